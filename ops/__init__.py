@@ -1,0 +1,1 @@
+"""The `wbs` command: provisions, supervises, audits and measures a whole stack."""

@@ -1,0 +1,6 @@
+"""The `wbs` command."""
+
+
+def main() -> int:
+    """Not written yet."""
+    return 0

@@ -1,0 +1,1 @@
+"""The domain: money, wallets, withdrawals and the decisions about them. No I/O happens here."""
