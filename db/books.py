@@ -1,0 +1,90 @@
+"""The steps that every change of balances is made of: lock the wallets, then write the books and the balances."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from db.errors import DecideAgain
+from db.sql import load
+from wallet.decide import KeyId, NewKey
+from wallet.ledger import MaturedLock, Transfer, Wallet, WalletId
+
+_SQL = load("ledger")
+
+MATURED_MAX = 500
+"""Matured locks of one wallet that are released in one transaction."""
+
+
+class Locked(NamedTuple):
+    """Wallets under lock (those that exist), the database's clock after the lock, and the keys used already."""
+
+    wallets: dict[WalletId, Wallet]
+    now: datetime
+    used_keys: list[KeyId]
+
+
+async def lock_wallets(connection: Any, ids: Iterable[WalletId], keys: Iterable[KeyId] = ()) -> Locked:
+    """Lock the wallets until the transaction ends, in key order, as every process does."""
+    users, currencies = _split(ids)
+    clients, key_names = _split(keys)
+    rows = await connection.fetch(_SQL["lock_wallets"], users, currencies, clients, key_names)
+    wallets = {
+        (row["user_id"], row["currency"]): Wallet(
+            row["user_id"], row["currency"], row["available"], row["locked"], row["held"]
+        )
+        for row in rows
+        if row["user_id"] is not None
+    }
+    used = [tuple(text.split("\x1f", 1)) for text in rows[0]["used"] or ()]
+    return Locked(wallets, rows[-1]["now"], used)
+
+
+async def create_wallets(connection: Any, ids: Iterable[WalletId]) -> None:
+    """Create the wallets that are not there yet."""
+    await connection.execute(_SQL["create_wallets"], *_split(ids))
+
+
+async def list_matured(connection: Any, wallets: Sequence[Wallet], now: datetime) -> None:
+    """Fill in the matured locks of the wallets, the oldest first, at most MATURED_MAX each."""
+    by_id = {(wallet.user_id, wallet.currency): wallet for wallet in wallets}
+    rows = await connection.fetch(_SQL["matured_locks"], *_split(by_id), now, MATURED_MAX + 1)
+    for row in rows:
+        wallet = by_id[row["user_id"], row["currency"]]
+        if len(wallet.matured) == MATURED_MAX:
+            wallet.matured_complete = False
+        else:
+            wallet.matured.append(MaturedLock(row["charge_id"], row["release_at"], row["amount"]))
+
+
+async def record(
+    connection: Any, transfers: Sequence[Transfer], wallets: Iterable[Wallet], keys: Sequence[NewKey] = ()
+) -> None:
+    """Write transfers, keys and the balances that follow.
+
+    Raises DecideAgain if one of the keys was used in the meantime: nothing of the batch may stay then.
+    """
+    changes = [(w.user_id, w.currency, *change) for w in wallets if any(change := w.change())]
+    row = await connection.fetchrow(
+        _SQL["record"], *_columns(transfers, 12), *_columns(keys, 6), *_columns(changes, 6)
+    )
+    if row["keys"] != len(keys):
+        raise DecideAgain("an idempotency key was used in the meantime")
+    assert row["wallets"] == len(changes), "a wallet under lock is gone"
+
+
+async def end_locks(connection: Any, releases: Sequence[Transfer], released: Iterable[MaturedLock]) -> None:
+    """Remove the locks whose releases have been written."""
+    release_at = {lock.charge_id: lock.release_at for lock in released}
+    rows = [(t.user_id, t.currency, t.reference, release_at[t.reference]) for t in releases]
+    status = await connection.execute(_SQL["end_locks"], *_columns(rows, 4))
+    assert status == f"DELETE {len(rows)}", "a lock was released twice"
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[Any]:
+    """Turn rows into the arrays that `unnest` takes."""
+    return list(zip(*rows, strict=True)) if rows else [()] * width
+
+
+def _split(pairs: Iterable[tuple[str, str]]) -> tuple[list[str], list[str]]:
+    ordered = sorted(pairs)
+    return [first for first, _ in ordered], [second for _, second in ordered]

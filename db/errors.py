@@ -1,0 +1,68 @@
+"""What PostgreSQL says → what the domain says. The one place that knows constraint names."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import asyncpg
+
+from wallet.errors import BalanceLimitExceeded, IllegalMove, InsufficientFunds, Unavailable, WalletError
+
+CONNECTION_ERRORS = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    ConnectionError,
+    OSError,
+    asyncio.TimeoutError,
+)
+"""The connection is of no use any more; whether its last commit took place is not known."""
+
+RETRYABLE_ERRORS = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.UniqueViolationError,
+)
+"""Somebody else was faster: the same batch may go through when tried again."""
+
+SHORTAGE_ERRORS = (
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.PostgresIOError,
+)
+"""Disk full, out of memory, a standby: nothing was written, and the request is not at fault."""
+
+
+class DecideAgain(Exception):
+    """What the decision rests on has changed since it was read: roll back and decide the batch anew.
+
+    `remedy`, if given, is run on the connection in between and commits by itself.
+    """
+
+    def __init__(self, reason: str, remedy: Callable[[Any], Awaitable[None]] | None = None) -> None:
+        super().__init__(reason)
+        self.remedy = remedy
+
+
+def translate(error: BaseException) -> WalletError | None:
+    """Return the domain error for a database error of a single request, or None if it is our own bug."""
+    if isinstance(error, WalletError):
+        return error
+    busy = (asyncpg.LockNotAvailableError, DecideAgain)
+    if isinstance(error, (*CONNECTION_ERRORS, *RETRYABLE_ERRORS, *SHORTAGE_ERRORS, *busy)):
+        return Unavailable("the database can't take this now; send the same request again")
+    if isinstance(error, asyncpg.CheckViolationError):
+        constraint = error.constraint_name or ""
+        if constraint == "wallets_total_limit":
+            return BalanceLimitExceeded("the wallet's total would be too great")
+        if constraint == "withdrawals_legal_move":
+            return IllegalMove("the withdrawal has moved on")
+        if constraint.startswith("wallets_"):
+            return InsufficientFunds(0, 0)
+    return None

@@ -1,0 +1,172 @@
+"""Group commit: what arrives while earlier commits are in flight is written as one transaction.
+
+One commit a request wastes the disk and the database. There is no artificial delay: an idle service commits a
+single request at once, a busy one commits many together. See docs/adr/0002-group-commit.md.
+
+A batch whose connection died is sent once more: its idempotency keys, or the state of its withdrawals, tell
+what had already happened. A batch that fails as a whole for another reason is split until the culprit is alone.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
+
+from db.errors import CONNECTION_ERRORS, RETRYABLE_ERRORS, SHORTAGE_ERRORS, DecideAgain, translate
+from db.pool import connect
+from wallet.config import Settings
+from wallet.errors import Overloaded, Unavailable, WalletError
+from wallet.telemetry import BACKLOG, BATCH_SECONDS, BATCH_SIZE, log
+
+Request = TypeVar("Request")
+Answer = TypeVar("Answer")
+WriteBatch = Callable[[Any, Sequence[Request]], Awaitable[Sequence[Answer | WalletError]]]
+"""Writes a batch within the transaction that is open on the connection; one answer a request, in order."""
+
+_RETRIES_MAX = 4
+
+
+class GroupCommit(Generic[Request, Answer]):
+    """Collects requests and commits them in batches, one at a time, on a connection of its own."""
+
+    def __init__(self, kind: str, settings: Settings, write_batch: WriteBatch[Request, Answer]) -> None:
+        self._settings = settings
+        self._kind = kind
+        self._write_batch = write_batch
+        self._waiting: deque[tuple[Request, asyncio.Future[Answer]]] = deque()
+        self._arrived = asyncio.Event()
+        self._stopping = False
+        self._connection: Any = None
+        self._task: asyncio.Task[None] | None = None
+        self._size_metric = BATCH_SIZE.labels(kind)
+        self._seconds_metric = BATCH_SECONDS.labels(kind)
+        self._backlog_metric = BACKLOG.labels(kind)
+
+    def start(self) -> None:
+        """Begin to write. Connects with the first batch, so a database that is away stops nothing here."""
+        assert self._task is None
+        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"group-commit-{self._kind}")
+
+    async def stop(self) -> None:
+        """Write what is waiting, then end. Bounded: a database that is away fails what is left."""
+        self._stopping = True
+        self._arrived.set()
+        if self._task is not None:
+            await self._task
+        await self._disconnect()
+
+    async def submit(self, request: Request) -> Answer:
+        """Return the answer once the request is committed. Raises WalletError: a refusal of this request only.
+
+        Raises Overloaded when too many wait, Unavailable when the database is away (the request may or may not
+        have taken effect then; sending it again under its key is safe).
+        """
+        if len(self._waiting) >= self._settings.backlog_max:
+            raise Overloaded("too many requests are waiting")
+        if self._stopping:
+            raise Unavailable("the service is stopping")
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, future))
+        self._arrived.set()
+        return await future
+
+    async def _run(self) -> None:
+        while True:
+            if not self._waiting:
+                if self._stopping:
+                    return
+                self._arrived.clear()
+                await self._arrived.wait()
+                # Let the requests that arrived in the same round of the event loop join this batch.
+                await asyncio.sleep(0)
+                continue
+            batch = [
+                self._waiting.popleft()
+                for _ in range(min(len(self._waiting), self._settings.batch_size_max))
+            ]
+            self._backlog_metric.set(len(self._waiting))
+            self._size_metric.observe(len(batch))
+            started = time.perf_counter()
+            await self._commit(batch, asyncio.get_running_loop().time() + self._settings.write_timeout_ms / 1000)
+            self._seconds_metric.observe(time.perf_counter() - started)
+
+    async def _commit(self, batch: list[tuple[Request, "asyncio.Future[Answer]"]], deadline: float) -> None:
+        """Answer every request of the batch by the deadline (of the event loop's clock), whatever happens."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                answers = await self._write_with_retries([request for request, _ in batch])
+        except (*CONNECTION_ERRORS, *SHORTAGE_ERRORS) as error:
+            await self._disconnect()
+            self._fail_all(batch, error)
+        except Exception as error:
+            await self._disconnect()
+            await self._split(batch, deadline, error)
+        else:
+            for (_, future), answer in zip(batch, answers, strict=True):
+                _resolve(future, answer)
+
+    async def _write_with_retries(self, requests: Sequence[Request]) -> Sequence[Answer | WalletError]:
+        reconnected = False
+        for attempt in range(1, _RETRIES_MAX + 1):
+            try:
+                return await self._write(requests)
+            except CONNECTION_ERRORS:
+                await self._disconnect()
+                if reconnected:
+                    raise
+                reconnected = True
+            except RETRYABLE_ERRORS:
+                if attempt == _RETRIES_MAX:
+                    raise
+            except DecideAgain as again:
+                if attempt == _RETRIES_MAX:
+                    raise
+                if again.remedy is not None:
+                    await again.remedy(self._connection)
+        raise AssertionError("unreachable")
+
+    async def _write(self, requests: Sequence[Request]) -> Sequence[Answer | WalletError]:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await connect(self._settings)
+        async with self._connection.transaction():
+            return await self._write_batch(self._connection, requests)
+
+    async def _split(
+        self, batch: list[tuple[Request, "asyncio.Future[Answer]"]], deadline: float, error: Exception
+    ) -> None:
+        if len(batch) == 1:
+            refusal = translate(error)
+            if refusal is None:
+                log.error("batch_failed", exc_info=True, kind=self._kind)
+            _resolve(batch[0][1], refusal or error)
+            return
+        log.warning("batch_split", kind=self._kind, size=len(batch), error=type(error).__name__)
+        middle = len(batch) // 2
+        await self._commit(batch[:middle], deadline)
+        await self._commit(batch[middle:], deadline)
+
+    def _fail_all(self, batch: list[tuple[Request, "asyncio.Future[Answer]"]], error: BaseException) -> None:
+        """The database is away: answer at once, those who wait behind this batch too, so that none hangs."""
+        log.warning("database_away", kind=self._kind, error=f"{type(error).__name__}: {error}")
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        for _, future in batch + waiting:
+            _resolve(future, Unavailable("the database can't be reached; send the same request again"))
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(*CONNECTION_ERRORS):
+                connection.terminate()
+
+
+def _resolve(future: "asyncio.Future[Any]", answer: Any) -> None:
+    """Hand over the answer, unless whoever asked has gone away."""
+    if future.done():
+        return
+    if isinstance(answer, BaseException):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)

@@ -1,0 +1,105 @@
+"""The outbox: messages that were committed with the money, to be published by a relay.
+
+A relay claims rows, publishes them, deletes those that RabbitMQ confirmed, and only then commits: what was not
+confirmed is there for the next one. `Doorbell` wakes relays by NOTIFY; should a ring be lost, they poll.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from db.errors import CONNECTION_ERRORS
+from db.pool import connect
+from db.sql import load
+from wallet.config import Settings
+from wallet.telemetry import log
+
+_SQL = load("outbox")
+_CHANNEL = "outbox"
+_RING_INTERVAL_S = 0.02
+
+
+class Message(NamedTuple):
+    """A withdrawal that an actor should be told of."""
+
+    user_id: str
+    withdrawal_id: UUID
+
+
+class Doorbell:
+    """Rings (NOTIFY) after commits, several rings made one, on a connection of its own.
+
+    NOTIFY within the money's transaction would make all commits that ring wait for each other: PostgreSQL holds
+    a lock over the whole database from before such a commit until its end.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._rung = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._connection: Any = None
+
+    def start(self) -> None:
+        """Begin to ring when asked to."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="doorbell")
+
+    async def stop(self) -> None:
+        """Stop ringing; whatever was not rung for is found by the relays' poll."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        if self._connection is not None:
+            self._connection.terminate()
+
+    def ring(self) -> None:
+        """Tell the relays that there is something in the outbox. Returns at once."""
+        self._rung.set()
+
+    async def _run(self) -> None:
+        while True:
+            await self._rung.wait()
+            await asyncio.sleep(_RING_INTERVAL_S)
+            self._rung.clear()
+            try:
+                if self._connection is None or self._connection.is_closed():
+                    self._connection = await connect(self._settings)
+                await self._connection.execute(f"notify {_CHANNEL}", timeout=1)
+            except CONNECTION_ERRORS as error:
+                log.debug("doorbell_not_rung", error=str(error))
+
+
+class Outbox:
+    """A relay's view of the outbox, on a connection of its own that is opened again when it breaks."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._connection: Any = None
+
+    async def open(self, on_ring: Callable[[], None]) -> None:
+        """Connect if not connected and call `on_ring` at each ring. Raises `db.errors.CONNECTION_ERRORS`."""
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await connect(self._settings)
+            await self._connection.execute("set idle_in_transaction_session_timeout = '30s'", timeout=1)
+            await self._connection.add_listener(_CHANNEL, lambda *_: on_ring())
+
+    async def close(self) -> None:
+        """Give up the connection; claims that were not committed are free again."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+    @asynccontextmanager
+    async def claim(self, limit: int) -> AsyncIterator[list[Message]]:
+        """Claim up to `limit` messages for the length of the block; `published` may be called within."""
+        async with self._connection.transaction():
+            rows = await self._connection.fetch(_SQL["claim"], limit, timeout=5)
+            yield [Message(row["user_id"], row["withdrawal_id"]) for row in rows]
+
+    async def published(self, messages: Sequence[Message]) -> None:
+        """Delete what RabbitMQ has confirmed. Takes effect when the block of `claim` ends."""
+        ids = [message.withdrawal_id for message in messages]
+        users = [message.user_id for message in messages]
+        await self._connection.execute(_SQL["published"], ids, users, timeout=5)

@@ -1,0 +1,103 @@
+"""Connections: how one is opened, and the pool for reads. Each with its limits in time and number."""
+
+import asyncio
+from typing import Any
+
+import asyncpg
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+
+from db.errors import CONNECTION_ERRORS
+from wallet.config import Settings
+from wallet.errors import Unavailable
+
+Connection = asyncpg.Connection[asyncpg.Record] if hasattr(asyncpg.Connection, "__class_getitem__") else Any
+Pool = Any
+
+_CONNECT_TIMEOUT_S = 1.5
+_BOOT_DEADLINE_S = 60
+
+
+def _server_settings(settings: Settings) -> dict[str, str]:
+    return {
+        "application_name": "wbs",
+        "lock_timeout": str(settings.lock_timeout_ms),
+        # A frozen process must not hold its locks for longer than others are willing to wait.
+        "idle_in_transaction_session_timeout": str(2 * settings.write_timeout_ms),
+        "statement_timeout": str(20 * settings.write_timeout_ms),
+        # All statements are fixed and go by primary key. A generic plan saves planning at each batch; without
+        # sequential scans it stays right when it was made while the tables were still empty.
+        "plan_cache_mode": "force_generic_plan",
+        "enable_seqscan": "off",
+        "enable_hashjoin": "off",
+        "enable_mergejoin": "off",
+        "jit": "off",
+        "timezone": "UTC",
+    }
+
+
+async def connect(settings: Settings) -> Any:
+    """Open one connection. Raises one of `db.errors.CONNECTION_ERRORS` within 1.5 s."""
+    async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+        return await asyncpg.connect(
+            settings.database_url,
+            timeout=_CONNECT_TIMEOUT_S,
+            server_settings=_server_settings(settings),
+        )
+
+
+async def open_pool(settings: Settings, *, size: int | None = None) -> Any:
+    """Open the pool for reads; it opens its connections when they are needed, so this works without a server."""
+    return await asyncpg.create_pool(
+        settings.database_url,
+        min_size=0,
+        max_size=size or settings.db_pool_size,
+        timeout=_CONNECT_TIMEOUT_S,
+        command_timeout=settings.read_timeout_ms / 1000,
+        server_settings=_server_settings(settings),
+        reset=_no_reset,
+    )
+
+
+async def _no_reset(connection: Any) -> None:
+    """Nothing to reset: we never change a session's state, and asyncpg's reset costs a round trip a query."""
+
+
+@retry(
+    retry=retry_if_exception_type(CONNECTION_ERRORS),
+    wait=wait_exponential_jitter(initial=0.05, max=1),
+    stop=stop_after_delay(_BOOT_DEADLINE_S),
+    reraise=True,
+)
+async def wait_for_database(settings: Settings) -> None:
+    """Return when the database answers. Raises one of CONNECTION_ERRORS after 60 s."""
+    connection = await connect(settings)
+    await connection.close(timeout=1)
+
+
+class Reader:
+    """Runs one query at a time on the pool, with a bound on how long and on how many wait."""
+
+    def __init__(self, pool: Any, settings: Settings) -> None:
+        self._pool = pool
+        self._timeout_s = settings.read_timeout_ms / 1000
+
+    async def fetch(self, query: str, *arguments: Any) -> list[Any]:
+        """Return the rows. Raises Unavailable if the database does not answer in time."""
+        for attempt in (1, 2):
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    async with self._pool.acquire() as connection:
+                        rows: list[Any] = await connection.fetch(query, *arguments)
+                        return rows
+            except TimeoutError as error:
+                raise Unavailable("the database did not answer in time") from error
+            except CONNECTION_ERRORS as error:
+                # A connection that died since its last use fails once; a new one tells whether the server is up.
+                if attempt == 2:
+                    raise Unavailable("the database can't be reached") from error
+        raise AssertionError("unreachable")
+
+    async def fetchrow(self, query: str, *arguments: Any) -> Any | None:
+        """Return the first row, or None. Raises Unavailable."""
+        rows = await self.fetch(query, *arguments)
+        return rows[0] if rows else None

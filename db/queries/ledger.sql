@@ -1,0 +1,151 @@
+-- name: lock_wallets
+-- Locks the wallets ($1, $2) in key order and reads the clock after the last lock. Along come those of the keys
+-- ($3, $4) that are used already; normally none. One row at least, so that the clock is always told.
+with locked_wallets as materialized (
+    select w.user_id, w.currency, w.available, w.locked, w.held
+    from unnest($1::text[], $2::text[]) as asked (user_id, currency)
+    join wallets as w using (user_id, currency)
+    order by w.user_id, w.currency
+    for update of w
+)
+
+select
+    w.user_id,
+    w.currency,
+    w.available,
+    w.locked,
+    w.held,
+    clock_timestamp() as now,
+    (
+        select array_agg(k.client || e'\x1f' || k.key)
+        from unnest($3::text[], $4::text[]) as asked (client, key)
+        join idempotency_keys as k using (client, key)
+    ) as used
+from (select 1) as one_row
+left join locked_wallets as w on true;
+
+-- name: receipts
+-- What used keys stand for: the unchanging part of a charge or withdrawal, so that a replay gives the same bytes.
+select
+    k.client,
+    k.key,
+    k.fingerprint,
+    t.id,
+    t.user_id,
+    t.currency,
+    t.kind,
+    t.amount,
+    t.release_at,
+    t.created_at,
+    w.destination,
+    case when w.id is null then t.metadata else w.metadata end as metadata
+from unnest($1::text[], $2::text[]) as asked (client, key)
+join idempotency_keys as k using (client, key)
+join transfers as t on t.user_id = k.user_id and t.currency = k.currency and t.id = k.movement_id
+left join withdrawals as w on w.id = t.id and w.user_id = t.user_id;
+
+-- name: create_wallets
+insert into wallets (user_id, currency)
+select user_id, currency
+from unnest($1::text[], $2::text[]) as asked (user_id, currency)
+order by user_id, currency
+on conflict do nothing;
+
+-- name: matured_locks
+-- Locks whose time has come, the oldest first, at most $4 a wallet; $3 is the instant of the decision.
+select asked.user_id, asked.currency, l.charge_id, l.release_at, l.amount
+from unnest($1::text[], $2::text[]) as asked (user_id, currency)
+cross join lateral (
+    select charge_id, release_at, amount
+    from locks
+    where locks.user_id = asked.user_id and locks.currency = asked.currency and release_at <= $3
+    order by release_at, charge_id
+    limit $4
+) as l;
+
+-- name: record
+-- The whole of a batch that every batch has: books, keys, balances (as differences, so that the checks on the
+-- table guard the result). Returns how many keys were written: fewer than given means a race for a key.
+with new_transfers as (
+    insert into transfers (
+        id, user_id, currency, kind, debit_account, credit_account, amount, total_after, reference, release_at,
+        metadata, created_at
+    )
+    select *
+    from unnest(
+        $1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::bigint[],
+        $9::uuid[], $10::timestamptz[], $11::json[], $12::timestamptz[]
+    )
+),
+
+new_keys as (
+    insert into idempotency_keys (client, key, fingerprint, user_id, currency, movement_id)
+    select *
+    from unnest($13::text[], $14::text[], $15::bytea[], $16::text[], $17::text[], $18::uuid[])
+    on conflict do nothing
+    returning 1
+),
+
+new_balances as (
+    update wallets as w
+    set
+        available = w.available + d.available,
+        locked = w.locked + d.locked,
+        held = w.held + d.held,
+        transactions = w.transactions + d.transactions
+    from unnest($19::text[], $20::text[], $21::bigint[], $22::bigint[], $23::bigint[], $24::bigint[])
+        as d (user_id, currency, available, locked, held, transactions)
+    where w.user_id = d.user_id and w.currency = d.currency
+    returning 1
+)
+
+select
+    (select count(*) from new_keys) as keys,
+    (select count(*) from new_balances) as wallets;
+
+-- name: record_locks
+insert into locks (user_id, currency, release_at, charge_id, amount)
+select * from unnest($1::text[], $2::text[], $3::timestamptz[], $4::uuid[], $5::bigint[]);
+
+-- name: end_locks
+delete from locks
+using unnest($1::text[], $2::text[], $3::uuid[], $4::timestamptz[])
+    as ended (user_id, currency, charge_id, release_at)
+where locks.user_id = ended.user_id
+    and locks.currency = ended.currency
+    and locks.release_at = ended.release_at
+    and locks.charge_id = ended.charge_id;
+
+-- name: record_withdrawals
+-- $8: how long the doorbell may stay unanswered before the reconciler rings again.
+with new_withdrawals as (
+    insert into withdrawals (
+        id, user_id, currency, amount, destination, metadata, created_at, updated_at, next_attempt_at, ring_at
+    )
+    select id, user_id, currency, amount, destination, metadata, at, at, at, at + $8::interval
+    from unnest(
+        $1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::json[], $6::json[], $7::timestamptz[]
+    ) as new (id, user_id, currency, amount, destination, metadata, at)
+    returning id, user_id, created_at
+),
+
+new_history as (
+    insert into withdrawal_history (user_id, withdrawal_id, seq, status, at, reason)
+    select user_id, id, 1, 'pending', created_at, 'funds reserved'
+    from new_withdrawals
+)
+
+insert into outbox (user_id, withdrawal_id, created_at)
+select user_id, id, created_at
+from new_withdrawals;
+
+-- name: wallets_with_matured_locks
+-- Wallets with locks whose time has come, for the reconciler.
+select distinct user_id, currency
+from (
+    select user_id, currency
+    from locks
+    where release_at <= clock_timestamp()
+    order by release_at
+    limit $1
+) as oldest;

@@ -1,0 +1,18 @@
+-- name: claim
+-- The oldest messages, for this relay alone until its transaction ends.
+select user_id, withdrawal_id
+from outbox
+order by created_at
+limit $1
+for update skip locked;
+
+-- name: published
+delete from outbox
+using unnest($1::uuid[], $2::text[]) as done (withdrawal_id, user_id)
+where outbox.withdrawal_id = done.withdrawal_id and outbox.user_id = done.user_id;
+
+-- name: depth
+select
+    count(*) as depth,
+    coalesce(extract(epoch from clock_timestamp() - min(created_at)), 0)::float8 as age_s
+from outbox;

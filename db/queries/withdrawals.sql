@@ -1,0 +1,152 @@
+-- name: begin
+-- Writes down that an attempt begins, before the bank is called: for those that are pending, or processing and
+-- due. The rest (ended, cancelled, leased to another attempt, not due yet) is passed over.
+with due as materialized (
+    select w.id, w.user_id, w.status
+    from unnest($1::uuid[], $2::text[]) as asked (id, user_id)
+    join withdrawals as w using (id, user_id)
+    where w.status = 'pending' or (w.status = 'processing' and w.next_attempt_at <= clock_timestamp())
+    order by w.id
+    for update of w
+),
+
+begun as (
+    update withdrawals as w
+    set
+        status = 'processing',
+        attempts = w.attempts + 1,
+        history_length = w.history_length + (due.status = 'pending')::int,
+        next_attempt_at = clock_timestamp() + $3::interval,
+        ring_at = clock_timestamp() + $3::interval,
+        updated_at = clock_timestamp()
+    from due
+    where
+        w.id = due.id
+        and w.user_id = due.user_id
+        and (w.status = 'pending' or (w.status = 'processing' and w.next_attempt_at <= clock_timestamp()))
+    returning
+        w.id,
+        w.user_id,
+        w.currency,
+        w.amount,
+        w.destination,
+        w.attempts,
+        w.history_length,
+        due.status as status_before
+),
+
+new_history as (
+    insert into withdrawal_history (user_id, withdrawal_id, seq, status, at, reason)
+    select user_id, id, history_length, 'processing', clock_timestamp(), 'the bank is about to be called'
+    from begun
+    where status_before = 'pending'
+)
+
+select id, user_id, currency, amount, destination, attempts from begun;
+
+-- name: lock
+-- Locks the withdrawals in key order.
+select
+    w.id,
+    w.user_id,
+    w.currency,
+    w.amount,
+    w.status,
+    w.attempts,
+    w.rounds,
+    w.next_attempt_at,
+    w.history_length,
+    w.failure_code,
+    w.failure_reason,
+    w.bank_reference
+from withdrawals as w
+where w.id = any($1::uuid[])
+order by w.id
+for update;
+
+-- name: move
+with new_states as (
+    update withdrawals as w
+    set
+        status = m.status,
+        rounds = m.rounds,
+        next_attempt_at = m.next_attempt_at,
+        ring_at = m.next_attempt_at,
+        history_length = m.history_length,
+        failure_code = m.failure_code,
+        failure_reason = m.failure_reason,
+        bank_reference = m.bank_reference,
+        updated_at = $18
+    from unnest(
+        $1::uuid[], $2::text[], $3::text[], $4::int[], $5::timestamptz[], $6::int[], $7::text[], $8::text[],
+        $9::text[]
+    ) as m (
+        id, user_id, status, rounds, next_attempt_at, history_length, failure_code, failure_reason,
+        bank_reference
+    )
+    where w.id = m.id and w.user_id = m.user_id
+    returning 1
+),
+
+new_history as (
+    insert into withdrawal_history (withdrawal_id, user_id, seq, status, at, reason)
+    select * from unnest($10::uuid[], $11::text[], $12::int[], $13::text[], $14::timestamptz[], $15::text[])
+),
+
+doorbell as (
+    insert into outbox (withdrawal_id, user_id, created_at)
+    select withdrawal_id, user_id, $18 from unnest($16::uuid[], $17::text[]) as rung (withdrawal_id, user_id)
+    on conflict do nothing
+)
+
+select count(*) as moved from new_states;
+
+-- name: ring_due
+-- Rings for what should have been taken by now, unless a message waits in the outbox anyway. The longer a
+-- withdrawal has waited, the more seldom it is rung for: a long queue is not filled with its own echoes.
+with due as materialized (
+    select id, user_id
+    from withdrawals
+    where status in ('pending', 'processing') and ring_at <= clock_timestamp()
+    order by ring_at
+    limit $1
+    for update skip locked
+),
+
+postponed as (
+    update withdrawals as w
+    set ring_at = clock_timestamp() + greatest($2::interval, least(clock_timestamp() - w.updated_at, '15 minutes'))
+    from due
+    where w.id = due.id and w.user_id = due.user_id
+)
+
+insert into outbox (withdrawal_id, user_id, created_at)
+select id, user_id, clock_timestamp() from due
+on conflict do nothing;
+
+-- name: count_open
+select status, count(*) as withdrawals
+from withdrawals
+where status in ('pending', 'processing', 'requires_attention')
+group by status;
+
+-- name: requiring_attention
+-- A page of them, the oldest first, after the identifier $1.
+select id, user_id, currency, amount, failure_code, failure_reason, attempts, created_at, updated_at
+from withdrawals
+where status = 'requires_attention' and ($1::uuid is null or id > $1)
+order by id
+limit $2;
+
+-- name: open_ones
+-- A page of those that the bank may know of, after the identifier $1.
+select id, user_id, currency, amount, status, attempts
+from withdrawals
+where status in ('processing', 'requires_attention') and ($1::uuid is null or id > $1)
+order by id
+limit $2;
+
+-- name: by_ids
+select id, user_id, currency, amount, status, attempts, bank_reference
+from withdrawals
+where id = any($1::uuid[]);

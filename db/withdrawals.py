@@ -1,0 +1,169 @@
+"""Moves of withdrawals: attempts begun, outcomes written down, cancelled, returned, replayed, rung for again.
+
+Each in a group commit: the moves of the 50 coroutines of an actor process share their transactions. A move is
+compare-and-set: it takes effect only from the state it is legal in, however often and in whatever order it comes.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from db.books import lock_wallets, record
+from db.group_commit import GroupCommit
+from db.outbox import Doorbell
+from db.sql import load
+from wallet.commands import Cancel, Replay, Return, Settle, WithdrawalCommand
+from wallet.config import Settings
+from wallet.errors import WalletError
+from wallet.ids import uuid7_sequence
+from wallet.outcomes import PayOutcome
+from wallet.settle import Ladder, Moves, Withdrawal, decide_moves
+from wallet.telemetry import WITHDRAWALS_ENDED
+from wallet.withdrawal import END_STATES, Status
+
+_SQL = load("withdrawals")
+
+
+class Attempt(NamedTuple):
+    """One round of bank calls that may begin now. `number` counts from 1; above 1 the bank may know of it."""
+
+    withdrawal_id: UUID
+    user_id: str
+    currency: str
+    amount: int
+    destination: str | None
+    """JSON text, as the client gave it."""
+    number: int
+
+
+class _Begin(NamedTuple):
+    withdrawal_id: UUID
+    user_id: str
+
+
+class Withdrawals:
+    """Takes moves of withdrawals and answers each once it is committed.
+
+    Methods raise Overloaded and Unavailable as `db.group_commit` says, besides what they name themselves.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._doorbell = Doorbell(settings)
+        self._lease = timedelta(milliseconds=settings.lease_ms)
+        self._ladder = Ladder(
+            settings.retry_rounds,
+            timedelta(milliseconds=settings.retry_delay_ms_min),
+            timedelta(milliseconds=settings.retry_delay_ms_max),
+        )
+        self._begins: GroupCommit[_Begin, Attempt | None] = GroupCommit("begin", settings, self._write_begins)
+        self._moves: GroupCommit[WithdrawalCommand, Status] = GroupCommit("moves", settings, self._write_moves)
+
+    def start(self) -> None:
+        """Begin to write; needs a running event loop, no server yet."""
+        self._begins.start()
+        self._moves.start()
+        self._doorbell.start()
+
+    async def stop(self) -> None:
+        """Write what is waiting, then close the connections."""
+        await self._begins.stop()
+        await self._moves.stop()
+        await self._doorbell.stop()
+
+    async def begin_attempt(self, withdrawal_id: UUID, user_id: str) -> Attempt | None:
+        """Write down that the bank is about to be called, and lease the withdrawal to the caller.
+
+        None means that there is nothing to do: it has ended, requires attention, is not due, or another attempt
+        holds the lease.
+        """
+        return await self._begins.submit(_Begin(withdrawal_id, user_id))
+
+    async def settle(self, attempt: Attempt, outcome: PayOutcome) -> Status:
+        """Write down how the attempt ended; return the state that follows. Late or doubled news change nothing.
+
+        Raises IllegalMove if the bank contradicts what it said before.
+        """
+        command = Settle(attempt.withdrawal_id, attempt.user_id, attempt.number, outcome)
+        return await self._moves.submit(command)
+
+    async def cancel(self, withdrawal_id: UUID) -> Status:
+        """Give the money back if the bank was never called. Raises NotCancellable, WithdrawalNotFound."""
+        return await self._moves.submit(Cancel(withdrawal_id))
+
+    async def return_(self, withdrawal_id: UUID, payout_id: str, amount: int) -> Status:
+        """Take back what the bank returned, once. Raises NotReturnable, IllegalMove, WithdrawalNotFound."""
+        return await self._moves.submit(Return(withdrawal_id, payout_id, amount))
+
+    async def replay(self, withdrawal_id: UUID) -> Status:
+        """Try again what requires attention. Raises IllegalMove if it doesn't, WithdrawalNotFound."""
+        return await self._moves.submit(Replay(withdrawal_id))
+
+    async def _write_begins(self, connection: Any, asked: Sequence[_Begin]) -> Sequence[Attempt | None]:
+        columns = zip(*set(asked), strict=True)
+        rows = await connection.fetch(_SQL["begin"], *columns, self._lease)
+        begun = {row["id"]: Attempt(*row) for row in rows}
+        # If two deliveries of one message meet in a batch, the first gets the attempt and the second nothing.
+        return [begun.pop(one.withdrawal_id, None) for one in asked]
+
+    async def _write_moves(
+        self, connection: Any, commands: Sequence[WithdrawalCommand]
+    ) -> Sequence[Status | WalletError]:
+        rows = await connection.fetch(_SQL["lock"], list({c.withdrawal_id for c in commands}))
+        withdrawals = {row["id"]: _withdrawal(row) for row in rows}
+        locked = await lock_wallets(connection, {(w.user_id, w.currency) for w in withdrawals.values()})
+        moves = decide_moves(
+            commands, withdrawals, locked.wallets, locked.now, uuid7_sequence(locked.now), self._ladder
+        )
+        if moves.transfers:
+            await record(connection, moves.transfers, locked.wallets.values())
+        if moves.changed:
+            await self._write(connection, moves, locked.now)
+        return moves.outcomes
+
+    async def _write(self, connection: Any, moves: Moves, now: Any) -> None:
+        states = [
+            (
+                w.id,
+                w.user_id,
+                w.status.value,
+                w.rounds,
+                w.next_attempt_at,
+                w.history_length,
+                w.failure_code,
+                w.failure_reason,
+                w.bank_reference,
+            )
+            for w in moves.changed.values()
+        ]
+        rung = [(w.id, w.user_id) for w in moves.rung]
+        moved = await connection.fetchval(
+            _SQL["move"],
+            *zip(*states, strict=True),
+            *(zip(*moves.history, strict=True) if moves.history else [()] * 6),
+            *(zip(*rung, strict=True) if rung else [()] * 2),
+            now,
+        )
+        assert moved == len(states), "a withdrawal under lock is gone"
+        if rung:
+            self._doorbell.ring()
+        for row in moves.history:
+            if Status(row.status) in END_STATES:
+                WITHDRAWALS_ENDED.labels(row.status).inc()
+
+
+def _withdrawal(row: Any) -> Withdrawal:
+    return Withdrawal(
+        row["id"],
+        row["user_id"],
+        row["currency"],
+        row["amount"],
+        Status(row["status"]),
+        row["attempts"],
+        row["rounds"],
+        row["next_attempt_at"],
+        row["history_length"],
+        row["failure_code"],
+        row["failure_reason"],
+        row["bank_reference"],
+    )

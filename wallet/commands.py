@@ -1,0 +1,93 @@
+"""What the service can be asked to do, as values. A command says what is wanted, never how it is stored."""
+
+from datetime import UTC, datetime
+from hashlib import blake2b
+from uuid import UUID
+
+import msgspec
+
+from wallet.outcomes import PayOutcome
+
+
+class Charge(msgspec.Struct, frozen=True, gc=False):
+    """Put `amount` minor units into a wallet, locked until `release_at` if that is given."""
+
+    client: str
+    key: str
+    user_id: str
+    currency: str
+    amount: int
+    release_at: datetime | None = None
+    metadata: str | None = None
+    """JSON text, kept and given back as it came."""
+
+    def fingerprint(self) -> bytes:
+        """Return 16 bytes that tell this request from another one under the same key."""
+        release_at = "" if self.release_at is None else self.release_at.astimezone(UTC).isoformat()
+        return _digest("charge", self.user_id, self.currency, str(self.amount), release_at, self.metadata or "")
+
+
+class Withdraw(msgspec.Struct, frozen=True, gc=False):
+    """Reserve `amount` minor units of a wallet, to be paid by the bank to `destination` (JSON text)."""
+
+    client: str
+    key: str
+    user_id: str
+    currency: str
+    amount: int
+    destination: str | None = None
+    metadata: str | None = None
+
+    def fingerprint(self) -> bytes:
+        """Return 16 bytes that tell this request from another one under the same key."""
+        return _digest(
+            "withdraw",
+            self.user_id,
+            self.currency,
+            str(self.amount),
+            self.destination or "",
+            self.metadata or "",
+        )
+
+
+LedgerCommand = Charge | Withdraw
+
+
+class Settle(msgspec.Struct, frozen=True, gc=False):
+    """Write down how attempt number `attempt` at the bank ended.
+
+    `attempt` guards: an outcome that comes late, when another attempt has begun, changes nothing unless it is
+    final (`Paid`, `Declined`): what the bank says is true whenever we hear it.
+    """
+
+    withdrawal_id: UUID
+    user_id: str
+    attempt: int
+    outcome: PayOutcome
+
+
+class Cancel(msgspec.Struct, frozen=True, gc=False):
+    """Give the money back, if the bank was never called."""
+
+    withdrawal_id: UUID
+
+
+class Return(msgspec.Struct, frozen=True, gc=False):
+    """The bank sent the money of a completed withdrawal back."""
+
+    withdrawal_id: UUID
+    payout_id: str
+    amount: int
+
+
+class Replay(msgspec.Struct, frozen=True, gc=False):
+    """Try a withdrawal that requires attention again, from the first rung of the ladder."""
+
+    withdrawal_id: UUID
+
+
+WithdrawalCommand = Settle | Cancel | Return | Replay
+
+
+def _digest(*parts: str) -> bytes:
+    return blake2b("\x1f".join(parts).encode(), digest_size=16).digest()

@@ -1,0 +1,134 @@
+"""Settings: one frozen object a process, from the environment, checked before anything starts."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from wallet.errors import WalletError
+
+
+class SettingsError(WalletError):
+    """A setting is missing, unreadable or contradicts another one. The message names it."""
+
+    code = "bad_settings"
+
+
+def _setting(env: str, default: Any, doc: str, *, secret: bool = False, low: int | None = None) -> Any:
+    metadata = {"env": env, "doc": doc, "low": low}
+    return field(default=default, repr=not secret, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What can be set. Times end in their unit; secrets never show in `repr`."""
+
+    http_host: str = _setting("WBS_HTTP_HOST", "127.0.0.1", "address the gateway listens on")
+    http_port: int = _setting("WBS_HTTP_PORT", 8080, "port of the API", low=1)
+    state_dir: str = _setting("WBS_STATE_DIR", ".wbs", "folder for everything private")
+    database_url: str = _setting("DATABASE_URL", "", "PostgreSQL, several hosts allowed", secret=True)
+    rabbitmq_url: str = _setting("RABBITMQ_URL", "", "RabbitMQ; empty: in-memory broker", secret=True)
+    bank_port: int = _setting("WBS_BANK_PORT", 8090, "port of the bank simulator", low=1)
+    bank_url: str = _setting("WBS_BANK_URL", "", "the bank; default: the simulator on WBS_BANK_PORT")
+    bank: str = _setting("WBS_BANK", "actors.bank.http", "module that speaks to the bank")
+    bank_webhook_secret: str = _setting(
+        "WBS_BANK_WEBHOOK_SECRET", "", "signs the bank's callbacks (Standard Webhooks)", secret=True
+    )
+    default_currency: str = _setting("WBS_DEFAULT_CURRENCY", "USD", "for requests that name none")
+    api_keys: str = _setting(
+        "WBS_API_KEYS", "", "name=secret or name=secret:read, comma separated; empty: no login", secret=True
+    )
+    rate_limit_per_s: int = _setting("WBS_RATE_LIMIT_PER_S", 0, "requests a client; 0: no limit", low=0)
+    log_level: str = _setting("WBS_LOG_LEVEL", "info", "debug, info, warning or error")
+    metrics_port: int = _setting("WBS_METRICS_PORT", 0, "Prometheus port of this process; 0: none", low=0)
+
+    batch_size_max: int = _setting("WBS_BATCH_SIZE_MAX", 512, "requests in one transaction", low=1)
+    backlog_max: int = _setting("WBS_BACKLOG_MAX", 8192, "requests waiting for a transaction", low=1)
+    write_timeout_ms: int = _setting("WBS_WRITE_TIMEOUT_MS", 1500, "one batch, tried again included", low=100)
+    read_timeout_ms: int = _setting("WBS_READ_TIMEOUT_MS", 1500, "one query", low=100)
+    lock_timeout_ms: int = _setting("WBS_LOCK_TIMEOUT_MS", 700, "waiting for a row's lock", low=10)
+    db_pool_size: int = _setting("WBS_DB_POOL_SIZE", 4, "connections for reads, a process", low=1)
+
+    actor_threads: int = _setting("WBS_ACTOR_THREADS", 50, "payouts at once, an actor process", low=1)
+    bank_connect_timeout_ms: int = _setting("WBS_BANK_CONNECT_TIMEOUT_MS", 1000, "to reach the bank", low=1)
+    bank_timeout_ms: int = _setting("WBS_BANK_TIMEOUT_MS", 3000, "one bank call in all", low=1)
+    bank_tries: int = _setting("WBS_BANK_TRIES", 3, "bank calls in one round", low=1)
+    bank_try_delay_ms_min: int = _setting("WBS_BANK_TRY_DELAY_MS_MIN", 100, "first wait in a round", low=1)
+    bank_try_delay_ms_max: int = _setting("WBS_BANK_TRY_DELAY_MS_MAX", 2000, "longest wait in a round", low=1)
+    round_deadline_ms: int = _setting("WBS_ROUND_DEADLINE_MS", 10_000, "one round in all", low=1)
+    lease_ms: int = _setting("WBS_LEASE_MS", 20_000, "a round's claim on its withdrawal", low=1)
+    retry_rounds: int = _setting("WBS_RETRY_ROUNDS", 120, "rounds before requires_attention", low=1)
+    retry_delay_ms_min: int = _setting("WBS_RETRY_DELAY_MS_MIN", 2_000, "wait after the first round", low=1)
+    retry_delay_ms_max: int = _setting("WBS_RETRY_DELAY_MS_MAX", 30_000, "longest wait", low=1)
+    reconcile_interval_ms: int = _setting("WBS_RECONCILE_INTERVAL_MS", 1_000, "the reconciler's beat", low=10)
+    redrive_after_ms: int = _setting(
+        "WBS_REDRIVE_AFTER_MS", 30_000, "an accepted withdrawal nobody took is rung again", low=100
+    )
+    dead_message_ttl_ms: int = _setting("WBS_DEAD_MESSAGE_TTL_MS", 604_800_000, "life of a dead letter", low=1)
+    quorum_queues: int = _setting("WBS_QUORUM_QUEUES", 0, "1: replicated queues (RabbitMQ cluster)", low=0)
+    bench: int = _setting("WBS_BENCH", 0, "1: serve POST /noop, the benchmark's yardstick", low=0)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
+        """Read the settings. Raises SettingsError, naming the variable at fault."""
+        environ = os.environ if environ is None else environ
+        values: dict[str, Any] = {}
+        for item in fields(cls):
+            text = environ.get(item.metadata["env"], "").strip()
+            if text:
+                values[item.name] = _parse(item.metadata, item.type, text)
+        values.setdefault("bank_url", f"http://127.0.0.1:{values.get('bank_port', 8090)}")
+        settings = cls(**values)
+        settings.check()
+        return settings
+
+    def check(self) -> None:
+        """Raise SettingsError if the settings contradict each other."""
+        rules = [
+            (
+                self.bank_connect_timeout_ms <= self.bank_timeout_ms,
+                "WBS_BANK_CONNECT_TIMEOUT_MS must not exceed WBS_BANK_TIMEOUT_MS",
+            ),
+            (
+                self.bank_timeout_ms < self.round_deadline_ms,
+                "WBS_BANK_TIMEOUT_MS must be less than WBS_ROUND_DEADLINE_MS",
+            ),
+            (
+                self.round_deadline_ms + self.bank_timeout_ms < self.lease_ms,
+                "WBS_ROUND_DEADLINE_MS + WBS_BANK_TIMEOUT_MS must be less than WBS_LEASE_MS: "
+                "a round has to be over before another may begin",
+            ),
+            (
+                self.retry_delay_ms_min <= self.retry_delay_ms_max,
+                "WBS_RETRY_DELAY_MS_MIN must not exceed WBS_RETRY_DELAY_MS_MAX",
+            ),
+            (
+                self.lock_timeout_ms < self.write_timeout_ms,
+                "WBS_LOCK_TIMEOUT_MS must be less than WBS_WRITE_TIMEOUT_MS",
+            ),
+            (self.batch_size_max <= 2_000, "WBS_BATCH_SIZE_MAX must not exceed 2000"),
+            (
+                re.fullmatch("[A-Z]{3}", self.default_currency) is not None,
+                "WBS_DEFAULT_CURRENCY must be three capital letters",
+            ),
+            (
+                self.log_level in ("debug", "info", "warning", "error"),
+                "WBS_LOG_LEVEL must be debug, info, warning or error",
+            ),
+        ]
+        for holds, sentence in rules:
+            if not holds:
+                raise SettingsError(sentence)
+
+
+def _parse(metadata: Mapping[str, Any], type_: Any, text: str) -> Any:
+    if type_ not in (int, "int"):
+        return text
+    try:
+        number = int(text)
+    except ValueError:
+        raise SettingsError(f"{metadata['env']} must be a whole number, not {text!r}") from None
+    if metadata["low"] is not None and number < metadata["low"]:
+        raise SettingsError(f"{metadata['env']} must be at least {metadata['low']}, not {number}")
+    return number

@@ -1,0 +1,192 @@
+"""The decision about a batch of charges and withdrawals: pure, in arrival order, each on its own merits.
+
+`decide` gets what the database knows (wallets under lock, idempotency keys already used, the database's clock)
+and says what each request is answered and which rows are to be written. It never looks at a clock, a connection
+or a random source of its own, so property tests can run it by the thousand.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from wallet.commands import Charge, LedgerCommand, Withdraw
+from wallet.errors import (
+    BalanceLimitExceeded,
+    IdempotencyKeyReused,
+    InsufficientFunds,
+    ValidationFailed,
+    WalletError,
+)
+from wallet.ledger import Kind, Transfer, Wallet, WalletId
+from wallet.money import AMOUNT_MAX
+
+
+class ChargeReceipt(NamedTuple):
+    """A charge that took effect: nothing in it ever changes, so a replay gives the same bytes."""
+
+    id: UUID
+    user_id: str
+    currency: str
+    amount: int
+    release_at: datetime | None
+    metadata: str | None
+    created_at: datetime
+
+
+class WithdrawReceipt(NamedTuple):
+    """A withdrawal as it was accepted (its later states are another matter)."""
+
+    id: UUID
+    user_id: str
+    currency: str
+    amount: int
+    destination: str | None
+    metadata: str | None
+    created_at: datetime
+
+
+Receipt = ChargeReceipt | WithdrawReceipt
+
+
+class Recorded(NamedTuple):
+    """The request took effect, now or (`replayed`) when its key was first used."""
+
+    receipt: Receipt
+    replayed: bool
+
+
+KeyId = tuple[str, str]
+"""(API client, idempotency key)"""
+
+
+class KeyRecord(NamedTuple):
+    """What a used key stands for: the request's fingerprint and its receipt."""
+
+    fingerprint: bytes
+    receipt: Receipt
+
+
+class NewKey(NamedTuple):
+    """A row of idempotency_keys to be written."""
+
+    client: str
+    key: str
+    fingerprint: bytes
+    user_id: str
+    currency: str
+    movement_id: UUID
+
+
+@dataclass(slots=True)
+class Decision:
+    """What is answered (`outcomes`, in the order of the requests) and what is to be written."""
+
+    outcomes: list[Recorded | WalletError] = field(default_factory=list)
+    transfers: list[Transfer] = field(default_factory=list)
+    keys: list[NewKey] = field(default_factory=list)
+    withdrawals: list[WithdrawReceipt] = field(default_factory=list)
+    locks: list[Transfer] = field(default_factory=list)
+    """Charges whose money is locked."""
+    releases: list[Transfer] = field(default_factory=list)
+    """Releases among the transfers: their locks end."""
+    starved: set[WalletId] = field(default_factory=set)
+    """Wallets with more matured locks than were listed, and where one more might have changed an answer."""
+
+
+def decide(
+    requests: Sequence[LedgerCommand],
+    known: Mapping[KeyId, KeyRecord],
+    wallets: Mapping[WalletId, Wallet],
+    now: datetime,
+    ids: Iterator[UUID],
+) -> Decision:
+    """Decide each request in arrival order; a refused one changes nothing for the others.
+
+    `wallets` holds every wallet that a request names, under lock, and is changed to what holds afterwards. A
+    key used earlier in the same batch counts as used; the key of a refused request stays free.
+    """
+    decision = Decision()
+    used = dict(known)
+    for request in requests:
+        key_id = (request.client, request.key)
+        earlier = used.get(key_id)
+        if earlier is not None:
+            decision.outcomes.append(_repeat(earlier, request))
+            continue
+        wallet = wallets[request.user_id, request.currency]
+        try:
+            if isinstance(request, Charge):
+                receipt: Receipt = _charge(request, wallet, now, ids, decision)
+            else:
+                receipt = _withdraw(request, wallet, now, ids, decision)
+        except WalletError as refusal:
+            decision.outcomes.append(refusal)
+            continue
+        fingerprint = request.fingerprint()
+        used[key_id] = KeyRecord(fingerprint, receipt)
+        decision.keys.append(
+            NewKey(request.client, request.key, fingerprint, request.user_id, request.currency, receipt.id)
+        )
+        decision.outcomes.append(Recorded(receipt, replayed=False))
+    return decision
+
+
+def _repeat(earlier: KeyRecord, request: LedgerCommand) -> Recorded | WalletError:
+    if earlier.fingerprint != request.fingerprint():
+        return IdempotencyKeyReused("this idempotency key was used for another request")
+    return Recorded(earlier.receipt, replayed=True)
+
+
+def _charge(
+    request: Charge, wallet: Wallet, now: datetime, ids: Iterator[UUID], decision: Decision
+) -> ChargeReceipt:
+    if request.release_at is not None and request.release_at <= now:
+        raise ValidationFailed([("release_at", "must be in the future")])
+    if wallet.total + request.amount > AMOUNT_MAX:
+        raise BalanceLimitExceeded(f"the wallet's total would pass {AMOUNT_MAX}")
+    id = next(ids)
+    transfer = wallet.move(
+        Kind.CHARGE,
+        request.amount,
+        id=id,
+        reference=id,
+        now=now,
+        release_at=request.release_at,
+        metadata=request.metadata,
+    )
+    decision.transfers.append(transfer)
+    if request.release_at is not None:
+        decision.locks.append(transfer)
+    return ChargeReceipt(
+        id, request.user_id, request.currency, request.amount, request.release_at, request.metadata, now
+    )
+
+
+def _withdraw(
+    request: Withdraw, wallet: Wallet, now: datetime, ids: Iterator[UUID], decision: Decision
+) -> WithdrawReceipt:
+    if wallet.available < request.amount and wallet.matured:
+        _release(wallet, now, ids, decision)
+    if wallet.available < request.amount:
+        if not wallet.matured_complete:
+            decision.starved.add((wallet.user_id, wallet.currency))
+        raise InsufficientFunds(wallet.available, request.amount)
+    id = next(ids)
+    decision.transfers.append(wallet.move(Kind.RESERVE, request.amount, id=id, reference=id, now=now))
+    receipt = WithdrawReceipt(
+        id, request.user_id, request.currency, request.amount, request.destination, request.metadata, now
+    )
+    decision.withdrawals.append(receipt)
+    return receipt
+
+
+def _release(wallet: Wallet, now: datetime, ids: Iterator[UUID], decision: Decision) -> None:
+    """Move what has matured from locked to available. It was withdrawable already; now the books say so."""
+    for lock in wallet.matured:
+        assert lock.release_at <= now
+        transfer = wallet.move(Kind.RELEASE, lock.amount, id=next(ids), reference=lock.charge_id, now=now)
+        decision.transfers.append(transfer)
+        decision.releases.append(transfer)
+    wallet.matured = []

@@ -1,0 +1,108 @@
+"""Every way a request can be refused, as one tree with stable codes.
+
+    WalletError
+    ├── ValidationFailed         validation_failed
+    ├── InsufficientFunds        insufficient_funds
+    ├── BalanceLimitExceeded     balance_limit_exceeded
+    ├── IdempotencyKeyReused     idempotency_key_reused
+    ├── WithdrawalNotFound       withdrawal_not_found
+    ├── NotCancellable           not_cancellable
+    ├── NotReturnable            not_returnable
+    ├── IllegalMove              illegal_move
+    └── TryLater
+        ├── Overloaded           overloaded
+        └── Unavailable          unavailable
+
+The code is part of the API: clients branch on it, so it never changes. HTTP statuses are given in
+`gateway.problems`, the only place that knows them.
+"""
+
+
+class WalletError(Exception):
+    """Root of all refusals. `code` is stable; the message is for people."""
+
+    code = "wallet_error"
+
+
+class ValidationFailed(WalletError):
+    """The request can't be read as what it should be. `errors` names each bad field and why."""
+
+    code = "validation_failed"
+
+    def __init__(self, errors: list[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{field}: {reason}" for field, reason in errors))
+        self.errors = errors
+
+
+class InsufficientFunds(WalletError):
+    """The wallet has less withdrawable money than was asked for."""
+
+    code = "insufficient_funds"
+
+    def __init__(self, withdrawable: int, amount: int) -> None:
+        super().__init__(f"{amount} asked for, {withdrawable} can be withdrawn")
+        self.withdrawable = withdrawable
+        self.amount = amount
+
+
+class BalanceLimitExceeded(WalletError):
+    """The wallet's total would pass `wallet.money.AMOUNT_MAX`."""
+
+    code = "balance_limit_exceeded"
+
+
+class IdempotencyKeyReused(WalletError):
+    """The key was used before for another request; nothing was done for this one."""
+
+    code = "idempotency_key_reused"
+
+
+class WithdrawalNotFound(WalletError):
+    """There is no such withdrawal."""
+
+    code = "withdrawal_not_found"
+
+
+class NotCancellable(WalletError):
+    """The bank may have been called already (or the withdrawal has ended): too late to cancel."""
+
+    code = "not_cancellable"
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"the withdrawal is {status}; only a pending one can be cancelled")
+        self.status = status
+
+
+class NotReturnable(WalletError):
+    """The bank reports money back for a withdrawal that is not completed here (yet)."""
+
+    code = "not_returnable"
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"the withdrawal is {status}; only a completed one can be returned")
+        self.status = status
+
+
+class IllegalMove(WalletError):
+    """A withdrawal can't go from this state to that one (see `wallet.withdrawal.LEGAL_MOVES`)."""
+
+    code = "illegal_move"
+
+
+class TryLater(WalletError):
+    """Nothing is wrong with the request; the same request, same key, may be sent again."""
+
+    code = "try_later"
+    retry_after_s = 1
+
+
+class Overloaded(TryLater):
+    """A bounded queue is full; the request was not taken."""
+
+    code = "overloaded"
+
+
+class Unavailable(TryLater):
+    """The database can't be reached. Whether the request took effect, its key tells later."""
+
+    code = "unavailable"

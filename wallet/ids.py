@@ -1,0 +1,30 @@
+"""Identifiers that sort by time: UUID version 7 (RFC 9562, sections 5.7 and 6.2, method 3).
+
+They are made from the database's clock, read after the wallet was locked, so that the order of a wallet's
+identifiers is the order in which its movements took effect, whatever the clocks of the processes say.
+"""
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from uuid import UUID
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_SEQUENCE_LENGTH = 2**14
+
+
+def uuid7_sequence(now: datetime, entropy: bytes | None = None) -> Iterator[UUID]:
+    """Yield ascending identifiers for the instant `now`; after 16,384 of them, for the next microsecond.
+
+    Layout: 48 bits of milliseconds, 12 bits of the fraction of the millisecond, a 14-bit sequence, 48 random
+    bits. `entropy` (6 bytes) is drawn from the system unless given; each identifier adds to it.
+    """
+    random_bits = int.from_bytes(os.urandom(6) if entropy is None else entropy, "big")
+    for microseconds in count((now - _EPOCH) // _MICROSECOND):
+        milliseconds, rest = divmod(microseconds, 1000)
+        high = (milliseconds << 80) | (0x7 << 76) | ((rest * 4096 // 1000) << 64) | (0b10 << 62)
+        for sequence in range(_SEQUENCE_LENGTH):
+            random_bits = (random_bits + 0x9E3779B97F4B) & 0xFFFFFFFFFFFF
+            yield UUID(int=high | (sequence << 48) | random_bits)

@@ -1,0 +1,172 @@
+"""The rows of the books and the balances that follow from them, as values.
+
+Every movement of money is one `Transfer`: it debits one account and credits another by the same amount, so the
+books balance by construction. A wallet's balances are the running sums of its transfers.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple
+from uuid import UUID
+
+
+class Account(StrEnum):
+    """Where money can be. `funding` and `bank` are outside; the other three are the wallet's split."""
+
+    FUNDING = "funding"
+    AVAILABLE = "available"
+    LOCKED = "locked"
+    HELD = "held"
+    BANK = "bank"
+
+
+class Kind(StrEnum):
+    """Why money moves."""
+
+    CHARGE = "charge"
+    RELEASE = "release"
+    RESERVE = "reserve"
+    PAYOUT = "payout"
+    REFUND = "refund"
+    RETURN = "return"
+
+
+ACCOUNTS: dict[Kind, tuple[Account, Account]] = {
+    Kind.CHARGE: (Account.FUNDING, Account.AVAILABLE),
+    Kind.RELEASE: (Account.LOCKED, Account.AVAILABLE),
+    Kind.RESERVE: (Account.AVAILABLE, Account.HELD),
+    Kind.PAYOUT: (Account.HELD, Account.BANK),
+    Kind.REFUND: (Account.HELD, Account.AVAILABLE),
+    Kind.RETURN: (Account.BANK, Account.AVAILABLE),
+}
+"""kind → (debited, credited). A charge with a `release_at` credits `locked` instead."""
+
+WalletId = tuple[str, str]
+"""(user_id, currency)"""
+
+
+class Transfer(NamedTuple):
+    """One row of the books. `total_after` is the wallet's total once it took effect, in minor units."""
+
+    id: UUID
+    user_id: str
+    currency: str
+    kind: str
+    debit_account: str
+    credit_account: str
+    amount: int
+    total_after: int
+    reference: UUID
+    release_at: datetime | None
+    metadata: str | None
+    created_at: datetime
+
+
+class MaturedLock(NamedTuple):
+    """A charge whose `release_at` has come while its money still stands in `locked`."""
+
+    charge_id: UUID
+    release_at: datetime
+    amount: int
+
+
+class Wallet:
+    """The balances of one wallet while a batch is decided; it makes the transfers that change them."""
+
+    __slots__ = (
+        "_before",
+        "available",
+        "currency",
+        "held",
+        "locked",
+        "matured",
+        "matured_complete",
+        "transactions",
+        "user_id",
+    )
+
+    def __init__(
+        self,
+        user_id: str,
+        currency: str,
+        available: int = 0,
+        locked: int = 0,
+        held: int = 0,
+        matured: list[MaturedLock] | None = None,
+        matured_complete: bool = True,
+    ) -> None:
+        self.user_id = user_id
+        self.currency = currency
+        self.available = available
+        self.locked = locked
+        self.held = held
+        self._before = (available, locked, held)
+        self.transactions = 0
+        """Charges and withdrawals that were added."""
+        self.matured = matured or []
+        self.matured_complete = matured_complete
+        """False if more locks have matured than are listed."""
+
+    @property
+    def total(self) -> int:
+        """All money of the wallet, in minor units."""
+        return self.available + self.locked + self.held
+
+    def change(self) -> tuple[int, int, int, int]:
+        """Return what has changed: available, locked, held, and the number of transactions."""
+        available, locked, held = self._before
+        return self.available - available, self.locked - locked, self.held - held, self.transactions
+
+    def move(
+        self,
+        kind: Kind,
+        amount: int,
+        *,
+        id: UUID,
+        reference: UUID,
+        now: datetime,
+        release_at: datetime | None = None,
+        metadata: str | None = None,
+    ) -> Transfer:
+        """Change the balances as `kind` says and return the row that records it.
+
+        Raises AssertionError if a balance would go below zero: whoever calls has to have checked before.
+        """
+        assert amount > 0
+        debit, credit = ACCOUNTS[kind]
+        if kind is Kind.CHARGE:
+            self.transactions += 1
+            if release_at is None:
+                self.available += amount
+            else:
+                credit = Account.LOCKED
+                self.locked += amount
+        elif kind is Kind.RESERVE:
+            self.transactions += 1
+            self.available -= amount
+            self.held += amount
+        elif kind is Kind.RELEASE:
+            self.locked -= amount
+            self.available += amount
+        elif kind is Kind.PAYOUT:
+            self.held -= amount
+        elif kind is Kind.REFUND:
+            self.held -= amount
+            self.available += amount
+        else:
+            self.available += amount
+        assert self.available >= 0 and self.locked >= 0 and self.held >= 0
+        return Transfer(
+            id,
+            self.user_id,
+            self.currency,
+            kind.value,
+            debit.value,
+            credit.value,
+            amount,
+            self.total,
+            reference,
+            release_at,
+            metadata,
+            now,
+        )

@@ -1,0 +1,42 @@
+"""The four answers a bank call can have. Everything that a network does is mapped to one of them.
+
+Only `Declined` gives money back; only `Paid` ends a withdrawal well. The other two keep the money held.
+"""
+
+from typing import NamedTuple
+
+
+class Paid(NamedTuple):
+    """The bank has paid. `payout_id` is the bank's own name for it."""
+
+    payout_id: str
+
+
+class Declined(NamedTuple):
+    """The bank refuses for good, and has not paid. `code` is the bank's reason."""
+
+    code: str
+
+
+class BankUnavailable(NamedTuple):
+    """The call was certainly not accepted: refused connection, 429, 503.
+
+    `counts` is False when the bank was not even tried (open circuit): such a round uses up nothing.
+    """
+
+    reason: str
+    counts: bool = True
+
+
+class OutcomeUnknown(NamedTuple):
+    """The bank may or may not have paid: timeout, reset, 5xx, unreadable reply. Never a failure."""
+
+    reason: str
+
+
+class NotFound(NamedTuple):
+    """Answer to a question only: the bank doesn't know the reference *yet*. Never a reason to refund."""
+
+
+PayOutcome = Paid | Declined | BankUnavailable | OutcomeUnknown
+FindOutcome = Paid | Declined | NotFound | BankUnavailable | OutcomeUnknown

@@ -1,0 +1,109 @@
+"""Metrics and log events of every process: their names, labels and units stand here and nowhere else.
+
+With PROMETHEUS_MULTIPROC_DIR set (several gateways on one port), prometheus_client keeps the values in files
+there; it reads the variable when it is imported.
+"""
+
+import json
+import logging
+import sys
+from typing import Any
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_FAST_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+_SLOW_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+HTTP_REQUESTS = Counter("wbs_http_requests", "Answers given.", ["route", "method", "status"])
+HTTP_REQUEST_SECONDS = Histogram("wbs_http_request_seconds", "Time to the answer.", ["route"], buckets=_FAST_S)
+REFUSALS = Counter("wbs_refusals", "Requests refused, by code.", ["code"])
+IDEMPOTENT_REPLAYS = Counter("wbs_idempotent_replays", "Requests answered from their key.")
+
+BATCH_SIZE = Histogram(
+    "wbs_batch_size", "Requests in one transaction.", ["kind"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+)
+BATCH_SECONDS = Histogram("wbs_batch_seconds", "Time of one transaction.", ["kind"], buckets=_FAST_S)
+BACKLOG = Gauge("wbs_backlog", "Requests waiting for a transaction.", ["kind"], multiprocess_mode="livesum")
+DB_POOL_CONNECTIONS = Gauge(
+    "wbs_db_pool_connections", "Connections of the read pool.", ["state"], multiprocess_mode="livesum"
+)
+
+OUTBOX_DEPTH = Gauge("wbs_outbox_depth", "Messages not yet published.")
+OUTBOX_AGE_SECONDS = Gauge("wbs_outbox_age_seconds", "Age of the oldest of them.")
+WITHDRAWALS_OPEN = Gauge("wbs_withdrawals_open", "Withdrawals that have not ended.", ["status"])
+WITHDRAWALS_ENDED = Counter("wbs_withdrawals_ended", "Withdrawals that came to this state.", ["status"])
+QUEUE_MESSAGES = Gauge("wbs_queue_messages", "Messages ready in RabbitMQ.", ["queue"])
+
+BANK_CALLS = Counter("wbs_bank_calls", "Bank calls by how they ended.", ["operation", "outcome"])
+BANK_CALL_SECONDS = Histogram("wbs_bank_call_seconds", "Time of a bank call.", ["operation"], buckets=_SLOW_S)
+BANK_RETRIES = Counter("wbs_bank_retries", "Bank calls beyond the first of their round.")
+ROUNDS_RESCHEDULED = Counter("wbs_rounds_rescheduled", "Rounds that ended without an outcome.")
+DEAD_LETTERS = Counter("wbs_dead_letters", "Messages given up: their withdrawal requires attention.")
+
+RELAY_PUBLISHED = Counter("wbs_relay_published", "Messages confirmed by RabbitMQ.")
+RELAY_PUBLISH_FAILURES = Counter("wbs_relay_publish_failures", "Publishing attempts that failed.")
+RECONCILER_ACTIONS = Counter("wbs_reconciler_actions", "What the reconciler put right.", ["action"])
+
+
+class EventLogger:
+    """Writes one JSON object a line to standard error: time, level, process kind, event and its ids.
+
+    Never pass a secret or a whole idempotency key.
+    """
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+
+    def debug(self, event: str, **ids: Any) -> None:
+        """For whoever looks for a fault."""
+        self._log(logging.DEBUG, event, ids)
+
+    def info(self, event: str, **ids: Any) -> None:
+        """Something worth knowing happened, as it should."""
+        self._log(logging.INFO, event, ids)
+
+    def warning(self, event: str, **ids: Any) -> None:
+        """Something went wrong and is being dealt with."""
+        self._log(logging.WARNING, event, ids)
+
+    def error(self, event: str, exc_info: bool = False, **ids: Any) -> None:
+        """Somebody has to look."""
+        self._log(logging.ERROR, event, ids, exc_info)
+
+    def _log(self, level: int, event: str, ids: dict[str, Any], exc_info: bool = False) -> None:
+        if self._logger.isEnabledFor(level):
+            self._logger.log(level, event, extra={"ids": ids}, exc_info=exc_info)
+
+
+class JsonFormatter(logging.Formatter):
+    """One line of JSON an event; records of libraries become events too."""
+
+    def __init__(self, process_kind: str) -> None:
+        super().__init__()
+        self._process_kind = process_kind
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line: dict[str, Any] = {
+            "at": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{int(record.msecs):03d}",
+            "level": record.levelname.lower(),
+            "process": self._process_kind,
+            "pid": record.process,
+            "event": record.getMessage(),
+        }
+        line.update(getattr(record, "ids", {}))
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+def configure_logging(process_kind: str, level: str) -> None:
+    """Send every log record of this process to standard error as JSON lines. Call once, at start."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter(process_kind))
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    for name in ("pika", "aiohttp.access", "sanic.access"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+log = EventLogger(logging.getLogger("wbs"))

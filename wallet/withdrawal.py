@@ -1,0 +1,47 @@
+"""The states of a withdrawal and the moves between them (the diagram of docs/ARCHITECTURE.md).
+
+The same table stands in the database as a trigger (db/migrations); a test compares the two.
+"""
+
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """Where a withdrawal is. `pending` means that the bank was never called."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    REQUIRES_ATTENTION = "requires_attention"
+    RETURNED = "returned"
+
+
+LEGAL_MOVES: dict[Status, frozenset[Status]] = {
+    Status.PENDING: frozenset({Status.CANCELLED, Status.PROCESSING}),
+    Status.PROCESSING: frozenset({Status.COMPLETED, Status.FAILED, Status.REQUIRES_ATTENTION}),
+    Status.REQUIRES_ATTENTION: frozenset({Status.PROCESSING, Status.COMPLETED, Status.FAILED}),
+    Status.COMPLETED: frozenset({Status.RETURNED}),
+    Status.FAILED: frozenset(),
+    Status.CANCELLED: frozenset(),
+    Status.RETURNED: frozenset(),
+}
+
+END_STATES = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.RETURNED})
+"""No money is held for these. (A completed withdrawal may still be returned by the bank.)"""
+
+OPEN_STATES = frozenset(Status) - END_STATES
+"""The money of these is held."""
+
+
+def can_move(source: Status, target: Status) -> bool:
+    """Tell whether a withdrawal in `source` may go to `target`."""
+    return target in LEGAL_MOVES[source]
+
+
+def is_legal_history(path: list[Status]) -> bool:
+    """Tell whether `path` starts at pending and takes legal moves only."""
+    if not path or path[0] is not Status.PENDING:
+        return False
+    return all(can_move(source, target) for source, target in zip(path, path[1:], strict=False))
