@@ -1,0 +1,34 @@
+"""Heartbeats: what each background process last said of itself and of what it talks to, for /health."""
+
+import json
+from typing import Any, NamedTuple
+
+from db.pool import Reader
+from db.sql import load
+
+_SQL = load("reads")
+
+
+class Heartbeat(NamedTuple):
+    """What a process said `age_s` seconds ago (by the database's clock)."""
+
+    kind: str
+    instance: str
+    age_s: float
+    detail: dict[str, Any]
+
+
+async def beat(reader: Reader, kind: str, instance: str, detail: dict[str, Any]) -> None:
+    """Say that this process is alive and what it sees. Raises Unavailable."""
+    await reader.fetch(_SQL["beat"], kind, instance, json.dumps(detail))
+
+
+async def heartbeats(reader: Reader) -> list[Heartbeat]:
+    """Return what all processes said in the last ten minutes. Raises Unavailable."""
+    rows = await reader.fetch(_SQL["heartbeats"])
+    return [Heartbeat(r["kind"], r["instance"], r["age_s"], json.loads(r["detail"])) for r in rows]
+
+
+async def forget_old(reader: Reader) -> None:
+    """Remove heartbeats older than ten minutes: processes that are gone. Raises Unavailable."""
+    await reader.fetch(_SQL["forget_heartbeats"])

@@ -1,0 +1,93 @@
+-- name: balance
+-- What has matured counts as available from its very instant, released in the books or not.
+select
+    w.available,
+    w.locked,
+    w.held,
+    case when w.locked > 0 then (
+        select coalesce(sum(l.amount), 0)::bigint
+        from locks as l
+        where l.user_id = w.user_id and l.currency = w.currency and l.release_at <= clock_timestamp()
+    ) else 0 end as matured
+from wallets as w
+where w.user_id = $1 and w.currency = $2;
+
+-- name: transactions
+-- A page, newest first: before the identifier $3 if given, after skipping $5. Charges and reserves only: the
+-- other transfers are steps of these.
+select
+    t.id,
+    t.kind,
+    t.amount,
+    t.release_at,
+    t.created_at,
+    w.status,
+    w.destination,
+    case when w.id is null then t.metadata else w.metadata end as metadata
+from transfers as t
+left join withdrawals as w on t.kind = 'reserve' and w.id = t.id and w.user_id = t.user_id
+where
+    t.user_id = $1
+    and t.currency = $2
+    and t.id < coalesce($3::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+    and t.kind in ('charge', 'reserve')
+order by t.id desc
+limit $4 offset $5;
+
+-- name: transactions_total
+select transactions from wallets where user_id = $1 and currency = $2;
+
+-- name: withdrawal
+select
+    w.id,
+    w.user_id,
+    w.currency,
+    w.amount,
+    w.status,
+    w.attempts,
+    w.next_attempt_at,
+    w.destination,
+    w.metadata,
+    w.failure_code,
+    w.failure_reason,
+    w.bank_reference,
+    w.created_at,
+    w.updated_at,
+    h.statuses,
+    h.times,
+    h.reasons
+from withdrawals as w
+cross join lateral (
+    select
+        array_agg(status order by seq) as statuses,
+        array_agg(at order by seq) as times,
+        array_agg(reason order by seq) as reasons
+    from withdrawal_history
+    where withdrawal_id = w.id and user_id = w.user_id
+) as h
+where w.id = $1;
+
+-- name: withdrawal_id_by_key
+select k.movement_id as id
+from idempotency_keys as k
+join withdrawals as w on w.id = k.movement_id and w.user_id = k.user_id
+where k.client = $1 and k.key = $2;
+
+-- name: ended
+-- Which of these have ended.
+select id from withdrawals where id = any($1::uuid[]) and status not in ('pending', 'processing');
+
+-- name: queue_length
+select count(*) as withdrawals from withdrawals where status in ('pending', 'processing');
+
+-- name: heartbeats
+select kind, instance, extract(epoch from clock_timestamp() - at)::float8 as age_s, detail
+from heartbeats
+where at > clock_timestamp() - interval '10 minutes';
+
+-- name: beat
+insert into heartbeats (kind, instance, at, detail) values ($1, $2, clock_timestamp(), $3)
+on conflict (kind, instance) do update set at = excluded.at, detail = excluded.detail;
+
+-- name: forget_heartbeats
+delete from heartbeats where at < clock_timestamp() - interval '10 minutes';

@@ -1,0 +1,156 @@
+"""Reads: balances, transactions, withdrawals. Each costs the same however long the history is."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from db.pool import Reader
+from db.sql import load
+from wallet.errors import WithdrawalNotFound
+
+_SQL = load("reads")
+
+
+class Balance(NamedTuple):
+    """A wallet's split, in minor units: total = withdrawable + locked + held."""
+
+    user_id: str
+    currency: str
+    total: int
+    withdrawable: int
+    locked: int
+    held: int
+
+
+class TransactionRow(NamedTuple):
+    """A charge (status `completed`) or a withdrawal (with its present status); `amount` is positive here."""
+
+    id: UUID
+    kind: str
+    amount: int
+    status: str
+    release_at: datetime | None
+    destination: str | None
+    metadata: str | None
+    created_at: datetime
+
+
+class TransactionPage(NamedTuple):
+    """Transactions, newest first; `total` is how many the wallet has in all, `more` whether some follow."""
+
+    items: list[TransactionRow]
+    total: int
+    more: bool
+
+
+class HistoryEntry(NamedTuple):
+    """One state a withdrawal was in, since when and why."""
+
+    status: str
+    at: datetime
+    reason: str
+
+
+class WithdrawalView(NamedTuple):
+    """A withdrawal as it is now."""
+
+    id: UUID
+    user_id: str
+    currency: str
+    amount: int
+    status: str
+    attempts: int
+    next_attempt_at: datetime
+    destination: str | None
+    metadata: str | None
+    failure_code: str | None
+    failure_reason: str | None
+    bank_reference: str | None
+    created_at: datetime
+    updated_at: datetime
+    history: list[HistoryEntry]
+
+
+async def balance(reader: Reader, user_id: str, currency: str) -> Balance:
+    """Return the balances of a wallet; of an unknown one, zeros. Raises Unavailable."""
+    row = await reader.fetchrow(_SQL["balance"], user_id, currency)
+    if row is None:
+        return Balance(user_id, currency, 0, 0, 0, 0)
+    available, locked, held, matured = row
+    return Balance(user_id, currency, available + locked + held, available + matured, locked - matured, held)
+
+
+async def transactions(
+    reader: Reader, user_id: str, currency: str, *, limit: int, before: UUID | None = None, skip: int = 0
+) -> TransactionPage:
+    """Return a page of a wallet's transactions: `limit` of them after `skip`, older than `before`."""
+    rows = await reader.fetch(_SQL["transactions"], user_id, currency, before, limit + 1, skip)
+    total = await reader.fetchrow(_SQL["transactions_total"], user_id, currency)
+    items = [
+        TransactionRow(
+            row["id"],
+            "charge" if row["kind"] == "charge" else "withdrawal",
+            row["amount"],
+            row["status"] or "completed",
+            row["release_at"],
+            row["destination"],
+            row["metadata"],
+            row["created_at"],
+        )
+        for row in rows[:limit]
+    ]
+    return TransactionPage(items, 0 if total is None else total["transactions"], len(rows) > limit)
+
+
+async def withdrawal(reader: Reader, id: UUID) -> WithdrawalView:
+    """Return a withdrawal with its history. Raises WithdrawalNotFound, Unavailable."""
+    row = await reader.fetchrow(_SQL["withdrawal"], id)
+    if row is None:
+        raise WithdrawalNotFound("no such withdrawal")
+    *values, statuses, times, reasons = row
+    return WithdrawalView(
+        *values, [HistoryEntry(*entry) for entry in zip(statuses, times, reasons, strict=True)]
+    )
+
+
+async def withdrawal_by_key(reader: Reader, client: str, key: str) -> WithdrawalView:
+    """Return the withdrawal that was made under this key. Raises WithdrawalNotFound, Unavailable."""
+    row = await reader.fetchrow(_SQL["withdrawal_id_by_key"], client, key)
+    if row is None:
+        raise WithdrawalNotFound("no withdrawal was made under this idempotency key")
+    return await withdrawal(reader, row["id"])
+
+
+async def ended(reader: Reader, ids: Sequence[UUID]) -> set[UUID]:
+    """Return those for which nothing more will happen by itself (ended, or requiring attention)."""
+    rows = await reader.fetch(_SQL["ended"], list(ids))
+    return {row["id"] for row in rows}
+
+
+async def queue_length(reader: Reader) -> int:
+    """Return how many withdrawals are accepted and not ended (those requiring attention apart)."""
+    row = await reader.fetchrow(_SQL["queue_length"])
+    assert row is not None
+    count: int = row["withdrawals"]
+    return count
+
+
+class Attention(NamedTuple):
+    """A withdrawal that requires attention, for the operator."""
+
+    id: UUID
+    user_id: str
+    currency: str
+    amount: int
+    failure_code: str | None
+    failure_reason: str | None
+    attempts: int
+    created_at: datetime
+    updated_at: datetime
+
+
+async def requiring_attention(reader: Reader, *, after: UUID | None = None, limit: int = 100) -> list[Attention]:
+    """Return a page of the withdrawals that require attention, the oldest first. Raises Unavailable."""
+    rows = await reader.fetch(load("withdrawals")["requiring_attention"], after, limit)
+    return [Attention(**row) for row in rows]

@@ -1,0 +1,94 @@
+"""What the reconciler needs of the database: a session of its own, in which it leads or waits."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from db.pool import connect
+from db.releases import release_matured
+from db.sql import load
+from wallet.config import Settings
+
+_SQL = load("reconciliation")
+_WITHDRAWALS = load("withdrawals")
+_OUTBOX = load("outbox")
+
+
+class Known(NamedTuple):
+    """A withdrawal as our books have it, to be compared with the bank's."""
+
+    id: UUID
+    user_id: str
+    currency: str
+    amount: int
+    status: str
+    attempts: int
+    bank_reference: str | None
+
+
+class ReconcilerSession:
+    """One connection, opened again when it breaks. Methods raise `db.errors.CONNECTION_ERRORS`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._ring_interval = timedelta(milliseconds=settings.redrive_after_ms)
+        self._connection: Any = None
+
+    async def lead(self) -> bool:
+        """Connect if needed and tell whether this process is the one that reconciles now."""
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await connect(self._settings)
+            self._leads = False
+        if not self._leads:
+            self._leads = bool(await self._connection.fetchval(_SQL["try_lead"], timeout=2))
+        return self._leads
+
+    async def close(self) -> None:
+        """Give up the connection and with it the lead."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+    async def ring_due(self, limit: int) -> int:
+        """Write outbox rows for up to `limit` withdrawals that should have been taken; return how many."""
+        status = await self._connection.execute(
+            _WITHDRAWALS["ring_due"], limit, self._ring_interval, timeout=5
+        )
+        return int(status.split()[-1])
+
+    async def release_matured(self) -> int:
+        """Write the releases of some locks whose time has come; return how many."""
+        return await release_matured(self._connection)
+
+    async def count_open(self) -> dict[str, int]:
+        """Return how many withdrawals have not ended, by status."""
+        rows = await self._connection.fetch(_WITHDRAWALS["count_open"], timeout=5)
+        return {row["status"]: row["withdrawals"] for row in rows}
+
+    async def outbox_depth(self) -> tuple[int, float]:
+        """Return how many messages wait to be published, and the age of the oldest in seconds."""
+        row = await self._connection.fetchrow(_OUTBOX["depth"], timeout=5)
+        return row["depth"], row["age_s"]
+
+    async def bank_cursor(self) -> str | None:
+        """Return how far the bank's books have been read."""
+        after: str | None = await self._connection.fetchval(_SQL["cursor"], timeout=5)
+        return after
+
+    async def advance_bank_cursor(self, after: str) -> None:
+        """Remember how far the bank's books have been read."""
+        await self._connection.execute(_SQL["advance"], after, timeout=5)
+
+    async def by_ids(self, ids: Sequence[UUID]) -> dict[UUID, Known]:
+        """Return those of the withdrawals that we know, by identifier."""
+        rows = await self._connection.fetch(_WITHDRAWALS["by_ids"], list(ids), timeout=5)
+        return {row["id"]: Known(**row) for row in rows}
+
+    async def requiring_attention(self, after: UUID | None, limit: int) -> list[Known]:
+        """Return a page of withdrawals that require attention, after an identifier."""
+        rows = await self._connection.fetch(_WITHDRAWALS["requiring_attention"], after, limit, timeout=5)
+        return [
+            Known(r["id"], r["user_id"], r["currency"], r["amount"], "requires_attention", r["attempts"], None)
+            for r in rows
+        ]
