@@ -1,0 +1,139 @@
+"""A bank that pays, declines, delays, fails and hangs: the stranger that wallets pay out through.
+
+It shares no code with the wallet; HTTP is the contract. Errors are problem+json with a stable `code`.
+
+`POST /payouts {reference, amount, currency, destination?}`, header `Idempotency-Key` (required)
+    201 paid, durable before the answer · 200 the same again, for the same reference and body · 409
+    `payout_conflict`: the reference, or the key, stands for another payout · 422 `validation_failed`, or the
+    code of a decline (account_closed, account_not_found, payments_blocked, limit_exceeded; `declined: true`).
+    Declines are remembered: the same reference stays declined, whatever the faults are by then.
+    400 `idempotency_key_missing`, `malformed_json` · 503 `busy`: nothing was taken.
+    A payment once taken is carried out even if the caller hangs up: a 404 now may be a payout in a second.
+`GET /payouts/{reference}`
+    200 with `status` paid, returned or declined (then with `code`; no money moved) · 404 `payout_not_found`.
+`GET /payouts?after=&limit=`
+    The books: money that left the bank (paid or returned), in booking order, no declines. `next` is null at
+    the end. The cursor is the payout_id of the last payout read, so a reader goes on from there later.
+`POST /payouts/{reference}/return`
+    200, also again · 404 · 409 `not_paid`. Then `payout.returned` goes to WBS_CALLBACK_URL, signed (Standard
+    Webhooks), with the same webhook-id until a 2xx, over restarts; retried after 0.5 s doubling to 10 s.
+`GET | PUT | DELETE /faults`
+    What goes wrong from now on; fields and drawing in `faults.py`. They are written in the books, so killing
+    the bank does not heal it; WBS_BANK_FAULTS counts only while none were ever set. They strike POST /payouts
+    and GET /payouts/{reference}, never the listing (audits must be able to run), /return, /faults or /health.
+    - latency: a payment is booked at its end, then answered.
+    - decline_rate: by reference, remembered.
+    - error_rate: 40 % 500 before paying, 40 % 500 after paying, 10 % 503 and 10 % 429, both unpaid.
+    - lost_reply_rate (payments): paid, then the connection is cut without a byte.
+    - hang_rate: half before paying, half after; no answer for 90 s, then cut. More than 256 at a time are cut
+      at once.
+    - outage: 503 `outage` at once, nothing counted or taken. A refused connection is had by killing the bank.
+`GET /health` · `GET /metrics`
+
+SIGTERM: no new connections; delayed payments are booked and answered now, hanging calls cut, exit 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from sanic import HTTPResponse, Request, Sanic
+from sanic.exceptions import MethodNotAllowed, RequestCancelled, SanicException
+
+from . import telemetry
+from .bank import Bank
+from .book_file import BookFile
+from .books import BooksBusy, BooksFailed
+from .replies import Refusal, problem
+from .settings import Settings
+
+Handler = Callable[..., Coroutine[Any, Any, HTTPResponse]]
+
+
+def create_app(settings: Settings, file: BookFile) -> Sanic[Any, Any]:
+    """The bank as a Sanic application that works on these books. It closes them when it stops."""
+    app = Sanic("bank_sim", configure_logging=False)
+    app.config.update(
+        AUTO_EXTEND=False,  # sanic-ext, should it be installed, has no work here
+        ACCESS_LOG=False,
+        FALLBACK_ERROR_FORMAT="json",
+        KEEP_ALIVE_TIMEOUT=600,  # s; a connection closed while a request is on its way is an unknown outcome
+        RESPONSE_TIMEOUT=300,  # s; above every hang and latency, as its 503 would claim that nothing was paid
+        REQUEST_MAX_SIZE=64 * 1024,
+        GRACEFUL_SHUTDOWN_TIMEOUT=10.0,
+    )
+    bank = Bank(settings, file)
+    for method, path, handler in (
+        ("POST", "/payouts", bank.pay),
+        ("GET", "/payouts", bank.list),
+        ("GET", "/payouts/<reference>", bank.find),
+        ("POST", "/payouts/<reference>/return", bank.take_back),
+        ("GET", "/faults", bank.get_faults),
+        ("PUT", "/faults", bank.put_faults),
+        ("DELETE", "/faults", bank.delete_faults),
+        ("GET", "/health", bank.health),
+        ("GET", "/metrics", bank.metrics),
+    ):
+        route = f"{method} {path.translate(str.maketrans('<>', '{}'))}"
+        app.add_route(_answering(route, handler), path, [method], name=handler.__name__, unquote=True)
+    app.error_handler.add(Exception, _server_problem)
+
+    @app.before_server_start
+    async def start(_app: Sanic[Any, Any]) -> None:
+        bank.start()
+        telemetry.log("started", host=settings.host, port=settings.port, books=file.books_id)
+
+    @app.before_server_stop
+    async def stop_waiting(_app: Sanic[Any, Any]) -> None:
+        bank.stop_waiting()
+
+    @app.after_server_stop
+    async def close(_app: Sanic[Any, Any]) -> None:
+        await bank.close()
+        telemetry.log("stopped")
+
+    return app
+
+
+def _answering(route: str, handler: Handler) -> Handler:
+    """The handler with its refusals made answers, and every answer counted."""
+    counters: dict[int | str, Callable[[], None]] = {}
+
+    def count(status: int | str) -> None:
+        if status not in counters:
+            counters[status] = telemetry.REQUESTS.labels(route, status).inc
+        counters[status]()
+
+    async def answering(request: Request, **path: str) -> HTTPResponse:
+        try:
+            answer = await handler(request, **path)
+        except Refusal as refusal:
+            answer = problem(refusal)
+        except BooksBusy:
+            answer = problem(Refusal(503, "busy", "Too many payments wait to be booked; nothing was taken"))
+        except BooksFailed as error:
+            telemetry.log("commit_failed", logging.ERROR, problem=str(error))
+            answer = problem(Refusal(500, "internal_error", "The books could not be written"))
+        except (asyncio.CancelledError, RequestCancelled):
+            count("dropped")  # cut off by a fault, or by the caller
+            raise
+        count(answer.status)
+        return answer
+
+    return answering
+
+
+async def _server_problem(_request: Request, error: Exception) -> HTTPResponse:
+    """What the server itself refuses (no such route, too large, no HTTP), and what nobody expected."""
+    if not isinstance(error, SanicException) or error.status_code >= 500:
+        telemetry.log("request_failed", logging.ERROR, exc_info=True, problem=str(error))
+        refusal = Refusal(500, "internal_error", "The bank failed at this")
+    else:
+        codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+        refusal = Refusal(error.status_code, codes.get(error.status_code, "bad_request"), str(error))
+    telemetry.REQUESTS.labels("other", refusal.status).inc()
+    allowed = {"allow": error.headers["Allow"]} if isinstance(error, MethodNotAllowed) else None
+    return problem(refusal, allowed)

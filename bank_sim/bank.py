@@ -1,0 +1,214 @@
+"""The endpoints of the bank (what they promise stands in `app.py`)."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from sanic import HTTPResponse, Request
+from sanic.exceptions import RequestCancelled
+
+from . import replies, requests
+from .book_file import BookFile
+from .books import Books
+from .callbacks import Callbacks
+from .entries import Answer, ReturnOrder, SaveFaults, Verb
+from .faults import NO_FAULTS, FaultInjector, Faults, Verdict
+from .replies import Refusal
+from .settings import Settings
+from .telemetry import FAULTS, PAYOUTS, log
+
+HANG_S = 90.0
+HANGING_MAX = 256  # connections; beyond it a hang is a cut connection
+
+
+class Bank:
+    """The endpoints. One instance a process."""
+
+    _books: Books
+
+    def __init__(self, settings: Settings, file: BookFile) -> None:
+        self._settings = settings
+        self._file = file
+        saved = file.faults_json()
+        self._injector = FaultInjector(
+            settings.faults if saved is None else msgspec.json.decode(saved, type=Faults)
+        )
+        self._hanging = 0
+        self._stopping = asyncio.Event()
+        self._callbacks: Callbacks | None = None
+        self._callbacks_task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begins to write and to call back. Called on the event loop, before the first request."""
+        self._books = Books(self._file)
+        if self._settings.callback_url and self._settings.webhook is not None:
+            self._callbacks = Callbacks(self._books, self._settings.callback_url, self._settings.webhook)
+            self._callbacks_task = asyncio.get_running_loop().create_task(self._callbacks.run())
+
+    def stop_waiting(self) -> None:
+        """Ends hangs and delays: called when the bank is told to stop, before its connections are drained."""
+        self._stopping.set()
+        self._books.hurry()
+
+    async def close(self) -> None:
+        """Writes everything taken and closes the books."""
+        if self._callbacks_task is not None:
+            self._callbacks_task.cancel()
+            await asyncio.gather(self._callbacks_task, return_exceptions=True)
+        await self._books.close()
+
+    # --- payouts ---
+
+    async def pay(self, request: Request) -> HTTPResponse:
+        """POST /payouts"""
+        self._refuse_in_outage()
+        order = requests.payout_order(request)
+        order.decline_code = self._injector.decline_code(order.reference)
+        verdict = self._injector.attempt("pay", order.reference)
+        if (verdict.hang or verdict.error_status) and not verdict.after_paying:
+            return await self._fail(request, verdict)
+        if verdict.delay_s and not self._stopping.is_set():
+            FAULTS.labels("latency").inc()
+            answer = await self._books.submit_later(order, verdict.delay_s)
+        else:
+            answer = await self._books.submit(order)
+        if answer.verb is Verb.BOOKED:
+            FAULTS.labels("decline").inc() if order.decline_code else PAYOUTS.inc()
+        if verdict.after_paying:
+            return await self._fail(request, verdict, after_delay=True)
+        return self._payment_answer(answer)
+
+    def _payment_answer(self, answer: Answer) -> HTTPResponse:
+        payout = answer.payout
+        assert payout is not None
+        if answer.verb is Verb.CONFLICT:
+            raise Refusal(
+                409, "payout_conflict", "This reference or Idempotency-Key stands for another payout"
+            )
+        if payout.decline_code is not None:
+            detail = "The bank will not pay this"
+            raise Refusal(422, payout.decline_code, detail, declined=True, reference=payout.reference)
+        return replies.receipt(self._file.books_id, payout, 201 if answer.verb is Verb.BOOKED else 200)
+
+    async def find(self, request: Request, reference: str) -> HTTPResponse:
+        """GET /payouts/{reference}"""
+        self._refuse_in_outage()
+        verdict = self._injector.attempt("find", reference)
+        if verdict.hang or verdict.error_status:
+            return await self._fail(request, verdict)
+        await self._delay(verdict)
+        payout = self._file.find(reference)
+        if payout is None:
+            raise Refusal(404, "payout_not_found", "No payout with this reference")
+        return replies.as_json(replies.line(self._file.books_id, payout))
+
+    async def list(self, request: Request) -> HTTPResponse:
+        """GET /payouts?after=&limit="""
+        after, limit = requests.page(request)
+        after_seq = 0 if after is None else replies.seq_of(self._file.books_id, after)
+        found = self._file.page(after_seq, limit + 1)
+        lines = [replies.line(self._file.books_id, payout) for payout in found[:limit]]
+        following = lines[-1].payout_id if len(found) > limit else None
+        return replies.as_json({"payouts": lines, "next": following})
+
+    async def take_back(self, _request: Request, reference: str) -> HTTPResponse:
+        """POST /payouts/{reference}/return"""
+        answer = await self._books.submit(ReturnOrder(reference))
+        if answer.payout is None:
+            raise Refusal(404, "payout_not_found", "No payout with this reference")
+        if answer.verb is Verb.NOT_PAID:
+            raise Refusal(409, "not_paid", "A declined payout has no money to return")
+        if self._callbacks is not None:
+            self._callbacks.wake()
+        return replies.as_json(replies.line(self._file.books_id, answer.payout))
+
+    # --- faults ---
+
+    def _refuse_in_outage(self) -> None:
+        if self._injector.faults.outage:
+            FAULTS.labels("outage").inc()
+            raise Refusal(503, "outage", "The bank is out of order")
+
+    async def _fail(self, request: Request, verdict: Verdict, *, after_delay: bool = False) -> HTTPResponse:
+        """Lets this attempt end badly, as its verdict says."""
+        if verdict.hang:
+            FAULTS.labels("hang").inc()
+            await self._hang()
+            return await _cut_off(request)
+        if verdict.lost_reply:
+            FAULTS.labels("lost_reply").inc()
+            return await _cut_off(request)
+        if not after_delay:
+            await self._delay(verdict)
+        FAULTS.labels("error").inc()
+        code = {429: "too_many_requests", 503: "temporarily_unavailable"}.get(
+            verdict.error_status, "internal_error"
+        )
+        raise Refusal(verdict.error_status, code, "Something went wrong at the bank")
+
+    async def _delay(self, verdict: Verdict) -> None:
+        if verdict.delay_s:
+            FAULTS.labels("latency").inc()
+            await self._pause(verdict.delay_s)
+
+    async def _hang(self) -> None:
+        if self._hanging >= HANGING_MAX:
+            return
+        self._hanging += 1
+        try:
+            await self._pause(HANG_S)
+        finally:
+            self._hanging -= 1
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleeps, less if the bank is told to stop."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            pass
+
+    async def get_faults(self, _request: Request) -> HTTPResponse:
+        """GET /faults"""
+        return replies.as_json(self._injector.faults)
+
+    async def put_faults(self, request: Request) -> HTTPResponse:
+        """PUT /faults"""
+        return await self._set_faults(requests.faults(request))
+
+    async def delete_faults(self, _request: Request) -> HTTPResponse:
+        """DELETE /faults"""
+        return await self._set_faults(NO_FAULTS)
+
+    async def _set_faults(self, faults: Faults) -> HTTPResponse:
+        await self._books.submit(SaveFaults(msgspec.json.encode(faults).decode()))
+        self._injector.replace(faults)
+        log("faults_set", **msgspec.structs.asdict(faults))
+        return replies.as_json(faults)
+
+    # --- operating ---
+
+    async def health(self, _request: Request) -> HTTPResponse:
+        """GET /health"""
+        return replies.as_json(
+            {
+                "status": "ok",
+                "callbacks_waiting": self._file.callbacks_waiting(),
+                "faults": self._injector.faults != NO_FAULTS,
+            }
+        )
+
+    async def metrics(self, _request: Request) -> HTTPResponse:
+        """GET /metrics"""
+        return HTTPResponse(generate_latest(), content_type=CONTENT_TYPE_LATEST)
+
+
+async def _cut_off(request: Request) -> HTTPResponse:
+    """Closes the connection without an answer. The server then cancels this handler."""
+    transport = request.transport
+    assert isinstance(transport, asyncio.Transport)
+    transport.abort()
+    await asyncio.sleep(1)
+    raise RequestCancelled

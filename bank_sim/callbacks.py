@@ -1,0 +1,125 @@
+"""Tells the wallet of returned money, until it says that it knows.
+
+Signed by the Standard Webhooks specification: every try carries the same webhook-id, so that the receiver
+can drop doubles, and a fresh timestamp, so that it can refuse replays. What is left to tell stands in the
+books, so a restart continues it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from datetime import UTC, datetime
+
+import aiohttp
+import msgspec
+from standardwebhooks import Webhook
+
+from .books import Books, BooksBusy, BooksFailed
+from .entries import CallbackResult, DueCallback, rfc3339
+from .replies import payout_id
+from .telemetry import CALLBACKS, log
+
+AT_ONCE_MAX = 16  # callbacks in flight
+TIMEOUT_S = 5.0
+BACKOFF_S_MIN = 0.5
+BACKOFF_S_MAX = 10.0  # small, so that a healed wallet hears soon
+IDLE_S_MAX = 10.0  # looks at the books at least this often
+
+
+def backoff_s(attempts: int) -> float:
+    """The pause after the `attempts`-th failed try: doubling, capped, ±25 % so that they spread."""
+    doubled = BACKOFF_S_MIN * float(2 ** min(attempts - 1, 10))
+    return min(BACKOFF_S_MAX, doubled) * random.uniform(0.75, 1.25)
+
+
+class Callbacks:
+    """One background task that works off the callbacks in the books."""
+
+    def __init__(self, books: Books, url: str, webhook: Webhook) -> None:
+        self._books = books
+        self._url = url
+        self._webhook = webhook
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Called when a return was booked."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Delivers until cancelled. A try that is cut off is made again after the next start."""
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            while True:
+                self._wake.clear()
+                due = self._books.file.due_callbacks(AT_ONCE_MAX)
+                if due:
+                    await asyncio.gather(*(self._deliver(session, callback) for callback in due))
+                else:
+                    await self._idle()
+
+    async def _idle(self) -> None:
+        next_us = self._books.file.next_callback_us()
+        pause_s = IDLE_S_MAX if next_us is None else next_us / 1e6 - time.time()
+        try:
+            async with asyncio.timeout(min(max(pause_s, 0.01), IDLE_S_MAX)):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    async def _deliver(self, session: aiohttp.ClientSession, callback: DueCallback) -> None:
+        reference = callback.payout.reference
+        attempts = callback.attempts + 1
+        problem = await self._send(session, callback)
+        delivered = problem is None
+        CALLBACKS.labels("delivered" if delivered else "failed").inc()
+        log(
+            "callback_delivered" if delivered else "callback_failed",
+            reference=reference,
+            attempts=attempts,
+            problem=problem,
+        )
+        retry_in_s = 0.0 if delivered else backoff_s(attempts)
+        try:
+            await self._books.submit(CallbackResult(callback.payout.seq, delivered, int(retry_in_s * 1e6)))
+        except (BooksBusy, BooksFailed) as error:
+            # It stays due and goes out again: the receiver drops doubles by the id. Not in a tight loop.
+            log("callback_not_noted", reference=reference, problem=str(error))
+            await asyncio.sleep(BACKOFF_S_MIN)
+
+    async def _send(self, session: aiohttp.ClientSession, callback: DueCallback) -> str | None:
+        """One try. None if it was taken (2xx), else what was wrong."""
+        body = self._body(callback)
+        webhook_id = "msg_" + payout_id(self._books.file.books_id, callback.payout.seq)
+        now = datetime.now(UTC)
+        headers = {
+            "content-type": "application/json",
+            "webhook-id": webhook_id,
+            "webhook-timestamp": str(int(now.timestamp())),
+            "webhook-signature": self._webhook.sign(webhook_id, now, body),
+        }
+        try:
+            async with session.post(
+                self._url, data=body.encode(), headers=headers, allow_redirects=False
+            ) as reply:
+                return None if 200 <= reply.status < 300 else f"status {reply.status}"
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            return type(error).__name__
+
+    def _body(self, callback: DueCallback) -> str:
+        payout = callback.payout
+        returned_at = rfc3339(payout.returned_us or 0)
+        return msgspec.json.encode(
+            {
+                "type": "payout.returned",
+                "timestamp": returned_at,
+                "data": {
+                    "reference": payout.reference,
+                    "payout_id": payout_id(self._books.file.books_id, payout.seq),
+                    "amount": payout.amount,
+                    "currency": payout.currency,
+                    "returned_at": returned_at,
+                },
+            }
+        ).decode()

@@ -1,0 +1,74 @@
+"""What the bank accepts, and why it refuses the rest."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct, field
+from sanic import Request
+
+from .entries import PayoutOrder
+from .faults import Faults
+from .replies import Refusal
+
+PAGE_MAX = 1_000
+PAGE_DEFAULT = 100
+
+_VISIBLE = r"^[!-~]{1,255}$"  # ASCII without the space: it stands in addresses and headers
+_is_visible = re.compile(_VISIBLE).match
+
+
+class PayoutBody(Struct, forbid_unknown_fields=True):
+    """The body of POST /payouts. `amount` in minor units; `destination` is any JSON."""
+
+    reference: Annotated[str, Meta(pattern=_VISIBLE)]
+    amount: Annotated[int, Meta(gt=0, le=2**63 - 1)]
+    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$")]
+    destination: Any = field(default=None)
+
+
+_payout_body = msgspec.json.Decoder(PayoutBody)
+_faults_body = msgspec.json.Decoder(Faults)
+_sorted_json = msgspec.json.Encoder(order="sorted").encode
+
+
+def payout_order(request: Request) -> PayoutOrder:
+    """Reads POST /payouts. Raises Refusal 400 or 422."""
+    key = request.headers.get("idempotency-key")
+    if not key:
+        raise Refusal(400, "idempotency_key_missing", "The header Idempotency-Key is required")
+    if not _is_visible(key):
+        raise _invalid("Idempotency-Key", "1 to 255 visible ASCII characters")
+    body: PayoutBody = _decode(_payout_body, request.body)
+    destination = None if body.destination is None else _sorted_json(body.destination).decode()
+    return PayoutOrder(body.reference, key, body.amount, body.currency, destination)
+
+
+def faults(request: Request) -> Faults:
+    """Reads PUT /faults. Raises Refusal 400 or 422."""
+    read: Faults = _decode(_faults_body, request.body)
+    return read
+
+
+def page(request: Request) -> tuple[str | None, int]:
+    """The cursor and the page's size asked for. Raises Refusal 422."""
+    limit = request.args.get("limit", str(PAGE_DEFAULT))
+    if not (limit.isascii() and limit.isdecimal() and len(limit) < 6 and 1 <= int(limit) <= PAGE_MAX):
+        raise _invalid("limit", f"a whole number from 1 to {PAGE_MAX}")
+    return request.args.get("after") or None, int(limit)
+
+
+def _decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        reason, _, place = str(error).partition(" - at `$.")
+        raise _invalid(place.rstrip("`") or "body", reason) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refusal(400, "malformed_json", f"The body is not JSON: {error}") from None
+
+
+def _invalid(name: str, reason: str) -> Refusal:
+    return Refusal(422, "validation_failed", f"{name}: {reason}", errors=[{"field": name, "reason": reason}])

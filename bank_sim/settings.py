@@ -1,0 +1,77 @@
+"""What the bank simulator reads from its environment. Nothing of the wallet's own settings is used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+from standardwebhooks import Webhook
+
+from .faults import NO_FAULTS, Faults
+
+
+class BadSettings(Exception):
+    """A setting that the bank cannot start with; the message is one sentence that names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How one bank runs; every field is one environment variable.
+
+    host, port     WBS_BANK_HOST (127.0.0.1), WBS_BANK_PORT (8090)
+    data           WBS_BANK_DATA: the file of its books (bank.db in the current folder)
+    faults         WBS_BANK_FAULTS: JSON as in PUT /faults, used only while the books remember none
+    callback_url   WBS_CALLBACK_URL: who is told of returned money; if empty, callbacks wait in the books
+    webhook        WBS_BANK_WEBHOOK_SECRET (`whsec_…`), as the signer made of it; needed with a callback URL
+    """
+
+    host: str
+    port: int
+    data: Path
+    faults: Faults
+    callback_url: str
+    webhook: Webhook | None = field(repr=False)
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Settings:
+        """Reads and checks the environment. Raises BadSettings."""
+        callback_url = env.get("WBS_CALLBACK_URL", "")
+        webhook = _webhook(env.get("WBS_BANK_WEBHOOK_SECRET", ""))
+        if callback_url and not callback_url.startswith(("http://", "https://")):
+            raise BadSettings("WBS_CALLBACK_URL must be an http:// or https:// address")
+        if callback_url and webhook is None:
+            raise BadSettings("WBS_CALLBACK_URL is set, so WBS_BANK_WEBHOOK_SECRET (whsec_…) must be set too")
+        return cls(
+            host=env.get("WBS_BANK_HOST") or "127.0.0.1",
+            port=_port(env.get("WBS_BANK_PORT") or "8090"),
+            data=Path(env.get("WBS_BANK_DATA") or "bank.db"),
+            faults=_faults(env.get("WBS_BANK_FAULTS", "")),
+            callback_url=callback_url,
+            webhook=webhook,
+        )
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise BadSettings(f"WBS_BANK_PORT must be a port (1 to 65535), not {text!r}")
+    return int(text)
+
+
+def _faults(text: str) -> Faults:
+    if not text.strip():
+        return NO_FAULTS
+    try:
+        return msgspec.json.decode(text, type=Faults)
+    except msgspec.DecodeError as error:
+        raise BadSettings(f"WBS_BANK_FAULTS is not what PUT /faults takes: {error}") from error
+
+
+def _webhook(secret: str) -> Webhook | None:
+    if not secret:
+        return None
+    try:
+        return Webhook(secret)
+    except Exception as error:  # the library raises whatever base64 raises
+        raise BadSettings("WBS_BANK_WEBHOOK_SECRET must be `whsec_` and a key in base64") from error
