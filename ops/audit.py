@@ -1,0 +1,130 @@
+"""`wbs audit`: checks all six invariants of the books, the bank's books included.
+
+Exit codes: 0 nothing wrong, 1 violations found, 2 the audit could not be done (database or bank away).
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import aiohttp
+import asyncpg
+import msgspec
+
+from db.audit import VIOLATIONS_MAX, Findings, Payout, audit_bank, audit_books, auditor
+from ops.bank_books import pages
+from wallet.config import Settings
+
+INVARIANTS = {
+    1: "each balance is the sum of its transfers",
+    2: "held = open withdrawals, locked = charges not released",
+    3: "nothing below zero, one end state, legal histories",
+    4: "one payout at most, exactly one if completed",
+    5: "the bank's books agree",
+    6: "each idempotency key points to one movement",
+}
+_PROGRESS_EVERY_S = 1.0
+
+
+@dataclass(slots=True)
+class Report:
+    """What an audit found. `ok` is True if every invariant holds."""
+
+    ok: bool
+    findings: Findings
+    bank_checked: bool
+    seconds: float
+
+    def as_json(self) -> str:
+        """Return the report as one JSON document."""
+        return json.dumps(
+            {
+                "ok": self.ok,
+                "checked": self.findings.checked,
+                "bank_checked": self.bank_checked,
+                "violations_total": len(self.findings.violations),
+                "violations": [violation._asdict() for violation in self.findings.violations],
+                "unsettled": self.findings.unsettled,
+                "seconds": round(self.seconds, 3),
+            }
+        )
+
+
+class AuditImpossible(Exception):
+    """The database or the bank could not be read; nothing is known of the books."""
+
+
+async def run_audit(settings: Settings, *, bank: bool = True, progress: bool = False) -> Report:
+    """Audit the books of the database at `settings.database_url`. Raises AuditImpossible."""
+    started = time.monotonic()
+    findings = Findings()
+    tell = _Progress() if progress else _silent
+    try:
+        async with auditor(settings.database_url) as connection:
+            await audit_books(connection, findings, tell)
+            if bank:
+                await audit_bank(connection, _bank_pages(settings.bank_url), findings, tell)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise AuditImpossible(f"the database can't be read: {error}") from error
+    return Report(not findings.violations, findings, bank, time.monotonic() - started)
+
+
+async def _bank_pages(bank_url: str) -> AsyncIterator[list[Payout]]:
+    try:
+        async for page in pages(bank_url):
+            yield page
+    except (aiohttp.ClientError, msgspec.MsgspecError, TimeoutError) as error:
+        raise AuditImpossible(f"the bank's books can't be read at {bank_url}: {error}") from error
+
+
+class _Progress:
+    """Says at most once a second how far the audit is."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + _PROGRESS_EVERY_S
+
+    def __call__(self, text: str) -> None:
+        if time.monotonic() >= self._next:
+            print(f"audit: {text}", file=sys.stderr, flush=True)
+            self._next = time.monotonic() + _PROGRESS_EVERY_S
+
+
+def _silent(text: str) -> None:
+    """Progress for those who don't want any."""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `wbs audit` to the command line."""
+    parser = subparsers.add_parser("audit", help="check that the books are right", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--no-bank", action="store_true", help="leave the bank's books out (invariant 5)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Audit the running stack, or what DATABASE_URL and WBS_BANK_URL name."""
+    try:
+        report = asyncio.run(run_audit(Settings.from_env(), bank=not args.no_bank, progress=True))
+    except AuditImpossible as error:
+        print(json.dumps({"ok": None, "error": str(error)}) if args.json else f"wbs audit: {error}")
+        return 2
+    print(report.as_json() if args.json else _text(report))
+    return 0 if report.ok else 1
+
+
+def _text(report: Report) -> str:
+    checked = ", ".join(f"{number:,} {what}" for what, number in report.findings.checked.items())
+    lines = [f"checked {checked} in {report.seconds:.1f} s"]
+    for number, text in INVARIANTS.items():
+        found = [v for v in report.findings.violations if v.invariant == number]
+        if number == 5 and not report.bank_checked:
+            lines.append(f"  –  {number}. {text}: not checked")
+            continue
+        lines.append(f"  {'✗' if found else '✓'}  {number}. {text}")
+        lines += [f"       {v.subject}: expected {v.expected}; found {v.found}" for v in found[:VIOLATIONS_MAX]]
+    lines += [f"  …  on its way: {text}" for text in report.findings.unsettled[:VIOLATIONS_MAX]]
+    lines.append("the books are right" if report.ok else f"{len(report.findings.violations)} violations")
+    return "\n".join(lines)
