@@ -64,7 +64,7 @@ async def _no_reset(connection: Any) -> None:
 
 @retry(
     retry=retry_if_exception_type(CONNECTION_ERRORS),
-    wait=wait_exponential_jitter(initial=0.05, max=1),
+    wait=wait_exponential_jitter(multiplier=0.05, max=1),
     stop=stop_after_delay(_BOOT_DEADLINE_S),
     reraise=True,
 )
