@@ -1,6 +1,91 @@
-"""The `wbs` command."""
+"""The `wbs` command. Exit codes: 0 done, 1 failed (one sentence says why), 2 wrong usage; others as a command says."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+
+from ops import up
+from ops.errors import OpsError
+
+# Commands in modules of their own: `add_parser(subparsers)` describes one, `run(args)` executes it. Their modules
+# load a lot (plots, load generators), so only the one that is asked for is imported.
+MODULES = {
+    "audit": ("ops.audit", "prove that the books balance"),
+    "dlq": ("ops.dlq", "dead letters: list, show, replay, discard"),
+    "reconcile": ("ops.reconcile", "compare our withdrawals with the bank's books"),
+    "bench": ("ops.bench", "measure the service on its own stack"),
+    "chaos": ("ops.chaos", "kill and freeze everything under load, then check the books"),
+}
 
 
-def main() -> int:
-    """Not written yet."""
-    return 0
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = build_parser(words[0] if words else "")
+    args = parser.parse_args(words)
+    command: Callable[[argparse.Namespace], int] = args.command
+    try:
+        return command(args)
+    except OpsError as error:
+        return up.fail(error)
+    except KeyboardInterrupt:
+        return 130
+
+
+def build_parser(asked_for: str) -> argparse.ArgumentParser:
+    """The parser: complete for the command that is asked for, names and one line for the others."""
+    parser = argparse.ArgumentParser(
+        prog="wbs", description="Wallet Balance Split: run, check and measure it."
+    )
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_up(subparsers)
+    _simple(subparsers, "down", up.run_down, "stop everything")
+    ps = _simple(subparsers, "ps", up.run_ps, "list the running processes")
+    ps.add_argument("--json", action="store_true", help='[{"kind": "gateway", "pid": 1}, …]')
+    _simple(subparsers, "migrate", up.run_migrate, "bring the database schema up to date")
+    _simple(
+        subparsers,
+        "refresh-db",
+        up.run_refresh_db,
+        "empty the private database, the queues and the bank's books",
+    )
+    _simple(subparsers, "reset", up.run_reset, "stop everything and delete the state folder")
+    for name, (module, text) in MODULES.items():
+        if name == asked_for:
+            loaded = importlib.import_module(module)
+            loaded.add_parser(subparsers)
+            # A module may give its subcommands functions of their own; what gives none runs `run`.
+            subparsers.choices[name].set_defaults(command=loaded.run)
+        else:
+            subparsers.add_parser(name, help=text)
+    return parser
+
+
+def _simple(
+    subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    command: Callable[[argparse.Namespace], int],
+    text: str,
+) -> argparse.ArgumentParser:
+    parser = subparsers.add_parser(name, help=text, description=text)
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _add_up(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = _simple(subparsers, "up", up.run_up, "provision, migrate and start everything")
+    parser.add_argument("--detach", action="store_true", help="return when it is healthy")
+    parser.add_argument("--gateways", type=int, default=2, metavar="N", help="gateway processes (default 2)")
+    parser.add_argument("--actors", type=int, default=1, metavar="N", help="actor processes (default 1)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=up.THREADS_DEFAULT,
+        metavar="N",
+        help="payouts at once, a process (default 50)",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,5 @@
+"""What goes wrong while a stack is provisioned, started or stopped."""
+
+
+class OpsError(Exception):
+    """One clear sentence for the person at the terminal, naming the mend. Ends the command with exit code 1."""

@@ -1,0 +1,121 @@
+"""When a stack is up: every process answers where it should. And where Prometheus finds them."""
+
+import http.client
+import json
+from collections.abc import Callable, Mapping
+
+import psutil
+
+from ops import supervision
+from ops.errors import OpsError
+from ops.ports import accepts
+from ops.progress import Progress, ticks
+from ops.servers import Servers
+from ops.state import StateDir, write_private
+from ops.supervision import Program
+
+STARTS_MAX = 4  # a program started more often than that while we wait does not come up by itself
+LOG_LINES_SHOWN = 8
+
+
+def wait_for_server(
+    state: StateDir, name: str, ready: Callable[[], bool], timeout_s: float, progress: Progress
+) -> None:
+    """Wait for PostgreSQL or RabbitMQ. OpsError with the end of its log if it does not come up."""
+    for _ in ticks(what=name, timeout_s=timeout_s, progress=progress):
+        if ready():
+            return
+        require_stays_up(state, name)
+    raise OpsError(f"{name} is not ready after {timeout_s:.0f} s. {log_end(state, name)}")
+
+
+def wait(
+    state: StateDir, programs: list[Program], env: Mapping[str, str], timeout_s: float, progress: Progress
+) -> None:
+    """Wait until all our processes answer. OpsError naming the first that does not, with the end of its log."""
+    pending = {
+        program.name: program for program in programs if program.kind not in ("", "postgres", "rabbitmq")
+    }
+    what = "the processes"
+    for _ in ticks(what=what, timeout_s=timeout_s, progress=progress):
+        pids = dict(supervision.running(state))
+        pending = {name: one for name, one in pending.items() if not answers(one, pids.get(name), env)}
+        if not pending:
+            return
+        for name in pending:
+            require_stays_up(state, name)
+    name = next(iter(pending))
+    raise OpsError(f"{', '.join(pending)}: no answer after {timeout_s:.0f} s. {log_end(state, name)}")
+
+
+def answers(program: Program, pid: int | None, env: Mapping[str, str]) -> bool:
+    """True if this very process listens, and says that it is ready where it can say so."""
+    if pid is None:
+        return False
+    host = env["WBS_HTTP_HOST"] or "127.0.0.1"
+    host = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    if program.kind == "gateway":
+        # The gateways share their port: that *one* answers does not tell that this one does.
+        port = int(env["WBS_HTTP_PORT"])
+        return listens(pid, port) and status(host, port, "/health/ready") == 200
+    if program.kind == "bank_sim":
+        return status("127.0.0.1", int(env["WBS_BANK_PORT"]), "/health") == 200
+    return accepts(int(program.environment["WBS_METRICS_PORT"]), host)
+
+
+def listens(pid: int, port: int) -> bool:
+    """True if the process listens on the port."""
+    try:
+        connections = psutil.Process(pid).net_connections(kind="tcp")
+    except psutil.Error:
+        return False
+    return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in connections)
+
+
+def status(host: str, port: int, path: str) -> int:
+    """The status code of a GET; 0 if there is no answer."""
+    connection = http.client.HTTPConnection(host, port, timeout=2)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return 0
+    finally:
+        connection.close()
+
+
+def require_stays_up(state: StateDir, name: str) -> None:
+    """OpsError if a program keeps ending right after its start."""
+    if supervision.starts(state, name) > STARTS_MAX:
+        raise OpsError(f"{name} ends as soon as it is started. {log_end(state, name)}")
+
+
+def log_end(state: StateDir, name: str) -> str:
+    """The last lines of a program's log, for an error message."""
+    path = state.log / f"{name}.log"
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES_SHOWN:]
+    except OSError:
+        lines = []
+    if not lines:
+        return f"Its log {path} is empty."
+    return f"The end of {path}:\n" + "\n".join(f"    {line[:300]}" for line in lines)
+
+
+def write_targets(
+    state: StateDir, programs: list[Program], env: Mapping[str, str], chosen: Servers | None
+) -> None:
+    """`prometheus-targets.json`, in the form of Prometheus' file_sd_configs: one entry a job."""
+    addresses: dict[str, list[str]] = {}
+    for program in programs:
+        if port := program.environment.get("WBS_METRICS_PORT"):
+            addresses.setdefault(program.kind, []).append(f"127.0.0.1:{port}")
+    kinds = {program.kind for program in programs}
+    if "gateway" in kinds:
+        addresses["gateway"] = [f"127.0.0.1:{env['WBS_HTTP_PORT']}"]
+    if "bank_sim" in kinds:
+        addresses["bank_sim"] = [f"127.0.0.1:{env['WBS_BANK_PORT']}"]
+    if chosen is not None and chosen.rabbitmq is not None:
+        addresses["rabbitmq"] = [f"127.0.0.1:{chosen.rabbitmq.prometheus_port}"]
+    document = [{"targets": targets, "labels": {"job": job}} for job, targets in sorted(addresses.items())]
+    write_private(state.root / "prometheus-targets.json", json.dumps(document, indent=1) + "\n")

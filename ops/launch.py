@@ -1,0 +1,93 @@
+"""`python -m ops.launch STATE_DIR NAME`: become one program of a stack. supervisord calls this at every (re)start.
+
+It spaces restarts, clears what a killed predecessor left, drops root where the program needs that, ties the program
+to supervisord's life, writes down who it is, and then *becomes* the program: the supervised pid is the real one.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ops import processes
+from ops.state import StateDir, read_json, write_json
+
+# supervisord starts a program again at once, for ever (startsecs=0); its own backoff would grow without end under
+# repeated kills. So starts are spaced here: never more than one a second.
+START_INTERVAL_S = 1.0
+ORPHANS_LEAVE_S = 2.0
+EPMD_WAIT_S = 5.0
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> NoReturn:
+    """Become the program that `programs.json` describes."""
+    state = StateDir(Path(sys.argv[1]))
+    name = sys.argv[2]
+    parent_pid = os.getppid()
+    program: dict[str, Any] = read_json(state.programs_file)[name]
+    space_starts(state, name)
+    if program.get("container"):
+        subprocess.run(
+            [program["argv"][0], "rm", "-f", program["container"]], capture_output=True, check=False
+        )
+    if program.get("epmd_port"):
+        wait_for_port(program["epmd_port"])
+    processes.record(state, name, os.getpid())  # before root is dropped: the folder is ours
+    os.chdir(program["cwd"])
+    if program.get("uid") is not None:
+        os.setgroups([])
+        os.setgid(program["gid"])
+        os.setuid(program["uid"])
+    if program["kind"] == "postgres":
+        clear_postgres(Path(program["cwd"]))
+    die_with_parent(program["stop_signal"], parent_pid)
+    os.execve(program["argv"][0], program["argv"], program["environment"])
+
+
+def space_starts(state: StateDir, name: str) -> None:
+    """Wait until a second has passed since the last start, and count the starts."""
+    stamp = state.run / f"{name}.starts.json"
+    known = read_json(stamp)
+    since_s = time.time() - float(known.get("at", 0.0))
+    if 0.0 <= since_s < START_INTERVAL_S:
+        time.sleep(START_INTERVAL_S - since_s)
+    write_json(stamp, {"at": time.time(), "count": int(known.get("count", 0)) + 1})
+
+
+def wait_for_port(port: int) -> None:
+    """Wait a little until something listens there (RabbitMQ's node wants its epmd)."""
+    from ops.ports import accepts
+
+    deadline = time.monotonic() + EPMD_WAIT_S
+    while not accepts(port) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def clear_postgres(data: Path) -> None:
+    """Make way after a kill -9: backends outlive their postmaster for a moment and hold its shared memory.
+
+    Runs as the server's user, who alone may look at its processes' folders.
+    """
+    orphans = processes.working_in(data, "postgres")
+    if orphans and not processes.wait_gone(orphans, ORPHANS_LEAVE_S):
+        # Nothing that was committed is lost with them: the log is on disk, and is replayed at the start.
+        processes.end(orphans, stop_signal=signal.SIGKILL)
+    # Nobody works in this folder now, so a pid in the lock file is stale, or somebody else's by now.
+    (data / "postmaster.pid").unlink(missing_ok=True)
+
+
+def die_with_parent(stop_signal: int, parent_pid: int) -> None:
+    """Ask the kernel to stop us when supervisord dies, even by kill -9: nothing is left running alone."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, stop_signal, 0, 0, 0)
+    if os.getppid() != parent_pid:
+        sys.exit("supervisord has ended meanwhile")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""Bringing the schema up to date, and starting the database afresh."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+from ops.errors import OpsError
+
+MIGRATION_TIMEOUT_S = 300.0
+
+
+def migrate(database_url: str) -> None:
+    """Apply the missing migrations. OpsError if the database cannot be reached or one of them fails."""
+    from db.migrate import migrate as apply
+
+    try:
+        # In a thread of its own, so that a caller's event loop, if there is one, is not in the way.
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            thread.submit(asyncio.run, apply(database_url)).result(timeout=MIGRATION_TIMEOUT_S)
+    except Exception as error:  # noqa: BLE001 -- the driver's own errors are db's business; the person needs one sentence
+        raise OpsError(
+            f"The database cannot be migrated ({type(error).__name__}: {error}): "
+            "check DATABASE_URL and that its server runs."
+        ) from error

@@ -1,0 +1,85 @@
+"""TCP ports: free ones below the ephemeral range, and who holds one that is taken."""
+
+import socket
+from collections.abc import Iterable
+
+import psutil
+
+from ops.errors import OpsError
+from ops.state import StateDir, read_json
+
+# Linux hands out 32768 and above to outgoing connections: a server that stopped there may find its port taken.
+PORT_MIN = 20_000
+PORT_MAX = 32_000
+
+
+def is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """True if a server may listen there now."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # Connections in TIME_WAIT do not keep a server from listening again; listening sockets do.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            probe.listen(1)
+        except OSError:
+            return False
+        return True
+
+
+def accepts(port: int, host: str = "127.0.0.1", timeout_s: float = 0.5) -> bool:
+    """True if a server accepts connections there."""
+    try:
+        with socket.create_connection((host, port), timeout=timeout_s):
+            return True
+    except OSError:
+        return False
+
+
+def private_port(state: StateDir, name: str) -> int:
+    """The port kept for `name`; chosen when first asked for, and again if somebody else took it since."""
+    known = state.recall("ports", name)
+    if isinstance(known, int) and is_free(known):
+        return known
+    chosen = set(state_ports(state)) - {known}
+    span = PORT_MAX - PORT_MIN
+    # Two stacks that start at once begin their search at different places.
+    first = int(state.digest, 16) % span
+    for step in range(span):
+        port = PORT_MIN + (first + step * 7) % span
+        if port not in chosen and is_free(port):
+            state.remember("ports", name, port)
+            return port
+    raise OpsError(f"No free TCP port between {PORT_MIN} and {PORT_MAX} on 127.0.0.1: end some servers.")
+
+
+def state_ports(state: StateDir) -> Iterable[int]:
+    """All ports kept in a state folder."""
+    ports: dict[str, int] = read_json(state.private_file).get("ports", {})
+    return ports.values()
+
+
+def require_free(port: int, host: str, *, what: str, setting: str) -> None:
+    """OpsError naming the holder and the setting to change, if the port is taken."""
+    if is_free(port, host):
+        return
+    raise OpsError(
+        f"Port {port} on {host}, wanted for {what}, is taken{holder(port)}: "
+        f"set {setting} to a free port (for example {setting}={next_free(port + 1)}) and start again."
+    )
+
+
+def next_free(port: int) -> int:
+    """The first free port from `port` on."""
+    return next((candidate for candidate in range(port, port + 1000) if is_free(candidate)), port)
+
+
+def holder(port: int) -> str:
+    """` by NAME (pid N)` for a listening port, as far as we may see it; else an empty text."""
+    try:
+        for connection in psutil.net_connections(kind="tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+                return f" by {psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    except (psutil.Error, OSError):
+        pass
+    return ""

@@ -1,0 +1,129 @@
+"""The programs of a stack: what each one executes, with which environment."""
+
+import signal
+import sys
+from collections.abc import Mapping
+
+from ops.ports import private_port
+from ops.servers import Servers
+from ops.state import StateDir, project_root
+from ops.supervision import Program
+
+# How long each may take to finish what it holds before SIGKILL, s. Above the longest round of a withdrawal.
+GATEWAY_STOP_S = 20
+BACKGROUND_STOP_S = 30
+BANK_STOP_S = 15
+SERVER_STOP_S = 30
+
+KIND_ORDER = ("gateway", "relay", "actors", "reconciler", "bank_sim", "postgres", "rabbitmq")
+
+
+def server_programs(servers: Servers, base: Mapping[str, str]) -> list[Program]:
+    """PostgreSQL, epmd and RabbitMQ, as far as they are private."""
+    programs = []
+    if (server := servers.postgres) is not None:
+        programs.append(
+            Program(
+                name="postgres",
+                kind="postgres",
+                group="database",
+                argv=server.argv,
+                environment={"PATH": base.get("PATH", ""), "LC_ALL": "C", "TZ": "UTC"},
+                cwd=server.data,
+                stop_signal=signal.SIGINT,  # "fast": ends sessions, writes a checkpoint
+                stop_timeout_s=SERVER_STOP_S,
+                uid=server.account.uid if server.account else None,
+                gid=server.account.gid if server.account else None,
+            )
+        )
+    if (node := servers.rabbitmq) is not None:
+        environment = {**pass_through(base), **node.environment}
+        home = project_root()
+        if node.epmd_argv:
+            programs.append(Program("epmd", "", "epmd", node.epmd_argv, environment, home, stop_timeout_s=5))
+        programs.append(
+            Program(
+                name="rabbitmq",
+                kind="rabbitmq",
+                group="broker",
+                argv=node.argv,
+                environment=environment,
+                cwd=home,
+                stop_timeout_s=SERVER_STOP_S,
+                extra={"container": node.container, "epmd_port": node.epmd_port},
+            )
+        )
+    return programs
+
+
+def pass_through(base: Mapping[str, str]) -> dict[str, str]:
+    """The environment without settings of some other RabbitMQ or Erlang on this machine."""
+    return {
+        name: value
+        for name, value in base.items()
+        if not name.startswith(("RABBITMQ_", "ERL_", "NOTIFY_SOCKET"))
+    }
+
+
+def own_programs(
+    state: StateDir, environment: Mapping[str, str], *, gateways: int, actors: int, threads: int
+) -> list[Program]:
+    """Our own processes: gateways, relay, actors, reconciler and the bank simulator."""
+    programs = []
+    metrics_folder = state.root / "metrics"
+    for number in range(1, gateways + 1):
+        extra = {"PROMETHEUS_MULTIPROC_DIR": str(metrics_folder)}
+        programs.append(
+            _program(f"gateway_{number}", "gateway", "gateway", "gateway", environment, extra, GATEWAY_STOP_S)
+        )
+    workers = {"WBS_ACTOR_THREADS": str(threads)}
+    if environment.get("RABBITMQ_URL"):
+        programs.append(_background(state, "relay", "relay", "actors.relay", environment))
+        for number in range(1, actors + 1):
+            programs.append(_background(state, f"actors_{number}", "actors", "actors", environment, workers))
+    else:
+        programs.append(_background(state, "actors_1", "actors", "actors.in_memory", environment, workers))
+    programs.append(_background(state, "reconciler", "reconciler", "actors.reconciler", environment))
+    programs.append(_program("bank_sim", "bank_sim", "bank", "bank_sim", environment, {}, BANK_STOP_S))
+    return programs
+
+
+def _background(
+    state: StateDir,
+    name: str,
+    kind: str,
+    module: str,
+    environment: Mapping[str, str],
+    extra: Mapping[str, str] | None = None,
+) -> Program:
+    """A background process, with a metrics port of its own."""
+    port = str(private_port(state, f"metrics_{name}"))
+    return _program(
+        name,
+        kind,
+        "background",
+        module,
+        environment,
+        {**(extra or {}), "WBS_METRICS_PORT": port},
+        BACKGROUND_STOP_S,
+    )
+
+
+def _program(
+    name: str,
+    kind: str,
+    group: str,
+    module: str,
+    environment: Mapping[str, str],
+    extra: Mapping[str, str],
+    stop_timeout_s: int,
+) -> Program:
+    return Program(
+        name=name,
+        kind=kind,
+        group=group,
+        argv=[sys.executable, "-m", module],
+        environment={**environment, **extra},
+        cwd=project_root(),
+        stop_timeout_s=stop_timeout_s,
+    )

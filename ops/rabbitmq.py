@@ -1,0 +1,228 @@
+"""A private RabbitMQ node with its management page: from an installed `rabbitmq-server`, or in Docker."""
+
+import base64
+import http.client
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ops import apt
+from ops.errors import OpsError
+from ops.ports import accepts, private_port
+from ops.progress import Progress
+from ops.state import StateDir, write_private
+
+USER = "wbs"
+PACKAGE = "rabbitmq-server"
+DOCKER_IMAGE = "rabbitmq:3.13-management"
+# The package's own command switches to user `rabbitmq`; the script behind it runs as whoever calls it.
+INSTALLED_SCRIPTS = "rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server"
+
+CONFIGURATION = """\
+# Written by `wbs up` at every start; see ops/rabbitmq.py.
+listeners.tcp.local = 127.0.0.1:{amqp}
+management.tcp.ip = 127.0.0.1
+management.tcp.port = {management}
+prometheus.tcp.ip = 127.0.0.1
+prometheus.tcp.port = {prometheus}
+default_user = {user}
+default_pass = {password}
+default_user_tags.administrator = true
+disk_free_limit.absolute = 100MB
+log.console = true
+log.console.level = warning
+log.file = false
+"""
+
+
+@dataclass(frozen=True)
+class RabbitMQ:
+    """A configured private node, not necessarily running."""
+
+    source: str  # for people: where it comes from
+    amqp_port: int
+    management_port: int
+    prometheus_port: int
+    password: str
+    argv: list[str]
+    environment: dict[str, str] = field(default_factory=dict)
+    epmd_argv: list[str] | None = None
+    container: str | None = None  # name of the Docker container, if it runs in one
+    epmd_port: int | None = None
+
+    @property
+    def url(self) -> str:
+        return f"amqp://{USER}:{self.password}@127.0.0.1:{self.amqp_port}/%2F"
+
+    @property
+    def management_url(self) -> str:
+        return f"http://127.0.0.1:{self.management_port}"
+
+    def ready(self) -> bool:
+        """True once it takes AMQP connections and the management page answers our login."""
+        if not accepts(self.amqp_port):
+            return False
+        connection = http.client.HTTPConnection("127.0.0.1", self.management_port, timeout=2)
+        login = base64.b64encode(f"{USER}:{self.password}".encode()).decode()
+        try:
+            connection.request("GET", "/api/overview", headers={"Authorization": f"Basic {login}"})
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+
+def prepare(state: StateDir, environment: Mapping[str, str], progress: Progress) -> RabbitMQ | None:
+    """An installed server, else Docker, else one installed by apt-get; None if there is no way."""
+    script = find_script(environment)
+    if script is None:
+        docker = running_docker(environment)
+        if docker is not None:
+            return in_docker(state, docker)
+        prefix = apt.command_prefix(environment)
+        if prefix is not None:
+            progress.say(
+                f"RabbitMQ: not installed; installing {PACKAGE} with apt-get (its service is not started)"
+            )
+            if not apt.install(state, prefix, PACKAGE, progress):
+                progress.say(f"RabbitMQ: apt-get failed, see {state.log / 'apt.log'}")
+            script = find_script(environment)
+    return None if script is None else installed(state, script, environment)
+
+
+# --- Installed on the machine --------------------------------------------------------------------------------
+
+
+def find_script(environment: Mapping[str, str]) -> Path | None:
+    """The server's start script as any user may call it, newest version first; None if not installed."""
+    scripts = [
+        path for base in ("/usr/lib", "/opt", "/usr/local/lib") for path in Path(base).glob(INSTALLED_SCRIPTS)
+    ]
+    if scripts:
+        return max(scripts)
+    on_path = shutil.which(PACKAGE, path=environment.get("PATH", os.defpath))
+    if on_path is None:
+        return None
+    script = Path(on_path).resolve()
+    return script if (script.parent / "rabbitmq-env").exists() else None
+
+
+def installed(state: StateDir, script: Path, environment: Mapping[str, str]) -> RabbitMQ:
+    """A node of the installed server with everything of its own: data, logs, cookie, ports, epmd."""
+    home = state.root / "rabbitmq"
+    home.mkdir(mode=0o700, exist_ok=True)
+    names = ("amqp", "management", "rabbitmq_prometheus", "rabbitmq_dist", "epmd")
+    ports = {name: private_port(state, name) for name in names}
+    password = state.secret("rabbitmq_password")
+    configuration = CONFIGURATION.format(
+        amqp=ports["amqp"],
+        management=ports["management"],
+        prometheus=ports["rabbitmq_prometheus"],
+        user=USER,
+        password=password,
+    )
+    write_private(home / "rabbitmq.conf", configuration)
+    write_private(home / "enabled_plugins", "[rabbitmq_management,rabbitmq_prometheus].\n")
+    write_private(home / "rabbitmq-env.conf", "")
+    loopback = "-kernel inet_dist_use_interface {127,0,0,1} -start_epmd false"
+    idle = (
+        "+sbwt none +sbwtdcpu none +sbwtdio none"  # schedulers sleep instead of spinning on a shared machine
+    )
+    node_environment = {
+        "HOME": str(home),
+        "RABBITMQ_BASE": str(home),
+        # The data folder is named after the node, so the name has to stay when a port is chosen anew.
+        "RABBITMQ_NODENAME": f"wbs-{state.digest}@localhost",
+        "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+        "RABBITMQ_NODE_PORT": str(ports["amqp"]),
+        "RABBITMQ_DIST_PORT": str(ports["rabbitmq_dist"]),
+        "RABBITMQ_MNESIA_BASE": str(home / "mnesia"),
+        "RABBITMQ_LOG_BASE": str(home / "log"),
+        "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq.conf"),
+        "RABBITMQ_ADVANCED_CONFIG_FILE": str(home / "advanced.config"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "enabled_plugins"),
+        "RABBITMQ_CONF_ENV_FILE": str(home / "rabbitmq-env.conf"),
+        "RABBITMQ_PID_FILE": str(home / "pid"),
+        "ERL_EPMD_PORT": str(ports["epmd"]),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        # With input "allowed" the script becomes the Erlang machine instead of waiting for it as a child: the
+        # supervised pid is then the node's own, and no shell is left behind by a kill -9. Input is off all the same.
+        "RABBITMQ_ALLOW_INPUT": "1",
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"-noinput +B i {loopback} {idle}",
+    }
+    return RabbitMQ(
+        source=f"node of {script.parent.parent.name.replace('_server-', ' ')}",
+        amqp_port=ports["amqp"],
+        management_port=ports["management"],
+        prometheus_port=ports["rabbitmq_prometheus"],
+        password=password,
+        argv=[str(script)],
+        environment=node_environment,
+        epmd_argv=[find_epmd(environment), "-address", "127.0.0.1", "-port", str(ports["epmd"])],
+        epmd_port=ports["epmd"],
+    )
+
+
+def find_epmd(environment: Mapping[str, str]) -> str:
+    """Erlang's port mapper. We run it ourselves, since one that a node starts outlives that node."""
+    on_path = shutil.which("epmd", path=environment.get("PATH", os.defpath))
+    if on_path:
+        return on_path
+    found = sorted(Path("/usr/lib/erlang").glob("erts-*/bin/epmd"))
+    if not found:
+        raise OpsError(
+            "RabbitMQ is installed but Erlang's epmd is not: reinstall rabbitmq-server, or set RABBITMQ_URL."
+        )
+    return str(found[-1])
+
+
+# --- In Docker -----------------------------------------------------------------------------------------------
+
+
+def running_docker(environment: Mapping[str, str]) -> str | None:
+    """The docker command, if an engine answers (often only the client is there)."""
+    docker = shutil.which("docker", path=environment.get("PATH", os.defpath))
+    if docker is None:
+        return None
+    try:
+        answer = subprocess.run(
+            [docker, "info"], capture_output=True, stdin=subprocess.DEVNULL, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return docker if answer.returncode == 0 else None
+
+
+def in_docker(state: StateDir, docker: str) -> RabbitMQ:
+    """A container of ours alone, data in a named volume, ports on loopback."""
+    names = ("amqp", "management", "rabbitmq_prometheus")
+    ports = {name: private_port(state, name) for name in names}
+    password = state.secret("rabbitmq_password")
+    container = f"wbs-{state.digest}"
+    home = state.root / "rabbitmq"
+    home.mkdir(mode=0o700, exist_ok=True)
+    # Not on the command line, where every user of the machine could read it.
+    write_private(home / "docker.env", f"RABBITMQ_DEFAULT_USER={USER}\nRABBITMQ_DEFAULT_PASS={password}\n")
+    published = [
+        *("-p", f"127.0.0.1:{ports['amqp']}:5672"),
+        *("-p", f"127.0.0.1:{ports['management']}:15672"),
+        *("-p", f"127.0.0.1:{ports['rabbitmq_prometheus']}:15692"),
+    ]
+    return RabbitMQ(
+        source=f"Docker container {container} of {DOCKER_IMAGE}",
+        amqp_port=ports["amqp"],
+        management_port=ports["management"],
+        prometheus_port=ports["rabbitmq_prometheus"],
+        password=password,
+        argv=[
+            *(docker, "run", "--rm", "--name", container, "--hostname", container),
+            *("-v", f"{container}:/var/lib/rabbitmq", "--env-file", str(home / "docker.env")),
+            *published,
+            DOCKER_IMAGE,
+        ],
+        container=container,
+    )

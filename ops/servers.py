@@ -1,0 +1,60 @@
+"""Which PostgreSQL and which broker a stack uses: given ones, private ones, or the in-memory broker."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ops import postgres, rabbitmq
+from ops.errors import OpsError
+from ops.postgres import Postgres
+from ops.progress import Progress
+from ops.rabbitmq import RabbitMQ
+from ops.state import StateDir
+
+NO_RABBITMQ = """\
+RabbitMQ: none here and none can be installed, so ONE process runs relay and actors on Dramatiq's in-memory broker.
+          Nothing can be lost (the outbox is in PostgreSQL), but there is no management page and no dead-letter queue.
+          For the real thing: `apt-get install rabbitmq-server` as root, or set RABBITMQ_URL."""
+
+
+@dataclass(frozen=True)
+class Servers:
+    """What the processes connect to. `postgres` and `rabbitmq` are set only for private servers."""
+
+    database_url: str
+    rabbitmq_url: str  # empty: in-memory broker
+    management_url: str  # RabbitMQ's management page, empty if unknown
+    postgres: Postgres | None = None
+    rabbitmq: RabbitMQ | None = None
+
+
+def choose(state: StateDir, environment: Mapping[str, str], progress: Progress) -> Servers:
+    """Take what the environment names, prepare the rest. Nothing is started. OpsError if something is impossible.
+
+    `WBS_BROKER=memory` asks for the in-memory broker, `WBS_POSTGRES=embedded` for the wheel's PostgreSQL.
+    """
+    wanted = environment.get("WBS_BROKER", "") or "auto"
+    if wanted not in ("auto", "memory"):
+        raise OpsError(f"WBS_BROKER is {wanted!r}: it must be auto or memory.")
+    server = None
+    database_url = environment.get("DATABASE_URL", "")
+    if database_url:
+        progress.say("PostgreSQL: the one of DATABASE_URL")
+    else:
+        server = postgres.prepare(state, environment, progress)
+        database_url = server.database_url
+        progress.say(f"PostgreSQL {server.version}: private server on 127.0.0.1:{server.port}")
+    rabbitmq_url = environment.get("RABBITMQ_URL", "")
+    management_url = environment.get("WBS_RABBITMQ_MANAGEMENT_URL", "")
+    node = None
+    if rabbitmq_url:
+        progress.say("RabbitMQ: the one of RABBITMQ_URL")
+    elif wanted == "auto":
+        node = rabbitmq.prepare(state, environment, progress)
+        if node is not None:
+            rabbitmq_url, management_url = node.url, node.management_url
+            progress.say(f"RabbitMQ: {node.source} on 127.0.0.1:{node.amqp_port}")
+        else:
+            progress.say(NO_RABBITMQ)
+    else:
+        progress.say("RabbitMQ: none (WBS_BROKER=memory); relay and actors run in one process")
+    return Servers(database_url, rabbitmq_url, management_url, server, node)

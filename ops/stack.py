@@ -1,0 +1,341 @@
+"""A whole stack: servers, processes, supervisor. `wbs up` runs one; tests, chaos and bench start their own.
+
+with Stack(folder, env={"WBS_RETRY_ROUNDS": "3"}) as stack:
+    requests to stack.urls["api"]; stack.ps(); stack.stop_kind("rabbitmq")
+"""
+
+import base64
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+from ops import health, processes, servers, supervision
+from ops.errors import OpsError
+from ops.migration import migrate
+from ops.ports import private_port, require_free
+from ops.programs import KIND_ORDER, own_programs, server_programs
+from ops.progress import Progress, poll
+from ops.servers import Servers
+from ops.state import StateDir, read_json, write_json
+from ops.supervision import Program
+from wallet.config import Settings, SettingsError
+
+POSTGRES_READY_TIMEOUT_S = 120.0  # a crash recovery with much to replay takes its time
+RABBITMQ_READY_TIMEOUT_S = 90.0
+HEALTHY_TIMEOUT_S = 60.0
+# What belongs to one process, or to a supervisor above us, and must not be inherited by a stack's processes.
+NOT_INHERITED = ("PROMETHEUS_MULTIPROC_DIR", "WBS_METRICS_PORT", "NOTIFY_SOCKET")
+
+
+class AlreadyRunning(OpsError):
+    """The stack of this state folder runs."""
+
+
+class Stack:
+    """One stack in one state folder. Every wait in here has a limit; OpsError says what went wrong."""
+
+    def __init__(
+        self,
+        state_dir: Path | str,
+        *,
+        env: Mapping[str, str] | None = None,
+        gateways: int = 2,
+        actors: int = 1,
+        threads: int = 50,
+        servers_only: bool = False,
+        own_ports: bool = True,
+        bound: bool = True,
+        progress: Progress | None = None,
+    ) -> None:
+        """Describe a stack; `start` starts it.
+
+        `env` is laid over this process's environment. `own_ports` chooses free ports for API and bank (else
+        WBS_HTTP_PORT and WBS_BANK_PORT count). `bound`: the stack ends when this process dies, even by kill -9
+        (only if started from the main thread). `servers_only`: PostgreSQL and RabbitMQ, none of our processes.
+        """
+        self.state = StateDir(Path(state_dir))
+        self.env: dict[str, str] = {}  # of the processes; filled by `start`
+        self.programs: list[Program] = []
+        self.servers: Servers | None = None
+        self._overrides = dict(env or {})
+        self._counts = {"gateways": gateways, "actors": actors, "threads": threads}
+        self._servers_only = servers_only
+        self._own_ports = own_ports
+        self._bound = bound
+        self._progress = progress or Progress()
+        self._supervisord: subprocess.Popen[bytes] | None = None
+
+    # --- Start ---------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Provision, migrate, start, wait until healthy. Whatever fails, nothing is left running."""
+        self.state.create()
+        with self.state.lock():
+            if processes.recorded(self.state, supervision.NAME):
+                raise AlreadyRunning(f"A stack is already running in {self.state.root}: `wbs down` ends it.")
+            self._end_leftovers()
+            base = self._base_environment()
+            self._check_ports(base)
+            try:
+                self.servers = servers.choose(self.state, base, self._progress)
+                self.env = self._environment(base, self.servers)
+                self._start_all(base, self.servers)
+            except BaseException:
+                self._stop()
+                raise
+
+    def _base_environment(self) -> dict[str, str]:
+        """This process's environment with the overrides, settings checked."""
+        inherited = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
+        base = {**inherited, **self._overrides, "WBS_STATE_DIR": str(self.state.root)}
+        base.setdefault("WBS_HTTP_HOST", "127.0.0.1")
+        if self._own_ports:
+            base["WBS_HTTP_PORT"] = str(private_port(self.state, "http"))
+            base["WBS_BANK_PORT"] = str(private_port(self.state, "bank"))
+        try:
+            settings = Settings.from_env(base)
+        except SettingsError as error:
+            raise OpsError(f"{error}.") from error
+        base["WBS_HTTP_PORT"] = str(settings.http_port)
+        base["WBS_BANK_PORT"] = str(settings.bank_port)
+        return base
+
+    def _check_ports(self, base: Mapping[str, str]) -> None:
+        """Before anything is started."""
+        if self._servers_only:
+            return
+        require_free(
+            int(base["WBS_HTTP_PORT"]), base["WBS_HTTP_HOST"], what="the API", setting="WBS_HTTP_PORT"
+        )
+        require_free(
+            int(base["WBS_BANK_PORT"]), "127.0.0.1", what="the bank simulator", setting="WBS_BANK_PORT"
+        )
+
+    def _environment(self, base: Mapping[str, str], chosen: Servers) -> dict[str, str]:
+        """What every process of ours gets."""
+        host = reachable_host(base["WBS_HTTP_HOST"])
+        environment = {**base, "DATABASE_URL": chosen.database_url, "RABBITMQ_URL": chosen.rabbitmq_url}
+        environment["WBS_RABBITMQ_MANAGEMENT_URL"] = chosen.management_url
+        if chosen.postgres is not None:
+            environment["WBS_POSTGRES_BIN"] = str(chosen.postgres.bin_dir)
+        defaults = {
+            "WBS_BANK_URL": f"http://127.0.0.1:{base['WBS_BANK_PORT']}",
+            "WBS_CALLBACK_URL": f"http://{host}:{base['WBS_HTTP_PORT']}/bank/callbacks",
+            "WBS_BANK_DATA": str(self.state.root / "bank" / "books.db"),
+            "WBS_BANK_WEBHOOK_SECRET": webhook_secret(self.state),
+        }
+        for name, value in defaults.items():
+            if not environment.get(name):
+                environment[name] = value
+        return environment
+
+    def _start_all(self, base: Mapping[str, str], chosen: Servers) -> None:
+        self.programs = server_programs(chosen, base)
+        if not self._servers_only:
+            prepare_folder(self.state.root / "metrics")  # counters of processes that are gone
+            (self.state.root / "bank").mkdir(mode=0o700, exist_ok=True)
+            self.programs += own_programs(self.state, self.env, **self._counts)
+        configuration = supervision.write_configuration(self.state, self.programs)
+        self._supervisord = supervision.start(self.state, configuration, bound=self._bound)
+        self._write_down()
+        self._start_kinds("postgres", "", "rabbitmq")
+        self._wait_for_postgres(chosen)
+        if not self._servers_only:
+            self._progress.say("Database: migrating")
+            migrate(chosen.database_url)
+            self._start_kinds("bank_sim", "gateway")
+        self._wait_for_rabbitmq(chosen)
+        if not self._servers_only:
+            self._start_kinds("relay", "actors", "reconciler")
+            health.wait(self.state, self.programs, self.env, HEALTHY_TIMEOUT_S, self._progress)
+
+    def _start_kinds(self, *kinds: str) -> None:
+        wanted = [program for program in self.programs if program.kind in kinds]
+        if wanted:
+            self._progress.say("Starting " + ", ".join(program.name for program in wanted))
+        for program in wanted:
+            supervision.start_program(self.state, program.full_name)
+
+    def _wait_for_postgres(self, chosen: Servers) -> None:
+        server = chosen.postgres
+        if server is None:
+            return
+        health.wait_for_server(self.state, "postgres", server.ready, POSTGRES_READY_TIMEOUT_S, self._progress)
+
+    def _wait_for_rabbitmq(self, chosen: Servers) -> None:
+        node = chosen.rabbitmq
+        if node is None:
+            return
+        health.wait_for_server(self.state, "rabbitmq", node.ready, RABBITMQ_READY_TIMEOUT_S, self._progress)
+        self._progress.say("RabbitMQ: ready, with its management page")
+
+    def _write_down(self) -> None:
+        """`env.json` for other commands, and the scrape targets for Prometheus."""
+        names = ("DATABASE_URL", "RABBITMQ_URL")
+        document = {
+            name: value for name, value in self.env.items() if name.startswith("WBS_") or name in names
+        }
+        write_json(self.state.env_file, document)
+        health.write_targets(self.state, self.programs, self.env, self.servers)
+
+    # --- Stop ----------------------------------------------------------------------------------------------
+
+    def stop(self) -> bool:
+        """Stop everything in order, also what a killed supervisor left. False if nothing was running."""
+        if not self.state.run.exists():
+            return False
+        with self.state.lock():
+            return self._stop()
+
+    def _stop(self) -> bool:
+        supervisord = processes.recorded(self.state, supervision.NAME)
+        if supervisord is not None:
+            self._progress.say(
+                "Stopping: gateways, then relay, actors and reconciler, bank, RabbitMQ, PostgreSQL"
+            )
+            processes.send(supervisord, 18)  # SIGCONT: a frozen one would not hear us
+            processes.send(supervisord, 15)
+            poll(
+                lambda: self._ended(supervisord),
+                what="the processes to finish what they hold",
+                timeout_s=supervision.STOP_ALL_TIMEOUT_S,
+                progress=self._progress,
+            )
+            processes.end([supervisord], timeout_s=5.0)
+        if self._supervisord is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._supervisord.wait(timeout=10)
+        leftovers = self._end_leftovers()
+        self.state.env_file.unlink(missing_ok=True)
+        return supervisord is not None or leftovers
+
+    def _ended(self, supervisord: processes.Identity) -> bool:
+        if self._supervisord is not None:
+            self._supervisord.poll()  # reaps it, if it is our child
+        return not supervisord.alive()
+
+    def _end_leftovers(self) -> bool:
+        """End what is recorded here and still runs without a supervisor (ours, by pid and start time)."""
+        documents = read_json(self.state.programs_file)
+        left = []
+        for name in processes.recorded_names(self.state):
+            identity = processes.recorded(self.state, name)
+            if identity is not None and name != supervision.NAME:
+                left.append((name, identity))
+        if left:
+            self._progress.say("Ending what an earlier run left: " + ", ".join(name for name, _ in left))
+        order = (*KIND_ORDER[:5], "rabbitmq", "", "postgres")
+        for kind in order:
+            members = [(name, one) for name, one in left if documents.get(name, {}).get("kind", "") == kind]
+            if members:
+                stop_signal = int(documents.get(members[0][0], {}).get("stop_signal", 15))
+                processes.end([one for _, one in members], stop_signal=stop_signal, timeout_s=20.0)
+        return bool(left)
+
+    # --- While it runs -------------------------------------------------------------------------------------
+
+    def running(self) -> bool:
+        """True while its supervisor runs."""
+        if self._supervisord is not None and self._supervisord.poll() is not None:
+            return False
+        return processes.recorded(self.state, supervision.NAME) is not None
+
+    def exit_code(self) -> int | None:
+        """The supervisor's exit code; None while it runs, or if another process started it."""
+        return None if self._supervisord is None else self._supervisord.poll()
+
+    def ps(self) -> list[dict[str, str | int]]:
+        """`[{"kind": "gateway", "pid": 1}, …]` of the processes that run now."""
+        documents = read_json(self.state.programs_file)
+        rows = []
+        for name, pid in supervision.running(self.state):
+            kind = documents.get(name, {}).get("kind", "")
+            if kind:
+                rows.append((KIND_ORDER.index(kind), name, kind, pid))
+        return [{"kind": kind, "pid": pid} for _, _, kind, pid in sorted(rows)]
+
+    def pids(self, kind: str) -> list[int]:
+        """Pids of one kind."""
+        return [int(row["pid"]) for row in self.ps() if row["kind"] == kind]
+
+    def stop_kind(self, kind: str, *, timeout_s: float = 40.0) -> None:
+        """Stop all processes of a kind (gracefully) and keep them stopped."""
+        for program in self._of_kind(kind):
+            supervision.stop_program(self.state, program.full_name, timeout_s)
+
+    def start_kind(self, kind: str) -> None:
+        """Start the processes of a kind again, without waiting for them."""
+        for program in self._of_kind(kind):
+            supervision.start_program(self.state, program.full_name)
+
+    def wait_healthy(self, timeout_s: float = HEALTHY_TIMEOUT_S) -> None:
+        """Wait until servers and processes answer again. OpsError if they do not."""
+        assert self.servers is not None, "the stack was not started"
+        self._wait_for_postgres(self.servers)
+        self._wait_for_rabbitmq(self.servers)
+        if not self._servers_only:
+            health.wait(self.state, self.programs, self.env, timeout_s, self._progress)
+
+    def _of_kind(self, kind: str) -> list[Program]:
+        found = [program for program in self.programs if program.kind == kind]
+        assert found, f"this stack has no {kind}"
+        return found
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Where everything is: api, docs, console, metrics, bank, rabbitmq."""
+        return urls(self.env)
+
+    def __enter__(self) -> "Stack":
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def urls(env: Mapping[str, str]) -> dict[str, str]:
+    """The addresses of a stack with this environment."""
+    api = f"http://{reachable_host(env['WBS_HTTP_HOST'])}:{env['WBS_HTTP_PORT']}"
+    return {
+        "api": api,
+        "docs": f"{api}/docs",
+        "console": f"{api}/console",
+        "metrics": f"{api}/metrics",
+        "bank": env["WBS_BANK_URL"],
+        "rabbitmq": env.get("WBS_RABBITMQ_MANAGEMENT_URL", ""),
+    }
+
+
+def reachable_host(host: str) -> str:
+    """The address to call a server that listens on `host`."""
+    if host in ("", "0.0.0.0", "::"):
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
+
+
+def webhook_secret(state: StateDir) -> str:
+    """The secret that signs the bank's callbacks (Standard Webhooks): `whsec_` and base64."""
+    return "whsec_" + base64.b64encode(bytes.fromhex(state.secret("bank_webhook"))).decode()
+
+
+def prepare_folder(folder: Path) -> None:
+    """An empty folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+
+
+def load_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of the running stack under this process's own: how `wbs audit`, `wbs dlq` … find it.
+
+    What is set in the environment counts more. Without a running stack it is the environment alone.
+    """
+    own = dict(os.environ if environ is None else environ)
+    state = StateDir.from_env(own)
+    return {**read_json(state.env_file), **{name: value for name, value in own.items() if value}}

@@ -1,0 +1,206 @@
+"""`wbs up`, `wbs down`, `wbs ps`: the stack of this checkout."""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from types import FrameType
+
+import psutil
+
+from ops.errors import OpsError
+from ops.migration import migrate
+from ops.progress import Progress
+from ops.provision import private_servers
+from ops.rabbitmq import USER as RABBITMQ_USER
+from ops.stack import AlreadyRunning, Stack, load_environment, urls
+from ops.state import StateDir, read_json
+
+# So that retries can be watched: most calls take 80 ms, one in a hundred 400 ms; one in twenty fails, and one in
+# fifty pays but loses its reply. Set WBS_BANK_FAULTS (JSON, as PUT /faults takes it), or `{}` for a perfect bank.
+DEMO_FAULTS = {
+    "seed": 1,
+    "latency_ms": 80,
+    "latency_p99_ms": 400,
+    "error_rate": 0.05,
+    "lost_reply_rate": 0.02,
+}
+THREADS_DEFAULT = 50
+
+
+class Interrupted(Exception):
+    """SIGINT or SIGTERM came."""
+
+
+def run_up(args: argparse.Namespace) -> int:
+    """Start the stack. In the foreground it stays until Ctrl-C, SIGTERM or `wbs down`; `--detach` returns."""
+    progress = Progress.to_terminal()
+    stack = _stack(args, progress)
+    received = False
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        nonlocal received
+        if received:  # once is enough: a second Ctrl-C must not cut the stopping short
+            progress.say("Stopping already: waiting for the processes to finish what they hold")
+            return
+        received = True
+        raise Interrupted
+
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        try:
+            stack.start()
+        except AlreadyRunning as already:
+            print(already)
+            show(stack.state)
+            return 0
+        progress.say("Up and healthy")
+        show(stack.state)
+        if args.detach:
+            return 0
+        print("Ctrl-C or `make stop` (`wbs down`) ends all of it.", flush=True)
+        return _wait(stack, progress)
+    except Interrupted:
+        stack.stop()
+        progress.say("Stopped")
+        return 0
+
+
+def _stack(args: argparse.Namespace, progress: Progress) -> Stack:
+    if args.gateways < 1 or args.actors < 1 or args.threads < 1:
+        raise OpsError("--gateways, --actors and --threads must be at least 1.")
+    env = {} if os.environ.get("WBS_BANK_FAULTS") else {"WBS_BANK_FAULTS": json.dumps(DEMO_FAULTS)}
+    return Stack(
+        StateDir.from_env(os.environ).root,
+        env=env,
+        gateways=args.gateways,
+        actors=args.actors,
+        threads=args.threads,
+        own_ports=False,
+        bound=not args.detach,
+        progress=progress,
+    )
+
+
+def _wait(stack: Stack, progress: Progress) -> int:
+    """Wait for the stack's end; 0 if it was asked to end."""
+    while stack.running():
+        time.sleep(0.3)
+    if not stack.state.env_file.exists() or stack.exit_code() == 0:
+        progress.say("Stopped by `wbs down`")
+        return 0
+    progress.say("The supervisor was killed; ending what is left")
+    stack.stop()
+    return 1
+
+
+def show(state: StateDir) -> None:
+    """Print where everything is."""
+    env = read_json(state.env_file)
+    if not env:
+        return
+    where = urls(env)
+    rows = [("API", where["api"]), ("API docs", where["docs"]), ("Console", where["console"])]
+    if where["rabbitmq"]:
+        password = state.recall("secrets", "rabbitmq_password")
+        private = f"   login: {RABBITMQ_USER} / {password}" if password else ""
+        rows.append(("RabbitMQ", where["rabbitmq"] + private))
+    else:
+        rows.append(("RabbitMQ", "none (in-memory broker)"))
+    rows += [
+        ("Bank simulator", f"{where['bank']}/payouts   its faults: {where['bank']}/faults"),
+        ("Metrics", f"{where['metrics']}   all targets: {state.root / 'prometheus-targets.json'}"),
+        ("PostgreSQL", env["DATABASE_URL"]),
+        ("Logs", f"{state.log}{os.sep}"),
+    ]
+    print()
+    for name, value in rows:
+        print(f"  {name:<15} {value}")
+    print(flush=True)
+
+
+def run_down(args: argparse.Namespace) -> int:
+    """Stop the stack, also what a killed one left."""
+    stack = Stack(StateDir.from_env(os.environ).root, progress=Progress.to_terminal())
+    if stack.stop():
+        print("Stopped.")
+    else:
+        print(f"Nothing is running in {stack.state.root}.")
+    return 0
+
+
+def run_ps(args: argparse.Namespace) -> int:
+    """List the running processes."""
+    rows = Stack(StateDir.from_env(os.environ).root).ps()
+    if args.json:
+        print(json.dumps(rows))
+        return 0
+    if not rows:
+        print("Nothing is running. `make run` starts it.")
+        return 0
+    print(f"{'KIND':<12}{'PID':>8}{'MEMORY':>10}{'UP':>10}")
+    for row in rows:
+        print(f"{row['kind']:<12}{row['pid']:>8}{_vitals(int(row['pid']))}")
+    return 0
+
+
+def _vitals(pid: int) -> str:
+    """Resident memory and age, as far as we may see them."""
+    try:
+        process = psutil.Process(pid)
+        return f"{process.memory_info().rss / 2**20:>7.0f} MB{time.time() - process.create_time():>8.0f} s"
+    except psutil.Error:
+        return ""
+
+
+def run_migrate(args: argparse.Namespace) -> int:
+    """Bring the schema of DATABASE_URL, or of the running stack, up to date."""
+    migrate(_database_url(load_environment()))
+    print("The schema is up to date.")
+    return 0
+
+
+def _database_url(env: Mapping[str, str]) -> str:
+    url = env.get("DATABASE_URL", "")
+    if not url:
+        raise OpsError("Nothing is running here: start it with `make run`, or set DATABASE_URL.")
+    return url
+
+
+def run_refresh_db(args: argparse.Namespace) -> int:
+    """Empty the private database, and with it what would contradict it: queues and the bank's books. Stops the stack.
+
+    A database given by DATABASE_URL is not ours to drop.
+    """
+    if os.environ.get("DATABASE_URL"):
+        raise OpsError(
+            "DATABASE_URL names a database that is not ours: drop and create it yourself, then `wbs migrate`."
+        )
+    progress = Progress.to_terminal()
+    stack = Stack(StateDir.from_env(os.environ).root, progress=progress)
+    stack.stop()
+    stack.state.create()
+    stack.state.forget_data()
+    with private_servers(stack.state.root, rabbitmq=False, progress=progress) as servers:
+        migrate(servers.database_url)
+    print("The database is empty and its schema up to date. `make run` starts the rest.")
+    return 0
+
+
+def run_reset(args: argparse.Namespace) -> int:
+    """Stop the stack and delete its state folder: database, queues, bank's books, ports, secrets."""
+    stack = Stack(StateDir.from_env(os.environ).root, progress=Progress.to_terminal())
+    stack.stop()
+    stack.state.delete()
+    print(f"Deleted {stack.state.root}.")
+    return 0
+
+
+def fail(error: OpsError) -> int:
+    """Print the sentence; the exit code."""
+    print(f"wbs: {error}", file=sys.stderr)
+    return 1
