@@ -1,0 +1,194 @@
+"""What every test may ask for: real servers, a database of its own, and a way to wait.
+
+TEST_DATABASE_URL and TEST_RABBITMQ_URL name servers to be used; without them private ones are started, on loopback
+and for this run only. A machine that has no RabbitMQ skips the tests that need one, except in CI (CI=true), where a
+test that can't run is a failure.
+"""
+
+import asyncio
+import itertools
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import hypothesis
+import pika
+import pytest
+import pytest_asyncio
+
+from db.ledger import Ledger
+from db.migrate import migrate
+from db.pool import Reader, open_pool
+from db.withdrawals import Withdrawals
+from ops.provision import private_servers
+from tests import polling
+from wallet.config import Settings
+
+TEMPLATE = f"wbs_test_template_{os.getpid()}"
+_numbers = itertools.count(1)
+
+# The machine is shared: a slow example says nothing about the code.
+hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
+hypothesis.settings.register_profile("thorough", deadline=None, print_blob=True, max_examples=2000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def unavailable(reason: str) -> None:
+    """Skip the test; in CI fail it, where everything has to be there."""
+    if os.environ.get("CI", "").lower() in ("1", "true"):
+        pytest.fail(f"in CI nothing may be missing: {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def poll_until() -> Callable[..., object]:
+    """`await poll_until(condition, timeout_s)`: see tests/polling.py."""
+    return polling.poll_until
+
+
+# --- PostgreSQL ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PostgreSQL server, as the URL of a database from which others can be made."""
+    given = os.environ.get("TEST_DATABASE_URL")
+    if given:
+        yield given
+        return
+    folder = tmp_path_factory.mktemp("postgres")
+    with private_servers(folder, rabbitmq=False, env={"DATABASE_URL": ""}, delete=True) as servers:
+        yield servers.database_url
+
+
+@pytest.fixture(scope="session")
+def template_database(postgres_url: str) -> Iterator[str]:
+    """Name of a database that is migrated once; each test gets a copy, which takes some 50 ms."""
+    asyncio.run(_execute(postgres_url, f"drop database if exists {TEMPLATE}", f"create database {TEMPLATE}"))
+    asyncio.run(migrate(with_database(postgres_url, TEMPLATE)))
+    yield TEMPLATE
+    asyncio.run(_execute(postgres_url, f"drop database {TEMPLATE} with (force)"))
+
+
+@pytest_asyncio.fixture
+async def database_url(postgres_url: str, template_database: str) -> AsyncIterator[str]:
+    """A migrated, empty database of this test alone."""
+    name = f"wbs_test_{os.getpid()}_{next(_numbers)}"
+    await _execute(postgres_url, f"create database {name} template {template_database}")
+    yield with_database(postgres_url, name)
+    await _execute(postgres_url, f"drop database {name} with (force)")
+
+
+@pytest_asyncio.fixture
+async def empty_database_url(postgres_url: str) -> AsyncIterator[str]:
+    """A database with nothing in it, for tests of the migrations."""
+    name = f"wbs_test_{os.getpid()}_{next(_numbers)}"
+    await _execute(postgres_url, f"create database {name}")
+    yield with_database(postgres_url, name)
+    await _execute(postgres_url, f"drop database {name} with (force)")
+
+
+def with_database(url: str, name: str) -> str:
+    """Return the same server's URL of another database."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+async def _execute(url: str, *statements: str) -> None:
+    connection = await asyncpg.connect(url, timeout=10)
+    try:
+        for statement in statements:
+            await connection.execute(statement, timeout=60)
+    finally:
+        await connection.close(timeout=10)
+
+
+@pytest_asyncio.fixture
+async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A plain connection to the test's database, without any of our session settings."""
+    connection = await asyncpg.connect(database_url, timeout=10)
+    yield connection
+    await connection.close(timeout=10)
+
+
+# --- The parts of db/ ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def make_settings(database_url: str) -> Callable[..., Settings]:
+    """`make_settings(WBS_LEASE_MS="50", …)`: settings for the test's database."""
+
+    def make(**environment: str) -> Settings:
+        return Settings.from_env({"DATABASE_URL": database_url, **environment})
+
+    return make
+
+
+@pytest.fixture
+def settings(make_settings: Callable[..., Settings]) -> Settings:
+    """The default settings, for the test's database."""
+    return make_settings()
+
+
+@pytest_asyncio.fixture
+async def ledger(settings: Settings) -> AsyncIterator[Ledger]:
+    """A ledger that writes to the test's database."""
+    ledger = Ledger(settings)
+    ledger.start()
+    yield ledger
+    await ledger.stop()
+
+
+@pytest_asyncio.fixture
+async def withdrawals(settings: Settings) -> AsyncIterator[Withdrawals]:
+    """Moves of withdrawals in the test's database."""
+    withdrawals = Withdrawals(settings)
+    withdrawals.start()
+    yield withdrawals
+    await withdrawals.stop()
+
+
+@pytest_asyncio.fixture
+async def reader(settings: Settings) -> AsyncIterator[Reader]:
+    """The reads of the test's database."""
+    pool = await open_pool(settings)
+    yield Reader(pool, settings)
+    await pool.close()
+
+
+# --- RabbitMQ ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A RabbitMQ node; its queues are whatever earlier tests left."""
+    given = os.environ.get("TEST_RABBITMQ_URL")
+    if given:
+        yield given
+        return
+    folder = tmp_path_factory.mktemp("rabbitmq")
+    # A database is named so that none is started; nothing connects to it.
+    env = {"RABBITMQ_URL": "", "DATABASE_URL": "postgresql://127.0.0.1/unused"}
+    with private_servers(folder, env=env, delete=True) as servers:
+        if not servers.rabbitmq_url:
+            unavailable("no RabbitMQ here, and none can be installed: set TEST_RABBITMQ_URL")
+        yield servers.rabbitmq_url
+
+
+@pytest.fixture
+def rabbitmq_url(rabbitmq_server_url: str) -> Iterator[str]:
+    """A RabbitMQ in which our queues do not exist yet."""
+    delete_queues(rabbitmq_server_url)
+    yield rabbitmq_server_url
+    delete_queues(rabbitmq_server_url)
+
+
+def delete_queues(url: str, names: tuple[str, ...] = ("withdrawals", "withdrawals.DQ", "withdrawals.XQ")) -> None:
+    """Delete queues with what is in them."""
+    connection = pika.BlockingConnection(pika.URLParameters(url))
+    try:
+        channel = connection.channel()
+        for name in names:
+            channel.queue_delete(name)
+    finally:
+        connection.close()
