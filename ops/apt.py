@@ -10,8 +10,9 @@ from ops.state import StateDir
 
 INSTALL_TIMEOUT_S = 600.0
 
-# A policy-rc.d that answers 101 keeps maintainer scripts from starting services. It is taken away again, and one
-# that is already there is left alone. apt's own lock is waited for; package lists are fetched only if needed.
+# A policy-rc.d that answers 101 keeps maintainer scripts from starting services. It is taken away again,
+# and one that is already there is left alone. apt's own lock is waited for; package lists are fetched only
+# if needed.
 SCRIPT = """\
 set -u
 policy=/usr/sbin/policy-rc.d
@@ -27,7 +28,7 @@ install "$@" || { apt-get -q -o DPkg::Lock::Timeout=120 update < /dev/null && in
 
 
 def command_prefix(environment: Mapping[str, str]) -> list[str] | None:
-    """How to become able to install: `[]` as root, `[sudo, -n]` if that needs no password, None if not at all.
+    """What to put before apt-get: `[]` as root, `[sudo, -n]` if that needs no password, None if it cannot be.
 
     `WBS_APT_INSTALL=0` forbids it.
     """

@@ -1,4 +1,7 @@
-"""The `wbs` command. Exit codes: 0 done, 1 failed (one sentence says why), 2 wrong usage; others as a command says."""
+"""The `wbs` command.
+
+Exit codes: 0 done, 1 failed (one sentence says why), 2 wrong usage; others as a command says.
+"""
 
 import argparse
 import importlib
@@ -8,8 +11,8 @@ from collections.abc import Callable, Sequence
 from ops import up
 from ops.errors import OpsError
 
-# Commands in modules of their own: `add_parser(subparsers)` describes one, `run(args)` executes it. Their modules
-# load a lot (plots, load generators), so only the one that is asked for is imported.
+# Commands in modules of their own: `add_parser(subparsers)` describes one, `run(args)` executes it. Some load
+# a lot (plots, load generators), so only the one that is asked for is imported.
 MODULES = {
     "audit": ("ops.audit", "prove that the books balance"),
     "dlq": ("ops.dlq", "dead letters: list, show, replay, discard"),

@@ -2,4 +2,4 @@
 
 
 class OpsError(Exception):
-    """One clear sentence for the person at the terminal, naming the mend. Ends the command with exit code 1."""
+    """One clear sentence for the person at the terminal, naming the mend. The command exits with 1."""

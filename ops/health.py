@@ -32,7 +32,7 @@ def wait_for_server(
 def wait(
     state: StateDir, programs: list[Program], env: Mapping[str, str], timeout_s: float, progress: Progress
 ) -> None:
-    """Wait until all our processes answer. OpsError naming the first that does not, with the end of its log."""
+    """Wait until all our processes answer. OpsError names those that do not, with the end of a log."""
     pending = {
         program.name: program for program in programs if program.kind not in ("", "postgres", "rabbitmq")
     }

@@ -1,7 +1,8 @@
-"""`python -m ops.launch STATE_DIR NAME`: become one program of a stack. supervisord calls this at every (re)start.
+"""`python -m ops.launch STATE_DIR NAME`: become one program of a stack. Called at every start and restart.
 
-It spaces restarts, clears what a killed predecessor left, drops root where the program needs that, ties the program
-to supervisord's life, writes down who it is, and then *becomes* the program: the supervised pid is the real one.
+It spaces restarts, clears what a killed predecessor left, drops root where the program needs that, ties the
+program to supervisord's life, writes down who it is, and then *becomes* the program: the supervised pid is
+the real one.
 """
 
 import ctypes
@@ -16,8 +17,8 @@ from typing import Any, NoReturn
 from ops import processes
 from ops.state import StateDir, read_json, write_json
 
-# supervisord starts a program again at once, for ever (startsecs=0); its own backoff would grow without end under
-# repeated kills. So starts are spaced here: never more than one a second.
+# supervisord starts a program again at once, for ever (startsecs=0); its own backoff would grow without end
+# under repeated kills. So starts are spaced here: never more than one a second.
 START_INTERVAL_S = 1.0
 ORPHANS_LEAVE_S = 2.0
 EPMD_WAIT_S = 5.0

@@ -16,7 +16,7 @@ def migrate(database_url: str) -> None:
         # In a thread of its own, so that a caller's event loop, if there is one, is not in the way.
         with ThreadPoolExecutor(max_workers=1) as thread:
             thread.submit(asyncio.run, apply(database_url)).result(timeout=MIGRATION_TIMEOUT_S)
-    except Exception as error:  # noqa: BLE001 -- the driver's own errors are db's business; the person needs one sentence
+    except Exception as error:  # of any kind: the driver's and pogo's errors are db's business
         raise OpsError(
             f"The database cannot be migrated ({type(error).__name__}: {error}): "
             "check DATABASE_URL and that its server runs."

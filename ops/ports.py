@@ -8,7 +8,7 @@ import psutil
 from ops.errors import OpsError
 from ops.state import StateDir, read_json
 
-# Linux hands out 32768 and above to outgoing connections: a server that stopped there may find its port taken.
+# Linux gives 32768 and above to outgoing connections: a server that stopped there may find its port taken.
 PORT_MIN = 20_000
 PORT_MAX = 32_000
 
@@ -78,7 +78,9 @@ def holder(port: int) -> str:
     """` by NAME (pid N)` for a listening port, as far as we may see it; else an empty text."""
     try:
         for connection in psutil.net_connections(kind="tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            if connection.status != psutil.CONN_LISTEN or not connection.pid or not connection.laddr:
+                continue
+            if connection.laddr.port == port:
                 return f" by {psutil.Process(connection.pid).name()} (pid {connection.pid})"
     except (psutil.Error, OSError):
         pass

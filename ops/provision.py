@@ -30,7 +30,8 @@ def private_servers(
 ) -> Iterator[PrivateServers]:
     """Start the servers (or take those of DATABASE_URL and RABBITMQ_URL) and stop them in the end.
 
-    Data stays in `state_dir`, so that the next start is quick; `delete` removes it. OpsError as in `Stack.start`.
+    Data stays in `state_dir`, so that the next start is quick; `delete` removes it. OpsError as in
+    `Stack.start`.
     """
     overrides = {**(env or {}), **({} if rabbitmq else {"WBS_BROKER": "memory", "RABBITMQ_URL": ""})}
     stack = Stack(state_dir, env=overrides, servers_only=True, progress=progress)

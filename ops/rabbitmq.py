@@ -94,7 +94,7 @@ def prepare(state: StateDir, environment: Mapping[str, str], progress: Progress)
     return None if script is None else installed(state, script, environment)
 
 
-# --- Installed on the machine --------------------------------------------------------------------------------
+# --- Installed on the machine ---
 
 
 def find_script(environment: Mapping[str, str]) -> Path | None:
@@ -150,7 +150,7 @@ def installed(state: StateDir, script: Path, environment: Mapping[str, str]) -> 
         "ERL_EPMD_PORT": str(ports["epmd"]),
         "ERL_EPMD_ADDRESS": "127.0.0.1",
         # With input "allowed" the script becomes the Erlang machine instead of waiting for it as a child: the
-        # supervised pid is then the node's own, and no shell is left behind by a kill -9. Input is off all the same.
+        # supervised pid is then the node's own, and no shell is left by a kill -9. Input is off all the same.
         "RABBITMQ_ALLOW_INPUT": "1",
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"-noinput +B i {loopback} {idle}",
     }
@@ -180,7 +180,7 @@ def find_epmd(environment: Mapping[str, str]) -> str:
     return str(found[-1])
 
 
-# --- In Docker -----------------------------------------------------------------------------------------------
+# --- In Docker ---
 
 
 def running_docker(environment: Mapping[str, str]) -> str | None:

@@ -11,9 +11,10 @@ from ops.rabbitmq import RabbitMQ
 from ops.state import StateDir
 
 NO_RABBITMQ = """\
-RabbitMQ: none here and none can be installed, so ONE process runs relay and actors on Dramatiq's in-memory broker.
-          Nothing can be lost (the outbox is in PostgreSQL), but there is no management page and no dead-letter queue.
-          For the real thing: `apt-get install rabbitmq-server` as root, or set RABBITMQ_URL."""
+RabbitMQ: NONE here and none can be installed. One process runs relay and actors on Dramatiq's
+          in-memory broker. Nothing can be lost (the outbox is in PostgreSQL), but there is no
+          management page and no dead-letter queue. For the real thing: `apt-get install
+          rabbitmq-server` as root, or set RABBITMQ_URL."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Servers:
 
 
 def choose(state: StateDir, environment: Mapping[str, str], progress: Progress) -> Servers:
-    """Take what the environment names, prepare the rest. Nothing is started. OpsError if something is impossible.
+    """Take what the environment names, prepare the rest, start nothing. OpsError if something is impossible.
 
     `WBS_BROKER=memory` asks for the in-memory broker, `WBS_POSTGRES=embedded` for the wheel's PostgreSQL.
     """

@@ -4,31 +4,27 @@ with Stack(folder, env={"WBS_RETRY_ROUNDS": "3"}) as stack:
     requests to stack.urls["api"]; stack.ps(); stack.stop_kind("rabbitmq")
 """
 
-import base64
 import contextlib
-import os
 import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-from ops import health, processes, servers, supervision
+from ops import environment, health, processes, servers, supervision
+from ops.environment import load_environment as load_environment
 from ops.errors import OpsError
 from ops.migration import migrate
-from ops.ports import private_port, require_free
+from ops.ports import require_free
 from ops.programs import KIND_ORDER, own_programs, server_programs
 from ops.progress import Progress, poll
 from ops.servers import Servers
 from ops.state import StateDir, read_json, write_json
 from ops.supervision import Program
-from wallet.config import Settings, SettingsError
 
 POSTGRES_READY_TIMEOUT_S = 120.0  # a crash recovery with much to replay takes its time
 RABBITMQ_READY_TIMEOUT_S = 90.0
 HEALTHY_TIMEOUT_S = 60.0
-# What belongs to one process, or to a supervisor above us, and must not be inherited by a stack's processes.
-NOT_INHERITED = ("PROMETHEUS_MULTIPROC_DIR", "WBS_METRICS_PORT", "NOTIFY_SOCKET")
 
 
 class AlreadyRunning(OpsError):
@@ -54,8 +50,8 @@ class Stack:
         """Describe a stack; `start` starts it.
 
         `env` is laid over this process's environment. `own_ports` chooses free ports for API and bank (else
-        WBS_HTTP_PORT and WBS_BANK_PORT count). `bound`: the stack ends when this process dies, even by kill -9
-        (only if started from the main thread). `servers_only`: PostgreSQL and RabbitMQ, none of our processes.
+        WBS_HTTP_PORT and WBS_BANK_PORT count). `bound`: the stack ends when this process dies, even by
+        kill -9 (only if started from the main thread). `servers_only`: PostgreSQL and RabbitMQ, none of ours.
         """
         self.state = StateDir(Path(state_dir))
         self.env: dict[str, str] = {}  # of the processes; filled by `start`
@@ -78,31 +74,15 @@ class Stack:
             if processes.recorded(self.state, supervision.NAME):
                 raise AlreadyRunning(f"A stack is already running in {self.state.root}: `wbs down` ends it.")
             self._end_leftovers()
-            base = self._base_environment()
+            base = environment.base(self.state, self._overrides, own_ports=self._own_ports)
             self._check_ports(base)
             try:
                 self.servers = servers.choose(self.state, base, self._progress)
-                self.env = self._environment(base, self.servers)
+                self.env = environment.complete(self.state, base, self.servers)
                 self._start_all(base, self.servers)
             except BaseException:
                 self._stop()
                 raise
-
-    def _base_environment(self) -> dict[str, str]:
-        """This process's environment with the overrides, settings checked."""
-        inherited = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
-        base = {**inherited, **self._overrides, "WBS_STATE_DIR": str(self.state.root)}
-        base.setdefault("WBS_HTTP_HOST", "127.0.0.1")
-        if self._own_ports:
-            base["WBS_HTTP_PORT"] = str(private_port(self.state, "http"))
-            base["WBS_BANK_PORT"] = str(private_port(self.state, "bank"))
-        try:
-            settings = Settings.from_env(base)
-        except SettingsError as error:
-            raise OpsError(f"{error}.") from error
-        base["WBS_HTTP_PORT"] = str(settings.http_port)
-        base["WBS_BANK_PORT"] = str(settings.bank_port)
-        return base
 
     def _check_ports(self, base: Mapping[str, str]) -> None:
         """Before anything is started."""
@@ -114,24 +94,6 @@ class Stack:
         require_free(
             int(base["WBS_BANK_PORT"]), "127.0.0.1", what="the bank simulator", setting="WBS_BANK_PORT"
         )
-
-    def _environment(self, base: Mapping[str, str], chosen: Servers) -> dict[str, str]:
-        """What every process of ours gets."""
-        host = reachable_host(base["WBS_HTTP_HOST"])
-        environment = {**base, "DATABASE_URL": chosen.database_url, "RABBITMQ_URL": chosen.rabbitmq_url}
-        environment["WBS_RABBITMQ_MANAGEMENT_URL"] = chosen.management_url
-        if chosen.postgres is not None:
-            environment["WBS_POSTGRES_BIN"] = str(chosen.postgres.bin_dir)
-        defaults = {
-            "WBS_BANK_URL": f"http://127.0.0.1:{base['WBS_BANK_PORT']}",
-            "WBS_CALLBACK_URL": f"http://{host}:{base['WBS_HTTP_PORT']}/bank/callbacks",
-            "WBS_BANK_DATA": str(self.state.root / "bank" / "books.db"),
-            "WBS_BANK_WEBHOOK_SECRET": webhook_secret(self.state),
-        }
-        for name, value in defaults.items():
-            if not environment.get(name):
-                environment[name] = value
-        return environment
 
     def _start_all(self, base: Mapping[str, str], chosen: Servers) -> None:
         self.programs = server_programs(chosen, base)
@@ -288,7 +250,7 @@ class Stack:
     @property
     def urls(self) -> dict[str, str]:
         """Where everything is: api, docs, console, metrics, bank, rabbitmq."""
-        return urls(self.env)
+        return environment.urls(self.env)
 
     def __enter__(self) -> "Stack":
         self.start()
@@ -300,42 +262,7 @@ class Stack:
         self.stop()
 
 
-def urls(env: Mapping[str, str]) -> dict[str, str]:
-    """The addresses of a stack with this environment."""
-    api = f"http://{reachable_host(env['WBS_HTTP_HOST'])}:{env['WBS_HTTP_PORT']}"
-    return {
-        "api": api,
-        "docs": f"{api}/docs",
-        "console": f"{api}/console",
-        "metrics": f"{api}/metrics",
-        "bank": env["WBS_BANK_URL"],
-        "rabbitmq": env.get("WBS_RABBITMQ_MANAGEMENT_URL", ""),
-    }
-
-
-def reachable_host(host: str) -> str:
-    """The address to call a server that listens on `host`."""
-    if host in ("", "0.0.0.0", "::"):
-        return "127.0.0.1"
-    return f"[{host}]" if ":" in host else host
-
-
-def webhook_secret(state: StateDir) -> str:
-    """The secret that signs the bank's callbacks (Standard Webhooks): `whsec_` and base64."""
-    return "whsec_" + base64.b64encode(bytes.fromhex(state.secret("bank_webhook"))).decode()
-
-
 def prepare_folder(folder: Path) -> None:
     """An empty folder."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
-
-
-def load_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of the running stack under this process's own: how `wbs audit`, `wbs dlq` … find it.
-
-    What is set in the environment counts more. Without a running stack it is the environment alone.
-    """
-    own = dict(os.environ if environ is None else environ)
-    state = StateDir.from_env(own)
-    return {**read_json(state.env_file), **{name: value for name, value in own.items() if value}}

@@ -26,7 +26,7 @@ from ops.errors import OpsError
 DEFAULT_NAME = ".wbs"
 # Unix socket paths are limited to 108 bytes; supervisor binds `<path>.<pid>` first and then links it.
 SOCKET_PATH_LENGTH_MAX = 90
-# Where things go that another user must reach (PostgreSQL refuses root) when the state folder is not enterable.
+# For what another user must reach (PostgreSQL refuses root) when that user cannot enter the state folder.
 PUBLIC_BASE = Path("/var/tmp")
 
 
@@ -57,7 +57,8 @@ class StateDir:
             self.root.chmod(0o711 if os.geteuid() == 0 else 0o700)
         except OSError as error:
             raise OpsError(
-                f"The state folder {self.root} cannot be written ({error.strerror}): set WBS_STATE_DIR to another one."
+                f"The state folder {self.root} cannot be written ({error.strerror}): "
+                "set WBS_STATE_DIR to another one."
             ) from error
 
     @property
@@ -117,10 +118,10 @@ class StateDir:
         """A value kept earlier, or None."""
         return read_json(self.private_file).get(section, {}).get(name)
 
-    def secret(self, name: str, prefix: str = "") -> str:
+    def secret(self, name: str) -> str:
         """A random secret (24 bytes, hex), made at the first use and kept."""
         known = self.recall("secrets", name)
-        return known if known else self.remember("secrets", name, prefix + secrets.token_hex(24))
+        return str(known or self.remember("secrets", name, secrets.token_hex(24)))
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -135,7 +136,7 @@ class StateDir:
             yield
 
     def forget_data(self) -> None:
-        """Remove the data of database, broker and bank; ports and secrets stay. Only for a stack that does not run."""
+        """Remove the data of database, broker and bank; ports and secrets stay. Stop the stack first."""
         data = self.recall("postgres", "data")
         for folder in (
             Path(data) if data else None,

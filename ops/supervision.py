@@ -1,8 +1,8 @@
 """supervisord: keeps every program of a stack running, and stops them in order.
 
-What we rely on in supervisor 4.3 (its process.py): with `startsecs=0` a program that dies is EXITED, not BACKOFF,
-and `autorestart=true` starts it again at the next turn of the loop (at most 1 s later), with no counter that grows
-and no FATAL. Groups are stopped one after the other, highest priority first.
+What we rely on in supervisor 4.3 (its process.py): with `startsecs=0` a program that dies is EXITED, not
+BACKOFF, and `autorestart=true` starts it again at the next turn of the loop (at most 1 s later), with no
+counter that grows and no FATAL. Groups are stopped one after the other, highest priority first.
 """
 
 import contextlib
@@ -137,7 +137,7 @@ def start(state: StateDir, configuration: Path, *, bound: bool) -> subprocess.Po
     for stamp in state.run.glob("*.starts.json"):
         stamp.unlink()
     state.control_socket.unlink(missing_ok=True)
-    # The kernel ties the signal to the thread that starts the child, so only a thread that lasts may ask for it.
+    # The kernel ties the signal to the thread that starts the child: only one that lasts may ask for it.
     tie = bound and threading.current_thread() is threading.main_thread()
     own_pid = os.getpid()
     with (state.log / "supervisord.out").open("wb") as output:

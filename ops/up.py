@@ -11,16 +11,18 @@ from types import FrameType
 
 import psutil
 
+from ops.environment import load_environment, urls
 from ops.errors import OpsError
 from ops.migration import migrate
 from ops.progress import Progress
 from ops.provision import private_servers
 from ops.rabbitmq import USER as RABBITMQ_USER
-from ops.stack import AlreadyRunning, Stack, load_environment, urls
+from ops.stack import AlreadyRunning, Stack
 from ops.state import StateDir, read_json
 
-# So that retries can be watched: most calls take 80 ms, one in a hundred 400 ms; one in twenty fails, and one in
-# fifty pays but loses its reply. Set WBS_BANK_FAULTS (JSON, as PUT /faults takes it), or `{}` for a perfect bank.
+# So that retries can be watched: most calls take 80 ms, one in a hundred 400 ms; one in twenty fails, and one
+# in fifty pays but loses its reply. WBS_BANK_FAULTS (JSON, as PUT /faults takes it) replaces it: `{}` is a
+# perfect bank.
 DEMO_FAULTS = {
     "seed": 1,
     "latency_ms": 80,
@@ -172,7 +174,7 @@ def _database_url(env: Mapping[str, str]) -> str:
 
 
 def run_refresh_db(args: argparse.Namespace) -> int:
-    """Empty the private database, and with it what would contradict it: queues and the bank's books. Stops the stack.
+    """Empty the private database, and what would contradict it: queues and the bank's books. Stops the stack.
 
     A database given by DATABASE_URL is not ours to drop.
     """
