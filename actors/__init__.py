@@ -1,0 +1,1 @@
+"""The background half: the relay, the actors that pay through the bank, and the reconciler."""

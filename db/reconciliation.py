@@ -76,8 +76,8 @@ class ReconcilerSession:
         after: str | None = await self._connection.fetchval(_SQL["cursor"], timeout=5)
         return after
 
-    async def advance_bank_cursor(self, after: str) -> None:
-        """Remember how far the bank's books have been read."""
+    async def advance_bank_cursor(self, after: str | None) -> None:
+        """Remember how far the bank's books have been read; None: read them from the start."""
         await self._connection.execute(_SQL["advance"], after, timeout=5)
 
     async def by_ids(self, ids: Sequence[UUID]) -> dict[UUID, Known]:

@@ -1,0 +1,18 @@
+"""An actor process: `python -m actors`. One OS process, so that killing its pid is the whole of it."""
+
+from actors import in_memory, process
+from actors.worker import run_worker
+from wallet.telemetry import log
+
+
+def main() -> int:
+    """Pay until told to stop (SIGTERM, SIGINT), finish what is under way, return 0."""
+    settings = process.boot("actors")
+    if settings.rabbitmq_url:
+        return run_worker(settings)
+    log.warning("no_rabbitmq", consequence="messages are kept in memory; what it loses, the outbox repeats")
+    return in_memory.run(settings)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,117 @@
+"""A circuit breaker: while the bank is away, withdrawals wait where waiting costs nothing.
+
+Without it an outage would pull every waiting withdrawal through its retry ladder: 50,000 of them would each
+take a thread for seconds, write to the database and use up a round, to learn what the one before has learned
+already. With it, the actors stop taking payouts up; the messages stay in the queue and the withdrawals
+`pending`, so they can even be cancelled. Every `probe_interval_s` one payout is let through as a probe, and
+its round counts. The first answer closes the circuit and all go on at once.
+
+The libraries for this (aiobreaker, purgatory, pybreaker) refuse calls by raising; none lets callers wait.
+"""
+
+import asyncio
+from time import monotonic
+
+from actors.bank.protocol import Bank, BooksPage, PayoutOrder
+from wallet.config import Settings
+from wallet.outcomes import BankUnavailable, FindOutcome, NotFound, OutcomeUnknown, PayOutcome
+from wallet.telemetry import log
+
+FAILURES_TO_OPEN = 20
+"""Calls in a row without an answer. With every second call failing, that comes once in a million calls."""
+
+PROBE_INTERVAL_S_MAX = 1.0
+
+
+class Breaker:
+    """Tells whether the bank may be called. Belongs to one event loop."""
+
+    def __init__(
+        self, *, failures_to_open: int = FAILURES_TO_OPEN, probe_interval_s: float = PROBE_INTERVAL_S_MAX
+    ) -> None:
+        self._failures_to_open = failures_to_open
+        self._probe_interval_s = probe_interval_s
+        self._failures = 0
+        self._probe_at = 0.0
+        self._wake = asyncio.Event()
+        self._stopping = False
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Breaker":
+        """Return a breaker that probes no more seldom than the ladder's first wait."""
+        return cls(probe_interval_s=min(PROBE_INTERVAL_S_MAX, settings.retry_delay_ms_min / 1000))
+
+    @property
+    def closed(self) -> bool:
+        """True while calls may be made freely."""
+        return self._failures < self._failures_to_open
+
+    async def admit(self, wait_s: float) -> bool:
+        """Wait until the bank may be called: the circuit is closed, or it is this caller's turn to probe.
+
+        Return False if `wait_s` passes or the process is stopping before that.
+        """
+        give_up_at = monotonic() + wait_s
+        while not self.closed:
+            now = monotonic()
+            if self._stopping or now >= give_up_at:
+                return False
+            if now >= self._probe_at:
+                self._probe_at = now + self._probe_interval_s
+                return True
+            try:
+                async with asyncio.timeout(min(self._probe_at, give_up_at) - now):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+        return True
+
+    def learn(self, answer: FindOutcome) -> None:
+        """Take in how a call ended."""
+        if isinstance(answer, NotFound):
+            return  # the bank can be asked; whether it can pay, the call that follows tells
+        was_closed = self.closed
+        if isinstance(answer, BankUnavailable | OutcomeUnknown):
+            self._failures += 1
+            if was_closed and not self.closed:
+                self._probe_at = monotonic() + self._probe_interval_s
+                self._wake.clear()
+                log.warning("bank_circuit_opened", failures=self._failures, last=answer.reason)
+            return
+        self._failures = 0
+        if not was_closed:
+            self._wake.set()
+            log.info("bank_circuit_closed")
+
+    def stop(self) -> None:
+        """Let nobody wait any longer: the process is stopping. Must be called on the event loop."""
+        self._stopping = True
+        self._wake.set()
+
+
+class WatchedBank:
+    """A `Bank` whose answers the breaker hears of."""
+
+    def __init__(self, bank: Bank, breaker: Breaker) -> None:
+        self._bank = bank
+        self._breaker = breaker
+
+    async def pay(self, order: PayoutOrder) -> PayOutcome:
+        """See `Bank.pay`."""
+        answer = await self._bank.pay(order)
+        self._breaker.learn(answer)
+        return answer
+
+    async def find(self, order: PayoutOrder) -> FindOutcome:
+        """See `Bank.find`."""
+        answer = await self._bank.find(order)
+        self._breaker.learn(answer)
+        return answer
+
+    async def read_books(self, after: str | None) -> BooksPage:
+        """See `Bank.read_books`."""
+        return await self._bank.read_books(after)
+
+    async def close(self) -> None:
+        """See `Bank.close`."""
+        await self._bank.close()

@@ -1,0 +1,72 @@
+"""Relay and actors in one process, without RabbitMQ: `python -m actors.in_memory`.
+
+Safe, since the outbox and the withdrawals are in Postgres: what the memory loses, the reconciler rings for
+again.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from dramatiq import Message
+
+from actors import doorbell, process
+from actors.broker import compose
+from actors.relay import run_relay
+from actors.worker import start_worker, stop_worker
+from wallet.config import Settings
+
+QUEUED_MAX = 2_000
+"""Messages in memory; beyond that they wait in the outbox."""
+
+
+class InMemoryPublisher:
+    """Publishes to dramatiq's in-memory broker; a `relay.Publisher`."""
+
+    def __init__(self, broker: Any) -> None:
+        self._broker = broker
+        self.is_open = True
+
+    @property
+    def is_blocked(self) -> bool:
+        """True while the queue is full."""
+        queued: int = self._broker.queues[doorbell.QUEUE].qsize()
+        return queued >= QUEUED_MAX
+
+    async def publish(self, queue: str, bodies: Sequence[bytes], timeout_s: float) -> list[bool]:
+        """Put the messages into the queue."""
+        for body in bodies:
+            self._broker.enqueue(Message.decode(body))
+        return [True] * len(bodies)
+
+    async def wait_until_flowing(self, timeout_s: float) -> None:
+        """Wait a moment: the queue drains by the thousand a second."""
+        await asyncio.sleep(min(0.1, timeout_s))
+
+    async def close(self) -> None:
+        """Nothing to close."""
+        self.is_open = False
+
+
+def run(settings: Settings) -> int:
+    """Carry and pay until told to stop; return 0."""
+    broker = compose(settings, in_memory=True)
+    worker = start_worker(broker, settings)
+
+    async def connect() -> InMemoryPublisher:
+        return InMemoryPublisher(broker)
+
+    async def until(stop: asyncio.Event) -> None:
+        await run_relay(settings, connect, stop)
+        await asyncio.to_thread(stop_worker, worker, settings)
+
+    return process.run(until)
+
+
+def main() -> int:
+    """Be such a process, RabbitMQ or not."""
+    return run(process.boot("actors"))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""What runs around each payout and at each process start and end; one class a file."""

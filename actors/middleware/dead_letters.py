@@ -1,0 +1,41 @@
+"""What becomes of a message whose payout did not run to its end."""
+
+from dramatiq import Broker, MessageProxy
+from dramatiq.middleware import Middleware
+from dramatiq.middleware.threading import Interrupt
+
+from actors.errors import GiveBack, Undeliverable
+from wallet.telemetry import DEAD_LETTERS, log
+
+
+class DeadLetters(Middleware):
+    """Sends messages that no retry will help to `withdrawals.XQ`; gives back what could not be begun.
+
+    It stands in for dramatiq's `Retries`: that one acknowledges a message and enqueues a copy, and if the
+    enqueuing fails, the message is gone. Our retries stand in Postgres. Any other error is logged by
+    dramatiq and the message acknowledged: the withdrawal's lease ends, and the reconciler rings for it
+    again.
+    """
+
+    @property
+    def actor_options(self) -> set[str]:
+        """Let actors name what they raise on purpose: dramatiq logs that without a traceback."""
+        return {"throws"}
+
+    def after_process_message(
+        self,
+        broker: Broker,
+        message: MessageProxy,
+        *,
+        result: object = None,
+        exception: BaseException | None = None,
+    ) -> None:
+        """Called when the actor has returned or raised."""
+        if isinstance(exception, Undeliverable):
+            message.fail()
+            DEAD_LETTERS.inc()
+            log.warning("dead_letter", reason=str(exception), withdrawal_id=message.args[0:1])
+        elif isinstance(exception, GiveBack):
+            message.give_back = True  # type: ignore[attr-defined]  # read by actors.broker's consumer
+        elif isinstance(exception, Interrupt):
+            log.warning("payout_interrupted", withdrawal_id=message.args[0:1])

@@ -1,0 +1,37 @@
+"""Says every few seconds that this process is alive and how it finds the bank."""
+
+import asyncio
+from typing import Any
+
+from dramatiq import Broker, Worker
+from dramatiq.middleware import Middleware
+
+from actors.heartbeat import beat_for_ever
+from actors.middleware.resources import Resources, run_on_loop
+
+
+class Heartbeat(Middleware):
+    """Beats on the actors' event loop, so that a loop that hangs shows as a heart that stopped."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._task: asyncio.Task[None] | None = None
+
+    def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        """Called when the worker's threads have started."""
+        run_on_loop(self._start())
+
+    def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        """Called when the worker is told to stop."""
+        run_on_loop(self._stop())
+
+    async def _start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._task = loop.create_task(beat_for_ever(self._resources.reader, "actors", self._detail))
+
+    async def _stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _detail(self) -> dict[str, Any]:
+        return {"bank": "ok" if self._resources.breaker.closed else "away"}

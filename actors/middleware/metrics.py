@@ -1,0 +1,18 @@
+"""Serves this process's metrics to Prometheus."""
+
+from dramatiq import Broker, Worker
+from dramatiq.middleware import Middleware
+
+from actors.metrics import serve_metrics
+from wallet.config import Settings
+
+
+class Metrics(Middleware):
+    """An HTTP server thread from boot to end. (dramatiq's own middleware counts messages; we count money.)"""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        """Called when the worker's threads have started."""
+        serve_metrics(self._settings)

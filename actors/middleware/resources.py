@@ -1,0 +1,90 @@
+"""Opens what the actors need on their event loop, and closes it after the last of them."""
+
+import asyncio
+import os
+from collections.abc import Coroutine
+from typing import Any
+
+from dramatiq import Broker, Worker
+from dramatiq.asyncio import get_event_loop_thread
+from dramatiq.middleware import Middleware
+from tenacity import AsyncRetrying, stop_after_attempt, wait_exponential_jitter
+
+from actors.bank import open_bank
+from actors.bank.breaker import Breaker, WatchedBank
+from actors.bank.protocol import Bank
+from db.pool import Reader, open_pool
+from db.withdrawals import Withdrawals
+from wallet.config import Settings
+from wallet.telemetry import log
+
+_OPEN_TRIES = 5
+_CLOSE_TIMEOUT_S = 10.0
+
+
+class Resources(Middleware):
+    """Holds the writer of withdrawals, the bank with its circuit breaker, and a reader."""
+
+    withdrawals: Withdrawals
+    bank: Bank
+    breaker: Breaker
+    reader: Reader
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._pool: Any = None
+
+    def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        """Called after the event loop has started and before any message is taken.
+
+        An ordinary exception in this hook is logged and swallowed by dramatiq, and the worker would go on
+        without a database; its `MiddlewareError` hangs the process. So: out.
+        """
+        try:
+            run_on_loop(self._open_with_retries())
+        except Exception:  # noqa: BLE001  # whatever it is, there is nothing to go on with
+            log.error("actors_not_started", exc_info=True)
+            os._exit(1)
+
+    def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        """Called when the worker is told to stop: let nobody wait for the bank to come back."""
+        thread = get_event_loop_thread()
+        if thread is not None:
+            thread.loop.call_soon_threadsafe(self.breaker.stop)
+
+    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        """Called after the last payout and before the event loop stops."""
+        run_on_loop(self._close())
+
+    async def _open_with_retries(self) -> None:
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(_OPEN_TRIES),
+            wait=wait_exponential_jitter(initial=0.1, max=2),
+            reraise=True,
+        )
+        await retrying(self._open)
+
+    async def _open(self) -> None:
+        # None of these needs its server to be there yet: each connects when it is first used.
+        self._pool = await open_pool(self.settings, size=2)
+        self.reader = Reader(self._pool, self.settings)
+        self.breaker = Breaker.of(self.settings)
+        self.bank = WatchedBank(open_bank(self.settings), self.breaker)
+        self.withdrawals = Withdrawals(self.settings)
+        self.withdrawals.start()
+
+    async def _close(self) -> None:
+        try:
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                await self.withdrawals.stop()
+                await self.bank.close()
+                await self._pool.close()
+        except TimeoutError:
+            log.warning("actors_closed_late")
+
+
+def run_on_loop(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine on the actors' event loop and wait for it."""
+    thread = get_event_loop_thread()
+    assert thread is not None, "UvloopAsyncIO stands before this middleware"
+    thread.run_coroutine(coroutine)

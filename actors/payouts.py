@@ -1,0 +1,148 @@
+"""The actor: one message, one round of bank calls, one outcome written down."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import dramatiq
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+
+from actors import doorbell
+from actors.bank.protocol import PayoutOrder
+from actors.errors import GiveBack, Undeliverable
+from actors.middleware.resources import Resources
+from actors.settlement import RoundLimits, run_round
+from db import reads
+from db.withdrawals import Attempt
+from wallet.errors import IllegalMove, TryLater, WithdrawalNotFound
+from wallet.outcomes import Declined, OutcomeUnknown, Paid, PayOutcome
+from wallet.telemetry import ROUNDS_RESCHEDULED, log
+from wallet.withdrawal import Status
+
+ADMISSION_WAIT_S: Final = 60.0
+"""How long a message is held while the bank is away, before it is given back to the queue."""
+
+_DATABASE_PAUSE_S = 1.0
+
+
+class Payouts:
+    """What the actor does, as coroutines on its event loop."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._limits = RoundLimits.of(resources.settings)
+        # An outcome that can't be written is no loss, the bank can be asked again; but only a round that
+        # still has its lease may write that it learned nothing.
+        self._settle_deadline_s = (resources.settings.lease_ms - resources.settings.round_deadline_ms) / 1000
+
+    async def pay(self, withdrawal_id: UUID, user_id: str) -> None:
+        """Take a withdrawal one step on: paid, declined, due again later, or in need of a person.
+
+        Does nothing if it has ended, is under way elsewhere, or is not due. Raises `Undeliverable`,
+        `GiveBack`.
+        """
+        if not await self._resources.breaker.admit(ADMISSION_WAIT_S):
+            raise GiveBack("the bank is away")
+        try:
+            attempt = await self._resources.withdrawals.begin_attempt(withdrawal_id, user_id)
+            if attempt is None:
+                await self._check_attention(withdrawal_id)
+                return
+        except TryLater as error:
+            await asyncio.sleep(
+                _DATABASE_PAUSE_S
+            )  # else the message would come back at once, round and round
+            raise GiveBack("the database is away") from error
+        outcome = await self._run_round(attempt)
+        status = await self._settle(attempt, outcome)
+        if status is Status.REQUIRES_ATTENTION:
+            raise Undeliverable("requires_attention")
+
+    async def _check_attention(self, withdrawal_id: UUID) -> None:
+        """Had the process died between `requires_attention` and the dead letter, the message comes again."""
+        try:
+            found = await reads.withdrawal(self._resources.reader, withdrawal_id)
+        except WithdrawalNotFound as error:
+            raise Undeliverable("no such withdrawal") from error
+        if found.status == Status.REQUIRES_ATTENTION:
+            raise Undeliverable("requires_attention")
+
+    async def _run_round(self, attempt: Attempt) -> PayOutcome:
+        order = PayoutOrder(str(attempt.withdrawal_id), attempt.amount, attempt.currency, attempt.destination)
+        bank, breaker = self._resources.bank, self._resources.breaker
+        try:
+            return await run_round(
+                bank, order, self._limits, ask_first=attempt.number > 1, may_retry=lambda: breaker.closed
+            )
+        except Exception as error:  # noqa: BLE001  # a bug of ours, or of a bank module
+            # The round has to use up its rung all the same, or the withdrawal would be tried for ever.
+            log.error("round_failed", exc_info=True, withdrawal_id=attempt.withdrawal_id)
+            return OutcomeUnknown(f"our own fault: {type(error).__name__}")
+
+    async def _settle(self, attempt: Attempt, outcome: PayOutcome) -> Status | None:
+        """Write the outcome down, for as long as the lease lasts. None if that did not work."""
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(TryLater),
+            stop=stop_after_delay(self._settle_deadline_s),
+            wait=wait_exponential_jitter(initial=0.1, max=2),
+            reraise=True,
+        )
+        withdrawals = self._resources.withdrawals
+        try:
+            status: Status = await retrying(withdrawals.settle, attempt, outcome)
+        except TryLater as error:
+            log.warning("outcome_not_written", withdrawal_id=attempt.withdrawal_id, error=str(error))
+            return None
+        except IllegalMove as error:
+            # The bank says now what contradicts what it said before. The books keep what they have; audit and
+            # reconciliation name it.
+            log.error(
+                "bank_contradicts_itself",
+                withdrawal_id=attempt.withdrawal_id,
+                outcome=str(outcome),
+                error=str(error),
+            )
+            return None
+        if not isinstance(outcome, Paid | Declined):
+            ROUNDS_RESCHEDULED.inc()
+            log.info(
+                "round_without_outcome",
+                withdrawal_id=attempt.withdrawal_id,
+                user_id=attempt.user_id,
+                attempt=attempt.number,
+                outcome=str(outcome),
+                status=status,
+            )
+        elif isinstance(outcome, Declined):
+            log.info("declined", withdrawal_id=attempt.withdrawal_id, code=outcome.code)
+        return status
+
+
+def time_limit(resources: Resources) -> timedelta:
+    """Return the time after which an actor must hang: above everything that is bounded within it."""
+    settings = resources.settings
+    return timedelta(
+        seconds=ADMISSION_WAIT_S + 30, milliseconds=settings.lease_ms + settings.write_timeout_ms
+    )
+
+
+def declare_payouts(broker: dramatiq.Broker, resources: Resources) -> dramatiq.Actor[Any, Any]:
+    """Make the actor known to the broker, and so its queue to the worker."""
+    payouts = Payouts(resources)
+
+    @dramatiq.actor(
+        broker=broker,
+        actor_name=doorbell.ACTOR,
+        queue_name=doorbell.QUEUE,
+        time_limit=time_limit(resources) // timedelta(milliseconds=1),
+        throws=(Undeliverable, GiveBack),
+    )
+    async def pay_withdrawal(withdrawal_id: str, user_id: str) -> None:
+        try:
+            reference = UUID(withdrawal_id)
+        except (ValueError, AttributeError, TypeError) as error:
+            raise Undeliverable("not a withdrawal id") from error
+        await payouts.pay(reference, user_id)
+
+    return pay_withdrawal

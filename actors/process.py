@@ -1,0 +1,60 @@
+"""How a background process begins and ends."""
+
+import asyncio
+import signal
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+
+import uvloop
+
+from wallet.config import Settings, SettingsError
+from wallet.telemetry import configure_logging, log
+
+BAD_SETTINGS_EXIT_CODE = 2
+
+
+def boot(kind: str) -> Settings:
+    """Read the settings and set up logging. Ends the process with a sentence if the settings are wrong."""
+    configure_logging(kind, "info")
+    try:
+        settings = Settings.from_env()
+    except SettingsError as error:
+        log.error("bad_settings", reason=str(error))
+        sys.exit(BAD_SETTINGS_EXIT_CODE)
+    configure_logging(kind, settings.log_level)
+    log.info("started")
+    return settings
+
+
+def run(main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
+    """Run `main` on uvloop until it returns; SIGTERM and SIGINT set the event it was given. Return 0."""
+
+    async def until_stopped() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await main(stop)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(until_stopped())
+    log.info("stopped")
+    return 0
+
+
+def stop_event() -> threading.Event:
+    """Return an event that SIGTERM and SIGINT set: for processes of threads."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+async def pause(stop: asyncio.Event, seconds: float) -> None:
+    """Sleep, less if the process is told to stop."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        pass

@@ -1,0 +1,204 @@
+"""The reconciler: `python -m actors.reconciler`. The guarantee that every withdrawal ends.
+
+Every beat it rings for what should have been taken by now, and writes the releases of locks whose time has
+come; every few beats it compares with the bank's books and measures. Several may run: one leads, the others
+stand by.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from actors import doorbell, process
+from actors.amqp import AmqpConnection, AmqpError
+from actors.bank import open_bank
+from actors.bank.protocol import BooksUnreadable
+from actors.heartbeat import beat_for_ever
+from actors.metrics import serve_metrics
+from actors.reconciliation import BankComparison
+from db.errors import CONNECTION_ERRORS
+from db.heartbeats import forget_old
+from db.pool import Reader, open_pool
+from db.reconciliation import ReconcilerSession
+from db.withdrawals import Withdrawals
+from wallet.config import Settings
+from wallet.errors import TryLater
+from wallet.telemetry import (
+    OUTBOX_AGE_SECONDS,
+    OUTBOX_DEPTH,
+    QUEUE_MESSAGES,
+    RECONCILER_ACTIONS,
+    WITHDRAWALS_OPEN,
+    log,
+)
+from wallet.withdrawal import OPEN_STATES
+
+RING_MAX = 1_000
+"""Messages waiting, in the outbox and in the queue together, up to which due withdrawals are rung for."""
+
+RING_MIN = 10
+"""Rung for in a beat however long the queue is, so that a queue that never empties starves nobody."""
+
+RELEASES_MAX = 20
+"""Transactions of releases in one beat."""
+
+BEATS_A_ROUND = 5
+"""The bank's books are read, and old heartbeats forgotten, every so many beats."""
+
+
+class Reconciler:
+    """Takes its steps each beat. A step that fails is logged and tried again at the next beat."""
+
+    def __init__(
+        self, settings: Settings, session: ReconcilerSession, books: BankComparison, reader: Reader
+    ) -> None:
+        self._settings = settings
+        self._session = session
+        self._books = books
+        self._reader = reader
+        self._rabbitmq: AmqpConnection | None = None
+        self._queued = 0
+        self._leads = False
+        self._bank_state = "unknown"
+
+    def detail(self) -> dict[str, Any]:
+        """What the heartbeat says."""
+        return {"leads": self._leads, "rabbitmq": self._rabbitmq_state(), "bank": self._bank_state}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Beat until `stop` is set."""
+        beat = 0
+        while not stop.is_set():
+            steps = [self._measure, self._ring, self._release]
+            if beat % BEATS_A_ROUND == 0:
+                steps += [self._read_books, self._forget_heartbeats]
+            for step in steps:
+                await self._guarded(step)
+            beat += 1
+            await process.pause(stop, self._settings.reconcile_interval_ms / 1000)
+        await self._close()
+
+    async def _guarded(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Take a step if this process leads; whatever happens in it, the next one is taken too."""
+        try:
+            self._leads = await self._session.lead()
+            if self._leads:
+                await step()
+            elif step == self._measure:
+                await self._look_at_rabbitmq()
+                _forget_gauges()
+        except (AmqpError, TryLater, *CONNECTION_ERRORS) as error:
+            self._leads = False
+            await self._session.close()
+            log.warning("reconciler_waits", step=step.__name__, error=f"{type(error).__name__}: {error}")
+        except Exception:  # noqa: BLE001  # a step that fails for an unknown reason must not stop the others
+            await self._session.close()
+            log.error("reconciler_step_failed", exc_info=True, step=step.__name__)
+
+    # --- The steps ---
+
+    async def _measure(self) -> None:
+        queued = await self._look_at_rabbitmq()
+        waiting, age_s = await self._session.outbox_depth()
+        OUTBOX_DEPTH.set(waiting)
+        OUTBOX_AGE_SECONDS.set(age_s)
+        self._queued = waiting + queued
+        found = await self._session.count_open()
+        for status in OPEN_STATES:
+            WITHDRAWALS_OPEN.labels(status.value).set(found.get(status.value, 0))
+
+    async def _ring(self) -> None:
+        """Ring for the due and the stranded, but don't fill a long queue with echoes of what waits in it."""
+        rung = await self._session.ring_due(max(RING_MIN, RING_MAX - self._queued))
+        if rung:
+            RECONCILER_ACTIONS.labels("rung").inc(rung)
+
+    async def _release(self) -> None:
+        for _ in range(RELEASES_MAX):
+            released = await self._session.release_matured()
+            if not released:
+                return
+            RECONCILER_ACTIONS.labels("released").inc(released)
+
+    async def _read_books(self) -> None:
+        try:
+            await self._books.take_turn()
+        except BooksUnreadable as error:
+            self._bank_state = "away"
+            log.warning("bank_books_unreadable", error=str(error))
+        else:
+            self._bank_state = "ok"
+
+    async def _forget_heartbeats(self) -> None:
+        await forget_old(self._reader)
+
+    # --- RabbitMQ ---
+
+    async def _look_at_rabbitmq(self) -> int:
+        """Return how many messages wait in the queue; 0 if that can't be known."""
+        if not self._settings.rabbitmq_url:
+            return 0
+        try:
+            if self._rabbitmq is None or not self._rabbitmq.is_open:
+                self._rabbitmq = await AmqpConnection.open(self._settings)
+                await self._rabbitmq.declare_queues(self._settings)
+            waiting = await self._rabbitmq.message_count(doorbell.QUEUE)
+            QUEUE_MESSAGES.labels(doorbell.QUEUE).set(waiting)
+            dead = await self._rabbitmq.message_count(doorbell.DEAD_LETTER_QUEUE)
+            QUEUE_MESSAGES.labels(doorbell.DEAD_LETTER_QUEUE).set(dead)
+        except AmqpError as error:
+            log.warning("rabbitmq_away", error=str(error))
+            return 0
+        return waiting
+
+    def _rabbitmq_state(self) -> str:
+        if not self._settings.rabbitmq_url:
+            return "in_memory"
+        return "ok" if self._rabbitmq is not None and self._rabbitmq.is_open else "away"
+
+    async def _close(self) -> None:
+        if self._rabbitmq is not None:
+            await self._rabbitmq.close()
+        await self._session.close()
+
+
+def _forget_gauges() -> None:
+    """Say nothing where another process leads: two sources of one gauge would be added up."""
+    OUTBOX_DEPTH.set(0)
+    OUTBOX_AGE_SECONDS.set(0)
+    WITHDRAWALS_OPEN.clear()
+    QUEUE_MESSAGES.clear()
+
+
+async def run_reconciler(settings: Settings, stop: asyncio.Event) -> None:
+    """Reconcile until `stop` is set."""
+    session = ReconcilerSession(settings)
+    bank = open_bank(settings)
+    withdrawals = Withdrawals(settings)
+    withdrawals.start()
+    pool = await open_pool(settings, size=1)
+    reader = Reader(pool, settings)
+    reconciler = Reconciler(settings, session, BankComparison(bank, session, withdrawals), reader)
+    beating = asyncio.ensure_future(beat_for_ever(reader, "reconciler", reconciler.detail))
+    try:
+        await reconciler.run(stop)
+    finally:
+        beating.cancel()
+        await withdrawals.stop()
+        await bank.close()
+        pool.terminate()
+
+
+def main() -> int:
+    """Be a reconciler process."""
+    settings = process.boot("reconciler")
+    serve_metrics(settings)
+
+    async def until(stop: asyncio.Event) -> None:
+        await run_reconciler(settings, stop)
+
+    return process.run(until)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,184 @@
+"""The relay: `python -m actors.relay`. Carries messages from the outbox to RabbitMQ, losing none.
+
+    claim rows (locked, for this relay alone) → publish → wait for the confirms → delete the confirmed →
+    commit
+
+Dies it anywhere in between, the rows are there for the next one: a message may be published twice, never
+lost. Any number of relays may run.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from actors import doorbell, process
+from actors.amqp import AmqpConnection, AmqpError
+from actors.heartbeat import beat_for_ever
+from actors.metrics import serve_metrics
+from db.errors import CONNECTION_ERRORS
+from db.outbox import Message, Outbox
+from db.pool import Reader, open_pool
+from wallet.config import Settings
+from wallet.telemetry import RELAY_PUBLISH_FAILURES, RELAY_PUBLISHED, log
+
+BATCH_MAX = 500
+POLL_S = 1.0
+CONFIRM_TIMEOUT_S = 5.0
+BACKOFF_S_MIN = 0.1
+BACKOFF_S_MAX = 2.0
+
+
+class Publisher(Protocol):
+    """Where messages go. `actors.amqp.AmqpConnection` is one, the in-memory broker's another."""
+
+    @property
+    def is_open(self) -> bool:
+        """False when it is of no use any more."""
+
+    @property
+    def is_blocked(self) -> bool:
+        """True while it takes nothing."""
+
+    async def publish(self, queue: str, bodies: Sequence[bytes], timeout_s: float) -> list[bool]:
+        """Publish and tell of each message whether it is certainly there."""
+
+    async def wait_until_flowing(self, timeout_s: float) -> None:
+        """Wait until it takes messages again."""
+
+    async def close(self) -> None:
+        """Close it."""
+
+
+class NotConfirmed(Exception):
+    """Some messages were not confirmed; they are still in the outbox."""
+
+
+class Relay:
+    """Publishes what is in the outbox until told to stop."""
+
+    def __init__(self, outbox: Outbox, connect: Callable[[], Awaitable[Publisher]]) -> None:
+        self._outbox = outbox
+        self._connect = connect
+        self._publisher: Publisher | None = None
+        self._wake = asyncio.Event()
+        self._backoff_s = BACKOFF_S_MIN
+
+    @property
+    def state(self) -> str:
+        """How RabbitMQ is found: `ok`, `blocked` or `away`."""
+        if self._publisher is None or not self._publisher.is_open:
+            return "away"
+        return "blocked" if self._publisher.is_blocked else "ok"
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Publish until `stop` is set. RabbitMQ or the database away: wait, at most 2 s between tries."""
+        stopper = asyncio.ensure_future(self._wake_at(stop))
+        try:
+            while not stop.is_set():
+                try:
+                    await self._relay(stop)
+                except (AmqpError, NotConfirmed, *CONNECTION_ERRORS) as error:
+                    log.warning("relay_waits", error=f"{type(error).__name__}: {error}")
+                except Exception:  # noqa: BLE001  # whatever it is, nothing is lost, and the next try may go well
+                    log.error("relay_failed", exc_info=True)
+                else:
+                    continue
+                RELAY_PUBLISH_FAILURES.inc()
+                await self._disconnect()
+                await process.pause(stop, self._backoff_s)
+                self._backoff_s = min(2 * self._backoff_s, BACKOFF_S_MAX)
+        finally:
+            stopper.cancel()
+            await self._disconnect()
+
+    async def _relay(self, stop: asyncio.Event) -> None:
+        """Connect to both sides and carry batches until something breaks or `stop` is set."""
+        await self._outbox.open(on_ring=self._wake.set)
+        self._publisher = publisher = await self._connect()
+        while not stop.is_set():
+            self._wake.clear()
+            if publisher.is_blocked:
+                await publisher.wait_until_flowing(BACKOFF_S_MAX)
+            else:
+                claimed = await self._carry_batch(publisher)
+                self._backoff_s = BACKOFF_S_MIN
+                if claimed < BATCH_MAX:
+                    await self._wait_for_ring()
+            if not publisher.is_open:
+                raise AmqpError("connection lost")
+
+    async def _carry_batch(self, publisher: Publisher) -> int:
+        async with self._outbox.claim(BATCH_MAX) as messages:
+            if not messages:
+                return 0
+            confirmed = await publisher.publish(doorbell.QUEUE, _bodies(messages), CONFIRM_TIMEOUT_S)
+            published = [message for message, held in zip(messages, confirmed, strict=True) if held]
+            if published:
+                await self._outbox.published(published)
+        RELAY_PUBLISHED.inc(len(published))
+        if len(published) < len(messages) and not publisher.is_blocked:
+            raise NotConfirmed(f"{len(messages) - len(published)} of {len(messages)}")
+        return len(messages)
+
+    async def _wait_for_ring(self) -> None:
+        try:
+            async with asyncio.timeout(POLL_S):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    async def _wake_at(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._wake.set()
+
+    async def _disconnect(self) -> None:
+        if self._publisher is not None:
+            await self._publisher.close()
+            self._publisher = None
+        await self._outbox.close()
+
+
+def _bodies(messages: Sequence[Message]) -> list[bytes]:
+    return [doorbell.message(message.withdrawal_id, message.user_id).encode() for message in messages]
+
+
+async def run_relay(
+    settings: Settings, connect: Callable[[], Awaitable[Publisher]], stop: asyncio.Event
+) -> None:
+    """Run one relay until `stop` is set."""
+    relay = Relay(Outbox(settings), connect)
+    pool = await open_pool(settings, size=1)
+    beating = asyncio.ensure_future(
+        beat_for_ever(Reader(pool, settings), "relay", lambda: {"rabbitmq": relay.state})
+    )
+    try:
+        await relay.run(stop)
+    finally:
+        beating.cancel()
+        pool.terminate()
+
+
+def main() -> int:
+    """Be a relay process."""
+    settings = process.boot("relay")
+    serve_metrics(settings)
+
+    async def connect() -> Publisher:
+        connection = await AmqpConnection.open(settings)
+        await connection.declare_queues(settings)
+        return connection
+
+    async def until(stop: asyncio.Event) -> None:
+        if not settings.rabbitmq_url:
+            log.warning(
+                "no_rabbitmq", consequence="nothing to do: `python -m actors` carries its own messages"
+            )
+            await stop.wait()
+        else:
+            await run_relay(settings, connect, stop)
+
+    return process.run(until)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

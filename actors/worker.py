@@ -1,0 +1,37 @@
+"""dramatiq's worker, embedded: its own command line forks, and ends everything when one process ends."""
+
+import dramatiq
+
+from actors import process
+from actors.broker import compose
+from wallet.config import Settings
+from wallet.telemetry import log
+
+WORKER_TIMEOUT_MS = 500
+"""How often idle threads look up. Neither messages nor acknowledgements wait for it."""
+
+STOP_MARGIN_MS = 5_000
+
+
+def start_worker(broker: dramatiq.Broker, settings: Settings) -> dramatiq.Worker:
+    """Start the threads. RabbitMQ may be away: they try again every second."""
+    broker.emit_after("process_boot")  # time limits are watched from here on
+    worker = dramatiq.Worker(broker, worker_threads=settings.actor_threads, worker_timeout=WORKER_TIMEOUT_MS)
+    worker.start()
+    return worker
+
+
+def stop_worker(worker: dramatiq.Worker, settings: Settings) -> None:
+    """Let what is under way end (a round has a deadline); what was only fetched goes back to the queue."""
+    worker.stop(timeout=settings.round_deadline_ms + STOP_MARGIN_MS)
+    worker.broker.close()
+
+
+def run_worker(settings: Settings) -> int:
+    """Pay until told to stop; return 0."""
+    stop = process.stop_event()
+    worker = start_worker(compose(settings), settings)
+    stop.wait()
+    stop_worker(worker, settings)
+    log.info("stopped")
+    return 0
