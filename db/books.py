@@ -1,8 +1,10 @@
 """The steps that every change of balances is made of: lock the wallets, then write the books and the balances."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from db.errors import DecideAgain
 from db.sql import load
@@ -10,6 +12,9 @@ from wallet.decide import KeyId, NewKey
 from wallet.ledger import MaturedLock, Transfer, Wallet, WalletId
 
 _SQL = load("ledger")
+
+_NO_KEYS: Mapping[UUID, NewKey] = MappingProxyType({})
+_NO_KEY = (None, None, None)
 
 MATURED_MAX = 500
 """Matured locks of one wallet that are released in one transaction."""
@@ -57,15 +62,36 @@ async def list_matured(connection: Any, wallets: Sequence[Wallet], now: datetime
 
 
 async def record(
-    connection: Any, transfers: Sequence[Transfer], wallets: Iterable[Wallet], keys: Sequence[NewKey] = ()
+    connection: Any,
+    transfers: Sequence[Transfer],
+    wallets: Iterable[Wallet],
+    keys: Mapping[UUID, NewKey] = _NO_KEYS,
 ) -> None:
-    """Write transfers, keys and the balances that follow.
+    """Write transfers, their keys and the balances that follow.
 
     Raises DecideAgain if one of the keys was used in the meantime: nothing of the batch may stay then.
     """
+    movements = [
+        (
+            t.id,
+            t.user_id,
+            t.currency,
+            t.kind,
+            t.debit_account,
+            t.credit_account,
+            t.amount,
+            t.total_after,
+            None if t.reference is t.id else t.reference,
+            t.release_at,
+            t.metadata,
+            *keys.get(t.id, _NO_KEY),
+        )
+        for t in transfers
+    ]
     changes = [(w.user_id, w.currency, *change) for w in wallets if any(change := w.change())]
+    now = transfers[0].created_at
     row = await connection.fetchrow(
-        _SQL["record"], *_columns(transfers, 12), *_columns(keys, 6), *_columns(changes, 6)
+        _SQL["record"], *zip(*movements, strict=True), now, *(zip(*changes, strict=True) if changes else [()] * 6)
     )
     if row["keys"] != len(keys):
         raise DecideAgain("an idempotency key was used in the meantime")
@@ -76,13 +102,8 @@ async def end_locks(connection: Any, releases: Sequence[Transfer], released: Ite
     """Remove the locks whose releases have been written."""
     release_at = {lock.charge_id: lock.release_at for lock in released}
     rows = [(t.user_id, t.currency, t.reference, release_at[t.reference]) for t in releases]
-    status = await connection.execute(_SQL["end_locks"], *_columns(rows, 4))
+    status = await connection.execute(_SQL["end_locks"], *zip(*rows, strict=True))
     assert status == f"DELETE {len(rows)}", "a lock was released twice"
-
-
-def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[Any]:
-    """Turn rows into the arrays that `unnest` takes."""
-    return list(zip(*rows, strict=True)) if rows else [()] * width
 
 
 def _split(pairs: Iterable[tuple[str, str]]) -> tuple[list[str], list[str]]:

@@ -69,14 +69,11 @@ class KeyRecord(NamedTuple):
 
 
 class NewKey(NamedTuple):
-    """A row of idempotency_keys to be written."""
+    """An idempotency key to be written with the movement it stands for."""
 
     client: str
     key: str
     fingerprint: bytes
-    user_id: str
-    currency: str
-    movement_id: UUID
 
 
 @dataclass(slots=True)
@@ -85,7 +82,8 @@ class Decision:
 
     outcomes: list[Recorded | WalletError] = field(default_factory=list)
     transfers: list[Transfer] = field(default_factory=list)
-    keys: list[NewKey] = field(default_factory=list)
+    keys: dict[UUID, NewKey] = field(default_factory=dict)
+    """The key of each charge and reserve, by the movement's identifier."""
     withdrawals: list[WithdrawReceipt] = field(default_factory=list)
     locks: list[Transfer] = field(default_factory=list)
     """Charges whose money is locked."""
@@ -126,9 +124,7 @@ def decide(
             continue
         fingerprint = request.fingerprint()
         used[key_id] = KeyRecord(fingerprint, receipt)
-        decision.keys.append(
-            NewKey(request.client, request.key, fingerprint, request.user_id, request.currency, receipt.id)
-        )
+        decision.keys[receipt.id] = NewKey(request.client, request.key, fingerprint)
         decision.outcomes.append(Recorded(receipt, replayed=False))
     return decision
 

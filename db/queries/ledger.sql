@@ -6,7 +6,7 @@ with locked_wallets as materialized (
     from unnest($1::text[], $2::text[]) as asked (user_id, currency)
     join wallets as w using (user_id, currency)
     order by w.user_id, w.currency
-    for update of w
+    for no key update of w
 )
 
 select
@@ -65,23 +65,36 @@ cross join lateral (
 
 -- name: record
 -- The whole of a batch that every batch has: books, keys, balances (as differences, so that the checks on the
--- table guard the result). Returns how many keys were written: fewer than given means a race for a key.
-with new_transfers as (
+-- table guard the result). A movement without a reference refers to itself; one without a client has no key.
+-- Returns how many keys were written: fewer than given means a race for a key.
+with movements as materialized (
+    select *
+    from unnest(
+        $1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::bigint[],
+        $9::uuid[], $10::timestamptz[], $11::json[], $12::text[], $13::text[], $14::bytea[]
+    ) as m (
+        id, user_id, currency, kind, debit_account, credit_account, amount, total_after, reference, release_at,
+        metadata, client, key, fingerprint
+    )
+),
+
+new_transfers as (
     insert into transfers (
         id, user_id, currency, kind, debit_account, credit_account, amount, total_after, reference, release_at,
         metadata, created_at
     )
-    select *
-    from unnest(
-        $1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::bigint[],
-        $9::uuid[], $10::timestamptz[], $11::json[], $12::timestamptz[]
-    )
+    select
+        id, user_id, currency, kind, debit_account, credit_account, amount, total_after,
+        coalesce(reference, id), release_at, metadata, $15
+    from movements
 ),
 
 new_keys as (
     insert into idempotency_keys (client, key, fingerprint, user_id, currency, movement_id)
-    select *
-    from unnest($13::text[], $14::text[], $15::bytea[], $16::text[], $17::text[], $18::uuid[])
+    select client, key, fingerprint, user_id, currency, id
+    from movements
+    where client is not null
+    order by client, key
     on conflict do nothing
     returning 1
 ),
@@ -93,7 +106,7 @@ new_balances as (
         locked = w.locked + d.locked,
         held = w.held + d.held,
         transactions = w.transactions + d.transactions
-    from unnest($19::text[], $20::text[], $21::bigint[], $22::bigint[], $23::bigint[], $24::bigint[])
+    from unnest($16::text[], $17::text[], $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[])
         as d (user_id, currency, available, locked, held, transactions)
     where w.user_id = d.user_id and w.currency = d.currency
     returning 1
