@@ -137,7 +137,7 @@ def data_folder(state: StateDir, account: Account | None) -> Path:
         folder = make_data_folder(state.make_public_folder(), account)
         if not writable(folder, account):
             raise OpsError(
-                f"User {account and account.name} cannot write {folder}: set WBS_STATE_DIR or DATABASE_URL."
+                f"User {account and account.name} cannot write {folder}: set WBS_STATE_DIR."
             )
     state.remember("postgres", "data", str(folder))
     return folder

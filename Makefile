@@ -1,0 +1,68 @@
+# `make` or `make help` lists the targets. None needs a step before it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+LOCKS := requirements.lock requirements-dev.lock
+PACKAGES := wallet db gateway actors bank_sim ops
+PYTEST_ARGS ?=
+# Arguments of `wbs up`, `wbs bench` and `wbs chaos`: make run ARGS="--gateways 4"
+ARGS ?=
+
+.PHONY: help init run stop refresh_db reset test test-coverage lint format bench chaos lock
+
+help: ## show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z_-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+init: $(INSTALLED) ## make .venv with the pinned dependencies (again only when they change)
+
+# The stamp holds a checksum of what was installed, so that a fresh clone or a changed lock installs again, and
+# nothing else does.
+$(INSTALLED): $(LOCKS) pyproject.toml
+	@sum="$$(cat $(LOCKS) pyproject.toml | sha256sum)"; \
+	if [ "$$(cat $@ 2>/dev/null || true)" = "$$sum" ] && [ -x $(BIN)/wbs ]; then touch $@; exit 0; fi; \
+	PYTHON=$(PYTHON) bash deploy/make-venv $(VENV) requirements-dev.lock && echo "$$sum" > $@
+
+run: init ## provision, migrate and start everything; Ctrl-C ends it
+	@exec $(BIN)/wbs up $(ARGS)
+
+stop: init ## stop everything that `make run` or `wbs up --detach` started
+	@$(BIN)/wbs down
+
+refresh_db: init ## stop, then empty the private database, the queues and the bank's books
+	@$(BIN)/wbs refresh-db
+
+reset: init ## stop, then delete the state folder: data, ports, secrets
+	@$(BIN)/wbs reset
+
+test: init ## all tests, on real servers that they start themselves
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-coverage: init ## the tests with a coverage report
+	@$(BIN)/python -m pytest --cov --cov-report=term --cov-report=html $(PYTEST_ARGS)
+
+lint: init ## ruff, mypy, import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+format: init ## let ruff format and sort
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: init ## measure the service on a stack of its own
+	@$(BIN)/wbs bench $(ARGS)
+
+chaos: init ## kill and freeze everything under load, then check the books (long)
+	@$(BIN)/wbs chaos $(ARGS)
+
+lock: ## write the lock files anew from pyproject.toml (newest versions that fit)
+	@PYTHON=$(PYTHON) bash deploy/lock
