@@ -1,0 +1,34 @@
+"""`python -m gateway`: one gateway process. Reads only environment variables."""
+
+import os
+import sys
+
+import uvloop
+from prometheus_client import multiprocess
+
+from gateway.server import serve
+from wallet.config import Settings, SettingsError
+from wallet.telemetry import configure_logging, log
+
+
+def main() -> int:
+    """Serve until told to stop. Returns the exit code: 0, or 1 with one clear sentence in the log."""
+    try:
+        settings = Settings.from_env()
+        configure_logging("gateway", settings.log_level)
+        uvloop.run(serve(settings))
+    except SettingsError as error:
+        configure_logging("gateway", "info")
+        log.error("bad_settings", detail=str(error))
+        return 1
+    except OSError as error:
+        log.error("can_not_listen", detail=f"can't listen on port {settings.http_port}: {error.strerror}")
+        return 1
+    finally:
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            multiprocess.mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""Who calls, whether they may, and how often.
+
+A client is a name. Its idempotency keys are its own, and so is its share of requests.
+"""
+
+from collections.abc import Callable
+from hashlib import sha256
+from time import monotonic
+from typing import NamedTuple
+
+from gateway.problems import RateLimited, Unauthorized
+from wallet.config import SettingsError
+
+DEFAULT_CLIENT = "default"
+"""The one client there is while authentication is off."""
+
+CLIENT_NAME_CHARS_MAX = 64
+SECRET_CHARS_MIN = 8
+
+
+class Caller(NamedTuple):
+    """A client and what its key allows. A name may have several keys, so that they can be rotated."""
+
+    client: str
+    may_write: bool
+
+
+class Authenticator:
+    """Knows the API keys (`WBS_API_KEYS`), by their hashes only."""
+
+    def __init__(self, api_keys: str) -> None:
+        self._callers = _parse(api_keys)
+        self.enabled = bool(self._callers)
+
+    def identify(self, authorization: str | None) -> Caller:
+        """Return who sent this `Authorization` header. Raises Unauthorized.
+
+        The secret is looked up by its SHA-256: how long that takes says nothing about how much of a guess
+        was right.
+        """
+        if not authorization:
+            raise Unauthorized("send Authorization: Bearer <key>")
+        scheme, _, secret = authorization.partition(" ")
+        if scheme.lower() != "bearer":
+            raise Unauthorized("send Authorization: Bearer <key>")
+        caller = self._callers.get(_digest(secret.strip()))
+        if caller is None:
+            raise Unauthorized("this key is not known")
+        return caller
+
+
+class RateLimiter:
+    """A token bucket a client: `per_s` requests a second, a second's worth at once.
+
+    Each gateway process counts for itself, so the limit of a client is `per_s` times their number.
+    """
+
+    def __init__(self, per_s: int, clock: Callable[[], float] = monotonic) -> None:
+        assert per_s > 0
+        self._per_s = float(per_s)
+        self._clock = clock
+        self._buckets: dict[str, tuple[float, float]] = {}
+        """client → (tokens left, when that was). As many entries as there are clients."""
+
+    def take(self, client: str) -> None:
+        """Take one token. Raises RateLimited, which tells when there is one again."""
+        now = self._clock()
+        tokens, at = self._buckets.get(client, (self._per_s, now))
+        tokens = min(self._per_s, tokens + (now - at) * self._per_s)
+        if tokens < 1:
+            self._buckets[client] = (tokens, now)
+            raise RateLimited((1 - tokens) / self._per_s)
+        self._buckets[client] = (tokens - 1, now)
+
+
+def _digest(secret: str) -> bytes:
+    return sha256(secret.encode(errors="surrogateescape")).digest()
+
+
+def _parse(api_keys: str) -> dict[bytes, Caller]:
+    callers: dict[bytes, Caller] = {}
+    for number, item in enumerate(filter(None, (item.strip() for item in api_keys.split(","))), start=1):
+        name, _, secret = item.partition("=")
+        may_write = not secret.endswith(":read")
+        secret = secret.removesuffix(":read")
+        if not name or len(name) > CLIENT_NAME_CHARS_MAX or len(secret) < SECRET_CHARS_MIN:
+            raise SettingsError(
+                f"WBS_API_KEYS: entry {number} must be name=secret or name=secret:read, the name of at most "
+                f"{CLIENT_NAME_CHARS_MAX} characters, the secret of at least {SECRET_CHARS_MIN}"
+            )
+        if _digest(secret) in callers:
+            raise SettingsError(f"WBS_API_KEYS: entry {number} has the secret of an earlier one")
+        callers[_digest(secret)] = Caller(name, may_write)
+    return callers

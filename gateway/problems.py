@@ -1,0 +1,198 @@
+"""From an error to an HTTP answer (RFC 9457, problem details): the one place that knows statuses.
+
+WalletError                      (wallet.errors)
+└── HttpRefusal                  what only HTTP can get wrong
+    ├── MalformedRequest         malformed_request
+    ├── MalformedJson            malformed_json
+    ├── Unauthorized             unauthorized
+    ├── InvalidSignature         invalid_signature
+    ├── Forbidden                forbidden
+    ├── NotFound                 not_found
+    ├── MethodNotAllowed         method_not_allowed
+    ├── PayloadTooLarge          payload_too_large
+    ├── UnsupportedMediaType     unsupported_media_type
+    └── RateLimited              rate_limited
+"""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from wallet.errors import TryLater, ValidationFailed, WalletError
+
+PROBLEM_JSON = "application/problem+json"
+
+
+class HttpRefusal(WalletError):
+    """Root of the refusals that have nothing to do with money. `headers` go with the answer."""
+
+    code = "malformed_request"
+
+    def __init__(self, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.headers = dict(headers or {})
+
+
+class MalformedRequest(HttpRefusal):
+    """The bytes are no HTTP request that we can read."""
+
+    code = "malformed_request"
+
+
+class MalformedJson(HttpRefusal):
+    """The body is empty, not UTF-8 or not JSON."""
+
+    code = "malformed_json"
+
+
+class Unauthorized(HttpRefusal):
+    """No API key, or one that is not known."""
+
+    code = "unauthorized"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, {"www-authenticate": 'Bearer realm="wallet"'})
+
+
+class InvalidSignature(HttpRefusal):
+    """A callback that was not signed by the bank, or is too old to be believed."""
+
+    code = "invalid_signature"
+
+
+class Forbidden(HttpRefusal):
+    """The API key may read, not write."""
+
+    code = "forbidden"
+
+
+class NotFound(HttpRefusal):
+    """There is nothing at this path."""
+
+    code = "not_found"
+
+
+class MethodNotAllowed(HttpRefusal):
+    """The path is right, the method is not."""
+
+    code = "method_not_allowed"
+
+    def __init__(self, method: str, allowed: list[str]) -> None:
+        super().__init__(f"{method} is not allowed here", {"allow": ", ".join(sorted(allowed))})
+
+
+class PayloadTooLarge(HttpRefusal):
+    """The body or the header is longer than the limit."""
+
+    code = "payload_too_large"
+
+
+class UnsupportedMediaType(HttpRefusal):
+    """The body says it is something else than JSON."""
+
+    code = "unsupported_media_type"
+
+
+class RateLimited(HttpRefusal):
+    """The client is over its rate."""
+
+    code = "rate_limited"
+
+    def __init__(self, retry_after_s: float) -> None:
+        seconds = max(1, math.ceil(retry_after_s))
+        super().__init__("too many requests from this client", {"retry-after": str(seconds)})
+
+
+class Kind(NamedTuple):
+    """What a code means: its HTTP status, a title that never changes, and a detail as an example."""
+
+    status: int
+    title: str
+    example: str
+
+
+KINDS: dict[str, Kind] = {
+    "malformed_request": Kind(400, "Not a readable HTTP request", "bad content-length"),
+    "malformed_json": Kind(400, "The body is not JSON", "the body is not JSON: Input data was truncated"),
+    "unauthorized": Kind(401, "A valid API key is needed", "send Authorization: Bearer <key>"),
+    "invalid_signature": Kind(401, "The signature is not the bank's", "No matching signature found"),
+    "forbidden": Kind(403, "This API key may not do that", "this key may only read"),
+    "not_found": Kind(404, "Nothing at this path", "there is no /chargee"),
+    "withdrawal_not_found": Kind(404, "No such withdrawal", "no such withdrawal"),
+    "method_not_allowed": Kind(405, "Method not allowed", "PUT is not allowed here"),
+    "not_cancellable": Kind(
+        409,
+        "Too late to cancel",
+        "the withdrawal is processing; only a pending one can be cancelled",
+    ),
+    "not_returnable": Kind(
+        409, "Not completed here yet", "the withdrawal is pending; only a completed one can be returned"
+    ),
+    "illegal_move": Kind(409, "The withdrawal can't go there", "failed → returned"),
+    "payload_too_large": Kind(413, "Too large", "the body is longer than 65536 bytes"),
+    "unsupported_media_type": Kind(415, "The body must be JSON", "text/plain is not application/json"),
+    "validation_failed": Kind(422, "The request is not valid", "amount: must be an integer >= 1"),
+    "insufficient_funds": Kind(422, "Not enough withdrawable money", "500 asked for, 120 can be withdrawn"),
+    "balance_limit_exceeded": Kind(
+        422, "The wallet would hold too much", "the wallet's total would pass 9007199254740991"
+    ),
+    "idempotency_key_reused": Kind(
+        422, "The key belongs to another request", "this idempotency key was used for another request"
+    ),
+    "rate_limited": Kind(429, "Too many requests", "too many requests from this client"),
+    "internal_error": Kind(500, "Our mistake", "unexpected error; it was logged with this request_id"),
+    "overloaded": Kind(503, "Busy, try again", "the backlog is full"),
+    "unavailable": Kind(503, "The database can't be reached, try again", "the database can't be reached"),
+}
+"""Every code there is. Clients branch on them: codes are added, never changed."""
+
+
+class FieldError(msgspec.Struct):
+    """One bad field (`$` is the whole body) and what is wrong with it."""
+
+    field: str
+    reason: str
+
+
+class Problem(msgspec.Struct, omit_defaults=True):
+    """Why a request was refused (RFC 9457). Branch on `code`; `detail` is for people."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    request_id: str | None = None
+    errors: list[FieldError] | None = None
+    """With `validation_failed` only: each bad field and why."""
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def problem_of(error: Exception, request_id: str | None) -> Problem:
+    """Describe `error` to a client. An error that is no refusal of ours tells nothing about itself."""
+    code = error.code if isinstance(error, WalletError) and error.code in KINDS else "internal_error"
+    kind = KINDS[code]
+    detail = kind.example if code == "internal_error" else str(error)
+    errors = None
+    if isinstance(error, ValidationFailed):
+        errors = [FieldError(field, reason) for field, reason in error.errors]
+    return Problem(f"/problems/{code}", kind.title, kind.status, code, detail, request_id, errors)
+
+
+def headers_of(error: Exception) -> dict[str, str]:
+    """Return the headers that go with the answer to `error`."""
+    headers = {"content-type": PROBLEM_JSON}
+    if isinstance(error, HttpRefusal):
+        headers.update(error.headers)
+    elif isinstance(error, TryLater):
+        headers["retry-after"] = str(error.retry_after_s)
+    return headers
+
+
+def encode_problem(problem: Problem) -> bytes:
+    """Return the body of the answer."""
+    return _encode(problem)

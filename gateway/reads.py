@@ -1,0 +1,85 @@
+"""Reads of the database, with a bound on how many are under way: beyond it 503 at once, no growing queue."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+from uuid import UUID
+
+from db import heartbeats, reads
+from db.heartbeats import Heartbeat
+from db.pool import Reader, open_pool
+from db.reads import Balance, TransactionPage, WithdrawalView
+from wallet.config import Settings
+from wallet.errors import Overloaded, Unavailable
+
+READS_MAX = 512
+"""Reads under way at once, a process. At some thousand reads a second, the last of them waits a quarter s."""
+
+Result = TypeVar("Result")
+
+
+class Reads:
+    """What the gateway asks the database. Methods raise Unavailable, Overloaded and what they name."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._pool: Any = None
+        self._reader: Reader | None = None
+        self._under_way = 0
+
+    async def start(self) -> None:
+        """Make the pool. It connects when it is needed: the database may be away."""
+        self._pool = await open_pool(self._settings)
+        self._reader = Reader(self._pool, self._settings)
+
+    async def stop(self) -> None:
+        """Close the connections, at once: nobody waits for an answer any more."""
+        if self._pool is not None:
+            self._pool.terminate()
+            self._reader = None
+
+    @property
+    def connections(self) -> tuple[int, int]:
+        """Connections of the pool: in use, idle."""
+        if self._pool is None:
+            return 0, 0
+        idle = self._pool.get_idle_size()
+        return self._pool.get_size() - idle, idle
+
+    async def balance(self, user_id: str, currency: str) -> Balance:
+        """Return the split of a wallet; of an unknown one, zeros."""
+        return await self._run(reads.balance, user_id, currency)
+
+    async def transactions(
+        self, user_id: str, currency: str, limit: int, before: UUID | None, skip: int
+    ) -> TransactionPage:
+        """Return a page of a wallet's transactions, newest first."""
+        return await self._run(reads.transactions, user_id, currency, limit=limit, before=before, skip=skip)
+
+    async def withdrawal(self, id: UUID) -> WithdrawalView:
+        """Return a withdrawal as it is now. Raises WithdrawalNotFound."""
+        return await self._run(reads.withdrawal, id)
+
+    async def withdrawal_by_key(self, client: str, key: str) -> WithdrawalView:
+        """Return the withdrawal that was made with this key of this client. Raises WithdrawalNotFound."""
+        return await self._run(reads.withdrawal_by_key, client, key)
+
+    async def ended(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Return those for which nothing more will happen by itself."""
+        return await self._run(reads.ended, ids)
+
+    async def health(self) -> tuple[int, list[Heartbeat]]:
+        """Return how many withdrawals wait, and what the background processes last said."""
+        length, beats = await asyncio.gather(self._run(reads.queue_length), self._run(heartbeats.heartbeats))
+        return length, beats
+
+    async def _run(self, query: Callable[..., Awaitable[Result]], *arguments: Any, **named: Any) -> Result:
+        if self._reader is None:
+            raise Unavailable("the service is starting or stopping")
+        if self._under_way >= READS_MAX:
+            raise Overloaded("too many reads are under way")
+        self._under_way += 1
+        try:
+            return await query(self._reader, *arguments, **named)
+        finally:
+            self._under_way -= 1

@@ -1,0 +1,187 @@
+"""POST /charge and POST /charges: money comes in."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from sanic import Request
+
+from gateway.answers import (
+    ChargeResult,
+    ChargesResult,
+    Transaction,
+    encode,
+    encode_lines,
+    encode_results,
+    transaction_of,
+)
+from gateway.body import bulk_body, header_key, json_body
+from gateway.endpoint import Endpoints
+from gateway.http import JSON, NDJSON, Answer
+from gateway.operation import WRITE_ERRORS, Body, Given, Operation
+from gateway.problems import PayloadTooLarge, problem_of
+from gateway.request_reader import RequestReader
+from gateway.requests import ChargeRequest
+from gateway.services import Services
+from wallet.commands import Charge
+from wallet.decide import ChargeReceipt, Recorded
+from wallet.errors import ValidationFailed, WalletError
+from wallet.telemetry import IDEMPOTENT_REPLAYS, REFUSALS
+
+ITEMS_MAX = 1_000
+
+REPLAYED = {"idempotent-replayed": "true"}
+_REPLAYED_DOC = {"Idempotent-Replayed": "`true` if this is the answer to an earlier request with this key."}
+
+_EXAMPLE = {"user_id": 42, "amount": 1000, "idempotency_key": "order-7001"}
+_EXAMPLE_LOCKED = {
+    "user_id": "alice",
+    "amount": 2500,
+    "currency": "EUR",
+    "idempotency_key": "order-7002",
+    "release_at": "2030-01-01T00:00:00Z",
+    "metadata": {"order": 7002},
+}
+_EXAMPLE_ANSWER = {
+    "id": "0199d3c0-7e1a-7c3e-8000-2d1f6b7a9c01",
+    "type": "charge",
+    "user_id": 42,
+    "currency": "USD",
+    "amount": 1000,
+    "status": "completed",
+    "release_at": None,
+    "metadata": None,
+    "created_at": "2026-11-22T12:00:00.123456Z",
+}
+
+CHARGE = Operation(
+    "POST",
+    "/charge",
+    "Charges",
+    "Put money into a wallet",
+    description="The wallet comes into being with its first charge. Answered once it is on disk.",
+    headers={"Idempotency-Key": "Instead of, or the same as, `idempotency_key` in the body."},
+    body=Body({JSON: (ChargeRequest, _EXAMPLE_LOCKED)}),
+    answers={200: Given("It took effect.", Transaction, _EXAMPLE_ANSWER, headers=_REPLAYED_DOC)},
+    errors=(*WRITE_ERRORS, "idempotency_key_reused", "balance_limit_exceeded"),
+    writes=True,
+)
+
+CHARGES = Operation(
+    "POST",
+    "/charges",
+    "Charges",
+    f"Put money into many wallets, up to {ITEMS_MAX} charges at once",
+    description="Each item carries its own key and has its own result, in the order of the request; a bad "
+    "one harms no other. A JSON array, or one charge a line (NDJSON). Results come one a line if you accept "
+    f"`{NDJSON}`.",
+    body=Body(
+        {
+            JSON: (list[ChargeRequest], [_EXAMPLE, _EXAMPLE_LOCKED]),
+            NDJSON: (None, '{"user_id":42,"amount":1000,"idempotency_key":"order-7001"}\n'),
+        }
+    ),
+    answers={
+        200: Given(
+            "One result an item.",
+            ChargesResult,
+            {"results": [{"status": 200, "transaction": _EXAMPLE_ANSWER}]},
+            media_types=(JSON, NDJSON),
+        )
+    },
+    errors=WRITE_ERRORS,
+    writes=True,
+)
+
+NOOP = Operation(
+    "POST",
+    "/noop",
+    "Benchmark",
+    "Validate a charge, answer as if it took effect, and do nothing",
+    answers={200: Given("Nothing happened.", Transaction)},
+    documented=False,
+    writes=True,
+)
+
+
+def register(endpoints: Endpoints, services: Services) -> None:
+    """Serve the charges."""
+    reader, submit = services.requests, services.ledger.submit
+
+    async def charge(request: Request, client: str) -> Answer:
+        command = reader.charge(json_body(request), client, header_key(request))
+        recorded = await submit(command)
+        receipt = recorded.receipt
+        assert isinstance(receipt, ChargeReceipt)
+        if recorded.replayed:
+            IDEMPOTENT_REPLAYS.inc()
+            return Answer(encode(transaction_of(receipt)), extra=REPLAYED)
+        return Answer(encode(transaction_of(receipt)))
+
+    async def charges(request: Request, client: str) -> Answer:
+        commands = _commands(reader, request, client)
+        results = await _submit_all(services.ledger.submit, commands)
+        if NDJSON in request.headers.get("accept", ""):
+            return Answer(encode_lines(results), content_type=NDJSON)
+        return Answer(encode_results(results))
+
+    endpoints.add(CHARGE, charge)
+    endpoints.add(CHARGES, charges)
+    if services.settings.bench:
+        endpoints.add(NOOP, _noop(reader))
+
+
+def _commands(reader: RequestReader, request: Request, client: str) -> Sequence[Charge | WalletError]:
+    body, lines = bulk_body(request)
+    commands = reader.charge_lines(body, client) if lines else reader.charges(body, client)
+    if not commands:
+        raise ValidationFailed([("$", "must hold at least one charge")])
+    if len(commands) > ITEMS_MAX:
+        raise PayloadTooLarge(f"{len(commands)} charges, at most {ITEMS_MAX} at once")
+    return commands
+
+
+async def _submit_all(submit: Any, commands: Sequence[Charge | WalletError]) -> list[ChargeResult]:
+    """Return the result of each command. All are under way at once and share their transactions."""
+    outcomes: list[Recorded | BaseException] = await asyncio.gather(
+        *(_refused(command) if isinstance(command, WalletError) else submit(command) for command in commands),
+        return_exceptions=True,
+    )
+    return [_result(outcome) for outcome in outcomes]
+
+
+async def _refused(error: WalletError) -> Recorded:
+    raise error
+
+
+def _result(outcome: Recorded | BaseException) -> ChargeResult:
+    if isinstance(outcome, Recorded):
+        assert isinstance(outcome.receipt, ChargeReceipt)
+        return ChargeResult(200, transaction_of(outcome.receipt), outcome.replayed)
+    if not isinstance(outcome, WalletError):
+        raise outcome
+    REFUSALS.labels(outcome.code).inc()
+    problem = problem_of(outcome, None)
+    return ChargeResult(problem.status, error=problem)
+
+
+def _noop(reader: RequestReader) -> Any:
+    from datetime import UTC, datetime
+    from uuid import UUID
+
+    id, now = UUID("0199d3c0-7e1a-7c3e-8000-2d1f6b7a9c01"), datetime.now(UTC)
+
+    async def noop(request: Request, client: str) -> Answer:
+        command = reader.charge(json_body(request), client, header_key(request))
+        receipt = ChargeReceipt(
+            id,
+            command.user_id,
+            command.currency,
+            command.amount,
+            command.release_at,
+            command.metadata,
+            now,
+        )
+        return Answer(encode(transaction_of(receipt)))
+
+    return noop

@@ -1,0 +1,44 @@
+"""GET /metrics, for Prometheus: the values of all gateway processes of this machine together."""
+
+import os
+
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from sanic import Request
+
+from gateway.endpoint import Endpoints
+from gateway.http import Answer
+from gateway.operation import Given, Operation
+from gateway.services import Services
+from wallet.telemetry import DB_POOL_CONNECTIONS
+
+METRICS = Operation(
+    "GET",
+    "/metrics",
+    "Operations",
+    "Metrics of the gateways, for Prometheus",
+    answers={200: Given("Prometheus text format.", media_types=("text/plain",))},
+    open_to_all=True,
+)
+
+
+def register(endpoints: Endpoints, services: Services) -> None:
+    """Serve the metrics."""
+    used, idle = DB_POOL_CONNECTIONS.labels("used"), DB_POOL_CONNECTIONS.labels("idle")
+
+    async def metrics(request: Request, client: str) -> Answer:
+        connections = services.reads.connections
+        used.set(connections[0])
+        idle.set(connections[1])
+        return Answer(collect(), content_type=CONTENT_TYPE_LATEST)
+
+    endpoints.add(METRICS, metrics)
+
+
+def collect() -> bytes:
+    """Return all metrics: of this process, or of all that share PROMETHEUS_MULTIPROC_DIR."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return generate_latest(REGISTRY)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)

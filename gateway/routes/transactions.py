@@ -1,0 +1,111 @@
+"""GET /transactions: what came in and went out of a wallet, newest first."""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import replace
+from uuid import UUID
+
+from sanic import Request
+
+from gateway.answers import TransactionsPage, encode, transaction_of_row
+from gateway.endpoint import Endpoints
+from gateway.http import Answer
+from gateway.operation import READ_ERRORS, Given, Operation
+from gateway.queries import OFFSET_MAX, QueryReader, TransactionsQuery
+from gateway.services import Services
+from wallet.errors import ValidationFailed
+
+_EXAMPLE = {
+    "transactions": [
+        {
+            "id": "0199d3c0-8b2f-7d10-8000-5be1c0ffee01",
+            "type": "withdrawal",
+            "user_id": 42,
+            "currency": "USD",
+            "amount": -400,
+            "status": "completed",
+            "release_at": None,
+            "metadata": None,
+            "created_at": "2026-11-22T12:00:01.123456Z",
+        },
+        {
+            "id": "0199d3c0-7e1a-7c3e-8000-2d1f6b7a9c01",
+            "type": "charge",
+            "user_id": 42,
+            "currency": "USD",
+            "amount": 1000,
+            "status": "completed",
+            "release_at": None,
+            "metadata": None,
+            "created_at": "2026-11-22T12:00:00.123456Z",
+        },
+    ],
+    "total": 2,
+    "page": 1,
+    "limit": 20,
+    "next_cursor": None,
+}
+
+TRANSACTIONS = Operation(
+    "GET",
+    "/transactions/{user_id}",
+    "Transactions",
+    "The charges and withdrawals of a wallet, newest first",
+    description="Charges are positive, withdrawals negative with their present status. Go on with "
+    "`next_cursor` as `cursor`: that costs the same however deep, and nothing is missed or doubled when new "
+    f"ones come. `page` reaches the first {OFFSET_MAX}.",
+    query=TransactionsQuery,
+    answers={200: Given("A page.", TransactionsPage, _EXAMPLE)},
+    errors=(*READ_ERRORS, "validation_failed"),
+)
+TRANSACTIONS_BY_QUERY = replace(
+    TRANSACTIONS,
+    path="/transactions",
+    summary="The charges and withdrawals of a wallet (the same, other spelling)",
+)
+
+
+def register(endpoints: Endpoints, services: Services) -> None:
+    """Serve the transactions."""
+    reader, reads = QueryReader(TransactionsQuery), services.reads
+    default_currency = services.settings.default_currency
+
+    async def transactions(request: Request, client: str, **path: str) -> Answer:
+        query = reader.read(request.query_string, **path)
+        before, page = _position(query)
+        currency = query.currency or default_currency
+        skip = 0 if page is None else (page - 1) * query.limit
+        found = await reads.transactions(query.user_id, currency, query.limit, before, skip)
+        items = [transaction_of_row(row, query.user_id, currency) for row in found.items]
+        next_cursor = cursor_of(found.items[-1].id) if found.more else None
+        return Answer(encode(TransactionsPage(items, found.total, page, query.limit, next_cursor)))
+
+    endpoints.add(TRANSACTIONS, transactions)
+    endpoints.add(TRANSACTIONS_BY_QUERY, transactions)
+
+
+def _position(query: TransactionsQuery) -> tuple[UUID | None, int | None]:
+    """Return (older than this, None) for a cursor, (None, page) else. Raises ValidationFailed."""
+    if query.cursor is not None:
+        if query.page is not None:
+            raise ValidationFailed([("page", "can't be given together with cursor")])
+        return read_cursor(query.cursor), None
+    page = query.page or 1
+    if page * query.limit > OFFSET_MAX:
+        raise ValidationFailed([("page", f"page × limit must be at most {OFFSET_MAX}; go on with cursor")])
+    return None, page
+
+
+def cursor_of(last: UUID) -> str:
+    """Return the cursor that stands after this transaction. Opaque to clients."""
+    return urlsafe_b64encode(last.bytes).rstrip(b"=").decode()
+
+
+def read_cursor(cursor: str) -> UUID:
+    """Return the transaction that a cursor stands after. Raises ValidationFailed."""
+    try:
+        last = UUID(bytes=urlsafe_b64decode(cursor + "=="))
+    except ValueError:
+        last = None
+    if last is None or cursor_of(last) != cursor:
+        raise ValidationFailed([("cursor", "is not a next_cursor of ours")])
+    return last

@@ -1,0 +1,186 @@
+"""POST /withdraw and what can be asked of a withdrawal: how it goes on, and to be cancelled."""
+
+from uuid import UUID
+
+from sanic import Request
+
+from db.reads import WithdrawalView
+from gateway.answers import AcceptedWithdrawal, Withdrawal, accepted_of, encode, status_url, withdrawal_of
+from gateway.body import header_key, json_body
+from gateway.endpoint import Endpoints
+from gateway.http import JSON, Answer
+from gateway.operation import READ_ERRORS, WRITE_ERRORS, Body, Given, Operation
+from gateway.queries import QueryReader, WithdrawalByKeyQuery, WithdrawalQuery, read_uuid
+from gateway.requests import WithdrawRequest
+from gateway.services import Services
+from wallet.decide import WithdrawReceipt
+from wallet.errors import WithdrawalNotFound
+from wallet.telemetry import IDEMPOTENT_REPLAYS
+from wallet.withdrawal import END_STATES, Status
+
+POLL_AFTER = {"retry-after": "1"}
+"""Seconds after which it is worth asking again for a withdrawal that has not ended."""
+
+_ID = "0199d3c0-8b2f-7d10-8000-5be1c0ffee01"
+_EXAMPLE = {
+    "user_id": 42,
+    "amount": 400,
+    "idempotency_key": "payout-9001",
+    "destination": {"iban": "DE89370400440532013000"},
+}
+_ACCEPTED = {
+    "withdrawal_id": _ID,
+    "status": "pending",
+    "status_url": f"/withdrawals/{_ID}",
+    "user_id": 42,
+    "currency": "USD",
+    "amount": 400,
+    "destination": {"iban": "DE89370400440532013000"},
+    "metadata": None,
+    "created_at": "2026-11-22T12:00:01.123456Z",
+}
+_COMPLETED = {
+    **_ACCEPTED,
+    "status": "completed",
+    "updated_at": "2026-11-22T12:00:01.623456Z",
+    "attempts": 1,
+    "next_attempt_at": None,
+    "failure": None,
+    "bank_reference": "po_7f3a",
+    "history": [
+        {"status": "pending", "at": "2026-11-22T12:00:01.123456Z", "reason": "funds reserved"},
+        {"status": "processing", "at": "2026-11-22T12:00:01.3Z", "reason": "the bank is about to be called"},
+        {"status": "completed", "at": "2026-11-22T12:00:01.623456Z", "reason": "the bank paid"},
+    ],
+}
+_RETRY_DOC = {"Retry-After": "Seconds after which it is worth asking again. Not there once it has ended."}
+_ID_DOC = {"withdrawal_id": "As `POST /withdraw` gave it."}
+
+WITHDRAW = Operation(
+    "POST",
+    "/withdraw",
+    "Withdrawals",
+    "Take money out of a wallet, through the bank",
+    description="Reserves the money (`held`) and answers at once; the bank is called later. Ask `status_url` "
+    "how it goes on.",
+    headers={"Idempotency-Key": "Instead of, or the same as, `idempotency_key` in the body."},
+    body=Body({JSON: (WithdrawRequest, _EXAMPLE)}),
+    answers={
+        202: Given(
+            "Accepted: the money is reserved.",
+            AcceptedWithdrawal,
+            _ACCEPTED,
+            headers={
+                "Location": "Where to ask how it goes on.",
+                "Retry-After": "Seconds after which it is worth asking.",
+                "Idempotent-Replayed": "`true` if this is the answer to an earlier request with this key.",
+            },
+        )
+    },
+    errors=(*WRITE_ERRORS, "idempotency_key_reused", "insufficient_funds"),
+    writes=True,
+)
+
+WITHDRAWAL = Operation(
+    "GET",
+    "/withdrawals/{withdrawal_id}",
+    "Withdrawals",
+    "How a withdrawal goes on",
+    query=WithdrawalQuery,
+    path_parameters=_ID_DOC,
+    answers={200: Given("As it is now.", Withdrawal, _COMPLETED, headers=_RETRY_DOC)},
+    errors=(*READ_ERRORS, "withdrawal_not_found", "validation_failed"),
+)
+
+WITHDRAWAL_BY_KEY = Operation(
+    "GET",
+    "/withdrawals",
+    "Withdrawals",
+    "Find a withdrawal by its idempotency key",
+    description="For when the answer to `POST /withdraw` was lost. Only your own keys.",
+    query=WithdrawalByKeyQuery,
+    answers={200: Given("As it is now.", Withdrawal, _COMPLETED, headers=_RETRY_DOC)},
+    errors=(*READ_ERRORS, "withdrawal_not_found", "validation_failed"),
+)
+
+CANCEL = Operation(
+    "POST",
+    "/withdrawals/{withdrawal_id}/cancel",
+    "Withdrawals",
+    "Cancel a withdrawal that the bank was not called for yet",
+    description="Either it is cancelled and never paid, or the answer is 409. Cancelling again changes "
+    "nothing.",
+    path_parameters=_ID_DOC,
+    answers={
+        200: Given(
+            "Cancelled; the money is withdrawable again.", Withdrawal, {**_COMPLETED, "status": "cancelled"}
+        )
+    },
+    errors=(
+        "unauthorized",
+        "forbidden",
+        "withdrawal_not_found",
+        "not_cancellable",
+        "rate_limited",
+        "internal_error",
+        "overloaded",
+        "unavailable",
+    ),
+    writes=True,
+)
+
+_MOVING = (Status.PENDING, Status.PROCESSING)
+"""From the other states a withdrawal goes on only when an operator or the bank does something."""
+
+
+def register(endpoints: Endpoints, services: Services) -> None:
+    """Serve the withdrawals."""
+    reader, reads, watcher = services.requests, services.reads, services.watcher
+    by_id, by_key = QueryReader(WithdrawalQuery), QueryReader(WithdrawalByKeyQuery)
+
+    async def withdraw(request: Request, client: str) -> Answer:
+        command = reader.withdraw(json_body(request), client, header_key(request))
+        recorded = await services.ledger.submit(command)
+        receipt = recorded.receipt
+        assert isinstance(receipt, WithdrawReceipt)
+        extra = {"location": status_url(receipt.id), **POLL_AFTER}
+        if recorded.replayed:
+            IDEMPOTENT_REPLAYS.inc()
+            extra["idempotent-replayed"] = "true"
+        return Answer(encode(accepted_of(receipt)), 202, extra=extra)
+
+    async def withdrawal(request: Request, client: str, withdrawal_id: str) -> Answer:
+        query = by_id.read(request.query_string)
+        id = _id(withdrawal_id)
+        found = await reads.withdrawal(id)
+        if query.wait and found.status in _MOVING:
+            await watcher.wait(id, query.wait)
+            found = await reads.withdrawal(id)
+        return _answer(found)
+
+    async def withdrawal_by_key(request: Request, client: str) -> Answer:
+        query = by_key.read(request.query_string)
+        return _answer(await reads.withdrawal_by_key(client, query.idempotency_key))
+
+    async def cancel(request: Request, client: str, withdrawal_id: str) -> Answer:
+        id = _id(withdrawal_id)
+        await services.withdrawals.cancel(id)
+        return _answer(await reads.withdrawal(id))
+
+    endpoints.add(WITHDRAW, withdraw)
+    endpoints.add(WITHDRAWAL, withdrawal)
+    endpoints.add(WITHDRAWAL_BY_KEY, withdrawal_by_key)
+    endpoints.add(CANCEL, cancel)
+
+
+def _id(text: str) -> UUID:
+    """Return the identifier in the path. Raises WithdrawalNotFound: what is no identifier names nothing."""
+    id = read_uuid(text)
+    if id is None:
+        raise WithdrawalNotFound("no such withdrawal")
+    return id
+
+
+def _answer(view: WithdrawalView) -> Answer:
+    ended = view.status in END_STATES
+    return Answer(encode(withdrawal_of(view)), extra=None if ended else POLL_AFTER)

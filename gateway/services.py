@@ -1,0 +1,51 @@
+"""What the endpoints work with: made here, started and ended together."""
+
+from dataclasses import dataclass
+
+from db.ledger import Ledger
+from db.withdrawals import Withdrawals
+from gateway.reads import Reads
+from gateway.request_reader import RequestReader
+from gateway.waiting import EndStateWatcher
+from wallet.config import Settings
+
+
+@dataclass(slots=True)
+class Services:
+    """Everything that lives as long as the process."""
+
+    settings: Settings
+    requests: RequestReader
+    ledger: Ledger
+    withdrawals: Withdrawals
+    reads: Reads
+    watcher: EndStateWatcher
+    draining: bool = False
+    """No new connections are taken; what is under way is finished."""
+
+    @classmethod
+    def make(cls, settings: Settings) -> "Services":
+        """Make them; nothing runs or connects yet."""
+        reads = Reads(settings)
+        return cls(
+            settings,
+            RequestReader(settings.default_currency),
+            Ledger(settings),
+            Withdrawals(settings),
+            reads,
+            EndStateWatcher(reads.ended),
+        )
+
+    async def start(self) -> None:
+        """Start them; the database may be away, they connect when they can."""
+        await self.reads.start()
+        self.ledger.start()
+        self.withdrawals.start()
+        self.watcher.start()
+
+    async def stop(self) -> None:
+        """End them, writers first: what they have taken is still written."""
+        await self.ledger.stop()
+        await self.withdrawals.stop()
+        await self.watcher.stop()
+        await self.reads.stop()

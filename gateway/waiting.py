@@ -1,0 +1,99 @@
+"""Waiting for withdrawals to end, for `GET /withdrawals/{id}?wait=`.
+
+One query for all who wait, not one each: a thousand clients that wait cost the database what one costs. The
+query runs only while somebody waits.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
+from uuid import UUID
+
+from wallet.errors import Overloaded, Unavailable
+
+POLL_INTERVAL_S = 0.1
+WAITERS_MAX = 2_000
+
+FindEnded = Callable[[Sequence[UUID]], Awaitable[Collection[UUID]]]
+"""Returns those of the given withdrawals that have ended. May raise Unavailable."""
+
+
+class EndStateWatcher:
+    """Asks the database now and then which of the awaited withdrawals have ended, and wakes who waits."""
+
+    def __init__(
+        self, find_ended: FindEnded, *, interval_s: float = POLL_INTERVAL_S, waiters_max: int = WAITERS_MAX
+    ) -> None:
+        self._find_ended = find_ended
+        self._interval_s = interval_s
+        self._waiters_max = waiters_max
+        self._waiters: dict[UUID, list[asyncio.Future[None]]] = {}
+        self._count = 0
+        self._anybody = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    def start(self) -> None:
+        """Begin to watch; needs a running event loop."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="end-state-watcher")
+
+    async def stop(self) -> None:
+        """Stop watching."""
+        self.release()
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    def release(self) -> None:
+        """Let all who wait go on at once, and nobody wait any more: the process is about to end."""
+        self._stopping = True
+        for id in list(self._waiters):
+            self._wake(id)
+
+    async def wait(self, id: UUID, timeout_s: float) -> None:
+        """Return when the withdrawal has ended, after `timeout_s` at the latest.
+
+        Raises Overloaded if too many wait already.
+        """
+        if self._stopping:
+            return
+        if self._count >= self._waiters_max:
+            raise Overloaded("too many requests are waiting for an end state; poll without wait")
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(id, []).append(future)
+        self._count += 1
+        self._anybody.set()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await future
+        except TimeoutError:
+            pass
+        finally:
+            self._count -= 1
+            self._forget(id, future)
+
+    def _forget(self, id: UUID, future: asyncio.Future[None]) -> None:
+        waiting = self._waiters.get(id)
+        if waiting is not None and future in waiting:
+            waiting.remove(future)
+            if not waiting:
+                del self._waiters[id]
+
+    def _wake(self, id: UUID) -> None:
+        for future in self._waiters.pop(id, ()):
+            if not future.done():
+                future.set_result(None)
+
+    async def _run(self) -> None:
+        while True:
+            if not self._waiters:
+                self._anybody.clear()
+                await self._anybody.wait()
+            try:
+                ended = await self._find_ended(list(self._waiters))
+            except (Unavailable, Overloaded):
+                ended = ()  # Who waits is answered at the end of its time; the database may be back by then.
+            for id in ended:
+                self._wake(id)
+            await asyncio.sleep(self._interval_s)
