@@ -28,6 +28,7 @@ from wallet.telemetry import (
     OUTBOX_DEPTH,
     QUEUE_MESSAGES,
     RECONCILER_ACTIONS,
+    RECONCILER_BEATS,
     WITHDRAWALS_OPEN,
     log,
 )
@@ -74,6 +75,8 @@ class Reconciler:
                 steps += [self._read_books, self._forget_heartbeats]
             for step in steps:
                 await self._guarded(step)
+            if self._leads:
+                RECONCILER_BEATS.inc()
             beat += 1
             await process.pause(stop, self._settings.reconcile_interval_ms / 1000)
         await self._close()

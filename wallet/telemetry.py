@@ -42,6 +42,7 @@ DEAD_LETTERS = Counter("wbs_dead_letters", "Messages given up: their withdrawal 
 
 RELAY_PUBLISHED = Counter("wbs_relay_published", "Messages confirmed by RabbitMQ.")
 RELAY_PUBLISH_FAILURES = Counter("wbs_relay_publish_failures", "Publishing attempts that failed.")
+RECONCILER_BEATS = Counter("wbs_reconciler_beats", "Beats of the leading reconciler that reached the database.")
 RECONCILER_ACTIONS = Counter("wbs_reconciler_actions", "What the reconciler put right.", ["action"])
 
 
