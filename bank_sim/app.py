@@ -42,6 +42,7 @@ from typing import Any
 
 from sanic import HTTPResponse, Request, Sanic
 from sanic.exceptions import MethodNotAllowed, RequestCancelled, SanicException
+from sanic.http.http1 import Http
 
 from . import telemetry
 from .bank import Bank
@@ -78,7 +79,7 @@ def create_app(settings: Settings, file: BookFile) -> Sanic[Any, Any]:
         ("GET", "/metrics", bank.metrics),
     ):
         route = f"{method} {path.translate(str.maketrans('<>', '{}'))}"
-        app.add_route(_answering(route, handler), path, [method], name=handler.__name__, unquote=True)
+        app.add_route(_answering(bank, route, handler), path, [method], name=handler.__name__, unquote=True)
     app.error_handler.add(Exception, _server_problem)
 
     @app.before_server_start
@@ -98,7 +99,7 @@ def create_app(settings: Settings, file: BookFile) -> Sanic[Any, Any]:
     return app
 
 
-def _answering(route: str, handler: Handler) -> Handler:
+def _answering(bank: Bank, route: str, handler: Handler) -> Handler:
     """The handler with its refusals made answers, and every answer counted."""
     counters: dict[int | str, Callable[[], None]] = {}
 
@@ -121,6 +122,8 @@ def _answering(route: str, handler: Handler) -> Handler:
             count("dropped")  # cut off by a fault, or by the caller
             raise
         count(answer.status)
+        if bank.stopping and isinstance(request.stream, Http):
+            request.stream.keep_alive = False  # or this connection would hold up the stop until it times out
         return answer
 
     return answering

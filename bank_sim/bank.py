@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -46,6 +47,11 @@ class Bank:
         if self._settings.callback_url and self._settings.webhook is not None:
             self._callbacks = Callbacks(self._books, self._settings.callback_url, self._settings.webhook)
             self._callbacks_task = asyncio.get_running_loop().create_task(self._callbacks.run())
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the bank was told to stop."""
+        return self._stopping.is_set()
 
     def stop_waiting(self) -> None:
         """Ends hangs and delays: called when the bank is told to stop, before its connections are drained."""
@@ -207,8 +213,6 @@ class Bank:
 
 async def _cut_off(request: Request) -> HTTPResponse:
     """Closes the connection without an answer. The server then cancels this handler."""
-    transport = request.transport
-    assert isinstance(transport, asyncio.Transport)
-    transport.abort()
+    cast("asyncio.Transport", request.transport).abort()
     await asyncio.sleep(1)
     raise RequestCancelled

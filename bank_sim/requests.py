@@ -16,7 +16,7 @@ from .replies import Refusal
 PAGE_MAX = 1_000
 PAGE_DEFAULT = 100
 
-_VISIBLE = r"^[!-~]{1,255}$"  # ASCII without the space: it stands in addresses and headers
+_VISIBLE = r"\A[!-~]{1,255}\Z"  # ASCII without the space: it stands in addresses and headers
 _is_visible = re.compile(_VISIBLE).match
 
 
@@ -25,7 +25,7 @@ class PayoutBody(Struct, forbid_unknown_fields=True):
 
     reference: Annotated[str, Meta(pattern=_VISIBLE)]
     amount: Annotated[int, Meta(gt=0, le=2**63 - 1)]
-    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$")]
+    currency: Annotated[str, Meta(pattern=r"\A[A-Z]{3}\Z")]  # `$` would let a newline pass
     destination: Any = field(default=None)
 
 
