@@ -38,12 +38,31 @@ class BankComparison:
         self._round_cursor: str | None = None
         self._asked_after: UUID | None = None
         self._named: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self.settled = 0
+        """Withdrawals settled or taken back by the bank's word so far."""
 
     async def take_turn(self) -> None:
         """Read on a little. Raises `BooksUnreadable`, `db.errors.CONNECTION_ERRORS`, `TryLater`."""
         await self._read_new_entries()
         await self._read_on_in_the_round()
         await self._ask_about_the_stuck()
+
+    async def read_everything(self) -> int:
+        """Read the bank's books from the first entry to the last, and ask about all that are stuck.
+
+        Returns how many entries there are. Raises as `take_turn`.
+        """
+        entries, cursor, more = 0, None, True
+        while more:
+            page = await self._bank.read_books(cursor)
+            await self._compare(page.entries)
+            entries += len(page.entries)
+            cursor, more = page.cursor, page.more
+        self._asked_after = None
+        await self._ask_about_the_stuck()
+        while self._asked_after is not None:
+            await self._ask_about_the_stuck()
+        return entries
 
     async def _read_new_entries(self) -> None:
         cursor = await self._session.bank_cursor()
@@ -116,6 +135,7 @@ class BankComparison:
         except IllegalMove as error:
             log.error("bank_contradicts_itself", withdrawal_id=known.id, error=str(error))
             return
+        self.settled += 1
         RECONCILER_ACTIONS.labels("settled").inc()
         log.info("settled_by_the_bank", withdrawal_id=known.id, user_id=known.user_id, status=status)
 
@@ -125,6 +145,7 @@ class BankComparison:
         except (NotReturnable, IllegalMove) as error:
             self._name("not_returnable", entry, ours=str(error))
             return
+        self.settled += 1
         RECONCILER_ACTIONS.labels("returned").inc()
         log.info("returned_by_the_bank", withdrawal_id=known.id, user_id=known.user_id)
 

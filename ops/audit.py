@@ -17,6 +17,7 @@ import msgspec
 
 from db.audit import VIOLATIONS_MAX, Findings, Payout, audit_bank, audit_books, auditor
 from ops.bank_books import pages
+from ops.environment import load_environment
 from wallet.config import Settings
 
 INVARIANTS = {
@@ -73,6 +74,17 @@ async def run_audit(settings: Settings, *, bank: bool = True, progress: bool = F
     return Report(not findings.violations, findings, bank, time.monotonic() - started)
 
 
+async def compare_with_bank(settings: Settings) -> Findings:
+    """Check invariant 5 alone. Raises AuditImpossible."""
+    findings = Findings()
+    try:
+        async with auditor(settings.database_url) as connection:
+            await audit_bank(connection, _bank_pages(settings.bank_url), findings, _silent)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise AuditImpossible(f"the database can't be read: {error}") from error
+    return findings
+
+
 async def _bank_pages(bank_url: str) -> AsyncIterator[list[Payout]]:
     try:
         async for page in pages(bank_url):
@@ -107,7 +119,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     """Audit the running stack, or what DATABASE_URL and WBS_BANK_URL name."""
     try:
-        report = asyncio.run(run_audit(Settings.from_env(), bank=not args.no_bank, progress=True))
+        report = asyncio.run(
+            run_audit(Settings.from_env(load_environment()), bank=not args.no_bank, progress=True)
+        )
     except AuditImpossible as error:
         print(json.dumps({"ok": None, "error": str(error)}) if args.json else f"wbs audit: {error}")
         return 2
@@ -124,7 +138,9 @@ def _text(report: Report) -> str:
             lines.append(f"  –  {number}. {text}: not checked")
             continue
         lines.append(f"  {'✗' if found else '✓'}  {number}. {text}")
-        lines += [f"       {v.subject}: expected {v.expected}; found {v.found}" for v in found[:VIOLATIONS_MAX]]
+        lines += [
+            f"       {v.subject}: expected {v.expected}; found {v.found}" for v in found[:VIOLATIONS_MAX]
+        ]
     lines += [f"  …  on its way: {text}" for text in report.findings.unsettled[:VIOLATIONS_MAX]]
     lines.append("the books are right" if report.ok else f"{len(report.findings.violations)} violations")
     return "\n".join(lines)

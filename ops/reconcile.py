@@ -1,0 +1,84 @@
+"""`wbs reconcile`: reads all of the bank's books, settles what the bank knows better, names what does not agree.
+
+What was paid at the bank and is open here becomes completed; what was sent back there is taken back here; what
+requires attention is settled by the bank's answer. The rest is named and left alone: missing there, unknown here,
+different in amount, doubled. The reconciler process does the same all the time, a piece at a time.
+
+Exit codes: 0 the books agree, 1 they differ, 2 it could not be done (database or bank away).
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+from dataclasses import dataclass
+
+import asyncpg
+
+from actors.bank import open_bank
+from actors.bank.protocol import BooksUnreadable
+from actors.reconciliation import BankComparison
+from db.audit import Violation
+from db.errors import CONNECTION_ERRORS
+from db.reconciliation import ReconcilerSession
+from db.withdrawals import Withdrawals
+from ops.audit import AuditImpossible, compare_with_bank
+from ops.environment import load_environment
+from wallet.config import Settings
+from wallet.errors import TryLater
+
+
+@dataclass(slots=True)
+class Reconciliation:
+    """What was settled by the bank's word, and what does not agree after that."""
+
+    entries: int
+    settled: int
+    differences: list[Violation]
+
+
+async def reconcile(settings: Settings) -> Reconciliation:
+    """Compare and settle. Raises AuditImpossible if the database or the bank can't be read."""
+    session, withdrawals = ReconcilerSession(settings), Withdrawals(settings)
+    bank = open_bank(settings)
+    withdrawals.start()
+    try:
+        await session.lead()  # connects; both may lead at once, since every step is compare-and-set
+        comparison = BankComparison(bank, session, withdrawals)
+        entries = await comparison.read_everything()
+        findings = await compare_with_bank(settings)
+        return Reconciliation(entries, comparison.settled, findings.violations)
+    except BooksUnreadable as error:
+        raise AuditImpossible(f"the bank's books can't be read: {error}") from error
+    except (TryLater, asyncpg.PostgresError, *CONNECTION_ERRORS) as error:
+        raise AuditImpossible(f"the database can't be reached: {error}") from error
+    finally:
+        await withdrawals.stop()
+        await session.close()
+        await bank.close()
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `wbs reconcile` to the command line."""
+    parser = subparsers.add_parser(
+        "reconcile", help="compare our withdrawals with the bank's books", description=__doc__
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Reconcile the running stack."""
+    try:
+        result = asyncio.run(reconcile(Settings.from_env(load_environment())))
+    except AuditImpossible as error:
+        print(f"wbs reconcile: {error}", file=sys.stderr)
+        return 2
+    if args.json:
+        differences = [difference._asdict() for difference in result.differences]
+        print(json.dumps({"entries": result.entries, "settled": result.settled, "differences": differences}))
+    else:
+        print(f"{result.entries:,} entries at the bank; {result.settled:,} settled by its word")
+        for difference in result.differences:
+            print(f"  {difference.subject}: expected {difference.expected}; found {difference.found}")
+        print("the books agree" if not result.differences else f"{len(result.differences)} differences")
+    return 1 if result.differences else 0
