@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from actors.bank.protocol import PayoutOrder
 from actors.settlement import RoundLimits, run_round
 from tests.fakes import HANG, ScriptedBank
+from tests.polling import poll_until
 from wallet.outcomes import BankUnavailable, Declined, NotFound, OutcomeUnknown, Paid
 
 ORDER = PayoutOrder("w", 100, "USD")
@@ -88,9 +89,7 @@ async def test_cancelled_in_the_middle_nothing_is_made_up() -> None:
     """Goal: a cancelled round raises; its lease and the next round find out what happened."""
     bank = ScriptedBank(pays=[HANG])
     task = asyncio.create_task(run_round(bank, ORDER, LIMITS, ask_first=False))
-    await asyncio.sleep(0)
-    while not bank.calls:
-        await asyncio.sleep(0)
+    await poll_until(lambda: bank.calls)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -115,7 +114,7 @@ questions = st.sampled_from([Paid("p"), Declined("closed"), AWAY, UNKNOWN, NotFo
 def test_a_round_never_says_more_than_the_bank_did(
     pays: list[Paid], finds: list[Paid], ask_first: bool
 ) -> None:
-    """Goal: whatever the bank answers in whatever order, an end is the bank's own word, and doubt stays doubt."""
+    """Goal: whatever the bank answers, an end is the bank's own word, and doubt stays doubt."""
     bank = ScriptedBank(pays=pays, finds=finds)
     outcome = asyncio.run(run_round(bank, ORDER, LIMITS, ask_first=ask_first))
     heard = []

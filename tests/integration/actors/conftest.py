@@ -1,6 +1,6 @@
 """Banks, brokers and processes for the tests of the actors."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio

@@ -1,4 +1,4 @@
-"""A bank that ends each call in a way told beforehand, down to the bytes: what no well-behaved server does."""
+"""A bank that ends each call as told beforehand, down to the bytes: what no well-behaved server does."""
 
 import asyncio
 import socket

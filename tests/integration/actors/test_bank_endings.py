@@ -1,4 +1,4 @@
-"""Each way a bank call can end, one by one (issue: unknown outcomes), against a server that is told how to end it."""
+"""Each way a bank call can end, one by one, against a server that is told how to end it."""
 
 import asyncio
 import socket
@@ -10,6 +10,7 @@ from actors.bank.http import REPLY_BYTES_MAX, HttpBank
 from actors.bank.protocol import PayoutOrder
 from tests.integration.actors import fault_server as ending
 from tests.integration.actors.fault_server import Ending, FaultServer
+from tests.polling import poll_until
 from wallet.outcomes import BankUnavailable, Declined, NotFound, OutcomeUnknown, Paid
 
 REFERENCE = "0190a5e2-7c3b-7000-8000-000000000001"
@@ -159,7 +160,7 @@ async def test_an_unknown_host_is_unavailable(order: PayoutOrder) -> None:
 async def test_a_stale_connection_makes_a_payment_unknown_and_is_not_retried(
     bank: HttpBank, fault_server: FaultServer, order: PayoutOrder
 ) -> None:
-    """Goal: a POST on a kept-alive connection that the bank is closing is sent once, and its outcome unknown."""
+    """Goal: a POST on a kept-alive connection that the bank closes is sent once, its outcome unknown."""
     fault_server.script.extend([ending.answer(201, PAID), ending.close, ending.answer(201, PAID)])
     assert is_(await bank.pay(order), Paid("po_1"))
     outcome = await bank.pay(order)
@@ -192,8 +193,7 @@ async def test_a_cancelled_call_says_nothing(
     """Goal: a coroutine cancelled in the middle of a call raises CancelledError; no outcome is made up."""
     fault_server.script.append(ending.hang)
     task = asyncio.create_task(bank.pay(order))
-    while not fault_server.requests:
-        await asyncio.sleep(0.005)
+    await poll_until(lambda: fault_server.requests)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
