@@ -1,13 +1,18 @@
 """Banks, brokers and processes for the tests of the actors."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
+import asyncpg
 import pytest
 import pytest_asyncio
 
 from actors.bank.http import HttpBank
 from actors.bank.protocol import PayoutOrder
+from db.ledger import Ledger
 from tests.integration.actors.fault_server import FaultServer
+from tests.integration.actors.pipeline import COMPRESSED, Pipeline
+from tests.integration.actors.processes import BankProcess
 
 
 @pytest_asyncio.fixture
@@ -31,3 +36,34 @@ async def bank(fault_server: FaultServer) -> AsyncIterator[HttpBank]:
 def order() -> PayoutOrder:
     """An order as the actors make them."""
     return PayoutOrder("0190a5e2-7c3b-7000-8000-000000000001", 1250, "USD", '{"iban": "DE00"}')
+
+
+@pytest_asyncio.fixture
+async def make_pipeline(
+    tmp_path: Path, database_url: str, connection: asyncpg.Connection, ledger: Ledger
+) -> AsyncIterator[Callable[..., Pipeline]]:
+    """`make_pipeline(rabbitmq_url, WBS_RETRY_ROUNDS="2", …)`: everything but started, with a fast ladder."""
+    made: list[Pipeline] = []
+
+    def make(rabbitmq_url: str, **overrides: str) -> Pipeline:
+        environment = {
+            **COMPRESSED,
+            "DATABASE_URL": database_url,
+            "RABBITMQ_URL": rabbitmq_url,
+            **overrides,
+        }
+        bank = BankProcess(tmp_path, {})
+        environment.setdefault("WBS_BANK_URL", bank.url)
+        pipeline = Pipeline(tmp_path, bank, environment, ledger, connection)
+        made.append(pipeline)
+        return pipeline
+
+    yield make
+    for pipeline in made:
+        pipeline.ensure_gone()
+
+
+@pytest.fixture
+def pipeline(make_pipeline: Callable[..., Pipeline], rabbitmq_url: str) -> Pipeline:
+    """The background half with the real RabbitMQ, nothing started yet."""
+    return make_pipeline(rabbitmq_url)
