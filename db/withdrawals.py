@@ -5,7 +5,7 @@ compare-and-set: it takes effect only from the state it is legal in, however oft
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -35,6 +35,8 @@ class Attempt(NamedTuple):
     destination: str | None
     """JSON text, as the client gave it."""
     number: int
+    lease_until: datetime | None = None
+    """No other attempt may begin before. None where the bank was asked without an attempt."""
 
 
 class _Begin(NamedTuple):
@@ -57,7 +59,9 @@ class Withdrawals:
             timedelta(milliseconds=settings.retry_delay_ms_max),
         )
         self._begins: GroupCommit[_Begin, Attempt | None] = GroupCommit("begin", settings, self._write_begins)
-        self._moves: GroupCommit[WithdrawalCommand, Status] = GroupCommit("moves", settings, self._write_moves)
+        self._moves: GroupCommit[WithdrawalCommand, Status] = GroupCommit(
+            "moves", settings, self._write_moves
+        )
 
     def start(self) -> None:
         """Begin to write; needs a running event loop, no server yet."""
@@ -84,7 +88,7 @@ class Withdrawals:
 
         Raises IllegalMove if the bank contradicts what it said before.
         """
-        command = Settle(attempt.withdrawal_id, attempt.user_id, attempt.number, outcome)
+        command = Settle(attempt.withdrawal_id, attempt.user_id, attempt.number, outcome, attempt.lease_until)
         return await self._moves.submit(command)
 
     async def cancel(self, withdrawal_id: UUID) -> Status:

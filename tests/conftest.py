@@ -1,8 +1,8 @@
 """What every test may ask for: real servers, a database of its own, and a way to wait.
 
-TEST_DATABASE_URL and TEST_RABBITMQ_URL name servers to be used; without them private ones are started, on loopback
-and for this run only. A machine that has no RabbitMQ skips the tests that need one, except in CI (CI=true), where a
-test that can't run is a failure.
+TEST_DATABASE_URL and TEST_RABBITMQ_URL name servers to be used; without them private ones are started, on
+loopback and for this run only. A machine that has no RabbitMQ skips the tests that need one, except in CI
+(CI=true), where a test that can't run is a failure.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ def poll_until() -> Callable[..., object]:
     return polling.poll_until
 
 
-# --- PostgreSQL ----------------------------------------------------------------------------------------------
+# --- PostgreSQL ---
 
 
 @pytest.fixture(scope="session")
@@ -111,7 +111,7 @@ async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     await connection.close(timeout=10)
 
 
-# --- The parts of db/ ----------------------------------------------------------------------------------------
+# --- The parts of db/ ---
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ async def reader(settings: Settings) -> AsyncIterator[Reader]:
     await pool.close()
 
 
-# --- RabbitMQ ------------------------------------------------------------------------------------------------
+# --- RabbitMQ ---
 
 
 @pytest.fixture(scope="session")
@@ -183,7 +183,9 @@ def rabbitmq_url(rabbitmq_server_url: str) -> Iterator[str]:
     delete_queues(rabbitmq_server_url)
 
 
-def delete_queues(url: str, names: tuple[str, ...] = ("withdrawals", "withdrawals.DQ", "withdrawals.XQ")) -> None:
+def delete_queues(
+    url: str, names: tuple[str, ...] = ("withdrawals", "withdrawals.DQ", "withdrawals.XQ")
+) -> None:
     """Delete queues with what is in them."""
     connection = pika.BlockingConnection(pika.URLParameters(url))
     try:

@@ -11,7 +11,9 @@ T = TypeVar("T")
 INTERVAL_S = 0.01
 
 
-async def poll_until(condition: Callable[[], T | Awaitable[T]], timeout_s: float = 10.0, *, what: str = "") -> T:
+async def poll_until(
+    condition: Callable[[], T | Awaitable[T]], timeout_s: float = 10.0, *, what: str = ""
+) -> T:
     """Return the first true value of `condition()` (sync or async). AssertionError after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while True:

@@ -24,7 +24,9 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
     def fingerprint(self) -> bytes:
         """Return 16 bytes that tell this request from another one under the same key."""
         release_at = "" if self.release_at is None else self.release_at.astimezone(UTC).isoformat()
-        return _digest("charge", self.user_id, self.currency, str(self.amount), release_at, self.metadata or "")
+        return _digest(
+            "charge", self.user_id, self.currency, str(self.amount), release_at, self.metadata or ""
+        )
 
 
 class Withdraw(msgspec.Struct, frozen=True, gc=False):
@@ -56,14 +58,17 @@ LedgerCommand = Charge | Withdraw
 class Settle(msgspec.Struct, frozen=True, gc=False):
     """Write down how attempt number `attempt` at the bank ended.
 
-    `attempt` guards: an outcome that comes late, when another attempt has begun, changes nothing unless it is
-    final (`Paid`, `Declined`): what the bank says is true whenever we hear it.
+    `attempt` and `lease_until` guard: an outcome that comes late, when another attempt has begun, or a second
+    time, when the lease was given up already, changes nothing unless it is final (`Paid`, `Declined`): what
+    the bank says is true whenever we hear it.
     """
 
     withdrawal_id: UUID
     user_id: str
     attempt: int
     outcome: PayOutcome
+    lease_until: datetime | None = None
+    """End of the attempt's lease; None where the news is not from an attempt."""
 
 
 class Cancel(msgspec.Struct, frozen=True, gc=False):

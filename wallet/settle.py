@@ -154,9 +154,14 @@ def _settle(command: Settle, mover: _Mover, ladder: Ladder) -> None:
         _paid(outcome, mover)
     elif isinstance(outcome, Declined):
         _declined(outcome, mover)
-    elif withdrawal.status is Status.PROCESSING and withdrawal.attempts == command.attempt:
+    elif withdrawal.status is Status.PROCESSING and _has_lease(command, withdrawal):
         _not_yet(outcome, mover, ladder)
-    # else: a later attempt is under way, or the end is known already; nothing new was learned.
+    # else: a later attempt is under way, this was written down before, or it has ended; nothing was learned.
+
+
+def _has_lease(command: Settle, withdrawal: Withdrawal) -> bool:
+    """Tell whether the attempt still has its lease: writing down how it ended gives it up."""
+    return (withdrawal.attempts, withdrawal.next_attempt_at) == (command.attempt, command.lease_until)
 
 
 def _paid(outcome: Paid, mover: _Mover) -> None:
@@ -182,7 +187,9 @@ def _not_yet(outcome: BankUnavailable | OutcomeUnknown, mover: _Mover, ladder: L
     withdrawal = mover.withdrawal
     if not (isinstance(outcome, BankUnavailable) and not outcome.counts):
         withdrawal.rounds += 1
-    withdrawal.failure_code = "bank_unavailable" if isinstance(outcome, BankUnavailable) else "outcome_unknown"
+    withdrawal.failure_code = (
+        "bank_unavailable" if isinstance(outcome, BankUnavailable) else "outcome_unknown"
+    )
     withdrawal.failure_reason = outcome.reason
     if withdrawal.rounds >= ladder.rounds_max:
         mover.move_to(Status.REQUIRES_ATTENTION, f"retries used up; last: {outcome.reason}")
@@ -220,6 +227,9 @@ def _return(command: Return, mover: _Mover) -> None:
 
 def _replay(command: Replay, mover: _Mover) -> None:
     withdrawal = mover.withdrawal
+    if withdrawal.status is not Status.REQUIRES_ATTENTION:
+        # A pending one may become processing too, but not by this: it is for the attempt that calls the bank.
+        raise IllegalMove(f"it is {withdrawal.status}; only a withdrawal that requires attention is replayed")
     mover.move_to(Status.PROCESSING, "replayed by an operator")
     withdrawal.rounds = 0
     mover.ring_at(mover.now)

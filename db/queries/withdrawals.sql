@@ -31,6 +31,7 @@ begun as (
         w.amount,
         w.destination,
         w.attempts,
+        w.next_attempt_at,
         w.history_length,
         due.status as status_before
 ),
@@ -42,7 +43,7 @@ new_history as (
     where status_before = 'pending'
 )
 
-select id, user_id, currency, amount, destination, attempts from begun;
+select id, user_id, currency, amount, destination, attempts, next_attempt_at from begun;
 
 -- name: lock
 -- Locks the withdrawals in key order.
