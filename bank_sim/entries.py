@@ -14,7 +14,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 @lru_cache(maxsize=64)  # all payouts of one commit share a time
 def rfc3339(at_us: int) -> str:
     """A time in µs since 1970 as RFC 3339 in UTC, `2026-11-22T18:58:00.123456Z`."""
-    return (_EPOCH + timedelta(microseconds=at_us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return (_EPOCH + timedelta(microseconds=at_us)).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 class Payout(NamedTuple):

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+
+from tests.polling import wait_until
 
 START_S_MAX = 15.0
 STOP_S_MAX = 20.0
@@ -52,15 +51,16 @@ class BankProcess:
     def start(self) -> None:
         """Starts it and waits until it answers."""
         process = self.spawn()
-        deadline = time.monotonic() + START_S_MAX
-        while True:
+
+        def answers() -> bool:
+            assert process.poll() is None, f"the bank ended: {self.log.read_text()}"
             try:
                 with urllib.request.urlopen(f"{self.url}/health", timeout=2):
-                    return
-            except (urllib.error.URLError, OSError):
-                assert process.poll() is None, f"the bank ended: {self.log.read_text()}"
-                assert time.monotonic() < deadline, f"the bank does not answer: {self.log.read_text()}"
-                time.sleep(0.02)
+                    return True
+            except OSError:
+                return False
+
+        wait_until(answers, START_S_MAX, what="the bank to answer")
 
     def kill(self) -> None:
         """kill -9"""
@@ -121,18 +121,6 @@ class BankClient:
             after = page["next"]
             if after is None:
                 return lines
-
-
-async def _until(condition: Callable[[], Awaitable[bool]], deadline_s: float = 20) -> None:
-    async with asyncio.timeout(deadline_s):
-        while not await condition():  # noqa: ASYNC110  what is waited for happens in another process
-            await asyncio.sleep(0.02)
-
-
-@pytest.fixture
-def until() -> Callable[..., Awaitable[None]]:
-    """Waits until a condition holds, with a deadline (s)."""
-    return _until
 
 
 @pytest.fixture

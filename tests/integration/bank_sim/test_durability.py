@@ -13,8 +13,10 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.polling import poll_until
 
-async def test_acknowledged_payouts_survive_kill_9(bank: Any, bank_process: Any, until: Any) -> None:
+
+async def test_acknowledged_payouts_survive_kill_9(bank: Any, bank_process: Any) -> None:
     """Goal: three kills under load lose nothing that was answered and double nothing."""
     acknowledged: dict[str, str] = {}
     references = iter(range(1_000_000))
@@ -30,7 +32,7 @@ async def test_acknowledged_payouts_survive_kill_9(bank: Any, bank_process: Any,
     for round_number in range(3):
         payers = [asyncio.create_task(payer()) for _ in range(32)]
         enough = len(acknowledged) + random.randint(50, 300)
-        await until(partial(_at_least, acknowledged, enough))
+        await poll_until(partial(_at_least, acknowledged, enough), 20)
         bank_process.kill()
         await asyncio.gather(*payers)
         await asyncio.to_thread(bank_process.start)
@@ -42,14 +44,14 @@ async def test_acknowledged_payouts_survive_kill_9(bank: Any, bank_process: Any,
         assert [line["payout_id"] for line in lines] == sorted(line["payout_id"] for line in lines)
 
 
-async def test_sigterm_finishes_what_it_holds(bank: Any, bank_process: Any, until: Any) -> None:
+async def test_sigterm_finishes_what_it_holds(bank: Any, bank_process: Any) -> None:
     """Goal: a delayed payment is booked and answered at the stop, a hanging one is cut, the exit is 0."""
     await bank.set_faults(latency_ms=30_000)
     paying = asyncio.create_task(bank.pay("w-1", timeout_s=60))
-    await until(partial(_counted, bank, "latency"))
+    await poll_until(partial(_counted, bank, "latency"))
     await bank.set_faults(hang_rate=1)
     hanging = asyncio.create_task(bank.pay("w-2", timeout_s=60))
-    await until(partial(_counted, bank, "hang"))
+    await poll_until(partial(_counted, bank, "hang"))
     started = time.monotonic()
     assert await asyncio.to_thread(bank_process.stop) == 0
     assert time.monotonic() - started < 5
@@ -61,7 +63,7 @@ async def test_sigterm_finishes_what_it_holds(bank: Any, bank_process: Any, unti
     assert (await bank.find("w-1"))[0] == 200
 
 
-async def _at_least(things: Sized, number: int) -> bool:
+def _at_least(things: Sized, number: int) -> bool:
     return len(things) >= number
 
 

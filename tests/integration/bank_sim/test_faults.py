@@ -10,6 +10,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.polling import poll_until
+
 
 async def test_bad_faults_change_nothing(bank: Any) -> None:
     """Goal: a mistyped fault is refused and the faults stay as they were."""
@@ -178,7 +180,7 @@ async def test_latency(bank: Any) -> None:
         assert times[-1] > times[0] * 1.5
 
 
-async def test_hanging_up_does_not_stop_a_payment(bank: Any, until: Any) -> None:
+async def test_hanging_up_does_not_stop_a_payment(bank: Any) -> None:
     """Goal: after a timeout, a 404 may become a payout: that is why it must never mean a refund."""
     await bank.set_faults(latency_ms=700)
     with pytest.raises(TimeoutError):
@@ -189,4 +191,4 @@ async def test_hanging_up_does_not_stop_a_payment(bank: Any, until: Any) -> None
     async def paid() -> bool:
         return bool((await bank.find("w-1"))[0] == 200)
 
-    await until(paid)
+    await poll_until(paid)

@@ -11,6 +11,8 @@ import pytest
 from aiohttp import web
 from standardwebhooks import Webhook
 
+from tests.polling import poll_until
+
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
@@ -33,7 +35,7 @@ class Wallet:
         self.taken.append(event)
         return web.Response(status=204)
 
-    async def has(self, tries: int = 0, taken: int = 0) -> bool:
+    def has(self, tries: int = 0, taken: int = 0) -> bool:
         return len(self.tries) >= tries and len(self.taken) >= taken
 
 
@@ -59,7 +61,7 @@ async def calling_bank(new_bank: Callable[..., Any], wallet: Wallet) -> Any:
     return process
 
 
-async def test_a_return_is_told_once(wallet: Wallet, calling_bank: Any, connect: Any, until: Any) -> None:
+async def test_a_return_is_told_once(wallet: Wallet, calling_bank: Any, connect: Any) -> None:
     """Goal: however often it is returned, the money comes back once and the wallet hears of it, signed."""
     bank = connect(calling_bank)
     _, receipt = await bank.pay("w-1", amount=250)
@@ -70,7 +72,7 @@ async def test_a_return_is_told_once(wallet: Wallet, calling_bank: Any, connect:
     async def told() -> bool:
         return not (await bank.call("GET", "/health"))[1]["callbacks_waiting"]
 
-    await until(told)
+    await poll_until(told)
     returned = answers[0][1]
     assert wallet.taken[0] == {
         "type": "payout.returned",
@@ -95,28 +97,28 @@ async def test_unknown_cannot_return(bank: Any) -> None:
     assert (status, problem["code"]) == (404, "payout_not_found")
 
 
-async def test_told_until_taken(wallet: Wallet, calling_bank: Any, connect: Any, until: Any) -> None:
+async def test_told_until_taken(wallet: Wallet, calling_bank: Any, connect: Any) -> None:
     """Goal: a refused callback comes again, over kill -9 too, with the same id and body."""
     wallet.refuse = 1_000
     bank = connect(calling_bank)
     await bank.pay("w-1")
     await bank.call("POST", "/payouts/w-1/return")
-    await until(partial(wallet.has, tries=2))
+    await poll_until(partial(wallet.has, tries=2), 20)
     calling_bank.kill()
     seen = len(wallet.tries)
     await asyncio.to_thread(calling_bank.start)
-    await until(partial(wallet.has, tries=seen + 1))
+    await poll_until(partial(wallet.has, tries=seen + 1), 20)
     wallet.refuse = 0
-    await until(partial(wallet.has, taken=1))
+    await poll_until(partial(wallet.has, taken=1), 20)
     assert len(set(wallet.tries)) == 1
 
 
-async def test_many_returns(wallet: Wallet, calling_bank: Any, connect: Any, until: Any) -> None:
+async def test_many_returns(wallet: Wallet, calling_bank: Any, connect: Any) -> None:
     """Goal: more returns than may be in flight at a time are all told, some at the second try."""
     wallet.refuse = 10
     bank = connect(calling_bank)
     references = {f"w-{number}" for number in range(60)}
     await asyncio.gather(*map(bank.pay, references))
     await asyncio.gather(*(bank.call("POST", f"/payouts/{reference}/return") for reference in references))
-    await until(partial(wallet.has, taken=len(references)))
+    await poll_until(partial(wallet.has, taken=len(references)), 20)
     assert {event["data"]["reference"] for event in wallet.taken} == references
