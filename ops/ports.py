@@ -65,7 +65,7 @@ def require_free(port: int, host: str, *, what: str, setting: str) -> None:
         return
     raise OpsError(
         f"Port {port} on {host}, wanted for {what}, is taken{holder(port)}: "
-        f"set {setting} to a free port (for example {setting}={next_free(port + 1)}) and start again."
+        f"set {setting} to a free port (for example {setting}={next_free(port + 10)}) and start again."
     )
 
 

@@ -136,9 +136,7 @@ def data_folder(state: StateDir, account: Account | None) -> Path:
         folder.rmdir()
         folder = make_data_folder(state.make_public_folder(), account)
         if not writable(folder, account):
-            raise OpsError(
-                f"User {account and account.name} cannot write {folder}: set WBS_STATE_DIR."
-            )
+            raise OpsError(f"User {account and account.name} cannot write {folder}: set WBS_STATE_DIR.")
     state.remember("postgres", "data", str(folder))
     return folder
 

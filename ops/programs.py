@@ -26,7 +26,7 @@ def server_programs(servers: Servers, base: Mapping[str, str]) -> list[Program]:
             Program(
                 name="postgres",
                 kind="postgres",
-                group="database",
+                group="servers",
                 argv=server.argv,
                 environment={"PATH": base.get("PATH", ""), "LC_ALL": "C", "TZ": "UTC"},
                 cwd=server.data,
@@ -45,7 +45,7 @@ def server_programs(servers: Servers, base: Mapping[str, str]) -> list[Program]:
             Program(
                 name="rabbitmq",
                 kind="rabbitmq",
-                group="broker",
+                group="servers",
                 argv=node.argv,
                 environment=environment,
                 cwd=home,

@@ -134,6 +134,7 @@ def installed(state: StateDir, script: Path, environment: Mapping[str, str]) -> 
     )
     node_environment = {
         "HOME": str(home),
+        "TERM": "dumb",  # no colours in a log file
         "RABBITMQ_BASE": str(home),
         # The data folder is named after the node, so the name has to stay when a port is chosen anew.
         "RABBITMQ_NODENAME": f"wbs-{state.digest}@localhost",

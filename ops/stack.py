@@ -156,9 +156,7 @@ class Stack:
     def _stop(self) -> bool:
         supervisord = processes.recorded(self.state, supervision.NAME)
         if supervisord is not None:
-            self._progress.say(
-                "Stopping: gateways, then relay, actors and reconciler, bank, RabbitMQ, PostgreSQL"
-            )
+            self._progress.say("Stopping: gateways, then relay, actors and reconciler, bank, servers")
             processes.send(supervisord, 18)  # SIGCONT: a frozen one would not hear us
             processes.send(supervisord, 15)
             poll(

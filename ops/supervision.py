@@ -35,7 +35,7 @@ CONTROL_TIMEOUT_S = 10.0
 STOP_ALL_TIMEOUT_S = 150.0
 
 # Stop order: the highest first. Programs of one group stop together.
-PRIORITIES = {"gateway": 900, "background": 800, "bank": 700, "broker": 300, "epmd": 200, "database": 100}
+PRIORITIES = {"gateway": 900, "background": 800, "bank": 700, "servers": 300, "epmd": 200}
 
 
 @dataclass(frozen=True)
