@@ -44,6 +44,9 @@ class Settings:
     metrics_port: int = _setting("WBS_METRICS_PORT", 0, "Prometheus port of this process; 0: none", low=0)
 
     batch_size_max: int = _setting("WBS_BATCH_SIZE_MAX", 512, "requests in one transaction", low=1)
+    batch_linger_us: int = _setting(
+        "WBS_BATCH_LINGER_US", 1000, "under load, wait so long for a fuller transaction", low=0
+    )
     backlog_max: int = _setting("WBS_BACKLOG_MAX", 8192, "requests waiting for a transaction", low=1)
     write_timeout_ms: int = _setting("WBS_WRITE_TIMEOUT_MS", 1500, "one batch, tried again included", low=100)
     read_timeout_ms: int = _setting("WBS_READ_TIMEOUT_MS", 1500, "one query", low=100)
