@@ -4,9 +4,9 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 
 from ops.progress import Progress, ticks
-from ops.state import StateDir
 
 INSTALL_TIMEOUT_S = 600.0
 
@@ -45,18 +45,27 @@ def command_prefix(environment: Mapping[str, str]) -> list[str] | None:
     return [sudo, "-n"] if answer.returncode == 0 else None
 
 
-def install(state: StateDir, prefix: list[str], package: str, progress: Progress) -> bool:
-    """Install one package; False if apt-get failed (its output is in log/apt.log)."""
-    log = state.log / "apt.log"
-    with log.open("w", encoding="utf-8") as output:
+def install(
+    package: str,
+    *,
+    log: Path | None = None,
+    progress: Progress | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> bool:
+    """Install one package. False if that is not possible here, or apt-get failed (its words are in `log`)."""
+    prefix = command_prefix(environment)
+    if prefix is None:
+        return False
+    with (log or Path(os.devnull)).open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
             [*prefix, "sh", "-c", SCRIPT, "install", package],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
         )
+        what = f"apt-get install {package}"
         try:
-            for _ in ticks(what=f"apt-get install {package}", timeout_s=INSTALL_TIMEOUT_S, progress=progress):
+            for _ in ticks(what=what, timeout_s=INSTALL_TIMEOUT_S, progress=progress or Progress()):
                 if process.poll() is not None:
                     return process.returncode == 0
         finally:

@@ -53,7 +53,7 @@ def wait(
 
 
 def wait_for_verdict(env: Mapping[str, str], progress: Progress) -> None:
-    """Give the service a moment to see all its parts itself; that it does not yet is worth a line, not a failure."""
+    """Give the service a moment to see all its parts; that it does not yet is a line, not a failure."""
     host, port = reachable(env), int(env["WBS_HTTP_PORT"])
     verdict = ""
     for _ in ticks(what="GET /health to say ok", timeout_s=VERDICT_TIMEOUT_S, progress=progress):

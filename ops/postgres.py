@@ -126,7 +126,7 @@ def server_account(state: StateDir) -> Account | None:
 
 
 def data_folder(state: StateDir, account: Account | None) -> Path:
-    """`postgres/` in the state folder, or outside if the server's user cannot get there (below /root, say)."""
+    """`postgres/` in the state folder; outside if the server's user cannot get there (below /root, say)."""
     known = state.recall("postgres", "data")
     if known and Path(known).exists():
         return Path(known)

@@ -83,13 +83,11 @@ def prepare(state: StateDir, environment: Mapping[str, str], progress: Progress)
         docker = running_docker(environment)
         if docker is not None:
             return in_docker(state, docker)
-        prefix = apt.command_prefix(environment)
-        if prefix is not None:
-            progress.say(
-                f"RabbitMQ: not installed; installing {PACKAGE} with apt-get (its service is not started)"
-            )
-            if not apt.install(state, prefix, PACKAGE, progress):
-                progress.say(f"RabbitMQ: apt-get failed, see {state.log / 'apt.log'}")
+        if apt.command_prefix(environment) is not None:
+            progress.say(f"RabbitMQ: installing {PACKAGE} with apt-get (its service is not started)")
+            log = state.log / "apt.log"
+            if not apt.install(PACKAGE, log=log, progress=progress, environment=environment):
+                progress.say(f"RabbitMQ: apt-get failed, see {log}")
             script = find_script(environment)
     return None if script is None else installed(state, script, environment)
 
