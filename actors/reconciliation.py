@@ -59,9 +59,8 @@ class BankComparison:
             entries += len(page.entries)
             cursor, more = page.cursor, page.more
         self._asked_after = None
-        await self._ask_about_the_stuck()
-        while self._asked_after is not None:
-            await self._ask_about_the_stuck()
+        while await self._ask_about_the_stuck():
+            pass
         return entries
 
     async def _read_new_entries(self) -> None:
@@ -90,8 +89,11 @@ class BankComparison:
         await self._compare(page.entries)
         self._round_cursor = page.cursor if page.more else None
 
-    async def _ask_about_the_stuck(self) -> None:
-        """Ask the bank about some of those that require attention: it may know the answer by now."""
+    async def _ask_about_the_stuck(self) -> bool:
+        """Ask the bank about some of those that require attention: it may know the answer by now.
+
+        Returns whether there may be more; if not, the next call begins anew.
+        """
         stuck = await self._session.requiring_attention(self._asked_after, ASKED_MAX)
         for known in stuck:
             answer = await self._bank.find(
@@ -100,6 +102,7 @@ class BankComparison:
             if isinstance(answer, Paid | Declined):
                 await self._settle(known, answer)
         self._asked_after = stuck[-1].id if len(stuck) == ASKED_MAX else None
+        return self._asked_after is not None
 
     async def _compare(self, entries: Sequence[BookEntry]) -> None:
         ids = {entry.payout_id: _withdrawal_id(entry) for entry in entries}

@@ -1,0 +1,83 @@
+"""The dead-letter queue from the operator's side: look through it, and take out of it what is done with.
+
+Looking takes every message without acknowledging it; closing the channel gives back all that was not
+removed, in its old place. A process killed in the middle has removed what it acknowledged and nothing else.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import pika
+import pika.exceptions
+
+from actors import amqp, doorbell
+from wallet.config import Settings
+
+
+class DeadLettersUnreachable(Exception):
+    """RabbitMQ can't be reached. Nothing is lost by it: the withdrawals are in the database."""
+
+
+class DeadLetter(NamedTuple):
+    """A message in `withdrawals.XQ`."""
+
+    withdrawal_id: UUID | None
+    """None if it is not a message of ours."""
+    body: bytes
+    died_at: datetime | None
+
+
+@contextmanager
+def _channel(settings: Settings) -> Iterator[Any]:
+    try:
+        connection = pika.BlockingConnection(amqp.parameters(settings))
+        try:
+            yield connection.channel()
+        finally:
+            connection.close()
+    except (pika.exceptions.AMQPError, OSError) as error:
+        raise DeadLettersUnreachable(f"RabbitMQ can't be reached: {type(error).__name__}") from error
+
+
+def count(settings: Settings) -> int:
+    """Return how many dead letters there are now. Raises `DeadLettersUnreachable`."""
+    with _channel(settings) as channel:
+        return _declare(channel, settings)
+
+
+def look_through(
+    settings: Settings, wants_removed: Callable[[DeadLetter], bool], *, letters_max: int | None = None
+) -> Iterator[tuple[DeadLetter, bool]]:
+    """Yield the dead letters, the oldest first, and whether each was removed because `wants_removed` said so.
+
+    At most `letters_max`: what comes in while we look is not ours to judge. Raises `DeadLettersUnreachable`.
+    """
+    with _channel(settings) as channel:
+        waiting = _declare(channel, settings)
+        for _ in range(waiting if letters_max is None else min(waiting, letters_max)):
+            method, properties, body = channel.basic_get(doorbell.DEAD_LETTER_QUEUE)
+            if method is None:
+                return
+            letter = DeadLetter(doorbell.withdrawal_id_of(body), body, _died_at(properties))
+            removed = wants_removed(letter)
+            if removed:
+                channel.basic_ack(method.delivery_tag)
+            yield letter, removed
+
+
+def _declare(channel: Any, settings: Settings) -> int:
+    arguments = doorbell.dead_letter_queue_arguments(
+        quorum=bool(settings.quorum_queues), ttl_ms=settings.dead_message_ttl_ms
+    )
+    declared = channel.queue_declare(doorbell.DEAD_LETTER_QUEUE, durable=True, arguments=arguments)
+    messages: int = declared.method.message_count
+    return messages
+
+
+def _died_at(properties: Any) -> datetime | None:
+    deaths = (properties.headers or {}).get("x-death") or []
+    at = deaths[0].get("time") if deaths else None
+    return at.replace(tzinfo=UTC) if isinstance(at, datetime) else None
