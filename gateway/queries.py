@@ -65,13 +65,7 @@ class TransactionsQuery(msgspec.Struct):
     ) = None
 
 
-class WithdrawalByKeyQuery(msgspec.Struct):
-    """Which withdrawal, by the key of the request that made it."""
-
-    idempotency_key: Annotated[str, Meta(pattern=KEY_PATTERN, description="Key of the request that made it.")]
-
-
-class WithdrawalQuery(msgspec.Struct):
+class WithdrawalQuery(msgspec.Struct, kw_only=True):
     """How long to wait."""
 
     wait: Annotated[
@@ -83,6 +77,12 @@ class WithdrawalQuery(msgspec.Struct):
             "there is one.",
         ),
     ] = 0.0
+
+
+class WithdrawalByKeyQuery(WithdrawalQuery, kw_only=True):
+    """Which withdrawal, by the key of the request that made it, and how long to wait."""
+
+    idempotency_key: Annotated[str, Meta(pattern=KEY_PATTERN, description="Key of the request that made it.")]
 
 
 class NoQuery(msgspec.Struct):

@@ -151,16 +151,17 @@ def register(endpoints: Endpoints, services: Services) -> None:
 
     async def withdrawal(request: Request, client: str, withdrawal_id: str) -> Answer:
         query = by_id.read(request.query_string)
-        id = _id(withdrawal_id)
-        found = await reads.withdrawal(id)
-        if query.wait and found.status in _MOVING:
-            await watcher.wait(id, query.wait)
-            found = await reads.withdrawal(id)
-        return _answer(found)
+        return await _answer_in_time(await reads.withdrawal(_id(withdrawal_id)), query.wait)
 
     async def withdrawal_by_key(request: Request, client: str) -> Answer:
         query = by_key.read(request.query_string)
-        return _answer(await reads.withdrawal_by_key(client, query.idempotency_key))
+        return await _answer_in_time(await reads.withdrawal_by_key(client, query.idempotency_key), query.wait)
+
+    async def _answer_in_time(found: WithdrawalView, wait_s: float) -> Answer:
+        if wait_s and found.status in _MOVING:
+            await watcher.wait(found.id, wait_s)
+            found = await reads.withdrawal(found.id)
+        return _answer(found)
 
     async def cancel(request: Request, client: str, withdrawal_id: str) -> Answer:
         id = _id(withdrawal_id)
