@@ -61,9 +61,13 @@ class RabbitMQ:
     def management_url(self) -> str:
         return f"http://127.0.0.1:{self.management_port}"
 
+    def listens(self) -> bool:
+        """True once it takes AMQP connections, a second before the management page is there."""
+        return accepts(self.amqp_port)
+
     def ready(self) -> bool:
         """True once it takes AMQP connections and the management page answers our login."""
-        if not accepts(self.amqp_port):
+        if not self.listens():
             return False
         connection = http.client.HTTPConnection("127.0.0.1", self.management_port, timeout=2)
         login = base64.b64encode(f"{USER}:{self.password}".encode()).decode()

@@ -110,9 +110,14 @@ class Stack:
             self._progress.say("Database: migrating")
             migrate(chosen.database_url)
             self._start_kinds("bank_sim", "gateway")
+            if chosen.rabbitmq is not None:
+                listens = chosen.rabbitmq.listens
+                health.wait_for_server(
+                    self.state, "rabbitmq", listens, RABBITMQ_READY_TIMEOUT_S, self._progress
+                )
+            self._start_kinds("relay", "actors", "reconciler")
         self._wait_for_rabbitmq(chosen)
         if not self._servers_only:
-            self._start_kinds("relay", "actors", "reconciler")
             health.wait(self.state, self.programs, self.env, HEALTHY_TIMEOUT_S, self._progress)
 
     def _start_kinds(self, *kinds: str) -> None:
