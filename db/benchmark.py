@@ -1,0 +1,102 @@
+"""The benchmark's own view of the database: filling it, counting in it. No request ever comes here."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+from db.migrate import migrate
+from db.sql import load
+
+_SQL = load("benchmark")
+
+PGBENCH_SCRIPT: str = _SQL["pgbench_charge"]
+"""One charge a commit, for `pgbench -M prepared -f`."""
+
+_PREFILL_ROWS = 500_000
+
+
+class Sizes(NamedTuple):
+    """How much is in the database: charges and withdrawals ever, withdrawals open and completed, messages."""
+
+    transactions: int
+    open: int
+    completed: int
+    outbox: int
+
+
+class Drain(NamedTuple):
+    """How withdrawals were paid: `seconds` from the first to the last, latencies since accepted."""
+
+    completed: int
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+
+
+@asynccontextmanager
+async def _connect(database_url: str) -> AsyncIterator[Any]:
+    settings = {"application_name": "wbs bench", "timezone": "UTC", "work_mem": "256MB"}
+    connection = await asyncpg.connect(database_url, timeout=10, server_settings=settings)
+    try:
+        yield connection
+    finally:
+        await connection.close(timeout=10)
+
+
+async def create_database(database_url: str, name: str) -> str:
+    """Make an empty database with our schema on the same server (any of that name goes); return its URL."""
+    async with _connect(database_url) as connection:
+        await connection.execute(f'drop database if exists "{name}" with (force)', timeout=30)
+        await connection.execute(f'create database "{name}"', timeout=30)
+    url = urlunsplit(urlsplit(database_url)._replace(path=f"/{name}"))
+    await migrate(url)
+    return url
+
+
+async def prefill(database_url: str, transactions: int, hot_user: str, tell: Callable[[int], None]) -> None:
+    """Fill up to so many transactions, spread over the wallets there are, `hot_user` apart; then vacuum."""
+    async with _connect(database_url) as connection:
+        wallets = await connection.fetchval(_SQL["wallets"], hot_user)
+        assert wallets > 0, "wallets come first"
+        while (missing := transactions - (await _sizes(connection)).transactions) >= wallets:
+            rounds = min(missing, _PREFILL_ROWS) // wallets
+            await connection.execute(_SQL["prefill"], rounds, hot_user, timeout=300)
+            tell((await _sizes(connection)).transactions)
+        # As if time had passed: what autovacuum and the checkpointer would have done by then is done.
+        await connection.execute("vacuum analyze", timeout=600)
+        await connection.execute("checkpoint", timeout=300)
+
+
+async def sizes(database_url: str) -> Sizes:
+    """Count."""
+    async with _connect(database_url) as connection:
+        return await _sizes(connection)
+
+
+async def _sizes(connection: Any) -> Sizes:
+    return Sizes(*await connection.fetchrow(_SQL["sizes"], timeout=60))
+
+
+async def clock(database_url: str) -> datetime:
+    """Return the database's time."""
+    async with _connect(database_url) as connection:
+        now: datetime = await connection.fetchval(_SQL["clock"])
+        return now
+
+
+async def drain(database_url: str, since: datetime) -> Drain:
+    """Return how the withdrawals accepted since then were paid; some must have been."""
+    async with _connect(database_url) as connection:
+        row = await connection.fetchrow(_SQL["drain"], since, timeout=60)
+    p50_s, p99_s = row["latencies_s"]
+    return Drain(row["completed"], row["seconds"], p50_s * 1000, p99_s * 1000)
+
+
+async def server_facts(database_url: str) -> dict[str, str]:
+    """Return the server's version and the settings that figures depend on."""
+    async with _connect(database_url) as connection:
+        return {row["name"]: row["setting"] for row in await connection.fetch(_SQL["server_facts"])}

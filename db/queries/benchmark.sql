@@ -1,0 +1,104 @@
+-- What `wbs bench` asks of the database. Nothing here is on the path of a request.
+
+-- name: pgbench_charge
+-- The yardstick, in pgbench's own language: one charge a commit, one round trip. It writes the movement and the
+-- balance; unlike ours no idempotency key, and it decides nothing, which is to its advantage.
+\set user random(10001, 20000)
+\set amount random(100, 999)
+with new_charge as materialized (select gen_random_uuid() as id),
+
+new_balance as (
+    insert into wallets (user_id, currency, available, transactions) values (:user, 'USD', :amount, 1)
+    on conflict (user_id, currency) do update
+        set available = wallets.available + excluded.available, transactions = wallets.transactions + 1
+    returning available + locked + held as total
+)
+
+insert into transfers (
+    id, user_id, currency, kind, debit_account, credit_account, amount, total_after, reference, release_at,
+    metadata, created_at
+)
+select c.id, :user, 'USD', 'charge', 'funding', 'available', :amount, b.total, c.id, null, null, clock_timestamp()
+from new_charge as c
+cross join new_balance as b;
+
+-- name: prefill
+-- $1 more charges for each wallet but those of `$2`, consistent with the books, keys and all. Round by round, as
+-- time would have brought them, so that the indexes have the shape that life gives them.
+with clock as materialized (select clock_timestamp() as at),
+
+new_charges as materialized (
+    select
+        (
+            substr(hex.at, 1, 8) || '-' || substr(hex.at, 9, 4) || '-7' || substr(random.id, 16)
+        )::uuid as id,
+        w.user_id,
+        w.currency,
+        100 as amount,
+        w.available + w.locked + w.held + 100 * round as total_after,
+        clock.at as created_at,
+        random.id as key
+    from generate_series(1, $1::int) as round
+    cross join clock
+    cross join lateral (
+        select lpad(to_hex((extract(epoch from clock.at) * 1000)::bigint + round), 12, '0') as at
+    ) as hex
+    cross join wallets as w
+    cross join lateral (select gen_random_uuid()::text || left(w.user_id, 0) as id) as random
+    where w.user_id <> $2
+),
+
+transfers_written as (
+    insert into transfers (
+        id, user_id, currency, kind, debit_account, credit_account, amount, total_after, reference, created_at
+    )
+    select id, user_id, currency, 'charge', 'funding', 'available', amount, total_after, id, created_at
+    from new_charges
+),
+
+keys_written as (
+    insert into idempotency_keys (client, key, fingerprint, user_id, currency, movement_id)
+    select 'default', key, sha256(key::bytea), user_id, currency, id
+    from new_charges
+),
+
+balances_written as (
+    update wallets
+    set available = available + 100 * $1::int, transactions = transactions + $1::int
+    where user_id <> $2
+)
+
+select count(*) as charges from new_charges;
+
+-- name: sizes
+select
+    (select coalesce(sum(transactions), 0)::bigint from wallets) as transactions,
+    (select count(*) from withdrawals where status in ('pending', 'processing')) as open,
+    (select count(*) from withdrawals where status = 'completed') as completed,
+    (select count(*) from outbox) as outbox;
+
+-- name: drain
+-- How the withdrawals accepted since $1 ended: how many, within which time, and how long each took.
+select
+    count(*) as completed,
+    extract(epoch from max(updated_at) - min(updated_at))::float8 as seconds,
+    percentile_cont(array[0.5, 0.99]) within group (
+        order by extract(epoch from updated_at - created_at)
+    ) as latencies_s
+from withdrawals
+where status = 'completed' and created_at >= $1;
+
+-- name: clock
+select clock_timestamp() as now;
+
+-- name: wallets
+select count(*) as wallets from wallets where user_id <> $1;
+
+-- name: server_facts
+select name, setting || coalesce(' ' || unit, '') as setting
+from pg_settings
+where name in (
+    'server_version', 'fsync', 'synchronous_commit', 'full_page_writes', 'shared_buffers', 'max_wal_size',
+    'wal_compression', 'autovacuum'
+)
+order by name;

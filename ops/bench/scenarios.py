@@ -1,0 +1,202 @@
+"""The scenarios. Each round runs them all, yardsticks among them: noise then hits both parts of a ratio."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+
+from db import benchmark
+from ops.bench import load
+from ops.bench.load import InvalidRun, Sample
+from ops.bench.results import Results
+from ops.bench.stage import ACTORS, Stage
+from ops.progress import Progress
+
+GROUPS = ("peaks", "latency", "payouts", "history", "memory")
+
+_BULK_CONNECTIONS = 8
+"""Requests of 1,000 charges under way: together as many charges as one gateway's backlog takes."""
+
+_BULK_ITEMS = 1_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how often."""
+
+    runs: int
+    seconds: float
+    """Of one run."""
+    groups: tuple[str, ...]
+    history: tuple[tuple[str, int], ...]
+    """Sizes of the database to measure at: name and number of transfers."""
+    queue_full: int
+    """Withdrawals waiting while an actor process' memory is looked at."""
+    slow_queue: int
+    """Withdrawals to be paid by a bank that takes 200 ms."""
+
+
+class Bench:
+    """Runs a plan on a stage."""
+
+    def __init__(self, stage: Stage, plan: Plan, results: Results, progress: Progress) -> None:
+        self._stage = stage
+        self._plan = plan
+        self._results = results
+        self._progress = progress
+
+    def run(self) -> None:
+        """Run everything. Raises InvalidRun if requests failed, OpsError if the stack did."""
+        self._results.memory["before"] = self._stage.memory()
+        self._warm_up()
+        rounds = [group for group in self._plan.groups if group in ("peaks", "latency", "payouts")]
+        for number in range(1, self._plan.runs + 1):
+            if rounds:
+                self._progress.say(f"Round {number} of {self._plan.runs}")
+                self._round(rounds)
+        if "history" in self._plan.groups:
+            for name, transfers in self._plan.history:
+                self._history(name, transfers)
+        self._results.memory["after"] = self._stage.memory()
+        if "memory" in self._plan.groups:
+            self._queue_full()
+
+    # --- Parts -------------------------------------------------------------------------------------------
+
+    def _warm_up(self) -> None:
+        self._progress.say("Warming up")
+        for kind in ("noop", "charge", "hot", "balance", "transactions", "mix"):
+            load.wrk(self._stage.api, kind, 1 if self._plan.seconds < 5 else 2)
+        self._stage.wait_paid()
+
+    def _round(self, groups: list[str]) -> None:
+        self._pgbench()
+        charges = self._wrk("charges", "charge")
+        if "peaks" in groups:
+            self._wrk("noop", "noop")
+            self._wrk("hot", "hot")
+            self._wrk("bulk", "bulk", connections=_BULK_CONNECTIONS, items=_BULK_ITEMS)
+            self._wrk("balance", "balance", writes=False)
+            self._wrk("transactions", "transactions", writes=False)
+            self._wrk("mix", "mix", writes=False)
+            self._stage.wait_paid()
+        if "latency" in groups:
+            self._open_loop("open_loop", "charge", charges.per_s / 2)
+        if "payouts" in groups:
+            self._payouts()
+
+    def _pgbench(self) -> Sample:
+        sample = load.pgbench(
+            self._stage.postgres_bin,
+            self._stage.pgbench_url,
+            benchmark.PGBENCH_SCRIPT,
+            self._plan.seconds,
+            self._stage.stack.state.root,
+        )
+        return self._keep("pgbench", sample)
+
+    def _wrk(
+        self,
+        scenario: str,
+        kind: str,
+        *,
+        connections: int = load.CONNECTIONS,
+        items: int = 1,
+        writes: bool = True,
+        small: bool = False,
+    ) -> Sample:
+        """Run wrk; where every request writes, look that the database has at least what was answered."""
+        writes = writes and kind != "noop"
+        stage = self._stage
+        api = stage.small.urls["api"] if small and stage.small else stage.api
+        before = stage.sizes(small=small).transactions if writes else 0
+        sample = load.wrk(api, kind, self._plan.seconds, connections=connections)
+        if items > 1:
+            sample = Sample(sample.per_s * items, sample.p50_ms, sample.p99_ms, sample.mean_ms)
+        if writes:
+            written = stage.sizes(small=small).transactions - before
+            if written < sample.per_s * self._plan.seconds * 0.99:
+                raise InvalidRun(
+                    f"{scenario}: {sample.per_s:.0f}/s were answered, but only {written} are there"
+                )
+        return self._keep(scenario, sample)
+
+    def _open_loop(self, scenario: str, kind: str, per_s: float, requests: int | None = None) -> Sample:
+        sample = load.open_loop(self._stage.api, kind, per_s, max(self._plan.seconds, 5), requests=requests)
+        return self._keep(scenario, sample)
+
+    def _payouts(self) -> None:
+        """Accept a queue of withdrawals while nobody pays, then let them be paid; then the same, slower."""
+        stage = self._stage
+        since = asyncio.run(benchmark.clock(stage.database_url))
+        stage.pause_payouts()
+        self._wrk("withdraw", "withdraw")
+        stage.publish()
+        fast = self._drain("payouts_0ms", since, ACTORS)
+        self._paced("latency_0ms", fast.per_s / 2)
+        stage.stop_second_actor()
+
+        stage.pause_payouts()
+        stage.set_bank_latency(200)
+        since = asyncio.run(benchmark.clock(stage.database_url))
+        load.open_loop(stage.api, "withdraw", 2_000, 60, requests=self._plan.slow_queue)
+        stage.publish()
+        slow = self._drain("payouts_200ms", since, 1)
+        self._paced("latency_200ms", slow.per_s / 2)
+        stage.set_bank_latency(0)
+
+    def _drain(self, scenario: str, since: datetime, actors: int) -> Sample:
+        """Let the actors empty the queue that was prepared since then; the rate from first to last."""
+        self._stage.start_actors(actors)
+        self._stage.wait_paid()
+        done = asyncio.run(benchmark.drain(self._stage.database_url, since))
+        return self._keep(
+            scenario, Sample(done.completed / done.seconds, detail={"withdrawals": done.completed})
+        )
+
+    def _paced(self, scenario: str, per_s: float) -> None:
+        """Withdrawals at a pace that can be kept: how long from accepted to completed?"""
+        since = asyncio.run(benchmark.clock(self._stage.database_url))
+        sent = load.open_loop(self._stage.api, "withdraw", per_s, max(self._plan.seconds, 5))
+        self._stage.wait_paid()
+        done = asyncio.run(benchmark.drain(self._stage.database_url, since))
+        self._keep(scenario, Sample(sent.per_s, done.p50_ms, done.p99_ms))
+
+    def _history(self, name: str, transfers: int) -> None:
+        """Charges on a database with so many transfers, in turns with charges on an empty one."""
+        stage = self._stage
+        self._progress.say(f"Filling up to {transfers:,} transfers by SQL")
+        asyncio.run(
+            benchmark.prefill(
+                stage.database_url,
+                transfers,
+                load.HOT_USER,
+                lambda done: self._progress.say(f"  {done:,} of {transfers:,}"),
+            )
+        )
+        stage.start_small()
+        for small in (True, False):
+            api = stage.small.urls["api"] if small and stage.small else stage.api
+            load.wrk(api, "charge", 2)
+        for _ in range(self._plan.runs):
+            self._wrk(f"charges_{name}_none", "charge", small=True)
+            self._wrk(f"charges_{name}", "charge")
+
+    def _queue_full(self) -> None:
+        """Look at the memory of an actor process that works while very many wait."""
+        stage = self._stage
+        stage.pause_payouts()
+        stage.set_bank_latency(200)
+        self._progress.say(f"Accepting {self._plan.queue_full:,} withdrawals for the queue")
+        while stage.sizes().open < self._plan.queue_full:
+            load.wrk(stage.api, "withdraw", 2)
+        stage.publish()
+        stage.start_actors(1)
+        before = stage.sizes().open
+        stage.wait(lambda: stage.sizes().open < before - 1_000, "the actors to pay some of them", 60)
+        self._results.memory["queue_full"] = stage.memory()
+        stage.pause_payouts()
+
+    def _keep(self, scenario: str, sample: Sample) -> Sample:
+        latency = f"   p50 {sample.p50_ms:.1f} ms, p99 {sample.p99_ms:.1f} ms" if sample.p99_ms else ""
+        self._progress.say(f"  {scenario:<18}{sample.per_s:>10,.0f}/s{latency}")
+        return self._results.add(scenario, sample)
