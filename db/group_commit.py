@@ -65,6 +65,13 @@ class GroupCommit(Generic[Request, Answer]):
         Raises Overloaded when too many wait, Unavailable when the database is away (the request may or may not
         have taken effect then; sending it again under its key is safe).
         """
+        return await self.enqueue(request)
+
+    def enqueue(self, request: Request) -> "asyncio.Future[Answer]":
+        """Take the request and return what `submit` waits for: many at once need no task each.
+
+        Raises Overloaded or Unavailable at once if it is not taken.
+        """
         if len(self._waiting) >= self._settings.backlog_max:
             raise Overloaded("too many requests are waiting")
         if self._stopping:
@@ -73,7 +80,7 @@ class GroupCommit(Generic[Request, Answer]):
         self._waiting.append((request, future))
         if len(self._waiting) >= self._wanted:
             self._arrived.set()
-        return await future
+        return future
 
     async def _run(self) -> None:
         companions = 0

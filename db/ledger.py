@@ -6,6 +6,7 @@ guarantees that a key is used once; a batch that loses the race for a key is dec
 """
 
 from collections import defaultdict
+import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
@@ -61,7 +62,11 @@ class Ledger:
         Raises ValidationFailed, InsufficientFunds, BalanceLimitExceeded, IdempotencyKeyReused (nothing moved, a
         refused request leaves its key free), Overloaded, or Unavailable (may or may not have taken effect).
         """
-        return await self._group_commit.submit(command)
+        return await self._group_commit.enqueue(command)
+
+    def enqueue(self, command: LedgerCommand) -> "asyncio.Future[Recorded]":
+        """Take the command, return what `submit` waits for. Raises Overloaded or Unavailable if not taken."""
+        return self._group_commit.enqueue(command)
 
     async def _write_batch(
         self, connection: Any, commands: Sequence[LedgerCommand]

@@ -8,6 +8,7 @@ from uuid import UUID
 from db.pool import Reader
 from db.sql import load
 from wallet.errors import WithdrawalNotFound
+from wallet.ledger import WalletId
 
 _SQL = load("reads")
 
@@ -72,13 +73,16 @@ class WithdrawalView(NamedTuple):
     history: list[HistoryEntry]
 
 
-async def balance(reader: Reader, user_id: str, currency: str) -> Balance:
-    """Return the balances of a wallet; of an unknown one, zeros. Raises Unavailable."""
-    row = await reader.fetchrow(_SQL["balance"], user_id, currency)
-    if row is None:
-        return Balance(user_id, currency, 0, 0, 0, 0)
-    available, locked, held, matured = row
-    return Balance(user_id, currency, available + locked + held, available + matured, locked - matured, held)
+async def balances(reader: Reader, ids: Sequence[WalletId]) -> dict[WalletId, Balance]:
+    """Return the balances of wallets, by one query; of unknown ones, zeros. Raises Unavailable."""
+    users, currencies = zip(*ids, strict=True)
+    rows = await reader.fetch(_SQL["balances"], users, currencies)
+    found = {id: Balance(*id, 0, 0, 0, 0) for id in ids}
+    for user_id, currency, available, locked, held, matured in rows:
+        found[user_id, currency] = Balance(
+            user_id, currency, available + locked + held, available + matured, locked - matured, held
+        )
+    return found
 
 
 async def transactions(
@@ -150,7 +154,9 @@ class Attention(NamedTuple):
     updated_at: datetime
 
 
-async def requiring_attention(reader: Reader, *, after: UUID | None = None, limit: int = 100) -> list[Attention]:
+async def requiring_attention(
+    reader: Reader, *, after: UUID | None = None, limit: int = 100
+) -> list[Attention]:
     """Return a page of the withdrawals that require attention, the oldest first. Raises Unavailable."""
     rows = await reader.fetch(load("withdrawals")["requiring_attention"], after, limit)
     return [Attention(**row) for row in rows]

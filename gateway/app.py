@@ -42,7 +42,7 @@ def create_app(settings: Settings) -> Sanic[Any, Any]:
     )
     services = Services.make(settings)
     limiter = RateLimiter(settings.rate_limit_per_s) if settings.rate_limit_per_s else None
-    endpoints = Endpoints(app, Authenticator(settings.api_keys), limiter)
+    endpoints = Endpoints(app, Authenticator(settings.api_keys), limiter, services.flusher)
     for group in (charges, withdrawals, balances, transactions, health, operations, callbacks):
         group.register(endpoints, services)
     pages.register(endpoints, services, version("wallet-balance-split"))

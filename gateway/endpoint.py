@@ -14,6 +14,7 @@ from sanic import exceptions as sanic_errors
 
 from gateway.auth import DEFAULT_CLIENT, Authenticator, RateLimiter
 from gateway.http import Answer
+from gateway.metrics import MetricsFlusher, RouteMetrics
 from gateway.operation import Operation
 from gateway.problems import (
     Forbidden,
@@ -26,7 +27,7 @@ from gateway.problems import (
     problem_of,
 )
 from wallet.errors import Overloaded, WalletError
-from wallet.telemetry import HTTP_REQUEST_SECONDS, HTTP_REQUESTS, REFUSALS, log
+from wallet.telemetry import REFUSALS, log
 
 REQUEST_ID_CHARS_MAX = 128
 UNROUTED = "unrouted"
@@ -51,41 +52,29 @@ class RequestIds:
         return f"{self._prefix}-{next(self._numbers):x}"
 
 
-class RouteMetrics:
-    """The metrics of one route, with their labels looked up once."""
-
-    def __init__(self, route: str) -> None:
-        self._route = route
-        self._seconds = HTTP_REQUEST_SECONDS.labels(route)
-        self._answers: dict[tuple[str, int], Any] = {}
-
-    def observe(self, method: str, status: int, seconds: float) -> None:
-        """Count an answer."""
-        counter = self._answers.get((method, status))
-        if counter is None:
-            counter = self._answers[method, status] = HTTP_REQUESTS.labels(self._route, method, str(status))
-        counter.inc()
-        self._seconds.observe(seconds)
-
-
 class Endpoints:
     """Adds handlers to the application, each inside the one wrapper."""
 
     def __init__(
-        self, app: Sanic[Any, Any], authenticator: Authenticator, limiter: RateLimiter | None
+        self,
+        app: Sanic[Any, Any],
+        authenticator: Authenticator,
+        limiter: RateLimiter | None,
+        flusher: MetricsFlusher,
     ) -> None:
         self._app = app
+        self._flusher = flusher
         self._authenticator = authenticator
         self._limiter = limiter
         self._ids = RequestIds()
-        self._unrouted = RouteMetrics(UNROUTED)
+        self._unrouted = self._metrics(UNROUTED)
         self._quiet = Quiet()
         self.operations: list[Operation] = []
         app.error_handler.add(Exception, self._not_routed)
 
     def add(self, operation: Operation, handler: Handler) -> None:
         """Serve `operation` by `handler`, and remember it for the OpenAPI document."""
-        metrics = RouteMetrics(operation.path)
+        metrics = self._metrics(operation.path)
         ids, refuse, method = self._ids, self._refuse, operation.method
         identify = None if operation.open_to_all else self._identifier(operation.writes)
 
@@ -109,6 +98,11 @@ class Endpoints:
         methods = ["GET", "HEAD"] if method == "GET" else [method]
         self._app.add_route(serve, path, methods=methods, name=operation.id)
         self.operations.append(operation)
+
+    def _metrics(self, route: str) -> RouteMetrics:
+        metrics = RouteMetrics(route)
+        self._flusher.add(metrics.flush)
+        return metrics
 
     def _identifier(self, writes: bool) -> Callable[[Request], str] | None:
         """Return what finds out the client of a request, or None if there is nothing to find out."""

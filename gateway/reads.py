@@ -6,11 +6,13 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from db import heartbeats, reads
+from db.group_read import GroupRead
 from db.heartbeats import Heartbeat
 from db.pool import Reader, open_pool
 from db.reads import Balance, TransactionPage, WithdrawalView
 from wallet.config import Settings
 from wallet.errors import Overloaded, Unavailable
+from wallet.ledger import WalletId
 
 READS_MAX = 512
 """Reads under way at once, a process. At some thousand reads a second, the last of them waits a quarter s."""
@@ -26,14 +28,17 @@ class Reads:
         self._pool: Any = None
         self._reader: Reader | None = None
         self._under_way = 0
+        self._balances: GroupRead[WalletId, Balance] = GroupRead("balances", self._read_balances)
 
     async def start(self) -> None:
         """Make the pool. It connects when it is needed: the database may be away."""
         self._pool = await open_pool(self._settings)
         self._reader = Reader(self._pool, self._settings)
+        self._balances.start()
 
     async def stop(self) -> None:
         """Close the connections, at once: nobody waits for an answer any more."""
+        await self._balances.stop()
         if self._pool is not None:
             self._pool.terminate()
             self._reader = None
@@ -48,7 +53,7 @@ class Reads:
 
     async def balance(self, user_id: str, currency: str) -> Balance:
         """Return the split of a wallet; of an unknown one, zeros."""
-        return await self._run(reads.balance, user_id, currency)
+        return await self._balances.get((user_id, currency))
 
     async def transactions(
         self, user_id: str, currency: str, limit: int, before: UUID | None, skip: int
@@ -72,6 +77,10 @@ class Reads:
         """Return how many withdrawals wait, and what the background processes last said."""
         length, beats = await asyncio.gather(self._run(reads.queue_length), self._run(heartbeats.heartbeats))
         return length, beats
+
+    async def _read_balances(self, ids: Sequence[WalletId]) -> dict[WalletId, Balance]:
+        assert self._reader is not None
+        return await reads.balances(self._reader, ids)
 
     async def _run(self, query: Callable[..., Awaitable[Result]], *arguments: Any, **named: Any) -> Result:
         if self._reader is None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from db.ledger import Ledger
 from db.withdrawals import Withdrawals
+from gateway.metrics import MetricsFlusher
 from gateway.reads import Reads
 from gateway.request_reader import RequestReader
 from gateway.waiting import EndStateWatcher
@@ -20,6 +21,7 @@ class Services:
     withdrawals: Withdrawals
     reads: Reads
     watcher: EndStateWatcher
+    flusher: MetricsFlusher
     draining: bool = False
     """No new connections are taken; what is under way is finished."""
 
@@ -34,6 +36,7 @@ class Services:
             Withdrawals(settings),
             reads,
             EndStateWatcher(reads.ended),
+            MetricsFlusher(),
         )
 
     async def start(self) -> None:
@@ -42,6 +45,7 @@ class Services:
         self.ledger.start()
         self.withdrawals.start()
         self.watcher.start()
+        self.flusher.start()
 
     async def stop(self) -> None:
         """End them, writers first: what they have taken is still written."""
@@ -49,3 +53,4 @@ class Services:
         await self.withdrawals.stop()
         await self.watcher.stop()
         await self.reads.stop()
+        await self.flusher.stop()

@@ -1,6 +1,8 @@
--- name: balance
+-- name: balances
 -- What has matured counts as available from its very instant, released in the books or not.
 select
+    w.user_id,
+    w.currency,
     w.available,
     w.locked,
     w.held,
@@ -9,8 +11,8 @@ select
         from locks as l
         where l.user_id = w.user_id and l.currency = w.currency and l.release_at <= clock_timestamp()
     ) else 0 end as matured
-from wallets as w
-where w.user_id = $1 and w.currency = $2;
+from unnest($1::text[], $2::text[]) as asked (user_id, currency)
+join wallets as w using (user_id, currency);
 
 -- name: transactions
 -- A page, newest first: before the identifier $3 if given, after skipping $5. Charges and reserves only: the

@@ -26,11 +26,16 @@ def register(endpoints: Endpoints, services: Services) -> None:
     """Serve the metrics."""
     used, idle = DB_POOL_CONNECTIONS.labels("used"), DB_POOL_CONNECTIONS.labels("idle")
 
-    async def metrics(request: Request, client: str) -> Answer:
+    def count_connections() -> None:
         connections = services.reads.connections
         used.set(connections[0])
         idle.set(connections[1])
+
+    async def metrics(request: Request, client: str) -> Answer:
+        services.flusher.flush()
         return Answer(collect(), content_type=CONTENT_TYPE_LATEST)
+
+    services.flusher.add(count_connections)
 
     endpoints.add(METRICS, metrics)
 
