@@ -1,0 +1,177 @@
+"""Balances: every one ever read was possible at that moment, and every decision about money was right.
+
+Where few stories are in motion, the read is compared with every combination of their states; where that would
+be too many, with the bounds of each part and of each sum of parts.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ops.chaos.checker.evidence import Cell, Read, Send
+from ops.chaos.checker.findings import Findings
+from ops.chaos.checker.stories import NOTHING, Story, Vector, WithdrawalStory
+
+STATES_MAX = 2048
+"""Combinations compared one by one; beyond it, bounds."""
+
+PARTS = {
+    "withdrawable": (1, 0, 0),
+    "locked": (0, 1, 0),
+    "held": (0, 0, 1),
+    "withdrawable + locked": (1, 1, 0),
+    "withdrawable + held": (1, 0, 1),
+    "locked + held": (0, 1, 1),
+    "total": (1, 1, 1),
+}
+
+
+class Look(NamedTuple):
+    """A moment at which a wallet's balance mattered: it was read, or a withdrawal decided upon."""
+
+    start: float
+    end: float
+    judge: Callable[["Possible"], None]
+
+
+@dataclass(slots=True)
+class Possible:
+    """What can have been between `start` and `end`: what is certain, and the states of what was in motion."""
+
+    certain: Vector
+    moving: list[tuple[str, list[Vector]]] = field(default_factory=list)
+
+    def states(self) -> set[Vector] | None:
+        """Return every balance that was possible, or None if they are too many."""
+        states = {self.certain}
+        for _, options in self.moving:
+            states = {_plus(state, option) for state in states for option in options}
+            if len(states) > STATES_MAX:
+                return None
+        return states
+
+    def bounds(self, part: Vector, without: str = "") -> tuple[int, int]:
+        """Return the least and the greatest value of a sum of parts, leaving one story out if asked."""
+        low = high = _scalar(self.certain, part)
+        for id, options in self.moving:
+            if id != without:
+                values = [_scalar(option, part) for option in options]
+                low += min(values)
+                high += max(values)
+        return low, high
+
+
+def check_balances(cell: Cell, stories: dict[str, Story], findings: Findings) -> None:
+    """Check every balance read in this cell, and every withdrawal refused for want of money or accepted."""
+    looks: dict[str, list[Look]] = {}
+    for read in cell.reads["balance"]:
+        if read.call.status == 200 and _consistent(read, findings):
+            _add(looks, read.call.wallet, read.call.start, read.call.end, _read_judge(read, findings))
+    for sends in cell.sends.values():
+        for send in sends:
+            if send.code == "insufficient_funds":
+                judge = _refusal_judge(send, findings)
+                _add(looks, f"{send.asked.user} {send.asked.currency}", send.call.start, send.call.end, judge)
+    by_wallet: dict[str, list[Story]] = {}
+    for story in stories.values():
+        by_wallet.setdefault(story.wallet, []).append(story)
+        if isinstance(story, WithdrawalStory):
+            _add(looks, story.wallet, *story.began, _acceptance_judge(story, findings))
+    for wallet, moments in looks.items():
+        _sweep(moments, by_wallet.get(wallet, []))
+        findings.checked["balances"] += len(moments)
+
+
+def _add(
+    looks: dict[str, list[Look]], wallet: str, start: float, end: float, judge: Callable[[Possible], None]
+) -> None:
+    looks.setdefault(wallet, []).append(Look(start, end, judge))
+
+
+def _consistent(read: Read, findings: Findings) -> bool:
+    """A balance is well formed, never negative, and its parts make up the total."""
+    answer: dict[str, Any] = read.answer
+    parts = (answer["withdrawable"], answer["locked"], answer["held"])
+    if min(parts) < 0:
+        findings.add("negative_balance", read.call.wallet, "nothing below zero", str(answer), read.line)
+    if sum(parts) != answer["total"]:
+        expected = "total = withdrawable + locked + held"
+        findings.add("balance_does_not_add_up", read.call.wallet, expected, str(answer), read.line)
+    if f"{answer['user_id']} {answer['currency']}" != read.call.wallet:
+        findings.add("wrong_wallet", read.call.wallet, read.call.wallet, str(answer), read.line)
+        return False
+    return True
+
+
+def _sweep(looks: list[Look], stories: Iterable[Story]) -> None:
+    """Judge every look, in order of time; each story is in motion for a while only."""
+    waiting = sorted(stories, key=lambda story: story.began.earliest, reverse=True)
+    active: list[Story] = []
+    settled = NOTHING
+    for look in sorted(looks, key=lambda look: look.start):
+        while waiting and waiting[-1].began.earliest <= look.end:
+            active.append(waiting.pop())
+        possible = Possible(settled)
+        still_active = []
+        for story in active:
+            options = story.options(look.start, look.end) or [NOTHING]
+            if story.settled_after < look.start:
+                settled = _plus(settled, options[0])
+            else:
+                still_active.append(story)
+            if len(options) == 1:
+                possible.certain = _plus(possible.certain, options[0])
+            else:
+                possible.moving.append((story.id, options))
+        active = still_active
+        look.judge(possible)
+
+
+def _read_judge(read: Read, findings: Findings) -> Callable[[Possible], None]:
+    def judge(possible: Possible) -> None:
+        answer = read.answer
+        found: Vector = (answer["withdrawable"], answer["locked"], answer["held"])
+        for name, part in PARTS.items():
+            low, high = possible.bounds(part)
+            if not low <= _scalar(found, part) <= high:
+                expected = f"{name} between {low} and {high}"
+                findings.add("impossible_balance", read.call.wallet, expected, str(answer), read.line)
+                return
+        states = possible.states()
+        if states is None:
+            findings.checked["balances_by_bounds"] += 1
+        elif found not in states:
+            some = sorted(states)[:5]
+            expected = f"one of {len(states)} (withdrawable, locked, held): {some}"
+            findings.add("impossible_balance", read.call.wallet, expected, str(answer), read.line)
+
+    return judge
+
+
+def _refusal_judge(send: Send, findings: Findings) -> Callable[[Possible], None]:
+    def judge(possible: Possible) -> None:
+        low, _ = possible.bounds(PARTS["withdrawable"])
+        if low >= send.asked.amount:
+            expected = f"accepted: at least {low} was withdrawable"
+            found = f"{send.asked.amount} refused, insufficient_funds"
+            findings.add("wrongly_refused", f"key {send.call.key}", expected, found, send.line)
+
+    return judge
+
+
+def _acceptance_judge(story: Story, findings: Findings) -> Callable[[Possible], None]:
+    def judge(possible: Possible) -> None:
+        _, high = possible.bounds(PARTS["withdrawable"], without=story.id)
+        if high < story.amount:
+            expected = f"refused: at most {high} was withdrawable"
+            findings.add("overdrawn", f"key {story.key}", expected, f"{story.amount} accepted", story.line)
+
+    return judge
+
+
+def _plus(one: Vector, other: Vector) -> Vector:
+    return (one[0] + other[0], one[1] + other[1], one[2] + other[2])
+
+
+def _scalar(vector: Vector, part: Vector) -> int:
+    return vector[0] * part[0] + vector[1] * part[1] + vector[2] * part[2]

@@ -1,0 +1,161 @@
+"""The history of a chaos run: one JSON line for everything that was asked, answered, broken and found.
+
+It is the only thing the checker reads, so a verdict can be reached again from the file alone. Times are
+seconds of the monotonic clock since the run began; `Run.wall_at_0` ties them to the wall clock, which the
+database's timestamps are on (same machine). The file grows with the run, some 1 kB an operation; nothing of
+it is kept in memory.
+"""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+
+class Run(msgspec.Struct, frozen=True, tag="run", tag_field="line"):
+    """The first line: what replays the run, and the wall clock (s since 1970) at second 0."""
+
+    seed: int
+    seconds: float
+    wall_at_0: float
+
+
+class Call(msgspec.Struct, frozen=True, tag="call", tag_field="line", omit_defaults=True):
+    """One HTTP call (of a bulk request, one item), from before it was sent until its answer was read."""
+
+    op: str
+    """charge, withdraw, balance, transactions, withdrawal, by_key, cancel, return"""
+    start: float
+    end: float
+    phase: str = "load"
+    """load (faults are about), settle (after healing, sent again or polled), final (the last look)"""
+    cell: str = ""
+    """Wallets and keys never reach beyond their cell, so that it can be checked by itself."""
+    wallet: str = ""
+    """`user currency`"""
+    subject: str = ""
+    """The withdrawal that is asked about."""
+    method: str = "GET"
+    path: str = ""
+    key: str = ""
+    key_in_header: bool = False
+    body: str = ""
+    walk: int = 0
+    """Pages of one walk through a list, cursor by cursor, share a number."""
+    bulk: bool = False
+    """An item of POST /charges; `body`, `status` and `answer` are the item's own."""
+    status: int = 0
+    """0: no answer."""
+    replayed: bool = False
+    retry_after: bool = False
+    answer: str = ""
+    error: str = ""
+
+
+class Fault(msgspec.Struct, frozen=True, tag="fault", tag_field="line", omit_defaults=True):
+    """Something was broken on purpose."""
+
+    action: str
+    target: str
+    start: float
+    end: float
+    detail: str = ""
+
+
+class Comeback(msgspec.Struct, frozen=True, tag="comeback", tag_field="line"):
+    """How long it took until a killed process was there again (s)."""
+
+    target: str
+    killed_at: float
+    seconds: float
+
+
+class Mark(msgspec.Struct, frozen=True, tag="mark", tag_field="line"):
+    """A moment of the run: load_ended, healed, healthy, end. `wall` is the wall clock then."""
+
+    name: str
+    at: float
+    wall: float
+
+
+class Trouble(msgspec.Struct, frozen=True, tag="trouble", tag_field="line"):
+    """What the run itself could not do, though it should have been possible; a violation."""
+
+    rule: str
+    at: float
+    expected: str
+    found: str
+
+
+class BankPayout(msgspec.Struct, frozen=True, tag="payout", tag_field="line"):
+    """A line of the bank's books, as its listing gave it at the end."""
+
+    payout_id: str
+    reference: str
+    amount: int
+    currency: str
+    status: str
+
+
+Record = Run | Call | Fault | Comeback | Mark | Trouble | BankPayout
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Record).decode
+
+
+class HistoryWriter:
+    """Appends records to the file; owns the clock of the run. For one thread."""
+
+    def __init__(self, path: Path, seed: int, seconds: float) -> None:
+        self.path = path
+        self._file: BinaryIO = path.open("wb")
+        self._zero = time.monotonic()
+        self.write(Run(seed, seconds, time.time()))
+
+    def now(self) -> float:
+        """Seconds since the run began."""
+        return time.monotonic() - self._zero
+
+    def write(self, record: Record) -> None:
+        """Append one line."""
+        self._file.write(_encode(record) + b"\n")
+
+    def mark(self, name: str) -> float:
+        """Write down that this moment has come; return it."""
+        at = self.now()
+        self.write(Mark(name, at, time.time()))
+        return at
+
+    def flush(self) -> None:
+        """Make everything written so far readable."""
+        self._file.flush()
+
+    def close(self) -> None:
+        """End the file."""
+        self._file.close()
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A record with where it stands in the file: line number (from 1) and offset in bytes."""
+
+    number: int
+    offset: int
+    record: Record
+
+
+def read(path: Path) -> Iterator[Line]:
+    """Yield the records of a history in order. Raises msgspec.ValidationError for what is none."""
+    offset = 0
+    with path.open("rb") as file:
+        for number, text in enumerate(file, 1):
+            yield Line(number, offset, _decode(text))
+            offset += len(text)
+
+
+def read_at(file: BinaryIO, offset: int) -> Record:
+    """Return the record that stands at `offset`."""
+    file.seek(offset)
+    record: Record = _decode(file.readline())
+    return record
