@@ -7,6 +7,7 @@ there; it reads the variable when it is imported.
 import json
 import logging
 import sys
+from datetime import UTC, datetime
 from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -85,14 +86,16 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line: dict[str, Any] = {
-            "at": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{int(record.msecs):03d}",
+            "at": at,
             "level": record.levelname.lower(),
             "process": self._process_kind,
             "pid": record.process,
             "event": record.getMessage(),
         }
-        line.update(getattr(record, "ids", {}))
+        # Ids come behind and replace nothing: no value that a client chose can pass for a field of ours.
+        line = line | getattr(record, "ids", {}) | line
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str, ensure_ascii=False)

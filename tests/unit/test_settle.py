@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from uuid import UUID
 
 import pytest
@@ -172,7 +173,7 @@ def test_every_pair_of_state_and_command(status: Status, command: str) -> None:
         assert setting.withdrawal == before
         assert not [*moves.transfers, *moves.history, *moves.changed, *moves.rung]
     assert setting.kinds == MONEY[setting.withdrawal.status]
-    for source, target in zip(setting.path, setting.path[1:], strict=False):
+    for source, target in pairwise(setting.path):
         assert can_move(source, target)
     expected_held = 5 + (AMOUNT if setting.withdrawal.status in OPEN_STATES else 0)
     assert (setting.wallet.held, setting.wallet.locked) == (expected_held, 3)

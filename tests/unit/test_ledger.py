@@ -1,0 +1,70 @@
+"""Rows of the books and what they do to a wallet."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wallet.ledger import ACCOUNTS, Account, Kind, Transfer, Wallet
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+ID = UUID(int=1)
+
+balances = st.integers(0, 100)
+
+
+def _move(wallet: Wallet, kind: Kind, amount: int, release_at: datetime | None = None) -> Transfer:
+    return wallet.move(kind, amount, id=ID, reference=ID, now=NOW, release_at=release_at)
+
+
+@given(balances, balances, balances, st.sampled_from(Kind), st.integers(1, 150), st.booleans())
+def test_a_move_does_what_its_accounts_say(
+    available: int, locked: int, held: int, kind: Kind, amount: int, lock: bool
+) -> None:
+    """Goal: the debited balance falls, the credited one rises, nothing else changes, none goes below zero."""
+    wallet = Wallet("ann", "USD", available, locked, held)
+    release_at = NOW if lock and kind is Kind.CHARGE else None
+    expected = {"available": available, "locked": locked, "held": held, "funding": 10**6, "bank": 10**6}
+    debit, credit = ACCOUNTS[kind]
+    if release_at is not None:
+        credit = Account.LOCKED
+    expected[debit] -= amount
+    expected[credit] += amount
+    if min(expected.values()) < 0:
+        with pytest.raises(AssertionError):
+            _move(wallet, kind, amount, release_at)
+        return
+    transfer = _move(wallet, kind, amount, release_at)
+    found = {name: getattr(wallet, name) for name in ("available", "locked", "held")}
+    assert found.items() <= expected.items()
+    assert (transfer.debit_account, transfer.credit_account, transfer.amount) == (debit, credit, amount)
+    assert transfer.total_after == wallet.total == sum(found.values())
+
+
+@pytest.mark.parametrize("amount", [0, -1])
+def test_nothing_moves_by_nothing(amount: int) -> None:
+    """Goal: amounts are positive, or the caller has a fault that must be seen."""
+    with pytest.raises(AssertionError):
+        _move(Wallet("ann", "USD", available=5), Kind.CHARGE, amount)
+
+
+def test_transactions_are_charges_and_withdrawals() -> None:
+    """Goal: the kept number counts what the list of transactions shows, and no steps of these."""
+    wallet = Wallet("ann", "USD", available=5, locked=5, held=5)
+    for kind in (Kind.CHARGE, Kind.RESERVE, Kind.RELEASE, Kind.PAYOUT, Kind.REFUND, Kind.RETURN):
+        _move(wallet, kind, 1)
+    assert wallet.transactions == 2
+
+
+def test_every_kind_has_its_accounts() -> None:
+    """Goal: the table of the design: from where to where the money goes."""
+    assert {kind.value: (debit.value, credit.value) for kind, (debit, credit) in ACCOUNTS.items()} == {
+        "charge": ("funding", "available"),
+        "release": ("locked", "available"),
+        "reserve": ("available", "held"),
+        "payout": ("held", "bank"),
+        "refund": ("held", "available"),
+        "return": ("bank", "available"),
+    }
