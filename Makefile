@@ -9,9 +9,9 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALLED := $(VENV)/.installed
-LOCKS := requirements.lock requirements-dev.lock
-PACKAGES := wallet db gateway actors bank_sim ops
+# What runs is installed in seconds; tests and tools weigh four times as much and come when they are needed.
+RUNTIME := $(VENV)/.runtime
+TOOLS := $(VENV)/.tools
 PYTEST_ARGS ?=
 # Arguments of `wbs up`, `wbs bench` and `wbs chaos`: make run ARGS="--gateways 4"
 ARGS ?=
@@ -21,29 +21,29 @@ ARGS ?=
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z_-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-init: $(INSTALLED) ## make .venv with the pinned dependencies (again only when they change)
+init: $(TOOLS) ## make .venv with the pinned dependencies (again only when they change)
 
-# The stamp holds a checksum of what was installed, so that a fresh clone or a changed lock installs again, and
-# nothing else does.
-$(INSTALLED): $(LOCKS) pyproject.toml
-	@sum="$$(cat $(LOCKS) pyproject.toml | sha256sum)"; \
-	if [ "$$(cat $@ 2>/dev/null || true)" = "$$sum" ] && [ -x $(BIN)/wbs ]; then touch $@; exit 0; fi; \
-	PYTHON=$(PYTHON) bash deploy/make-venv $(VENV) requirements-dev.lock && echo "$$sum" > $@
+# make-venv looks at the contents, so a file that was only touched installs nothing.
+$(RUNTIME): requirements.lock pyproject.toml deploy/make-venv
+	@PYTHON=$(PYTHON) bash deploy/make-venv $(VENV) $@ requirements.lock
 
-run: init ## provision, migrate and start everything; Ctrl-C ends it
+$(TOOLS): $(RUNTIME) requirements-dev.lock
+	@PYTHON=$(PYTHON) bash deploy/make-venv $(VENV) $@ requirements-dev.lock
+
+run: $(RUNTIME) ## provision, migrate and start everything; Ctrl-C ends it
 	@exec $(BIN)/wbs up $(ARGS)
 
-stop: init ## stop everything that `make run` or `wbs up --detach` started
+stop: $(RUNTIME) ## stop everything that `make run` or `wbs up --detach` started
 	@$(BIN)/wbs down
 
-refresh_db: init ## stop, then empty the private database, the queues and the bank's books
+refresh_db: $(RUNTIME) ## stop, then empty the private database, the queues and the bank's books
 	@$(BIN)/wbs refresh-db
 
-reset: init ## stop, then delete the state folder: data, ports, secrets
+reset: $(RUNTIME) ## stop, then delete the state folder: data, ports, secrets
 	@$(BIN)/wbs reset
 
 test: init ## all tests, on real servers that they start themselves
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@exec $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-coverage: init ## the tests with a coverage report
 	@$(BIN)/python -m pytest --cov --cov-report=term --cov-report=html $(PYTEST_ARGS)
