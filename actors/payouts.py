@@ -10,7 +10,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 
 from actors import doorbell
 from actors.bank.protocol import PayoutOrder
-from actors.errors import GiveBack, Undeliverable
+from actors.errors import GiveBack, GivenUp, Undeliverable
 from actors.middleware.resources import Resources
 from actors.settlement import RoundLimits, run_round
 from db import reads
@@ -66,7 +66,7 @@ class Payouts:
         except WithdrawalNotFound as error:
             raise Undeliverable("no such withdrawal") from error
         if found.status == Status.REQUIRES_ATTENTION:
-            raise Undeliverable("requires_attention")
+            raise GivenUp("requires_attention")
 
     async def _run_round(self, attempt: Attempt) -> PayOutcome:
         order = PayoutOrder(str(attempt.withdrawal_id), attempt.amount, attempt.currency, attempt.destination)
@@ -138,11 +138,12 @@ def declare_payouts(broker: dramatiq.Broker, resources: Resources) -> dramatiq.A
         time_limit=time_limit(resources) // timedelta(milliseconds=1),
         throws=(Undeliverable, GiveBack),
     )
-    async def pay_withdrawal(withdrawal_id: str, user_id: str) -> None:
+    async def pay_withdrawal(*arguments: Any) -> None:
         try:
-            reference = UUID(withdrawal_id)
+            withdrawal_id, user_id = arguments
+            withdrawal_id = UUID(withdrawal_id)
         except (ValueError, AttributeError, TypeError) as error:
-            raise Undeliverable("not a withdrawal id") from error
-        await payouts.pay(reference, user_id)
+            raise Undeliverable("not the ids of a withdrawal") from error
+        await payouts.pay(withdrawal_id, str(user_id))
 
     return pay_withdrawal

@@ -1,6 +1,7 @@
 """How a background process begins and ends."""
 
 import asyncio
+import logging
 import signal
 import sys
 import threading
@@ -23,6 +24,8 @@ def boot(kind: str) -> Settings:
         log.error("bad_settings", reason=str(error))
         sys.exit(BAD_SETTINGS_EXIT_CODE)
     configure_logging(kind, settings.log_level)
+    # A lost connection is a dozen errors to pika; we say it once.
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
     log.info("started")
     return settings
 

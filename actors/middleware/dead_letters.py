@@ -4,7 +4,7 @@ from dramatiq import Broker, MessageProxy
 from dramatiq.middleware import Middleware
 from dramatiq.middleware.threading import Interrupt
 
-from actors.errors import GiveBack, Undeliverable
+from actors.errors import GiveBack, GivenUp, Undeliverable
 from wallet.telemetry import DEAD_LETTERS, log
 
 
@@ -31,6 +31,8 @@ class DeadLetters(Middleware):
         exception: BaseException | None = None,
     ) -> None:
         """Called when the actor has returned or raised."""
+        if isinstance(exception, GivenUp) and not getattr(message, "redelivered", False):
+            return
         if isinstance(exception, Undeliverable):
             message.fail()
             DEAD_LETTERS.inc()

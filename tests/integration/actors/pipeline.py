@@ -6,6 +6,7 @@ from uuid import UUID
 
 import asyncpg
 import pika
+import pika.exceptions
 
 from db.ledger import Ledger
 from ops.audit import run_audit
@@ -36,7 +37,9 @@ OPEN = ("pending", "processing")
 class Pipeline:
     """Everything, and what a test wants to know of it. Processes start when the test starts them."""
 
-    def __init__(self, folder: Path, bank: BankProcess, environment: dict[str, str], ledger: Ledger, sql: Any):
+    def __init__(
+        self, folder: Path, bank: BankProcess, environment: dict[str, str], ledger: Ledger, sql: Any
+    ):
         self.environment = environment
         self.settings = Settings.from_env(environment)
         self.bank = bank
@@ -101,9 +104,11 @@ class Pipeline:
         assert report.ok, report.findings.violations
 
     def queued(self, queue: str = "withdrawals") -> int:
-        """Messages ready in RabbitMQ."""
+        """Messages ready in RabbitMQ; 0 if there is no such queue yet."""
         connection = pika.BlockingConnection(pika.URLParameters(self.settings.rabbitmq_url))
         try:
             return connection.channel().queue_declare(queue, passive=True).method.message_count
+        except pika.exceptions.ChannelClosedByBroker:
+            return 0
         finally:
             connection.close()
