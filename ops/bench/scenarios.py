@@ -1,7 +1,7 @@
 """The scenarios. Each round runs them all, yardsticks among them: noise then hits both parts of a ratio."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from db import benchmark
@@ -109,12 +109,16 @@ class Bench:
         stage = self._stage
         api = stage.small.urls["api"] if small and stage.small else stage.api
         before = stage.sizes(small=small).transactions if writes else 0
+        cpu_before = stage.cpu_s()
         sample = load.wrk(api, kind, self._plan.seconds, connections=connections)
-        if items > 1:
-            sample = Sample(sample.per_s * items, sample.p50_ms, sample.p99_ms, sample.mean_ms)
+        sample = replace(sample, per_s=sample.per_s * items)
+        done = sample.per_s * self._plan.seconds
+        sample.detail["cpu_us"] = {
+            of: round((used - cpu_before.get(of, 0)) / done * 1e6, 1) for of, used in stage.cpu_s().items()
+        }
         if writes:
             written = stage.sizes(small=small).transactions - before
-            if written < sample.per_s * self._plan.seconds * 0.99:
+            if written < done * 0.99:
                 raise InvalidRun(
                     f"{scenario}: {sample.per_s:.0f}/s were answered, but only {written} are there"
                 )

@@ -1,6 +1,7 @@
 """What the benchmark measures: a stack of its own on fresh data, and beside it what serves as a yardstick."""
 
 import asyncio
+import contextlib
 import json
 import time
 import urllib.error
@@ -178,6 +179,17 @@ class Stage:
                 total = process.memory_info().rss
             rows.append({"kind": row["kind"], "mb": round(total / 2**20, 1)})
         return rows
+
+    def cpu_s(self) -> dict[str, float]:
+        """CPU seconds used so far, by kind of process: unlike rates, hardly changed by what else runs here."""
+        used: dict[str, float] = {}
+        for row in self.stack.ps():
+            process = psutil.Process(int(row["pid"]))
+            for one in [process, *process.children(recursive=True)]:
+                with contextlib.suppress(psutil.Error):
+                    times = one.cpu_times()
+                    used[str(row["kind"])] = used.get(str(row["kind"]), 0.0) + times.user + times.system
+        return used
 
     def audit(self) -> Report:
         """Check the books, the bank's included. OpsError if they can't be read."""
