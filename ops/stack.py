@@ -7,7 +7,7 @@ with Stack(folder, env={"WBS_RETRY_ROUNDS": "3"}) as stack:
 import contextlib
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -46,12 +46,14 @@ class Stack:
         own_ports: bool = True,
         bound: bool = True,
         progress: Progress | None = None,
+        adapt: Callable[[Program], Program] = lambda program: program,
     ) -> None:
         """Describe a stack; `start` starts it.
 
         `env` is laid over this process's environment. `own_ports` chooses free ports for API and bank (else
         WBS_HTTP_PORT and WBS_BANK_PORT count). `bound`: the stack ends when this process dies, even by
         kill -9 (only if started from the main thread). `servers_only`: PostgreSQL and RabbitMQ, none of ours.
+        `adapt` changes a process of ours before it is started: chaos leads its connections elsewhere.
         """
         self.state = StateDir(Path(state_dir))
         self.env: dict[str, str] = {}  # of the processes; filled by `start`
@@ -63,6 +65,7 @@ class Stack:
         self._own_ports = own_ports
         self._bound = bound
         self._progress = progress or Progress()
+        self._adapt = adapt
         self._supervisord: subprocess.Popen[bytes] | None = None
 
     # --- Start ---------------------------------------------------------------------------------------------
@@ -100,7 +103,8 @@ class Stack:
         if not self._servers_only:
             prepare_folder(self.state.root / "metrics")  # counters of processes that are gone
             (self.state.root / "bank").mkdir(mode=0o700, exist_ok=True)
-            self.programs += own_programs(self.state, self.env, **self._counts)
+            own = own_programs(self.state, self.env, **self._counts)
+            self.programs += [self._adapt(program) for program in own]
         configuration = supervision.write_configuration(self.state, self.programs)
         self._supervisord = supervision.start(self.state, configuration, bound=self._bound)
         self._write_down()
