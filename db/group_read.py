@@ -72,6 +72,9 @@ class GroupRead(Generic[Key, Value]):
             self._size_metric.observe(len(batch))
             try:
                 values = await self._read(list({key for key, _ in batch}))
+            except asyncio.CancelledError:
+                self._fail(batch, Unavailable("the service is stopping"))
+                raise
             except TryLater as error:
                 # The database is away: who waits behind this query is told as soon; nobody waits twice.
                 waiting, self._waiting = self._waiting, []

@@ -6,6 +6,7 @@ from typing import Any
 
 from sanic import Sanic
 
+from gateway import console
 from gateway.auth import Authenticator, RateLimiter
 from gateway.body import READ_BYTES_MAX
 from gateway.endpoint import Endpoints
@@ -24,6 +25,7 @@ _numbers = count(1)
 
 def create_app(settings: Settings) -> Sanic[Any, Any]:
     """Return the application; `app.ctx.services` has to be started before the first request.
+    `app.ctx.openapi` is its description.
 
     Raises SettingsError.
     """
@@ -45,6 +47,7 @@ def create_app(settings: Settings) -> Sanic[Any, Any]:
     endpoints = Endpoints(app, Authenticator(settings.api_keys), limiter, services.flusher)
     for group in (charges, withdrawals, balances, transactions, health, operations, callbacks):
         group.register(endpoints, services)
-    pages.register(endpoints, services, version("wallet-balance-split"))
+    console.register(endpoints)
+    app.ctx.openapi = pages.register(endpoints, services, version("wallet-balance-split"))
     app.ctx.services = services
     return app

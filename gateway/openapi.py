@@ -40,7 +40,9 @@ free. After a 503 or a broken connection, send the same request again under the 
 twice.
 
 **Errors** are `application/problem+json` (RFC 9457). Branch on `code`; it never changes. Unknown fields and
-parameters are refused, because a mistyped `release_at` must not release money early.
+parameters are refused, because a mistyped `release_at` must not release money early. Besides those listed
+with each call there are `not_found` (404), `method_not_allowed` (405) and `malformed_request` (400: not
+readable as HTTP), which can meet you anywhere. `GET /problems/{code}` says what a code means.
 """
 
 

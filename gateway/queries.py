@@ -148,7 +148,9 @@ class QueryReader(Generic[Query]):
         try:
             if decoder is None:
                 return msgspec.convert(text, self._fields[name].type)
-            return decoder.decode(text)
+            if not text[:1].isspace() and not text[-1:].isspace():  # which JSON would overlook
+                return decoder.decode(text)
+            errors.append((name, "must be a number"))
         except msgspec.ValidationError as error:
             errors.append((name, readable_reason(error)))
         except (msgspec.DecodeError, UnicodeEncodeError):

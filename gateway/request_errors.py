@@ -56,11 +56,7 @@ def json_text(value: Any, field: str, bytes_max: int, errors: Errors) -> str | N
     if _depth_exceeds(value, NESTING_MAX):
         errors.append((field, f"is nested deeper than {NESTING_MAX} levels"))
         return None
-    try:
-        encoded = _encode(value)
-    except OverflowError:
-        errors.append((field, "holds an integer that does not fit 64 bits"))
-        return None
+    encoded = _encode(value)
     if len(encoded) > bytes_max:
         errors.append((field, f"is {len(encoded)} bytes long as compact JSON, at most {bytes_max} are taken"))
         return None

@@ -64,7 +64,12 @@ READY = Operation(
     "Whether requests should be sent here",
     answers={
         200: Given("Yes.", Health, _EXAMPLE),
-        503: Given("No: the database is away, or the process is about to end.", Health, _DOWN),
+        503: Given(
+            "No: the database is away, or the process is about to end.",
+            Health,
+            _DOWN,
+            headers={"Retry-After": "Seconds."},
+        ),
     },
     open_to_all=True,
 )

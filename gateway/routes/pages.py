@@ -90,8 +90,11 @@ class StaticFiles:
         return Answer(self._read[name], content_type=_TYPES[path.suffix], extra=PAGE_HEADERS)
 
 
-def register(endpoints: Endpoints, services: Services, version: str) -> None:
-    """Serve the documentation. Called last: the document describes the operations registered before."""
+def register(endpoints: Endpoints, services: Services, version: str) -> bytes:
+    """Serve the documentation; return the OpenAPI document.
+
+    Called last: the document describes the operations registered before.
+    """
     files = StaticFiles(_DOCS_FILES)
     page = StaticFiles({"docs.html": STATIC / "docs.html"})
 
@@ -122,3 +125,4 @@ def register(endpoints: Endpoints, services: Services, version: str) -> None:
     endpoints.add(ROOT, root)
     with_login = bool(services.settings.api_keys)
     described = msgspec.json.encode(document(endpoints.operations, version=version, with_login=with_login))
+    return described
