@@ -1,0 +1,28 @@
+"""GET /console: one page to look at wallets and play with them. It uses the public API and nothing else."""
+
+from sanic import Request
+
+from gateway.endpoint import Endpoints
+from gateway.http import Answer
+from gateway.operation import Operation
+from gateway.routes.pages import STATIC, StaticFiles
+
+CONSOLE = Operation("GET", "/console", "Pages", "Console", {}, open_to_all=True, documented=False)
+CONSOLE_FILE = Operation(
+    "GET", "/console/{name}", "Pages", "Files of the console", {}, open_to_all=True, documented=False
+)
+
+
+def register(endpoints: Endpoints) -> None:
+    """Serve the console."""
+    page = StaticFiles({"console.html": STATIC / "console.html"})
+    files = StaticFiles({name: STATIC / name for name in ("console.css", "console.js")})
+
+    async def console(request: Request, client: str) -> Answer:
+        return page.answer("console.html")
+
+    async def console_file(request: Request, client: str, name: str) -> Answer:
+        return files.answer(name)
+
+    endpoints.add(CONSOLE, console)
+    endpoints.add(CONSOLE_FILE, console_file)
