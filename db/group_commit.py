@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from db.errors import CONNECTION_ERRORS, RETRYABLE_ERRORS, SHORTAGE_ERRORS, DecideAgain, translate
-from db.pool import connect
+from db.pool import connect, transaction
 from wallet.config import Settings
 from wallet.errors import Overloaded, Unavailable, WalletError
 from wallet.telemetry import BACKLOG, BATCH_SECONDS, BATCH_SIZE, log
@@ -159,16 +159,8 @@ class GroupCommit(Generic[Request, Answer]):
     async def _write(self, requests: Sequence[Request]) -> Sequence[Answer | WalletError]:
         if self._connection is None or self._connection.is_closed():
             self._connection = await connect(self._settings)
-        # Plain statements: asyncpg's transaction object costs as much again as the round trips it makes.
-        await self._connection.execute("begin")
-        try:
-            answers = await self._write_batch(self._connection, requests)
-        except BaseException:
-            if not self._connection.is_closed():
-                await self._connection.execute("rollback")
-            raise
-        await self._connection.execute("commit")
-        return answers
+        async with transaction(self._connection):
+            return await self._write_batch(self._connection, requests)
 
     async def _split(
         self, batch: list[tuple[Request, "asyncio.Future[Answer]"]], deadline: float, error: Exception

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from db.errors import CONNECTION_ERRORS
-from db.pool import connect
+from db.pool import connect, transaction
 from db.sql import load
 from wallet.config import Settings
 from wallet.telemetry import log
@@ -19,6 +19,7 @@ from wallet.telemetry import log
 _SQL = load("outbox")
 _CHANNEL = "outbox"
 _RING_INTERVAL_S = 0.02
+_COMMAND_TIMEOUT_S = 5
 
 
 class Message(NamedTuple):
@@ -81,8 +82,8 @@ class Outbox:
     async def open(self, on_ring: Callable[[], None]) -> None:
         """Connect if not connected and call `on_ring` at each ring. Raises `db.errors.CONNECTION_ERRORS`."""
         if self._connection is None or self._connection.is_closed():
-            self._connection = await connect(self._settings)
-            await self._connection.execute("set idle_in_transaction_session_timeout = '30s'", timeout=1)
+            self._connection = await connect(self._settings, command_timeout_s=_COMMAND_TIMEOUT_S)
+            await self._connection.execute("set idle_in_transaction_session_timeout = '30s'")
             await self._connection.add_listener(_CHANNEL, lambda *_: on_ring())
 
     async def close(self) -> None:
@@ -94,12 +95,12 @@ class Outbox:
     @asynccontextmanager
     async def claim(self, limit: int) -> AsyncIterator[list[Message]]:
         """Claim up to `limit` messages for the length of the block; `published` may be called within."""
-        async with self._connection.transaction():
-            rows = await self._connection.fetch(_SQL["claim"], limit, timeout=5)
+        async with transaction(self._connection):
+            rows = await self._connection.fetch(_SQL["claim"], limit)
             yield [Message(row["user_id"], row["withdrawal_id"]) for row in rows]
 
     async def published(self, messages: Sequence[Message]) -> None:
         """Delete what RabbitMQ has confirmed. Takes effect when the block of `claim` ends."""
         ids = [message.withdrawal_id for message in messages]
         users = [message.user_id for message in messages]
-        await self._connection.execute(_SQL["published"], ids, users, timeout=5)
+        await self._connection.execute(_SQL["published"], ids, users)

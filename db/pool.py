@@ -1,6 +1,8 @@
 """Connections: how one is opened, and the pool for reads. Each with its limits in time and number."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -35,14 +37,38 @@ def _server_settings(settings: Settings) -> dict[str, str]:
     }
 
 
-async def connect(settings: Settings) -> Any:
-    """Open one connection. Raises one of `db.errors.CONNECTION_ERRORS` within 1.5 s."""
+async def connect(settings: Settings, *, command_timeout_s: float | None = None) -> Any:
+    """Open one connection. Raises one of `db.errors.CONNECTION_ERRORS` within 1.5 s.
+
+    `command_timeout_s` bounds each statement; whoever leaves it out has a deadline of its own.
+    """
     async with asyncio.timeout(_CONNECT_TIMEOUT_S):
         return await asyncpg.connect(
             settings.database_url,
             timeout=_CONNECT_TIMEOUT_S,
+            command_timeout=command_timeout_s,
             server_settings=_server_settings(settings),
         )
+
+
+@asynccontextmanager
+async def transaction(connection: Any) -> AsyncIterator[None]:
+    """Commit what the block does, or nothing of it.
+
+    A block that is cut off (cancelled, or its connection failed) costs the connection: to roll back would be
+    to wait for a server that may not answer, beyond every deadline. The server rolls back when it sees the end.
+    """
+    # Plain statements: asyncpg's transaction object costs as much again as the round trips it makes.
+    try:
+        await connection.execute("begin")
+        yield
+        await connection.execute("commit")
+    except (asyncio.CancelledError, *CONNECTION_ERRORS):
+        connection.terminate()
+        raise
+    except Exception:
+        await connection.execute("rollback")
+        raise
 
 
 async def open_pool(settings: Settings, *, size: int | None = None) -> Any:
@@ -87,8 +113,7 @@ class Reader:
             try:
                 async with asyncio.timeout(self._timeout_s):
                     async with self._pool.acquire() as connection:
-                        rows: list[Any] = await connection.fetch(query, *arguments)
-                        return rows
+                        return await _fetch(connection, query, arguments)
             except TimeoutError as error:
                 raise Unavailable("the database did not answer in time") from error
             except CONNECTION_ERRORS as error:
@@ -101,3 +126,13 @@ class Reader:
         """Return the first row, or None. Raises Unavailable."""
         rows = await self.fetch(query, *arguments)
         return rows[0] if rows else None
+
+
+async def _fetch(connection: Any, query: str, arguments: tuple[Any, ...]) -> list[Any]:
+    try:
+        rows: list[Any] = await connection.fetch(query, *arguments)
+    except (TimeoutError, asyncio.CancelledError):
+        # Given back as it is, it would be waited for once more: until the server has taken note of the end.
+        connection.terminate()
+        raise
+    return rows

@@ -13,6 +13,7 @@ from wallet.config import Settings
 _SQL = load("reconciliation")
 _WITHDRAWALS = load("withdrawals")
 _OUTBOX = load("outbox")
+_COMMAND_TIMEOUT_S = 5
 
 
 class Known(NamedTuple):
@@ -38,10 +39,10 @@ class ReconcilerSession:
     async def lead(self) -> bool:
         """Connect if needed and tell whether this process is the one that reconciles now."""
         if self._connection is None or self._connection.is_closed():
-            self._connection = await connect(self._settings)
+            self._connection = await connect(self._settings, command_timeout_s=_COMMAND_TIMEOUT_S)
             self._leads = False
         if not self._leads:
-            self._leads = bool(await self._connection.fetchval(_SQL["try_lead"], timeout=2))
+            self._leads = bool(await self._connection.fetchval(_SQL["try_lead"]))
         return self._leads
 
     async def close(self) -> None:
@@ -53,7 +54,7 @@ class ReconcilerSession:
     async def ring_due(self, limit: int) -> int:
         """Write outbox rows for up to `limit` withdrawals that should have been taken; return how many."""
         status = await self._connection.execute(
-            _WITHDRAWALS["ring_due"], limit, self._ring_interval, timeout=5
+            _WITHDRAWALS["ring_due"], limit, self._ring_interval
         )
         return int(status.split()[-1])
 
@@ -63,31 +64,31 @@ class ReconcilerSession:
 
     async def count_open(self) -> dict[str, int]:
         """Return how many withdrawals have not ended, by status."""
-        rows = await self._connection.fetch(_WITHDRAWALS["count_open"], timeout=5)
+        rows = await self._connection.fetch(_WITHDRAWALS["count_open"])
         return {row["status"]: row["withdrawals"] for row in rows}
 
     async def outbox_depth(self) -> tuple[int, float]:
         """Return how many messages wait to be published, and the age of the oldest in seconds."""
-        row = await self._connection.fetchrow(_OUTBOX["depth"], timeout=5)
+        row = await self._connection.fetchrow(_OUTBOX["depth"])
         return row["depth"], row["age_s"]
 
     async def bank_cursor(self) -> str | None:
         """Return how far the bank's books have been read."""
-        after: str | None = await self._connection.fetchval(_SQL["cursor"], timeout=5)
+        after: str | None = await self._connection.fetchval(_SQL["cursor"])
         return after
 
     async def advance_bank_cursor(self, after: str | None) -> None:
         """Remember how far the bank's books have been read; None: read them from the start."""
-        await self._connection.execute(_SQL["advance"], after, timeout=5)
+        await self._connection.execute(_SQL["advance"], after)
 
     async def by_ids(self, ids: Sequence[UUID]) -> dict[UUID, Known]:
         """Return those of the withdrawals that we know, by identifier."""
-        rows = await self._connection.fetch(_WITHDRAWALS["by_ids"], list(ids), timeout=5)
+        rows = await self._connection.fetch(_WITHDRAWALS["by_ids"], list(ids))
         return {row["id"]: Known(**row) for row in rows}
 
     async def requiring_attention(self, after: UUID | None, limit: int) -> list[Known]:
         """Return a page of withdrawals that require attention, after an identifier."""
-        rows = await self._connection.fetch(_WITHDRAWALS["requiring_attention"], after, limit, timeout=5)
+        rows = await self._connection.fetch(_WITHDRAWALS["requiring_attention"], after, limit)
         return [
             Known(r["id"], r["user_id"], r["currency"], r["amount"], "requires_attention", r["attempts"], None)
             for r in rows

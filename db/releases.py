@@ -7,6 +7,7 @@ the number of matured locks small, so that reads stay cheap.
 from typing import Any
 
 from db.books import end_locks, list_matured, lock_wallets, record
+from db.pool import transaction
 from db.sql import load
 from wallet.ids import uuid7_sequence
 from wallet.ledger import Kind, WalletId
@@ -24,7 +25,7 @@ async def release_matured(connection: Any, *, wallets_max: int = 20) -> int:
 
 async def release_in(connection: Any, ids: list[WalletId]) -> int:
     """Release what has matured in these wallets, up to a bound each, in a transaction of its own."""
-    async with connection.transaction():
+    async with transaction(connection):
         locked = await lock_wallets(connection, ids)
         wallets = list(locked.wallets.values())
         await list_matured(connection, wallets, locked.now)

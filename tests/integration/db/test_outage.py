@@ -1,0 +1,286 @@
+"""PostgreSQL away: a clear refusal within 2 s, no hang, normal again within 5 s of its return."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import psutil
+import pytest
+import pytest_asyncio
+
+from db.ledger import Ledger
+from db.migrate import migrate
+from db.pool import Reader, open_pool, wait_for_database
+from db.withdrawals import Withdrawals
+from ops.provision import PrivateServers
+from tests.integration.db.conftest import accepted, answers, charge, split, withdraw
+from tests.integration.db.link import Link
+from tests.polling import poll_until
+from wallet.config import Settings
+from wallet.errors import Unavailable
+from wallet.outcomes import Paid
+
+AWAY_MAX_S = 2.0
+BACK_MAX_S = 5.0
+SLACK_S = 0.5  # the machine is shared
+
+
+class Service:
+    """What a gateway and an actor do with the database."""
+
+    def __init__(self, ledger: Ledger, withdrawals: Withdrawals, reader: Reader) -> None:
+        self.ledger = ledger
+        self.withdrawals = withdrawals
+        self.reader = reader
+
+    async def write(self) -> None:
+        """Charge something."""
+        await self.ledger.submit(charge(1))
+
+    async def read(self) -> None:
+        """Read a balance."""
+        await split(self.reader)
+
+    async def move(self) -> None:
+        """Begin an attempt."""
+        await self.withdrawals.begin_attempt(self.withdrawal_id, "ann")
+
+    async def prepare(self) -> None:
+        """Connect everything, and make a withdrawal."""
+        await self.ledger.submit(charge(1000))
+        self.withdrawal_id = await accepted(self.ledger, withdraw(1))
+        await self.read()
+        await self.move()
+
+    @property
+    def calls(self) -> list[Callable[[], Awaitable[None]]]:
+        """Each way to the database."""
+        return [self.write, self.read, self.move]
+
+
+@asynccontextmanager
+async def service(settings: Settings) -> AsyncIterator[Service]:
+    """Start the parts, and stop them in the end, within a bound."""
+    ledger, withdrawals = Ledger(settings), Withdrawals(settings)
+    ledger.start()
+    withdrawals.start()
+    pool = await open_pool(settings)
+    made = Service(ledger, withdrawals, Reader(pool, settings))
+    await made.prepare()
+    yield made
+    async with asyncio.timeout(10):
+        await ledger.stop()
+        await withdrawals.stop()
+    pool.terminate()
+
+
+async def refused(call: Callable[[], Awaitable[None]]) -> float:
+    """Make a call that must be refused as unavailable; return how long that took, in seconds."""
+    started = time.monotonic()
+    with pytest.raises(Unavailable):
+        async with asyncio.timeout(30):
+            await call()
+    return time.monotonic() - started
+
+
+async def works(call: Callable[[], Awaitable[None]]) -> bool:
+    """Tell whether a call goes through."""
+    try:
+        await call()
+    except Unavailable:
+        return False
+    return True
+
+
+async def check_away_and_back(
+    made: Service, go_away: Callable[[], Awaitable[None]], come_back: Callable[[], Awaitable[None]]
+) -> None:
+    """The goal of this module, for one way to be away."""
+    await go_away()
+    for _ in range(2):  # the first finds a broken connection, the second none
+        times = await asyncio.gather(*(refused(call) for call in made.calls for _ in range(8)))
+        assert max(times) < AWAY_MAX_S + SLACK_S
+    await come_back()
+    started = time.monotonic()
+    for call in made.calls:
+        await poll_until(lambda call=call: works(call), BACK_MAX_S, what=call.__name__)  # type: ignore[misc]
+    assert time.monotonic() - started < BACK_MAX_S
+
+
+# --- A real server, stopped and frozen ---
+
+
+@pytest_asyncio.fixture
+async def own_settings(own_server: PrivateServers) -> Settings:
+    """Settings for the server that may be stopped."""
+    await migrate(own_server.database_url)
+    return Settings.from_env({"DATABASE_URL": own_server.database_url})
+
+
+def _processes(server: PrivateServers) -> list[psutil.Process]:
+    [pid] = server.stack.pids("postgres")
+    return [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+
+
+async def test_a_server_that_is_stopped(own_server: PrivateServers, own_settings: Settings) -> None:
+    """Goal: with PostgreSQL stopped every call is refused in time, and works again once it is started."""
+    async with service(own_settings) as made:
+
+        async def stop() -> None:
+            await asyncio.to_thread(own_server.stack.stop_kind, "postgres")
+
+        async def start() -> None:
+            await asyncio.to_thread(own_server.stack.start_kind, "postgres")
+            await asyncio.to_thread(own_server.stack.wait_healthy)
+
+        await check_away_and_back(made, stop, start)
+
+
+async def test_a_server_that_is_frozen(own_server: PrivateServers, own_settings: Settings) -> None:
+    """Goal: with every process of PostgreSQL frozen (SIGSTOP) no call hangs, and all is well after SIGCONT."""
+    async with service(own_settings) as made:
+
+        async def freeze() -> None:
+            for process in _processes(own_server):
+                os.kill(process.pid, signal.SIGSTOP)
+
+        async def thaw() -> None:
+            for process in _processes(own_server):
+                os.kill(process.pid, signal.SIGCONT)
+
+        try:
+            await check_away_and_back(made, freeze, thaw)
+        finally:
+            await thaw()
+
+
+async def test_a_server_that_is_killed(own_server: PrivateServers, own_settings: Settings) -> None:
+    """Goal: after kill -9 of PostgreSQL in the middle of writes, what was acknowledged is there."""
+    async with service(own_settings) as made:
+        before, _, _ = await split(made.reader)
+        keys = [f"killed-{number}" for number in range(300)]
+        tasks = [asyncio.ensure_future(made.ledger.submit(charge(1, key=key))) for key in keys[:200]]
+        await poll_until(lambda: any(task.done() for task in tasks))
+        [pid] = own_server.stack.pids("postgres")
+        os.kill(pid, signal.SIGKILL)
+        tasks += [asyncio.ensure_future(made.ledger.submit(charge(1, key=key))) for key in keys[200:]]
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert answers(results).keys() <= {"new", "replayed", "Unavailable"}
+        await asyncio.to_thread(own_server.stack.wait_healthy)
+        for call in made.calls:
+            await poll_until(lambda call=call: works(call), 30, what=call.__name__)  # type: ignore[misc]
+        after, _, _ = await split(made.reader)
+        again = await asyncio.gather(*(made.ledger.submit(charge(1, key=key)) for key in keys))
+        acknowledged = {
+            result.receipt.id for result in results if not isinstance(result, BaseException)
+        }
+        assert acknowledged <= {result.receipt.id for result in again if result.replayed}
+        replayed = sum(result.replayed for result in again)
+        assert replayed <= after - before <= replayed + 20  # and the charges of `works`
+        finally_, _, _ = await split(made.reader)
+        assert finally_ - after == len(keys) - replayed
+
+
+# --- The network ---
+
+
+async def test_a_network_that_swallows_everything(
+    link: Link, linked_settings: Callable[..., Settings]
+) -> None:
+    """Goal: packets that vanish without a reset are noticed by our own deadlines."""
+    async with service(linked_settings()) as made:
+
+        async def freeze() -> None:
+            link.freeze()
+
+        async def thaw() -> None:
+            link.thaw()
+
+        await check_away_and_back(made, freeze, thaw)
+
+
+@pytest.mark.parametrize("statement", [b"begin", b"commit"])
+async def test_a_network_that_fails_within_a_transaction(
+    link: Link, linked_settings: Callable[..., Settings], statement: bytes
+) -> None:
+    """Goal: a transaction whose statement or commit is never answered is given up in time as well."""
+    async with service(linked_settings()) as made:
+        link.freezes_after = statement
+        times = await asyncio.gather(*(refused(call) for call in (made.write, made.move) for _ in range(8)))
+        assert max(times) < AWAY_MAX_S + SLACK_S
+        link.thaw()
+        for call in made.calls:
+            await poll_until(lambda call=call: works(call), BACK_MAX_S, what=call.__name__)  # type: ignore[misc]
+
+
+async def test_a_network_that_refuses(link: Link, linked_settings: Callable[..., Settings]) -> None:
+    """Goal: connections cut and refused are told as unavailable, and reopened once the way is free."""
+    async with service(linked_settings()) as made:
+
+        async def cut() -> None:
+            link.refuses = True
+            link.cut()
+
+        async def mend() -> None:
+            link.refuses = False
+
+        await check_away_and_back(made, cut, mend)
+
+
+async def test_connections_cut_while_idle_are_not_noticed(
+    link: Link, linked_settings: Callable[..., Settings]
+) -> None:
+    """Goal: a connection that died while nobody used it costs no request its answer."""
+    async with service(linked_settings()) as made:
+        for _ in range(3):
+            link.cut()
+            for call in made.calls:
+                await call()
+
+
+async def test_stop_is_bounded_while_the_server_is_away(
+    link: Link, linked_settings: Callable[..., Settings]
+) -> None:
+    """Goal: a process that is told to end does so though the database hangs, and nobody is left waiting."""
+    async with service(linked_settings()) as made:
+        link.freeze()
+        tasks = [asyncio.ensure_future(made.ledger.submit(charge(1))) for _ in range(2000)]
+        await poll_until(lambda: len(asyncio.all_tasks()) > 2000 or any(task.done() for task in tasks))
+        started = time.monotonic()
+        async with asyncio.timeout(30):
+            await made.ledger.stop()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert time.monotonic() - started < 4
+        assert answers(results) == {"Unavailable": 2000}
+
+
+async def test_a_process_that_starts_first_waits(
+    link: Link, linked_settings: Callable[..., Settings]
+) -> None:
+    """Goal: `wait_for_database` outlasts a server that is not there yet, and returns when it is."""
+    link.refuses = True
+    waiting = asyncio.ensure_future(wait_for_database(linked_settings()))
+    await poll_until(lambda: link.refused >= 3)
+    assert not waiting.done()
+    link.refuses = False
+    await asyncio.wait_for(waiting, 5)
+
+
+async def test_late_outcomes_are_written_after_an_outage(
+    link: Link, linked_settings: Callable[..., Settings]
+) -> None:
+    """Goal: an outcome that could not be written is written by the same call made again later."""
+    async with service(linked_settings()) as made:
+        withdrawal_id = await accepted(made.ledger, withdraw(5))
+        attempt = await made.withdrawals.begin_attempt(withdrawal_id, "ann")
+        assert attempt is not None
+        link.refuses = True
+        link.cut()
+        with pytest.raises(Unavailable):
+            await made.withdrawals.settle(attempt, Paid("p1"))
+        link.refuses = False
+        assert await made.withdrawals.settle(attempt, Paid("p1")) == "completed"
+        assert await made.withdrawals.settle(attempt, Paid("p1")) == "completed"
