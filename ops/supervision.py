@@ -26,7 +26,7 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from ops import launch, processes
 from ops.errors import OpsError
-from ops.state import StateDir, project_root, read_json, write_json, write_private
+from ops.state import StateDir, read_json, write_json, write_private
 
 NAME = "supervisord"
 LOG_BYTES_MAX = 20_000_000
@@ -82,11 +82,11 @@ def write_configuration(state: StateDir, programs: list[Program]) -> Path:
         "[supervisord]",
         "nodaemon=true",
         "silent=true",
-        f"logfile={escape(state.log / 'supervisord.log')}",
+        # Paths are relative to the state folder, supervisord's own: it expands a % in some of them twice.
+        "logfile=log/supervisord.log",
         "logfile_maxbytes=5MB",
         "logfile_backups=1",
-        f"pidfile={escape(state.run / 'supervisord.pid')}",
-        f"directory={escape(project_root())}",
+        "pidfile=run/supervisord.pid",
         f"minfds={files}",
         *(["user=root"] if os.geteuid() == 0 else []),
         "[unix_http_server]",
@@ -101,19 +101,18 @@ def write_configuration(state: StateDir, programs: list[Program]) -> Path:
             names = ",".join(program.name for program in members)
             lines += [f"[group:{group}]", f"programs={names}", f"priority={priority}"]
     for program in programs:
-        lines += program_section(state, program)
+        lines += program_section(program)
     path = state.root / "supervisord.conf"
     write_private(path, "\n".join(lines) + "\n")
     return path
 
 
-def program_section(state: StateDir, program: Program) -> list[str]:
+def program_section(program: Program) -> list[str]:
     """One `[program:…]` section."""
-    command = [sys.executable, "-m", launch.__name__, str(state.root), program.name]
+    command = [sys.executable, "-m", launch.__name__, ".", program.name]
     return [
         f"[program:{program.name}]",
         f"command={escape(shlex.join(command))}",
-        f"directory={escape(project_root())}",
         "autostart=false",
         "autorestart=true",
         "startsecs=0",
@@ -121,7 +120,7 @@ def program_section(state: StateDir, program: Program) -> list[str]:
         f"stopwaitsecs={program.stop_timeout_s}",
         "killasgroup=true",
         "redirect_stderr=true",
-        f"stdout_logfile={escape(state.log / program.name)}.log",
+        f"stdout_logfile=log/{program.name}.log",
         f"stdout_logfile_maxbytes={LOG_BYTES_MAX}",
         "stdout_logfile_backups=1",
     ]
@@ -146,7 +145,8 @@ def start(state: StateDir, configuration: Path, *, bound: bool) -> subprocess.Po
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            cwd=project_root(),
+            cwd=state.root,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(import_path())},
             start_new_session=True,  # Ctrl-C at the terminal is for `wbs up`, which then stops us in order
             preexec_fn=(lambda: launch.die_with_parent(signal.SIGTERM, own_pid)) if tie else None,
         )
@@ -155,7 +155,7 @@ def start(state: StateDir, configuration: Path, *, bound: bool) -> subprocess.Po
     while time.monotonic() < deadline:
         if process.poll() is not None:
             words = (state.log / "supervisord.out").read_text(errors="replace").strip().splitlines()
-            raise OpsError(f"supervisord did not start: {words[-1] if words else 'it said nothing'}")
+            raise OpsError(f"supervisord did not start: {words[0][:500] if words else 'it said nothing'}")
         with (
             contextlib.suppress(OSError, xmlrpc.client.Error, http.client.HTTPException),
             control(state) as rpc,
@@ -166,6 +166,12 @@ def start(state: StateDir, configuration: Path, *, bound: bool) -> subprocess.Po
     raise OpsError(
         f"supervisord does not answer after {CONTROL_TIMEOUT_S:.0f} s: see {state.log / 'supervisord.log'}"
     )
+
+
+def import_path() -> list[str]:
+    """Where Python finds this package, whatever the working folder is."""
+    inherited = os.environ.get("PYTHONPATH", "")
+    return [str(Path(launch.__file__).resolve().parent.parent), *([inherited] if inherited else [])]
 
 
 @contextlib.contextmanager

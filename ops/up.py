@@ -112,11 +112,14 @@ def show(state: StateDir) -> None:
         private = f"   login: {RABBITMQ_USER} / {password}" if password else ""
         rows.append(("RabbitMQ", where["rabbitmq"] + private))
     else:
-        rows.append(("RabbitMQ", "none (in-memory broker)"))
+        rows.append(
+            ("RabbitMQ", "the one of RABBITMQ_URL" if env["RABBITMQ_URL"] else "none (in-memory broker)")
+        )
     rows += [
         ("Bank simulator", f"{where['bank']}/payouts   its faults: {where['bank']}/faults"),
         ("Metrics", f"{where['metrics']}   all targets: {state.root / 'prometheus-targets.json'}"),
-        ("PostgreSQL", env["DATABASE_URL"]),
+        # A password made here may be seen here; one that was given may not.
+        ("PostgreSQL", env["DATABASE_URL"] if "WBS_POSTGRES_BIN" in env else "the one of DATABASE_URL"),
         ("Logs", f"{state.log}{os.sep}"),
     ]
     print()
