@@ -35,6 +35,12 @@ class Findings:
         if len(self.violations) < KEPT_MAX:
             self.violations.append(Violation(rule, subject, expected, found, tuple(lines[:8])))
 
+    def merge(self, other: "Findings") -> None:
+        """Add what others found."""
+        self.counts.update(other.counts)
+        self.violations += other.violations[: KEPT_MAX - len(self.violations)]
+        self.checked.update(other.checked)
+
     @property
     def total(self) -> int:
         """How many violations there are, the kept ones and the others."""

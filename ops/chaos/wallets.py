@@ -1,0 +1,63 @@
+"""The wallets that the load plays with: many, and one hot one that gets a good part of everything."""
+
+from random import Random
+from typing import NamedTuple
+
+HOT_SHARE = 0.25
+CELLS = 24
+
+
+class Place(NamedTuple):
+    """One wallet of one cell. `spelled` is its user_id as requests give it: some are numbers."""
+
+    cell: str
+    user: str
+    currency: str
+    spelled: str | int
+
+    @property
+    def wallet(self) -> str:
+        """As the history names it."""
+        return f"{self.user} {self.currency}"
+
+
+class Wallets:
+    """Cells of three wallets: one user with two currencies, and a neighbour. Keys never leave a cell."""
+
+    def __init__(self, seed: int) -> None:
+        self.cells: dict[str, list[Place]] = {"hot": _cell("hot", f"hot-{seed}", f"warm-{seed}")}
+        for number in range(CELLS):
+            # Users that are numbers may be spelled as JSON numbers; others are strings.
+            user = (
+                str(1_000_000 + seed % 1000 * 1000 + number)
+                if number % 2
+                else f"user-{seed}-{number}@example"
+            )
+            name = f"c{number:02}"
+            self.cells[name] = _cell(name, user, f"{user}+")
+        self._others = [place for name, places in self.cells.items() if name != "hot" for place in places]
+
+    def draw(self, random: Random) -> Place:
+        """Draw a wallet; the hot one with `HOT_SHARE`."""
+        if random.random() < HOT_SHARE:
+            return self.cells["hot"][0]
+        if random.random() < 0.03:
+            return random.choice(self.cells["hot"][1:])
+        return random.choice(self._others)
+
+    def neighbour(self, place: Place, random: Random) -> Place:
+        """Draw another wallet of the same cell."""
+        return random.choice([other for other in self.cells[place.cell] if other != place])
+
+    def all(self) -> list[Place]:
+        """Every wallet."""
+        return [place for places in self.cells.values() for place in places]
+
+
+def _cell(name: str, user: str, neighbour: str) -> list[Place]:
+    spelled: str | int = int(user) if user.isdigit() else user
+    return [
+        Place(name, user, "USD", spelled),
+        Place(name, user, "EUR", user),
+        Place(name, neighbour, "USD", neighbour),
+    ]

@@ -1,0 +1,174 @@
+"""The proxy cuts lines in each of the ways it promises, and mends them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from ops.chaos.proxy import Proxy
+
+Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Connect = Callable[[], Awaitable[Line]]
+
+
+@pytest_asyncio.fixture
+async def proxy() -> AsyncIterator[Proxy]:
+    """A proxy before a server that echoes."""
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(writer)
+        while data := await reader.read(65536):
+            received.append(data)
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    heard: list[asyncio.StreamWriter] = []
+    received: list[bytes] = []
+    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    proxy = Proxy("test")
+    proxy.target = server.sockets[0].getsockname()[:2]
+    proxy.received = received  # type: ignore[attr-defined]
+    await proxy.start()
+    yield proxy
+    await proxy.stop()
+    server.close()
+    for writer in heard:
+        writer.close()
+    await asyncio.sleep(0)
+
+
+@pytest_asyncio.fixture
+async def connect(proxy: Proxy) -> AsyncIterator[Connect]:
+    """Connects to the proxy; the connections are closed at the end."""
+    lines: list[Line] = []
+
+    async def connect() -> Line:
+        async with asyncio.timeout(5):
+            lines.append(await asyncio.open_connection("127.0.0.1", proxy.port))
+        return lines[-1]
+
+    yield connect
+    for _, writer in lines:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def ask(line: Line, data: bytes = b"hello") -> bytes:
+    reader, writer = line
+    writer.write(data)
+    async with asyncio.timeout(5):
+        return await reader.readexactly(len(data))
+
+
+async def stays_silent(reader: asyncio.StreamReader) -> bool:
+    """Nothing comes for as long as a round trip takes many times over."""
+    try:
+        async with asyncio.timeout(0.2):
+            await reader.read(1)
+    except TimeoutError:
+        return True
+    return False
+
+
+async def test_passes_much_data_both_ways(proxy: Proxy, connect: Connect) -> None:
+    """Five megabytes come back as they went, though buffers are small."""
+    line = await connect()
+    data = bytes(range(256)) * 20_000
+    writing = asyncio.create_task(_write(line[1], data))
+    async with asyncio.timeout(20):
+        assert await line[0].readexactly(len(data)) == data
+        await writing
+    line[1].close()
+
+
+async def _write(writer: asyncio.StreamWriter, data: bytes) -> None:
+    writer.write(data)
+    await writer.drain()
+
+
+async def test_reset_ends_connections_and_takes_new_ones(proxy: Proxy, connect: Connect) -> None:
+    """RST for those that are there; the next one works."""
+    line = await connect()
+    assert await ask(line) == b"hello"
+    await proxy.set_mode("reset")
+    with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+        await ask(line)
+    assert await ask(await connect()) == b"hello"
+
+
+async def test_refuse_and_mend(proxy: Proxy, connect: Connect) -> None:
+    """Nobody gets in until it is mended; then at the same port."""
+    line = await connect()
+    await ask(line)
+    await proxy.set_mode("refuse")
+    with pytest.raises(ConnectionRefusedError):
+        await connect()
+    await proxy.set_mode("pass")
+    assert await ask(await connect()) == b"hello"
+
+
+@pytest.mark.parametrize(("mode", "arrives"), [("blackhole", False), ("mute", True)])
+async def test_what_was_held_back_comes_when_mended(
+    proxy: Proxy, connect: Connect, poll_until: Callable[..., Any], mode: Any, arrives: bool
+) -> None:
+    """Blackhole: nothing gets through. Mute: the question does, its answer does not. Mended: all does."""
+    line = await connect()
+    await ask(line)
+    await proxy.set_mode(mode)
+    line[1].write(b"later")
+    received: list[bytes] = proxy.received  # type: ignore[attr-defined]
+    if arrives:
+        await poll_until(lambda: b"later" in received)
+    assert await stays_silent(line[0])
+    assert (b"later" in received) is arrives
+    await proxy.set_mode("pass")
+    async with asyncio.timeout(5):
+        assert await line[0].readexactly(5) == b"later"
+
+
+async def test_a_blackhole_hides_the_end_of_the_other_side(proxy: Proxy, connect: Connect) -> None:
+    """While nothing gets through, neither does the news that the target is gone."""
+    line = await connect()
+    await ask(line)
+    await proxy.set_mode("blackhole")
+    for pair in list(proxy._pairs):
+        assert pair.target is not None
+        pair.target.abort()
+    assert await stays_silent(line[0])
+    await proxy.set_mode("pass")
+    async with asyncio.timeout(5):
+        assert await line[0].read() == b""
+
+
+async def test_delay_keeps_the_order(proxy: Proxy, connect: Connect) -> None:
+    """Chunks come late, by the delay of each way; what is sent when it has ended does not overtake them."""
+    line = await connect()
+    await ask(line)
+    loop = asyncio.get_running_loop()
+    await proxy.set_mode("delay", 0.1)
+    started = loop.time()
+    assert await ask(line) == b"hello"
+    assert loop.time() - started >= 0.2
+    line[1].write(b"one")
+    await line[1].drain()
+    await proxy.set_mode("pass")
+    line[1].write(b"two")
+    async with asyncio.timeout(5):
+        assert await line[0].readexactly(6) == b"onetwo"
+
+
+async def test_a_target_that_is_away_ends_the_connection(proxy: Proxy, connect: Connect) -> None:
+    """Nobody listens behind the proxy: the client's connection ends, it does not hang."""
+    free = Proxy("free")
+    port = free.port
+    await free.stop()
+    proxy.target = ("127.0.0.1", port)
+    line = await connect()
+    async with asyncio.timeout(5):
+        with suppress(ConnectionResetError):
+            assert await line[0].read() == b""
