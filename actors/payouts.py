@@ -82,15 +82,8 @@ class Payouts:
 
     async def _settle(self, attempt: Attempt, outcome: PayOutcome) -> Status | None:
         """Write the outcome down, for as long as the lease lasts. None if that did not work."""
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(TryLater),
-            stop=stop_after_delay(self._settle_deadline_s),
-            wait=wait_exponential_jitter(initial=0.1, max=2),
-            reraise=True,
-        )
-        withdrawals = self._resources.withdrawals
         try:
-            status: Status = await retrying(withdrawals.settle, attempt, outcome)
+            status = await self._settle_with_retries(attempt, outcome)
         except TryLater as error:
             log.warning("outcome_not_written", withdrawal_id=attempt.withdrawal_id, error=str(error))
             return None
@@ -117,6 +110,20 @@ class Payouts:
         elif isinstance(outcome, Declined):
             log.info("declined", withdrawal_id=attempt.withdrawal_id, code=outcome.code)
         return status
+
+    async def _settle_with_retries(self, attempt: Attempt, outcome: PayOutcome) -> Status:
+        settle = self._resources.withdrawals.settle
+        try:
+            return await settle(attempt, outcome)
+        except TryLater:
+            retrying = AsyncRetrying(
+                retry=retry_if_exception_type(TryLater),
+                stop=stop_after_delay(self._settle_deadline_s),
+                wait=wait_exponential_jitter(initial=0.1, max=2),
+                reraise=True,
+            )
+            status: Status = await retrying(settle, attempt, outcome)
+            return status
 
 
 def time_limit(resources: Resources) -> timedelta:

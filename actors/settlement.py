@@ -6,6 +6,7 @@ What follows from a round's outcome, and when the next round comes, is decided i
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 
 from tenacity import AsyncRetrying, retry_if_result, stop_after_attempt, wait_random_exponential
 
@@ -58,6 +59,20 @@ async def run_round(
     def wants_another(outcome: PayOutcome) -> bool:
         return isinstance(outcome, BankUnavailable | OutcomeUnknown) and may_retry()
 
+    # Nearly every round ends with its first try. Its two calls at most have timeouts of their own, and the lease
+    # outlasts them (Settings.check); tenacity and the deadline would be a sixth of all that a payout costs us.
+    started = monotonic()
+    first: PayOutcome | None = await payout_round.try_once()
+    if not wants_another(payout_round.outcome):
+        return payout_round.outcome
+
+    async def next_try() -> PayOutcome:
+        nonlocal first
+        if first is None:
+            return await payout_round.try_once()
+        known, first = first, None
+        return known
+
     retrying = AsyncRetrying(
         retry=retry_if_result(wants_another),
         stop=stop_after_attempt(limits.tries),
@@ -65,8 +80,8 @@ async def run_round(
         retry_error_callback=lambda _: payout_round.outcome,  # the tries are used up: the last word counts
     )
     try:
-        async with asyncio.timeout(limits.deadline_s):
-            await retrying(payout_round.try_once)
+        async with asyncio.timeout(limits.deadline_s - (monotonic() - started)):
+            await retrying(next_try)
     except TimeoutError:
         pass  # the deadline: `outcome` tells whether a call was cut off
     return payout_round.outcome

@@ -50,7 +50,8 @@ class CursorUnknown(BooksUnreadable):
 
 
 class Bank(Protocol):
-    """A bank. `pay` and `find` never raise for anything the bank or the network does: they answer an outcome.
+    """A bank. `pay` and `find` never raise for anything the bank or the network does: they answer an outcome,
+    each within `bank_timeout_ms`.
 
     A cancelled call re-raises `asyncio.CancelledError`; what the bank made of it is then unknown.
     """

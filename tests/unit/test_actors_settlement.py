@@ -69,7 +69,7 @@ async def test_unavailable_after_unknown_stays_unknown() -> None:
     assert type(await run_round(bank, ORDER, LIMITS, ask_first=False)) is OutcomeUnknown
 
 
-@pytest.mark.parametrize("before", [[], [AWAY]])
+@pytest.mark.parametrize("before", [[AWAY], [AWAY, AWAY]])
 async def test_the_deadline_in_the_middle_of_a_call_makes_it_unknown(before: list[BankUnavailable]) -> None:
     """Goal: a call cut off by the round's deadline may have paid."""
     bank = ScriptedBank(pays=[*before, HANG])
