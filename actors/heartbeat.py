@@ -12,6 +12,8 @@ from wallet.errors import TryLater
 from wallet.telemetry import log
 
 INTERVAL_S = 3.0
+LOOK_S = 0.25
+"""How soon a change of what it sees (RabbitMQ is back, say) is told."""
 
 
 def instance() -> str:
@@ -20,10 +22,19 @@ def instance() -> str:
 
 
 async def beat_for_ever(reader: Reader, kind: str, detail: Callable[[], dict[str, Any]]) -> None:
-    """Write a heartbeat every 3 s until cancelled. A database that is away is waited for."""
+    """Write a heartbeat every 3 s, and at once when the detail changes, until cancelled.
+
+    A database that is away is waited for.
+    """
+    clock = asyncio.get_running_loop().time
+    told: dict[str, Any] | None = None
+    due = clock()
     while True:
-        try:
-            await beat(reader, kind, instance(), detail())
-        except TryLater as error:
-            log.debug("heartbeat_missed", kind=kind, error=str(error))
-        await asyncio.sleep(INTERVAL_S)
+        sees = detail()
+        if sees != told or clock() >= due:
+            try:
+                await beat(reader, kind, instance(), sees)
+                told, due = sees, clock() + INTERVAL_S
+            except TryLater as error:
+                log.debug("heartbeat_missed", kind=kind, error=str(error))
+        await asyncio.sleep(LOOK_S)
