@@ -23,6 +23,9 @@ CONNECTION_ERRORS = (
 )
 """The connection is of no use any more; whether its last commit took place is not known."""
 
+LOCK_ERRORS = (asyncpg.LockNotAvailableError,)
+"""Somebody else kept a lock for longer than we wait for one."""
+
 RETRYABLE_ERRORS = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
@@ -54,8 +57,9 @@ def translate(error: BaseException) -> WalletError | None:
     """Return the domain error for a database error of a single request, or None if it is our own bug."""
     if isinstance(error, WalletError):
         return error
-    busy = (asyncpg.LockNotAvailableError, DecideAgain)
-    if isinstance(error, (*CONNECTION_ERRORS, *RETRYABLE_ERRORS, *SHORTAGE_ERRORS, *busy)):
+    if isinstance(
+        error, (*CONNECTION_ERRORS, *RETRYABLE_ERRORS, *SHORTAGE_ERRORS, *LOCK_ERRORS, DecideAgain)
+    ):
         return Unavailable("the database can't take this now; send the same request again")
     if isinstance(error, asyncpg.CheckViolationError):
         constraint = error.constraint_name or ""

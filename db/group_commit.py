@@ -4,7 +4,8 @@ One commit a request wastes the disk and the database. There is no artificial de
 single request at once, a busy one commits many together. See docs/adr/0002-group-commit.md.
 
 A batch whose connection died is sent once more: its idempotency keys, or the state of its withdrawals, tell
-what had already happened. A batch that fails as a whole for another reason is split until the culprit is alone.
+what had already happened. A batch that fails as a whole for another reason is split until the culprit is alone,
+and one that waited too long for a lock goes on without those who need that lock.
 """
 
 import asyncio
@@ -14,7 +15,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
-from db.errors import CONNECTION_ERRORS, RETRYABLE_ERRORS, SHORTAGE_ERRORS, DecideAgain, translate
+from db.errors import (
+    CONNECTION_ERRORS,
+    LOCK_ERRORS,
+    RETRYABLE_ERRORS,
+    SHORTAGE_ERRORS,
+    DecideAgain,
+    translate,
+)
 from db.pool import connect, transaction
 from wallet.config import Settings
 from wallet.errors import Overloaded, Unavailable, WalletError
@@ -25,16 +33,26 @@ Answer = TypeVar("Answer")
 WriteBatch = Callable[[Any, Sequence[Request]], Awaitable[Sequence[Answer | WalletError]]]
 """Writes a batch within the transaction that is open on the connection; one answer a request, in order."""
 
+HeldElsewhere = Callable[[Any, Sequence[Request]], Awaitable[Sequence[bool]]]
+"""Tells of each request whether it needs a lock that a transaction elsewhere has kept for long."""
+
 _RETRIES_MAX = 4
 
 
 class GroupCommit(Generic[Request, Answer]):
     """Collects requests and commits them in batches, one at a time, on a connection of its own."""
 
-    def __init__(self, kind: str, settings: Settings, write_batch: WriteBatch[Request, Answer]) -> None:
+    def __init__(
+        self,
+        kind: str,
+        settings: Settings,
+        write_batch: WriteBatch[Request, Answer],
+        held_elsewhere: HeldElsewhere[Request],
+    ) -> None:
         self._settings = settings
         self._kind = kind
         self._write_batch = write_batch
+        self._held_elsewhere = held_elsewhere
         self._waiting: deque[tuple[Request, asyncio.Future[Answer]]] = deque()
         self._arrived = asyncio.Event()
         self._wanted = 1
@@ -129,8 +147,7 @@ class GroupCommit(Generic[Request, Answer]):
         except (*CONNECTION_ERRORS, *SHORTAGE_ERRORS) as error:
             await self._disconnect()
             self._fail_all(batch, error)
-        except Exception as error:
-            await self._disconnect()
+        except Exception as error:  # noqa: BLE001  # whatever it is, each request gets its own answer
             await self._split(batch, deadline, error)
         else:
             for (_, future), answer in zip(batch, answers, strict=True):
@@ -173,8 +190,28 @@ class GroupCommit(Generic[Request, Answer]):
             return
         log.warning("batch_split", kind=self._kind, size=len(batch), error=type(error).__name__)
         middle = len(batch) // 2
-        await self._commit(batch[:middle], deadline)
-        await self._commit(batch[middle:], deadline)
+        parts = [batch[:middle], batch[middle:]]
+        if isinstance(error, LOCK_ERRORS):
+            # To find out by halves would be to wait for the lock again and again.
+            held = await self._find_held(batch, deadline)
+            if any(held):
+                for (_, future), is_held in zip(batch, held, strict=True):
+                    if is_held:
+                        _resolve(future, translate(error))
+                parts = [[one for one, is_held in zip(batch, held, strict=True) if not is_held]]
+        for part in parts:
+            if part:
+                await self._commit(part, deadline)
+
+    async def _find_held(
+        self, batch: list[tuple[Request, "asyncio.Future[Answer]"]], deadline: float
+    ) -> Sequence[bool]:
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self._held_elsewhere(self._connection, [request for request, _ in batch])
+        except CONNECTION_ERRORS:
+            await self._disconnect()
+            return [False] * len(batch)
 
     def _fail_all(self, batch: list[tuple[Request, "asyncio.Future[Answer]"]], error: BaseException) -> None:
         """The database is away: answer at once, those who wait behind this batch too, so that none hangs."""

@@ -43,8 +43,9 @@ class Ledger:
         self._doorbell = Doorbell(settings)
         self._ring_after = timedelta(milliseconds=settings.redrive_after_ms)
         self._group_commit: GroupCommit[LedgerCommand, Recorded] = GroupCommit(
-            "ledger", settings, self._write_batch
+            "ledger", settings, self._write_batch, self._held_elsewhere
         )
+        self._held_for = timedelta(milliseconds=settings.lock_timeout_ms / 2)
 
     def start(self) -> None:
         """Begin to write; needs a running event loop, no server yet."""
@@ -90,6 +91,12 @@ class Ledger:
         await self._write(connection, decision, wallets, matured)
         return decision.outcomes
 
+    async def _held_elsewhere(self, connection: Any, commands: Sequence[LedgerCommand]) -> list[bool]:
+        ids = [(command.user_id, command.currency) for command in commands]
+        rows = await connection.fetch(_SQL["held_elsewhere"], *zip(*set(ids), strict=True), self._held_for)
+        held = {(row["user_id"], row["currency"]) for row in rows}
+        return [id in held for id in ids]
+
     async def _write(
         self,
         connection: Any,
@@ -113,7 +120,7 @@ class Ledger:
 def _to_create(
     commands: Sequence[LedgerCommand], wallets: dict[WalletId, Wallet], used_keys: list[KeyId]
 ) -> set[WalletId]:
-    """Return the wallets that come into being: a first charge makes them, a refused request never does."""
+    """Return the wallets that come into being: by their first charge (an empty one, if it is refused)."""
     return {
         (command.user_id, command.currency)
         for command in commands

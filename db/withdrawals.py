@@ -58,9 +58,12 @@ class Withdrawals:
             timedelta(milliseconds=settings.retry_delay_ms_min),
             timedelta(milliseconds=settings.retry_delay_ms_max),
         )
-        self._begins: GroupCommit[_Begin, Attempt | None] = GroupCommit("begin", settings, self._write_begins)
+        self._held_for = timedelta(milliseconds=settings.lock_timeout_ms / 2)
+        self._begins: GroupCommit[_Begin, Attempt | None] = GroupCommit(
+            "begin", settings, self._write_begins, self._held_elsewhere
+        )
         self._moves: GroupCommit[WithdrawalCommand, Status] = GroupCommit(
-            "moves", settings, self._write_moves
+            "moves", settings, self._write_moves, self._held_elsewhere
         )
 
     def start(self) -> None:
@@ -102,6 +105,14 @@ class Withdrawals:
     async def replay(self, withdrawal_id: UUID) -> Status:
         """Try again what requires attention. Raises IllegalMove if it doesn't, WithdrawalNotFound."""
         return await self._moves.submit(Replay(withdrawal_id))
+
+    async def _held_elsewhere(
+        self, connection: Any, asked: Sequence[_Begin | WithdrawalCommand]
+    ) -> list[bool]:
+        ids = [one.withdrawal_id for one in asked]
+        rows = await connection.fetch(_SQL["held_elsewhere"], ids, self._held_for)
+        held = {row["id"] for row in rows}
+        return [id in held for id in ids]
 
     async def _write_begins(self, connection: Any, asked: Sequence[_Begin]) -> Sequence[Attempt | None]:
         columns = zip(*set(asked), strict=True)

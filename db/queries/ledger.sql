@@ -162,3 +162,12 @@ from (
     order by release_at
     limit $1
 ) as oldest;
+
+-- name: held_elsewhere
+-- Which of the wallets ($1, $2) are locked by a transaction that has been going on for longer than $3. A locked row
+-- names the transaction in xmax; the short ones, of processes that work, are none of our concern.
+select w.user_id, w.currency
+from unnest($1::text[], $2::text[]) as asked (user_id, currency)
+join wallets as w using (user_id, currency)
+join pg_stat_activity as a on a.backend_xid = w.xmax
+where clock_timestamp() - a.xact_start > $3::interval;

@@ -151,3 +151,11 @@ limit $2;
 select id, user_id, currency, amount, status, attempts, bank_reference
 from withdrawals
 where id = any($1::uuid[]);
+
+-- name: held_elsewhere
+-- Which of these are locked, or their wallets are, by a transaction that has been going on for longer than $2.
+select w.id
+from withdrawals as w
+join wallets as o using (user_id, currency)
+join pg_stat_activity as a on a.backend_xid in (w.xmax, o.xmax)
+where w.id = any($1::uuid[]) and clock_timestamp() - a.xact_start > $2::interval;

@@ -91,7 +91,7 @@ def linked_settings(link: Link) -> Callable[..., Settings]:
 
 @pytest_asyncio.fixture
 async def open_ledger() -> AsyncIterator[Callable[[Settings], Ledger]]:
-    """`open_ledger(settings)`: further ledgers, each with its own connections, as in processes of their own."""
+    """`open_ledger(settings)`: further ledgers with connections of their own, as in other processes."""
     opened: list[Ledger] = []
 
     def open_(settings: Settings) -> Ledger:

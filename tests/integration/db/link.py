@@ -33,7 +33,7 @@ class Link(Proxy):
         return urlunsplit(self._database_url._replace(netloc=netloc))
 
     def freeze(self) -> None:
-        """Let nothing through in either direction; connections stay open, as with a server that was stopped."""
+        """Let nothing through in either direction; connections stay open, as with a frozen server."""
         self._thawed.clear()
 
     def thaw(self) -> None:

@@ -140,7 +140,7 @@ async def test_a_server_that_is_stopped(own_server: PrivateServers, own_settings
 
 
 async def test_a_server_that_is_frozen(own_server: PrivateServers, own_settings: Settings) -> None:
-    """Goal: with every process of PostgreSQL frozen (SIGSTOP) no call hangs, and all is well after SIGCONT."""
+    """Goal: with all of PostgreSQL frozen (SIGSTOP) no call hangs, and all is well after SIGCONT."""
     async with service(own_settings) as made:
 
         async def freeze() -> None:
@@ -174,9 +174,7 @@ async def test_a_server_that_is_killed(own_server: PrivateServers, own_settings:
             await poll_until(lambda call=call: works(call), 30, what=call.__name__)  # type: ignore[misc]
         after, _, _ = await split(made.reader)
         again = await asyncio.gather(*(made.ledger.submit(charge(1, key=key)) for key in keys))
-        acknowledged = {
-            result.receipt.id for result in results if not isinstance(result, BaseException)
-        }
+        acknowledged = {result.receipt.id for result in results if not isinstance(result, BaseException)}
         assert acknowledged <= {result.receipt.id for result in again if result.replayed}
         replayed = sum(result.replayed for result in again)
         assert replayed <= after - before <= replayed + 20  # and the charges of `works`
