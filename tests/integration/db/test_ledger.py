@@ -71,8 +71,13 @@ async def test_a_replay_is_the_first_answer(
     assert one.release_at == lock.release_at
 
 
+async def _has_matured(reader: Reader) -> bool:
+    withdrawable, _, _ = await split(reader)
+    return withdrawable > 0
+
+
 async def test_a_replay_is_the_same_after_its_lock_was_released(
-    ledger: Ledger, books_hold: BooksHold
+    ledger: Ledger, reader: Reader, books_hold: BooksHold
 ) -> None:
     """Goal: what happened since changes nothing in the answer: not the release, not the payout."""
     soon = datetime.now(UTC) + timedelta(milliseconds=150)
