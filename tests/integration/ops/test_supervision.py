@@ -1,0 +1,107 @@
+"""Supervision with one real server: what is killed comes back, what is left over is found and ended."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ops import processes, supervision
+from ops.ports import is_free
+from ops.stack import AlreadyRunning, Stack
+from tests.polling import wait_until
+
+BACK_S = 5.0
+POSTGRES_ONLY = {"DATABASE_URL": "", "RABBITMQ_URL": "", "WBS_BROKER": "memory"}
+
+
+def make_stack(folder: Path) -> Stack:
+    return Stack(folder, env=POSTGRES_ONLY, servers_only=True)
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    made = make_stack(tmp_path / "wbs")
+    try:
+        with made:
+            yield made
+    finally:
+        made.stop()
+        made.state.delete()
+
+
+def pid_of_postgres(stack: Stack) -> int:
+    return next(iter(stack.pids("postgres")), 0)
+
+
+def test_a_killed_server_is_back_every_time(stack: Stack) -> None:
+    """Goal: kill -9 after kill -9, always back within 5 s: no growing pause and no giving up."""
+    for _ in range(4):
+        killed = pid_of_postgres(stack)
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda gone=killed: pid_of_postgres(stack) not in (0, gone), BACK_S)
+        assert stack.servers is not None
+        assert stack.servers.postgres is not None
+        wait_until(stack.servers.postgres.ready, BACK_S)
+
+
+def test_a_stopped_program_stays_stopped(stack: Stack) -> None:
+    """Goal: tests and chaos can take a server away and give it back."""
+    stack.stop_kind("postgres")
+    assert stack.ps() == []
+    stack.start_kind("postgres")
+    wait_until(lambda: pid_of_postgres(stack), BACK_S)
+    stack.wait_healthy()
+
+
+def test_a_running_stack_is_not_started_twice(stack: Stack) -> None:
+    """Goal: the second start says so and disturbs nothing."""
+    pid = pid_of_postgres(stack)
+    with pytest.raises(AlreadyRunning, match="already running"):
+        make_stack(stack.state.root).start()
+    assert pid_of_postgres(stack) == pid
+
+
+def test_nothing_outlives_a_killed_supervisor(stack: Stack) -> None:
+    """Goal: kill -9 of the supervisor ends its programs, and the next start finds the data."""
+    supervisord = processes.recorded(stack.state, supervision.NAME)
+    server = processes.identify(pid_of_postgres(stack))
+    assert supervisord is not None
+    assert server is not None
+    os.kill(supervisord.pid, signal.SIGKILL)
+    wait_until(lambda: not server.alive(), 20.0)
+    again = make_stack(stack.state.root)
+    with again:
+        assert pid_of_postgres(again) not in (0, server.pid)
+    assert again.ps() == []
+
+
+def test_leftovers_without_a_supervisor_are_ended(stack: Stack) -> None:
+    """Goal: `wbs down` ends a server that was frozen while its supervisor was killed."""
+    supervisord = processes.recorded(stack.state, supervision.NAME)
+    server = processes.identify(pid_of_postgres(stack))
+    assert supervisord is not None
+    assert server is not None
+    os.kill(server.pid, signal.SIGSTOP)
+    os.kill(supervisord.pid, signal.SIGKILL)
+    wait_until(lambda: not supervisord.alive() or psutil.Process(supervisord.pid).status() == "zombie")
+    assert server.alive()
+    assert stack.stop()
+    assert not server.alive()
+
+
+def test_what_was_started_is_gone_after_stop(tmp_path: Path) -> None:
+    """Goal: no process, port or environment file of a stopped stack is left."""
+    made = make_stack(tmp_path / "wbs")
+    with made:
+        assert made.servers is not None
+        assert made.servers.postgres is not None
+        port = made.servers.postgres.port
+        assert not is_free(port)
+    assert is_free(port)
+    assert not made.state.env_file.exists()
+    assert not made.stop(), "nothing was left to stop"
+    made.state.delete()
+    assert not made.state.root.exists()

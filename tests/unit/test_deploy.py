@@ -1,0 +1,121 @@
+"""The files that others run by: lock files, Procfile, docker-compose.yml, Makefile, settings."""
+
+import re
+import subprocess
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from wallet.config import Settings
+
+ROOT = Path(__file__).parents[2]
+PROCESSES = {"gateway", "relay", "actors", "reconciler", "bank_sim"}
+TARGETS = {"help", "init", "run", "stop", "refresh_db", "reset", "test", "test-coverage", "lint"}
+TARGETS |= {"bench", "chaos"}
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    document = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    assert isinstance(document, dict)
+    return document
+
+
+def procfile() -> dict[str, str]:
+    lines = (ROOT / "Procfile").read_text(encoding="utf-8").splitlines()
+    return {name: command.strip() for name, _, command in (line.partition(":") for line in lines)}
+
+
+def test_compose_runs_what_the_procfile_lists(compose: dict[str, Any]) -> None:
+    """Goal: no Docker engine is here, so at least both ways run the same commands."""
+    assert set(procfile()) == PROCESSES
+    for name, command in procfile().items():
+        assert compose["services"][name]["command"] == command.split(), name
+        module = command.split()[-1].replace(".", "/")
+        assert (ROOT / f"{module}.py").exists() or (ROOT / module / "__main__.py").exists(), command
+
+
+def test_compose_has_every_service_on_its_port(compose: dict[str, Any]) -> None:
+    """Goal: the ports that the design promises, published on loopback only."""
+    expected = {
+        "postgres": {5432},
+        "rabbitmq": {5672, 15672},
+        "gateway": {8080},
+        "bank_sim": {8090},
+        "prometheus": {9090},
+        "grafana": {3000},
+        "swagger": {8282},
+    }
+    services = compose["services"]
+    assert set(services) == PROCESSES | set(expected) | {"migrate"}
+    for name, ports in expected.items():
+        published = services[name]["ports"]
+        assert all(entry.startswith("127.0.0.1:") for entry in published), name
+        assert {int(entry.split(":")[1]) for entry in published} == ports, name
+    database = services["postgres"]["environment"]
+    assert [database[f"POSTGRES_{key}"] for key in ("USER", "PASSWORD", "DB")] == [
+        "postgres",
+        "password",
+        "wpdb",
+    ]
+
+
+def test_compose_waits_for_what_it_needs(compose: dict[str, Any]) -> None:
+    """Goal: nothing starts before the schema is there; what is waited for tells its health."""
+    services = compose["services"]
+    for name in PROCESSES - {"bank_sim"}:
+        needs = services[name]["depends_on"]
+        assert needs["migrate"]["condition"] == "service_completed_successfully", name
+        for other, need in needs.items():
+            if need["condition"] == "service_healthy":
+                assert "healthcheck" in services[other], other
+    for name, service in services.items():
+        for volume in service.get("volumes", []):
+            source = str(volume).split(":")[0]
+            if source.startswith("./"):
+                assert (ROOT / source).is_dir(), f"{name} mounts {source}"
+
+
+def test_prometheus_scrapes_the_ports_that_compose_gives(compose: dict[str, Any]) -> None:
+    """Goal: every background process is scraped where it serves its metrics."""
+    text = (ROOT / "deploy/prometheus/prometheus.yml").read_text(encoding="utf-8")
+    for name in PROCESSES - {"gateway", "bank_sim"}:
+        port = compose["services"][name]["environment"]["WBS_METRICS_PORT"]
+        assert re.search(rf"{name}:{port}|names: \[{name}\](?s:.*?)port: {port}", text), name
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
+def test_the_lock_files_pin_and_name_no_place(name: str) -> None:
+    """Goal: exact versions of everything, from wherever this machine takes its packages."""
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    entries = [line for line in lines if line and not line.startswith(("#", "-r "))]
+    assert len(entries) > 30
+    for entry in entries:
+        assert re.fullmatch(r"[a-z0-9.\-]+==[a-z0-9.+!]+", entry), entry
+
+
+def test_make_help_lists_every_target() -> None:
+    """Goal: `make` alone tells what there is."""
+    shown = subprocess.run(
+        ["make", "-C", str(ROOT)], capture_output=True, text=True, check=True, timeout=30
+    ).stdout
+    missing = [target for target in TARGETS if f"make {target} " not in shown]
+    assert not missing
+
+
+def test_example_settings_exist() -> None:
+    """Goal: nobody sets a variable of .env.example that nothing reads."""
+    named = set(
+        re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    known = {str(field.metadata["env"]) for field in fields(Settings)}
+    sources = "".join(
+        path.read_text(encoding="utf-8")
+        for folder in ("ops", "bank_sim")
+        for path in (ROOT / folder).glob("*.py")
+    )
+    assert len(named) > 10
+    assert not {name for name in named - known if name not in sources}
