@@ -22,7 +22,9 @@ from db.migrate import migrate
 from db.pool import Reader, open_pool
 from db.withdrawals import Withdrawals
 from ops.provision import private_servers
+from ops.stack import Stack
 from tests import polling
+from tests.service import PACE, Service, defaults, make_whole
 from wallet.config import Settings
 
 TEMPLATE = f"wbs_test_template_{os.getpid()}"
@@ -65,28 +67,28 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def template_database(postgres_url: str) -> Iterator[str]:
     """Name of a database that is migrated once; each test gets a copy, which takes some 50 ms."""
-    asyncio.run(_execute(postgres_url, f"drop database if exists {TEMPLATE}", f"create database {TEMPLATE}"))
+    asyncio.run(execute(postgres_url, f"drop database if exists {TEMPLATE}", f"create database {TEMPLATE}"))
     asyncio.run(migrate(with_database(postgres_url, TEMPLATE)))
     yield TEMPLATE
-    asyncio.run(_execute(postgres_url, f"drop database {TEMPLATE} with (force)"))
+    asyncio.run(execute(postgres_url, f"drop database {TEMPLATE} with (force)"))
 
 
 @pytest_asyncio.fixture
 async def database_url(postgres_url: str, template_database: str) -> AsyncIterator[str]:
     """A migrated, empty database of this test alone."""
     name = f"wbs_test_{os.getpid()}_{next(_numbers)}"
-    await _execute(postgres_url, f"create database {name} template {template_database}")
+    await execute(postgres_url, f"create database {name} template {template_database}")
     yield with_database(postgres_url, name)
-    await _execute(postgres_url, f"drop database {name} with (force)")
+    await execute(postgres_url, f"drop database {name} with (force)")
 
 
 @pytest_asyncio.fixture
 async def empty_database_url(postgres_url: str) -> AsyncIterator[str]:
     """A database with nothing in it, for tests of the migrations."""
     name = f"wbs_test_{os.getpid()}_{next(_numbers)}"
-    await _execute(postgres_url, f"create database {name}")
+    await execute(postgres_url, f"create database {name}")
     yield with_database(postgres_url, name)
-    await _execute(postgres_url, f"drop database {name} with (force)")
+    await execute(postgres_url, f"drop database {name} with (force)")
 
 
 def with_database(url: str, name: str) -> str:
@@ -94,7 +96,8 @@ def with_database(url: str, name: str) -> str:
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 
-async def _execute(url: str, *statements: str) -> None:
+async def execute(url: str, *statements: str) -> None:
+    """Run statements that take no parameters."""
     connection = await asyncpg.connect(url, timeout=10)
     try:
         for statement in statements:
@@ -194,3 +197,29 @@ def delete_queues(
             channel.queue_delete(name)
     finally:
         connection.close()
+
+
+# --- The whole service ---
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Everything, as `make run` starts it, with a fast ladder; started once. Tests take `service`."""
+    stack = Stack(tmp_path_factory.mktemp("stack"), env=defaults(**PACE))
+    try:
+        with stack:
+            if stack.servers is None or stack.servers.rabbitmq is None:
+                unavailable("no RabbitMQ here, and none can be installed")
+            yield stack
+    finally:
+        stack.state.delete()
+
+
+@pytest_asyncio.fixture
+async def service(stack: Stack) -> AsyncIterator[Service]:
+    """The running stack and its clients; before each test it is whole, at rest, the bank without faults."""
+    await asyncio.to_thread(make_whole, stack)
+    async with Service.of(stack) as service:
+        await service.faults()
+        await service.nothing_waits()
+        yield service
