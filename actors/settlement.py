@@ -59,8 +59,8 @@ async def run_round(
     def wants_another(outcome: PayOutcome) -> bool:
         return isinstance(outcome, BankUnavailable | OutcomeUnknown) and may_retry()
 
-    # Nearly every round ends with its first try. Its two calls at most have timeouts of their own, and the lease
-    # outlasts them (Settings.check); tenacity and the deadline would be a sixth of all that a payout costs us.
+    # Nearly every round ends with its first try. Its two calls at most have timeouts of their own, and the
+    # lease outlasts them (Settings.check); tenacity and the deadline would be a sixth of a payout's cost.
     started = monotonic()
     first: PayOutcome | None = await payout_round.try_once()
     if not wants_another(payout_round.outcome):

@@ -9,7 +9,6 @@ import pytest_asyncio
 
 from actors.bank.http import HttpBank
 from actors.bank.protocol import PayoutOrder
-from db.ledger import Ledger
 from tests.integration.actors.fault_server import FaultServer
 from tests.integration.actors.pipeline import COMPRESSED, Pipeline
 from tests.integration.actors.processes import BankProcess
@@ -40,7 +39,7 @@ def order() -> PayoutOrder:
 
 @pytest_asyncio.fixture
 async def make_pipeline(
-    tmp_path: Path, database_url: str, connection: asyncpg.Connection, ledger: Ledger
+    tmp_path: Path, database_url: str, connection: asyncpg.Connection
 ) -> AsyncIterator[Callable[..., Pipeline]]:
     """`make_pipeline(rabbitmq_url, WBS_RETRY_ROUNDS="2", …)`: everything but started, with a fast ladder."""
     made: list[Pipeline] = []
@@ -54,16 +53,16 @@ async def make_pipeline(
         }
         bank = BankProcess(tmp_path, {})
         environment.setdefault("WBS_BANK_URL", bank.url)
-        pipeline = Pipeline(tmp_path, bank, environment, ledger, connection)
+        pipeline = Pipeline(tmp_path, bank, environment, connection)
         made.append(pipeline)
         return pipeline
 
     yield make
     for pipeline in made:
-        pipeline.ensure_gone()
+        await pipeline.close()
 
 
-@pytest.fixture
-def pipeline(make_pipeline: Callable[..., Pipeline], rabbitmq_url: str) -> Pipeline:
+@pytest_asyncio.fixture
+async def pipeline(make_pipeline: Callable[..., Pipeline], rabbitmq_url: str) -> Pipeline:
     """The background half with the real RabbitMQ, nothing started yet."""
     return make_pipeline(rabbitmq_url)

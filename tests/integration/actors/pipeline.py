@@ -37,16 +37,17 @@ OPEN = ("pending", "processing")
 class Pipeline:
     """Everything, and what a test wants to know of it. Processes start when the test starts them."""
 
-    def __init__(
-        self, folder: Path, bank: BankProcess, environment: dict[str, str], ledger: Ledger, sql: Any
-    ):
+    def __init__(self, folder: Path, bank: BankProcess, environment: dict[str, str], sql: Any) -> None:
         self.environment = environment
         self.settings = Settings.from_env(environment)
         self.bank = bank
         self.relay = Process("actors.relay", folder, environment)
         self.actors = Process("actors", folder, environment)
         self.reconciler = Process("actors.reconciler", folder, environment)
-        self._ledger = ledger
+        self.ledger = Ledger(self.settings)
+        self.ledger.start()
+        self.direct_rabbitmq_url = self.settings.rabbitmq_url
+        """For looking at the queues, also if the processes go by way of a proxy."""
         self._sql: asyncpg.Connection = sql
         self._number = 0
 
@@ -54,19 +55,20 @@ class Pipeline:
         for process in processes or (self.bank, self.relay, self.actors, self.reconciler):
             process.start()
 
-    def ensure_gone(self) -> None:
+    async def close(self) -> None:
         for process in (self.relay, self.actors, self.reconciler, self.bank):
             process.ensure_gone()
+        await self.ledger.stop()
 
     async def withdraw(self, number: int, amount: int = 100) -> list[UUID]:
         """Charge a wallet and have `number` withdrawals accepted; return their ids."""
         self._number += 1
         user = f"user-{self._number}"
-        await self._ledger.submit(Charge("test", f"charge-{self._number}", user, "USD", number * amount))
+        await self.ledger.submit(Charge("test", f"charge-{self._number}", user, "USD", number * amount))
         ids = []
         for index in range(number):
             key = f"withdraw-{self._number}-{index}"
-            recorded = await self._ledger.submit(Withdraw("test", key, user, "USD", amount, '{"iban":"X"}'))
+            recorded = await self.ledger.submit(Withdraw("test", key, user, "USD", amount, '{"iban":"X"}'))
             ids.append(recorded.receipt.id)
         return ids
 
@@ -105,7 +107,7 @@ class Pipeline:
 
     def queued(self, queue: str = "withdrawals") -> int:
         """Messages ready in RabbitMQ; 0 if there is no such queue yet."""
-        connection = pika.BlockingConnection(pika.URLParameters(self.settings.rabbitmq_url))
+        connection = pika.BlockingConnection(pika.URLParameters(self.direct_rabbitmq_url))
         try:
             return connection.channel().queue_declare(queue, passive=True).method.message_count
         except pika.exceptions.ChannelClosedByBroker:

@@ -50,6 +50,16 @@ class Process:
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(STOP_S_MAX)
 
+    def wait(self) -> int:
+        """Wait for its own end; returns the exit code."""
+        assert self._process is not None
+        return self._process.wait(STOP_S_MAX)
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def freeze(self) -> None:
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)

@@ -5,10 +5,12 @@ import asyncio
 import contextlib
 import io
 import json
+from collections.abc import Callable
 from uuid import UUID
 
 import pika
 import pytest
+import pytest_asyncio
 
 from actors import doorbell
 from actors.dead_letters import look_through
@@ -49,8 +51,8 @@ async def wbs_dlq(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, *words: s
     return await asyncio.to_thread(run), printed.getvalue()
 
 
-@pytest.fixture
-def hopeless(make_pipeline, rabbitmq_url):  # type: ignore[no-untyped-def]
+@pytest_asyncio.fixture
+async def hopeless(make_pipeline: Callable[..., Pipeline], rabbitmq_url: str) -> Pipeline:
     """A pipeline whose ladder has two rungs, and a bank that is not there."""
     return make_pipeline(rabbitmq_url, **TWO_ROUNDS)
 

@@ -1,0 +1,211 @@
+"""The reconciler: rings for what was lost, learns from the bank's books, and leaves no withdrawal behind."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import aiohttp
+import pytest
+
+from tests.conftest import delete_queues
+from tests.integration.actors.pipeline import Pipeline
+from tests.integration.actors.processes import Process
+from tests.polling import poll_until
+from wallet.commands import Charge
+
+
+async def pay_directly(pipeline: Pipeline, reference: object, amount: int, currency: str = "USD") -> None:
+    """Order a payout at the bank behind the service's back."""
+    body = {"reference": str(reference), "amount": amount, "currency": currency, "destination": {"iban": "X"}}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(
+            f"{pipeline.bank.url}/payouts", json=body, headers={"Idempotency-Key": str(reference)}
+        ) as response,
+    ):
+        assert response.status == 201, await response.text()
+
+
+def named(pipeline: Pipeline) -> list[tuple[str, str]]:
+    """The discrepancies that the reconciler has named: (what, reference)."""
+    lines = [json.loads(line) for line in pipeline.reconciler.log.read_text().splitlines()]
+    return [(line["discrepancy"], line["reference"]) for line in lines if line["event"] == "books_disagree"]
+
+
+async def test_a_withdrawal_whose_message_was_lost_is_rung_for_again(pipeline: Pipeline) -> None:
+    """Goal: outbox row published, then the whole queue lost: the withdrawals are paid all the same."""
+    pipeline.start(pipeline.bank, pipeline.relay)
+    await pipeline.withdraw(5)
+    await poll_until(lambda: pipeline.queued() == 5)
+    delete_queues(pipeline.settings.rabbitmq_url)
+    pipeline.start(pipeline.actors, pipeline.reconciler)
+    await pipeline.all_ended()
+    assert await pipeline.count("completed") == 5
+    await pipeline.audit()
+
+
+async def test_a_long_queue_gets_no_echoes(make_pipeline: Callable[..., Pipeline], rabbitmq_url: str) -> None:
+    """Goal: withdrawals that wait in a long queue are not rung for again and again."""
+    pipeline = make_pipeline(rabbitmq_url, WBS_REDRIVE_AFTER_MS="100")
+    pipeline.start(pipeline.relay)
+    await pipeline.withdraw(1500)
+    await poll_until(lambda: pipeline.queued() == 1500)
+    pipeline.start(pipeline.reconciler)
+
+    async def has_rung() -> bool:
+        rows = await pipeline.execute("select count(*) as n from withdrawals where ring_at > now()")
+        return rows[0]["n"] >= 50
+
+    await poll_until(has_rung)
+    assert pipeline.queued() < 1700
+
+
+async def test_paid_there_and_open_here_is_completed(pipeline: Pipeline) -> None:
+    """Goal: with no actor running, a withdrawal that the bank has paid is completed from the bank's books."""
+    pipeline.start(pipeline.bank)
+    [id_] = await pipeline.withdraw(1)
+    await pipeline.execute(
+        "update withdrawals set status = 'processing', attempts = 1, history_length = 2, "
+        "next_attempt_at = now() + interval '1 hour', ring_at = now() + interval '1 hour'"
+    )
+    await pipeline.execute(
+        "insert into withdrawal_history select user_id, id, 2, 'processing', now(), 'test' from withdrawals"
+    )
+    await pay_directly(pipeline, id_, 100)
+    pipeline.start(pipeline.reconciler)
+    await pipeline.becomes(id_, "completed")
+    await pipeline.audit()
+
+
+@pytest.mark.parametrize(("decline_rate", "status"), [(0.0, "completed"), (1.0, "failed")])
+async def test_what_requires_attention_is_settled_by_the_banks_answer(
+    make_pipeline: Callable[..., Pipeline], rabbitmq_url: str, decline_rate: float, status: str
+) -> None:
+    """Goal: a withdrawal given up here is settled when the bank is heard to have paid or declined it."""
+    pipeline = make_pipeline(rabbitmq_url, WBS_RETRY_ROUNDS="1", WBS_BANK_TRIES="1")
+    pipeline.start(pipeline.relay, pipeline.actors)
+    [id_] = await pipeline.withdraw(1)
+    await pipeline.becomes(id_, "requires_attention")
+    pipeline.bank.start()
+    await pipeline.bank.faults(decline_rate=decline_rate)
+    if decline_rate:
+        body = {"reference": str(id_), "amount": 100, "currency": "USD"}
+        async with aiohttp.ClientSession() as session:
+            await session.post(
+                f"{pipeline.bank.url}/payouts", json=body, headers={"Idempotency-Key": str(id_)}
+            )
+    else:
+        await pay_directly(pipeline, id_, 100)
+    pipeline.start(pipeline.reconciler)
+    await pipeline.becomes(id_, status)
+    await pipeline.audit()
+
+
+async def test_a_return_whose_callback_was_lost_is_found(pipeline: Pipeline) -> None:
+    """Goal: the bank sends money back and nobody hears of it: the books tell, once."""
+    pipeline.start()
+    first, second = await pipeline.withdraw(2)
+    await pipeline.all_ended()
+    await pipeline.bank.send_back(first)
+    await pipeline.becomes(first, "returned")
+    await pipeline.bank.send_back(second)
+    await pipeline.becomes(second, "returned")
+    wallet = (await pipeline.execute("select * from wallets"))[0]
+    assert (wallet["available"], wallet["held"]) == (200, 0)
+    await pipeline.audit()
+
+
+async def test_paid_and_returned_while_it_was_open_here(pipeline: Pipeline) -> None:
+    """Goal: payment and return both unheard of: the money ends where it came from, by way of the bank."""
+    pipeline.start(pipeline.bank, pipeline.relay)
+    [id_] = await pipeline.withdraw(1)
+    await pipeline.bank.faults(lost_reply_rate=1.0)
+    pipeline.actors.start()
+
+    async def is_paid() -> bool:
+        return len(await pipeline.bank.books()) == 1
+
+    await poll_until(is_paid)
+    pipeline.actors.kill()
+    await pipeline.bank.send_back(id_)
+    pipeline.reconciler.start()
+    await pipeline.becomes(id_, "returned")
+    await pipeline.audit()
+
+
+async def test_what_does_not_agree_is_named_and_left_alone(pipeline: Pipeline) -> None:
+    """Goal: unknown here, another amount, paid though never ordered: named once each, nothing moved."""
+    pipeline.start(pipeline.bank)
+    cancelled, different = await pipeline.withdraw(2)
+    stranger = UUID("0190a5e2-7c3b-7000-8000-000000000009")
+    await pay_directly(pipeline, stranger, 5)
+    await pay_directly(pipeline, "no-uuid", 5)
+    await pay_directly(pipeline, different, 101)
+    await pay_directly(pipeline, cancelled, 100)
+    before = await pipeline.execute("select id, status from withdrawals order by id")
+    pipeline.start(pipeline.reconciler)
+    expected = {
+        ("unknown_here", str(stranger)),
+        ("unknown_here", "no-uuid"),
+        ("different", str(different)),
+        ("paid_but_not_by_us", str(cancelled)),
+    }
+    await poll_until(lambda: set(named(pipeline)) == expected)
+    assert await pipeline.execute("select id, status from withdrawals order by id") == before
+    assert len(named(pipeline)) == 4
+
+
+async def test_one_of_two_leads_and_the_other_takes_over(pipeline: Pipeline) -> None:
+    """Goal: two reconcilers do the work once; when the leader is killed, the other does it."""
+    pipeline.start()
+    second = Process("actors.reconciler", pipeline.reconciler.log.parent, pipeline.environment)
+    second.start()
+    try:
+        [first] = await pipeline.withdraw(1)
+        await pipeline.all_ended()
+        pipeline.reconciler.kill()
+        await pipeline.bank.send_back(first)
+        await pipeline.becomes(first, "returned")
+    finally:
+        second.ensure_gone()
+    await pipeline.audit()
+
+
+async def test_matured_locks_are_released_in_the_books(pipeline: Pipeline) -> None:
+    """Goal: money whose time has come moves from locked to available in the background."""
+    release_at = datetime.now(UTC) + timedelta(seconds=1)
+    await pipeline.ledger.submit(Charge("test", "locked", "saver", "USD", 70, release_at))
+    pipeline.start(pipeline.bank, pipeline.reconciler)
+
+    async def is_available() -> bool:
+        row = (await pipeline.execute("select * from wallets where user_id = 'saver'"))[0]
+        return (row["available"], row["locked"]) == (70, 0)
+
+    await poll_until(is_available)
+    await pipeline.audit()
+
+
+async def test_heartbeats_tell_what_each_process_sees(pipeline: Pipeline) -> None:
+    """Goal: each background process writes what it sees of RabbitMQ and the bank."""
+    pipeline.start()
+
+    async def seen() -> dict[str, dict[str, object]]:
+        rows = await pipeline.execute("select kind, detail from heartbeats")
+        return {row["kind"]: json.loads(row["detail"]) for row in rows}
+
+    async def all_well() -> bool:
+        found = await seen()
+        return (
+            found.get("actors") == {"bank": "ok"}
+            and found.get("relay") == {"rabbitmq": "ok"}
+            and found.get("reconciler") == {"leads": True, "rabbitmq": "ok", "bank": "ok"}
+        )
+
+    await poll_until(all_well, 15)
+    pipeline.bank.kill()
+
+    async def bank_away() -> bool:
+        return (await seen())["reconciler"]["bank"] == "away"
+
+    await poll_until(bank_away, 15)
