@@ -130,7 +130,9 @@ def _wallet(row: Any, findings: Findings) -> None:
 async def _transfers(connection: Any, findings: Findings) -> None:
     """What single transfers must be, whatever their wallet says."""
     for row in await connection.fetch(_SQL["transfers_without_wallet"], VIOLATIONS_MAX):
-        findings.add(1, f"wallet {row['user_id']} {row['currency']}", "a wallet", "transfers without a wallet")
+        findings.add(
+            1, f"wallet {row['user_id']} {row['currency']}", "a wallet", "transfers without a wallet"
+        )
     for row in await connection.fetch(_SQL["open_without_wallet"], VIOLATIONS_MAX):
         name = f"wallet {row['user_id']} {row['currency']}"
         findings.add(2, name, f"held {row['open_amount']}", "no wallet")
@@ -144,7 +146,9 @@ async def _transfers(connection: Any, findings: Findings) -> None:
     for row in await connection.fetch(_SQL["twice_ended"], VIOLATIONS_MAX):
         findings.add(4, f"withdrawal or charge {row['reference']}", "one end", " and ".join(row["kinds"]))
     for row in await connection.fetch(_SQL["transfers_without_withdrawal"], VIOLATIONS_MAX):
-        findings.add(4, f"transfer {row['id']}", f"a withdrawal {row['reference']}", f"{row['kind']} without one")
+        findings.add(
+            4, f"transfer {row['id']}", f"a withdrawal {row['reference']}", f"{row['kind']} without one"
+        )
 
 
 async def _withdrawals(connection: Any, findings: Findings, tell: Callable[[int], None]) -> None:
@@ -198,7 +202,9 @@ async def _keys(connection: Any, findings: Findings) -> None:
         name = f"key {row['key_start']}… of {row['client']}"
         findings.add(6, name, f"movement {row['movement_id']} of {row['user_id']}", "none")
     for row in await connection.fetch(_SQL["movements_with_two_keys"], VIOLATIONS_MAX):
-        findings.add(6, f"movement {row['movement_id']} of {row['user_id']}", "one key", f"{row['keys']} keys")
+        findings.add(
+            6, f"movement {row['movement_id']} of {row['user_id']}", "one key", f"{row['keys']} keys"
+        )
     counts = await connection.fetchrow(_SQL["counts"])
     findings.count("keys", counts["keys"])
     if counts["keys"] != counts["movements"]:

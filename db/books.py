@@ -91,7 +91,10 @@ async def record(
     changes = [(w.user_id, w.currency, *change) for w in wallets if any(change := w.change())]
     now = transfers[0].created_at
     row = await connection.fetchrow(
-        _SQL["record"], *zip(*movements, strict=True), now, *(zip(*changes, strict=True) if changes else [()] * 6)
+        _SQL["record"],
+        *zip(*movements, strict=True),
+        now,
+        *(zip(*changes, strict=True) if changes else [()] * 6),
     )
     if row["keys"] != len(keys):
         raise DecideAgain("an idempotency key was used in the meantime")

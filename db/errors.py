@@ -23,6 +23,9 @@ CONNECTION_ERRORS = (
 )
 """The connection is of no use any more; whether its last commit took place is not known."""
 
+DATABASE_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+"""Whatever can go wrong with a database, for commands that can only say so."""
+
 LOCK_ERRORS = (asyncpg.LockNotAvailableError,)
 """Somebody else kept a lock for longer than we wait for one."""
 

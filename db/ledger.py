@@ -5,8 +5,8 @@ the order withdrawals → wallets → keys by every process, each sorted. The un
 guarantees that a key is used once; a batch that loses the race for a key is decided anew and then sees it.
 """
 
-from collections import defaultdict
 import asyncio
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial

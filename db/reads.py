@@ -113,9 +113,8 @@ async def withdrawal(reader: Reader, id: UUID) -> WithdrawalView:
     if row is None:
         raise WithdrawalNotFound("no such withdrawal")
     *values, statuses, times, reasons = row
-    return WithdrawalView(
-        *values, [HistoryEntry(*entry) for entry in zip(statuses, times, reasons, strict=True)]
-    )
+    history = [HistoryEntry(*entry) for entry in zip(statuses, times, reasons, strict=True)]
+    return WithdrawalView._make((*values, history))
 
 
 async def withdrawal_by_key(reader: Reader, client: str, key: str) -> WithdrawalView:

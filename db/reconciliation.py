@@ -53,9 +53,7 @@ class ReconcilerSession:
 
     async def ring_due(self, limit: int) -> int:
         """Write outbox rows for up to `limit` withdrawals that should have been taken; return how many."""
-        status = await self._connection.execute(
-            _WITHDRAWALS["ring_due"], limit, self._ring_interval
-        )
+        status = await self._connection.execute(_WITHDRAWALS["ring_due"], limit, self._ring_interval)
         return int(status.split()[-1])
 
     async def release_matured(self) -> int:
@@ -90,6 +88,8 @@ class ReconcilerSession:
         """Return a page of withdrawals that require attention, after an identifier."""
         rows = await self._connection.fetch(_WITHDRAWALS["requiring_attention"], after, limit)
         return [
-            Known(r["id"], r["user_id"], r["currency"], r["amount"], "requires_attention", r["attempts"], None)
+            Known(
+                r["id"], r["user_id"], r["currency"], r["amount"], "requires_attention", r["attempts"], None
+            )
             for r in rows
         ]

@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import aiohttp
-import asyncpg
 import msgspec
 
 from db.audit import VIOLATIONS_MAX, Findings, Payout, audit_bank, audit_books, auditor
+from db.errors import DATABASE_ERRORS
 from ops.bank_books import pages
 from ops.environment import load_environment
 from wallet.config import Settings
@@ -69,7 +69,7 @@ async def run_audit(settings: Settings, *, bank: bool = True, progress: bool = F
             await audit_books(connection, findings, tell)
             if bank:
                 await audit_bank(connection, _bank_pages(settings.bank_url), findings, tell)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except DATABASE_ERRORS as error:
         raise AuditImpossible(f"the database can't be read: {error}") from error
     return Report(not findings.violations, findings, bank, time.monotonic() - started)
 
@@ -80,7 +80,7 @@ async def compare_with_bank(settings: Settings) -> Findings:
     try:
         async with auditor(settings.database_url) as connection:
             await audit_bank(connection, _bank_pages(settings.bank_url), findings, _silent)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except DATABASE_ERRORS as error:
         raise AuditImpossible(f"the database can't be read: {error}") from error
     return findings
 

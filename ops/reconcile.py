@@ -13,13 +13,11 @@ import json
 import sys
 from dataclasses import dataclass
 
-import asyncpg
-
 from actors.bank import open_bank
 from actors.bank.protocol import BooksUnreadable
 from actors.reconciliation import BankComparison
 from db.audit import Violation
-from db.errors import CONNECTION_ERRORS
+from db.errors import DATABASE_ERRORS
 from db.reconciliation import ReconcilerSession
 from db.withdrawals import Withdrawals
 from ops.audit import AuditImpossible, compare_with_bank
@@ -50,7 +48,7 @@ async def reconcile(settings: Settings) -> Reconciliation:
         return Reconciliation(entries, comparison.settled, findings.violations)
     except BooksUnreadable as error:
         raise AuditImpossible(f"the bank's books can't be read: {error}") from error
-    except (TryLater, asyncpg.PostgresError, *CONNECTION_ERRORS) as error:
+    except (TryLater, *DATABASE_ERRORS) as error:
         raise AuditImpossible(f"the database can't be reached: {error}") from error
     finally:
         await withdrawals.stop()

@@ -68,7 +68,9 @@ class Settings:
     redrive_after_ms: int = _setting(
         "WBS_REDRIVE_AFTER_MS", 30_000, "an accepted withdrawal nobody took is rung again", low=100
     )
-    dead_message_ttl_ms: int = _setting("WBS_DEAD_MESSAGE_TTL_MS", 604_800_000, "life of a dead letter", low=1)
+    dead_message_ttl_ms: int = _setting(
+        "WBS_DEAD_MESSAGE_TTL_MS", 604_800_000, "life of a dead letter", low=1
+    )
     quorum_queues: int = _setting("WBS_QUORUM_QUEUES", 0, "1: replicated queues (RabbitMQ cluster)", low=0)
     bench: int = _setting("WBS_BENCH", 0, "1: serve POST /noop, the benchmark's yardstick", low=0)
 

@@ -155,7 +155,7 @@ class Wallet:
             self.available += amount
         else:
             self.available += amount
-        assert self.available >= 0 and self.locked >= 0 and self.held >= 0
+        assert min(self.available, self.locked, self.held) >= 0
         return Transfer(
             id,
             self.user_id,

@@ -1,9 +1,9 @@
 """The decision about moves of withdrawals: pure. What the bank's answer means for the money is decided here.
 
-    Paid            → completed: held money goes to the bank
-    Declined        → failed: held money goes back
-    BankUnavailable → stays processing, due again later; after the last round requires_attention
-    OutcomeUnknown  → the same: an unknown outcome is never a failure
+Paid            → completed: held money goes to the bank
+Declined        → failed: held money goes back
+BankUnavailable → stays processing, due again later; after the last round requires_attention
+OutcomeUnknown  → the same: an unknown outcome is never a failure
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -60,7 +60,7 @@ class Ladder:
 
     def delay(self, rounds: int, jitter: float) -> timedelta:
         """Return the wait after round number `rounds` (1, 2, …). `jitter` in [0, 1) takes off up to a half."""
-        doubled = self.delay_min * 2 ** min(rounds - 1, 32)
+        doubled: timedelta = self.delay_min * 2 ** min(rounds - 1, 32)
         return min(doubled, self.delay_max) * (1 - jitter / 2)
 
 

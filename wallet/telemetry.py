@@ -16,12 +16,17 @@ _FAST_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _SLOW_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 HTTP_REQUESTS = Counter("wbs_http_requests", "Answers given.", ["route", "method", "status"])
-HTTP_REQUEST_SECONDS = Histogram("wbs_http_request_seconds", "Time to the answer.", ["route"], buckets=_FAST_S)
+HTTP_REQUEST_SECONDS = Histogram(
+    "wbs_http_request_seconds", "Time to the answer.", ["route"], buckets=_FAST_S
+)
 REFUSALS = Counter("wbs_refusals", "Requests refused, by code.", ["code"])
 IDEMPOTENT_REPLAYS = Counter("wbs_idempotent_replays", "Requests answered from their key.")
 
 BATCH_SIZE = Histogram(
-    "wbs_batch_size", "Requests in one transaction.", ["kind"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+    "wbs_batch_size",
+    "Requests in one transaction.",
+    ["kind"],
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
 )
 BATCH_SECONDS = Histogram("wbs_batch_seconds", "Time of one transaction.", ["kind"], buckets=_FAST_S)
 BACKLOG = Gauge("wbs_backlog", "Requests waiting for a transaction.", ["kind"], multiprocess_mode="livesum")
@@ -43,7 +48,9 @@ DEAD_LETTERS = Counter("wbs_dead_letters", "Messages given up: their withdrawal 
 
 RELAY_PUBLISHED = Counter("wbs_relay_published", "Messages confirmed by RabbitMQ.")
 RELAY_PUBLISH_FAILURES = Counter("wbs_relay_publish_failures", "Publishing attempts that failed.")
-RECONCILER_BEATS = Counter("wbs_reconciler_beats", "Beats of the leading reconciler that reached the database.")
+RECONCILER_BEATS = Counter(
+    "wbs_reconciler_beats", "Beats of the leading reconciler that reached the database."
+)
 RECONCILER_ACTIONS = Counter("wbs_reconciler_actions", "What the reconciler put right.", ["action"])
 
 

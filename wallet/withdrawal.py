@@ -4,6 +4,7 @@ The same table stands in the database as a trigger (db/migrations); a test compa
 """
 
 from enum import StrEnum
+from itertools import pairwise
 
 
 class Status(StrEnum):
@@ -44,4 +45,4 @@ def is_legal_history(path: list[Status]) -> bool:
     """Tell whether `path` starts at pending and takes legal moves only."""
     if not path or path[0] is not Status.PENDING:
         return False
-    return all(can_move(source, target) for source, target in zip(path, path[1:], strict=False))
+    return all(can_move(source, target) for source, target in pairwise(path))

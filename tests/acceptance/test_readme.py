@@ -52,7 +52,9 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     """A running stack of its own, as `make run` starts it, only on other ports."""
     ports = {"WBS_HTTP_PORT": str(next_free(20_100)), "WBS_BANK_PORT": str(next_free(20_600))}
     environment = {**os.environ, **ports, "WBS_STATE_DIR": str(tmp_path / "state")}
-    started = subprocess.run([WBS, "up", "--detach"], env=environment, capture_output=True, text=True, timeout=150)
+    started = subprocess.run(
+        [WBS, "up", "--detach"], env=environment, capture_output=True, text=True, timeout=150
+    )
     try:
         assert started.returncode == 0, started.stderr
         yield environment

@@ -76,9 +76,7 @@ async def found_by_bank(connection: asyncpg.Connection, payouts: list[Payout]) -
     return findings
 
 
-async def test_right_books_have_no_violations(
-    books: dict[str, UUID], connection: asyncpg.Connection
-) -> None:
+async def test_right_books_have_no_violations(books: dict[str, UUID], connection: asyncpg.Connection) -> None:
     """The audit is silent when nothing is wrong, whatever states there are."""
     findings = await found_by_books(connection)
     assert findings.violations == []
@@ -107,7 +105,11 @@ PLANTED = {
         1,
         "wallet bob USD",
     ),
-    "a changed amount": ("update transfers set amount = amount + 7 where kind = 'charge'", 1, "wallet alice USD"),
+    "a changed amount": (
+        "update transfers set amount = amount + 7 where kind = 'charge'",
+        1,
+        "wallet alice USD",
+    ),
     "money held for nothing": (
         "update withdrawals set status = 'failed' where status = 'pending'",
         2,
