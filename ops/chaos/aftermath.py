@@ -23,6 +23,8 @@ from ops.progress import Progress
 
 AT_ONCE = 24
 RESEND_TRIES_MAX = 20
+RESEND_WITHIN_S = 60.0
+RESEND_PER_S_MIN = 50.0
 RETRY_WAIT_S = 0.3
 END_WITHIN_S = 60.0
 SWEEP_EVERY_S = 0.5
@@ -53,11 +55,13 @@ class Aftermath:
         self._withdrawals: dict[str, tuple[str, str]] = {}
         """All accepted ones: cell and wallet by identifier."""
         self._open: set[str] = set()
+        self._open_from_load: set[str] = set()
         self._returned: set[str] = set()
         self._resent = 0
         self._resending = True
+        self._healed = 0.0
         self.settled_s = 0.0
-        """How long it took from healing until no withdrawal was open any more."""
+        """How long after healing the last withdrawal of the load was seen ended."""
 
     async def run(self, healed: float) -> None:
         """Settle and read. `healed`: when the faults ended, in the run's seconds."""
@@ -69,21 +73,23 @@ class Aftermath:
         )
         self._returned = {row["reference"] async for row in self._books() if row["status"] == "returned"}
         self._open = set(self._withdrawals)
+        self._open_from_load = set(self._withdrawals)
+        self._healed = healed
         teller = asyncio.create_task(self._tell(total))
+        sweeping = asyncio.create_task(self._sweep_until_ended())
         try:
-            await self._for_each(unclear, self._resend)
-            sweeping = asyncio.create_task(self._sweep_until_ended())
-            await self._for_each(clear, self._resend)
+            async with asyncio.timeout(RESEND_WITHIN_S + total / RESEND_PER_S_MIN):
+                await self._for_each(unclear, self._resend)
+                await self._for_each(clear, self._resend)
             self._resending = False
-            resent_at = self._history.now()
-            try:
-                async with asyncio.timeout(max(healed, resent_at) + END_WITHIN_S - self._history.now()):
-                    await sweeping
-                self.settled_s = self._history.now() - healed
-            except TimeoutError:
-                self._progress.say(f"{len(self._open):,} withdrawals are still open")
+            async with asyncio.timeout(END_WITHIN_S):
+                await sweeping
+        except TimeoutError:
+            missing = f"{self._resent:,} of {total:,} sent again, {len(self._open):,} withdrawals open"
+            self._progress.say(f"Not settled in time: {missing}")
         finally:
             teller.cancel()
+            sweeping.cancel()
         await self._last_look()
 
     # --- sending again -----------------------------------------------------------------------------------
@@ -144,6 +150,9 @@ class Aftermath:
         status = await self._look(id)
         if status in ENDED and (status == "returned" or id not in self._returned):
             self._open.discard(id)
+            if self._open_from_load:
+                self._open_from_load.discard(id)
+                self.settled_s = self._history.now() - self._healed
 
     async def _look(self, id: str) -> str:
         """Read a withdrawal; return its status, empty if there was no answer."""

@@ -7,9 +7,11 @@ import argparse
 import json
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 
@@ -58,7 +60,10 @@ def run(args: argparse.Namespace) -> int:
         return _check(args.check)
     seed = secrets.randbelow(1_000_000) if args.seed is None else args.seed
     folder = Path(tempfile.mkdtemp(prefix="wbs-chaos-")) if args.folder is None else args.folder
+    if (folder / "stack").exists():
+        raise OpsError(f"{folder} holds the data of another run: delete it, or name another folder.")
     folder.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, _interrupt)  # so that it ends as Ctrl-C does: nothing is left behind
     order = Order(seed, args.seconds, args.rate, args.faults_per_minute, folder)
     good = False
     try:
@@ -75,6 +80,10 @@ def run(args: argparse.Namespace) -> int:
                 f"The same faults again: wbs chaos --seed {seed} --seconds {args.seconds:g}", file=sys.stderr
             )
     return 0 if good else 1
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def _clear(folder: Path, *, keep: bool) -> bool:

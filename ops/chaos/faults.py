@@ -21,6 +21,7 @@ from ops.stack import Stack
 
 COMEBACK_POLL_S = 0.2
 COMEBACK_WAIT_S = 30.0
+STOP_WITHIN_S = 10.0
 HEAL_TRIES_MAX = 100
 HEAL_WAIT_S = 0.3
 
@@ -113,13 +114,21 @@ class Saboteur:
         return f"pid {', '.join(str(victim.pid) for victim in victims)}"
 
     async def _restart(self, fault: PlannedFault, random: Random) -> str | None:
+        """Ask a process to stop, and kill it if it does not, as every supervisor does."""
         victims = await self._victims(fault.target, random)
+        if not victims:
+            return None
         # SIGTERM would let PostgreSQL wait until every client has gone; SIGINT is its polite stop.
-        number = signal.SIGINT if fault.target == "postgres" else signal.SIGTERM
-        for victim in victims:
-            processes.send(victim, number)
-            self.done["restart", fault.target] += 1
-        return f"pid {victims[0].pid}" if victims else None
+        processes.send(victims[0], signal.SIGINT if fault.target == "postgres" else signal.SIGTERM)
+        self.done["restart", fault.target] += 1
+        deadline = time.monotonic() + STOP_WITHIN_S
+        while victims[0].alive():
+            if time.monotonic() > deadline:
+                # Happens: PostgreSQL 15 that is told to stop while it recovers from a crash never does.
+                processes.send(victims[0], signal.SIGKILL)
+                return f"pid {victims[0].pid}, killed after {STOP_WITHIN_S:.0f} s"
+            await asyncio.sleep(COMEBACK_POLL_S)
+        return f"pid {victims[0].pid}"
 
     async def _freeze(self, fault: PlannedFault, random: Random) -> str | None:
         victims = await self._victims(fault.target, random)

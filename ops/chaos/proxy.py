@@ -268,7 +268,10 @@ class _Direction:
         if data is not None:
             self._sink.write(data)
         elif self._sink.can_write_eof():
-            self._sink.write_eof()
+            try:
+                self._sink.write_eof()
+            except OSError:  # the other side is gone already, and the loop has not heard of it yet
+                self._sink.abort()
 
     def _regulate(self) -> None:
         """Stop reading from the source while too much is held or the sink is full."""
