@@ -6,7 +6,9 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from db.errors import DecideAgain
+import asyncpg
+
+from db.errors import KeysNotLookedUp
 from db.sql import load
 from wallet.decide import KeyId, NewKey
 from wallet.ledger import MaturedLock, Transfer, Wallet, WalletId
@@ -69,7 +71,7 @@ async def record(
 ) -> None:
     """Write transfers, their keys and the balances that follow.
 
-    Raises DecideAgain if one of the keys was used in the meantime: nothing of the batch may stay then.
+    Raises KeysNotLookedUp if one of the keys was used before: nothing of the batch may stay then.
     """
     movements = [
         (
@@ -90,14 +92,12 @@ async def record(
     ]
     changes = [(w.user_id, w.currency, *change) for w in wallets if any(change := w.change())]
     now = transfers[0].created_at
-    row = await connection.fetchrow(
-        _SQL["record"],
-        *zip(*movements, strict=True),
-        now,
-        *(zip(*changes, strict=True) if changes else [()] * 6),
-    )
-    if row["keys"] != len(keys):
-        raise DecideAgain("an idempotency key was used in the meantime")
+    try:
+        row = await connection.fetchrow(_SQL["record"], movements, changes, now)
+    except asyncpg.UniqueViolationError as error:
+        if error.constraint_name == "idempotency_keys_pkey":
+            raise KeysNotLookedUp("an idempotency key was used before") from error
+        raise
     assert row["wallets"] == len(changes), "a wallet under lock is gone"
 
 

@@ -56,6 +56,10 @@ class DecideAgain(Exception):
         self.remedy = remedy
 
 
+class KeysNotLookedUp(DecideAgain):
+    """Idempotency keys were taken to be new; now it matters whether they are."""
+
+
 def translate(error: BaseException) -> WalletError | None:
     """Return the domain error for a database error of a single request, or None if it is our own bug."""
     if isinstance(error, WalletError):

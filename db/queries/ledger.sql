@@ -1,6 +1,6 @@
 -- name: lock_wallets
 -- Locks the wallets ($1, $2) in key order and reads the clock after the last lock. Along come those of the keys
--- ($3, $4) that are used already; normally none. One row at least, so that the clock is always told.
+-- ($3, $4) that are used already. One row at least, so that the clock is always told.
 with locked_wallets as materialized (
     select w.user_id, w.currency, w.available, w.locked, w.held
     from unnest($1::text[], $2::text[]) as asked (user_id, currency)
@@ -66,16 +66,9 @@ cross join lateral (
 -- name: record
 -- The whole of a batch that every batch has: books, keys, balances (as differences, so that the checks on the
 -- table guard the result). A movement without a reference refers to itself; one without a client has no key.
--- Returns how many keys were written: fewer than given means a race for a key.
+-- A key that is used by now violates idempotency_keys_pkey. Returns how many balances were written.
 with movements as materialized (
-    select *
-    from unnest(
-        $1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::bigint[],
-        $9::uuid[], $10::timestamptz[], $11::json[], $12::text[], $13::text[], $14::bytea[]
-    ) as m (
-        id, user_id, currency, kind, debit_account, credit_account, amount, total_after, reference, release_at,
-        metadata, client, key, fingerprint
-    )
+    select * from unnest($1::movement[])
 ),
 
 new_transfers as (
@@ -85,7 +78,7 @@ new_transfers as (
     )
     select
         id, user_id, currency, kind, debit_account, credit_account, amount, total_after,
-        coalesce(reference, id), release_at, metadata, $15
+        coalesce(reference, id), release_at, metadata, $3
     from movements
 ),
 
@@ -95,8 +88,6 @@ new_keys as (
     from movements
     where client is not null
     order by client, key
-    on conflict do nothing
-    returning 1
 ),
 
 new_balances as (
@@ -106,15 +97,12 @@ new_balances as (
         locked = w.locked + d.locked,
         held = w.held + d.held,
         transactions = w.transactions + d.transactions
-    from unnest($16::text[], $17::text[], $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[])
-        as d (user_id, currency, available, locked, held, transactions)
+    from unnest($2::balance_change[]) as d
     where w.user_id = d.user_id and w.currency = d.currency
     returning 1
 )
 
-select
-    (select count(*) from new_keys) as keys,
-    (select count(*) from new_balances) as wallets;
+select count(*) as wallets from new_balances;
 
 -- name: record_locks
 insert into locks (user_id, currency, release_at, charge_id, amount)
