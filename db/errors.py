@@ -74,6 +74,6 @@ def translate(error: BaseException) -> WalletError | None:
             return BalanceLimitExceeded("the wallet's total would be too great")
         if constraint == "withdrawals_legal_move":
             return IllegalMove("the withdrawal has moved on")
-        if constraint.startswith("wallets_"):
+        if constraint in ("wallets_available_check", "wallets_locked_check", "wallets_held_check"):
             return InsufficientFunds(0, 0)
     return None

@@ -80,7 +80,7 @@ async def test_a_replay_is_the_same_after_its_lock_was_released(
     ledger: Ledger, reader: Reader, books_hold: BooksHold
 ) -> None:
     """Goal: what happened since changes nothing in the answer: not the release, not the payout."""
-    soon = datetime.now(UTC) + timedelta(milliseconds=150)
+    soon = datetime.now(UTC) + timedelta(seconds=1)
     lock = charge(5, key="k", release_at=soon)
     first = await ledger.submit(lock)
     await poll_until(lambda: _has_matured(reader))

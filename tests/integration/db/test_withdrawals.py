@@ -1,0 +1,405 @@
+"""Moves of withdrawals: attempts and their leases, outcomes, cancel, return, replay; many at once."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from db import reads
+from db.ledger import Ledger
+from db.pool import Reader
+from db.reconciliation import ReconcilerSession
+from db.withdrawals import Attempt, Withdrawals
+from tests.integration.db.conftest import accepted, charge, split, withdraw
+from tests.polling import poll_until
+from wallet.config import Settings
+from wallet.errors import IllegalMove, NotCancellable, NotReturnable, Unavailable, WithdrawalNotFound
+from wallet.outcomes import BankUnavailable, Declined, OutcomeUnknown, Paid, PayOutcome
+from wallet.withdrawal import Status
+
+BooksHold = Callable[[], Awaitable[dict[str, int]]]
+OpenWithdrawals = Callable[[Settings], Withdrawals]
+
+SHORT_LEASE = {
+    "WBS_LEASE_MS": "300",
+    "WBS_ROUND_DEADLINE_MS": "200",
+    "WBS_BANK_TIMEOUT_MS": "50",
+    "WBS_BANK_CONNECT_TIMEOUT_MS": "50",
+}
+QUICK_LADDER = {"WBS_RETRY_ROUNDS": "2", "WBS_RETRY_DELAY_MS_MIN": "1", "WBS_RETRY_DELAY_MS_MAX": "2"}
+
+
+@pytest.fixture
+async def pending(ledger: Ledger) -> UUID:
+    """A withdrawal of 60 out of 100 that nobody has taken yet."""
+    await ledger.submit(charge(100))
+    return await accepted(ledger, withdraw(60, destination='"iban"'))
+
+
+async def _begin(withdrawals: Withdrawals, id: UUID) -> Attempt:
+    attempt = await withdrawals.begin_attempt(id, "ann")
+    assert attempt is not None
+    return attempt
+
+
+async def _path(reader: Reader, id: UUID) -> list[str]:
+    view = await reads.withdrawal(reader, id)
+    assert view.history[-1].status == view.status
+    return [entry.status for entry in view.history]
+
+
+async def test_paid(withdrawals: Withdrawals, reader: Reader, pending: UUID, books_hold: BooksHold) -> None:
+    """Goal: the way of a withdrawal that goes well: attempt, payment, money gone, history complete."""
+    attempt = await _begin(withdrawals, pending)
+    assert (attempt.amount, attempt.currency, attempt.destination, attempt.number) == (60, "USD", '"iban"', 1)
+    assert await withdrawals.settle(attempt, Paid("p1")) is Status.COMPLETED
+    assert await split(reader) == (40, 0, 0)
+    assert await _path(reader, pending) == ["pending", "processing", "completed"]
+    assert (await reads.withdrawal(reader, pending)).bank_reference == "p1"
+    await books_hold()
+
+
+async def test_declined(
+    withdrawals: Withdrawals, reader: Reader, pending: UUID, books_hold: BooksHold
+) -> None:
+    """Goal: a declined withdrawal gives its money back, once, and says why."""
+    attempt = await _begin(withdrawals, pending)
+    for _ in range(2):
+        assert await withdrawals.settle(attempt, Declined("account_closed")) is Status.FAILED
+    assert await split(reader) == (100, 0, 0)
+    view = await reads.withdrawal(reader, pending)
+    assert view.failure_code == "account_closed"
+    await books_hold()
+
+
+async def test_two_deliveries_at_once(
+    settings: Settings, open_withdrawals: OpenWithdrawals, pending: UUID, books_hold: BooksHold
+) -> None:
+    """Goal: of many who take the same withdrawal at once, in two processes, one gets the attempt."""
+    actors = [open_withdrawals(settings) for _ in range(2)]
+    attempts = await asyncio.gather(*(actors[n % 2].begin_attempt(pending, "ann") for n in range(20)))
+    assert sum(attempt is not None for attempt in attempts) == 1
+    await books_hold()
+
+
+async def test_a_lease_ends(
+    make_settings: Callable[..., Settings],
+    open_withdrawals: OpenWithdrawals,
+    pending: UUID,
+    books_hold: BooksHold,
+) -> None:
+    """Goal: an attempt whose process died blocks for one lease, then the next one may begin, and only one."""
+    withdrawals = open_withdrawals(make_settings(**SHORT_LEASE))
+    first = await _begin(withdrawals, pending)
+    assert await withdrawals.begin_attempt(pending, "ann") is None
+    second = await poll_until(lambda: withdrawals.begin_attempt(pending, "ann"), 5)
+    assert (first.number, second.number) == (1, 2)
+    assert second.lease_until is not None
+    assert first.lease_until is not None
+    assert second.lease_until > first.lease_until
+    # The first one wakes up and knows nothing: that must not disturb the second.
+    assert await withdrawals.settle(first, OutcomeUnknown("woke up")) is Status.PROCESSING
+    assert await withdrawals.begin_attempt(pending, "ann") is None
+    # But what the bank says is true, whoever hears it.
+    assert await withdrawals.settle(first, Paid("p1")) is Status.COMPLETED
+    assert await withdrawals.settle(second, Paid("p1")) is Status.COMPLETED
+    await books_hold()
+
+
+async def test_nothing_to_begin(withdrawals: Withdrawals, pending: UUID) -> None:
+    """Goal: an ended withdrawal, one that is not there and one of another user's are nobody's to take."""
+    assert await withdrawals.begin_attempt(uuid4(), "ann") is None
+    assert await withdrawals.begin_attempt(pending, "bob") is None
+    await withdrawals.cancel(pending)
+    assert await withdrawals.begin_attempt(pending, "ann") is None
+
+
+@pytest.mark.parametrize("outcome", [BankUnavailable("refused"), OutcomeUnknown("timeout")])
+async def test_the_ladder_and_its_end(
+    make_settings: Callable[..., Settings],
+    open_withdrawals: OpenWithdrawals,
+    reader: Reader,
+    pending: UUID,
+    books_hold: BooksHold,
+    outcome: PayOutcome,
+) -> None:
+    """Goal: rounds without a result are tried again, then attention, money held; replayed and paid."""
+    withdrawals = open_withdrawals(make_settings(**QUICK_LADDER))
+    first = await _begin(withdrawals, pending)
+    assert await withdrawals.settle(first, outcome) is Status.PROCESSING
+    second = await poll_until(lambda: withdrawals.begin_attempt(pending, "ann"), 5)
+    assert await withdrawals.settle(second, outcome) is Status.REQUIRES_ATTENTION
+    assert await split(reader) == (40, 0, 60)
+    assert await withdrawals.begin_attempt(pending, "ann") is None
+    assert [one.id for one in await reads.requiring_attention(reader)] == [pending]
+    assert await withdrawals.replay(pending) is Status.PROCESSING
+    with pytest.raises(IllegalMove):
+        await withdrawals.replay(pending)
+    third = await _begin(withdrawals, pending)
+    assert third.number == 3
+    assert await withdrawals.settle(third, Paid("p1")) is Status.COMPLETED
+    assert await _path(reader, pending) == [
+        "pending",
+        "processing",
+        "requires_attention",
+        "processing",
+        "completed",
+    ]
+    await books_hold()
+
+
+@pytest.mark.parametrize(("answer", "status"), [(Paid("p1"), "completed"), (Declined("no"), "failed")])
+async def test_attention_is_settled_by_the_bank(
+    make_settings: Callable[..., Settings],
+    open_withdrawals: OpenWithdrawals,
+    pending: UUID,
+    books_hold: BooksHold,
+    answer: PayOutcome,
+    status: str,
+) -> None:
+    """Goal: what the bank says later settles a withdrawal that requires attention."""
+    withdrawals = open_withdrawals(make_settings(WBS_RETRY_ROUNDS="1"))
+    attempt = await _begin(withdrawals, pending)
+    assert await withdrawals.settle(attempt, OutcomeUnknown("timeout")) is Status.REQUIRES_ATTENTION
+    assert await withdrawals.settle(attempt, answer) == status
+    await books_hold()
+
+
+async def test_cancel(withdrawals: Withdrawals, reader: Reader, pending: UUID, books_hold: BooksHold) -> None:
+    """Goal: a pending withdrawal can be cancelled, as often as asked; the money comes back once."""
+    for _ in range(2):
+        assert await withdrawals.cancel(pending) is Status.CANCELLED
+    assert await split(reader) == (100, 0, 0)
+    with pytest.raises(WithdrawalNotFound):
+        await withdrawals.cancel(uuid4())
+    await books_hold()
+
+
+async def test_cancel_races_with_the_actor(
+    settings: Settings,
+    ledger: Ledger,
+    open_withdrawals: OpenWithdrawals,
+    reader: Reader,
+    books_hold: BooksHold,
+) -> None:
+    """Goal: cancelled or begun, never both: of 60 races each has exactly one winner."""
+    gateway, actor = open_withdrawals(settings), open_withdrawals(settings)
+    await ledger.submit(charge(60))
+    ids = [await accepted(ledger, withdraw(1)) for _ in range(60)]
+    attempts, cancels = await asyncio.gather(
+        asyncio.gather(*(actor.begin_attempt(id, "ann") for id in ids)),
+        asyncio.gather(*(gateway.cancel(id) for id in reversed(ids)), return_exceptions=True),
+    )
+    outcomes = Counter()
+    for id, attempt, cancelled in zip(ids, attempts, reversed(cancels), strict=True):
+        assert (attempt is None) == (cancelled is Status.CANCELLED)
+        assert attempt is None or isinstance(cancelled, NotCancellable)
+        assert await _path(reader, id) == ["pending", "cancelled" if attempt is None else "processing"]
+        outcomes[attempt is None] += 1
+    withdrawable, _, held = await split(reader)
+    assert (withdrawable, held) == (outcomes[True], outcomes[False])
+    await books_hold()
+
+
+async def test_returned_once(
+    withdrawals: Withdrawals, reader: Reader, pending: UUID, books_hold: BooksHold
+) -> None:
+    """Goal: money that came back is added once, however often and in whatever order the news comes."""
+    with pytest.raises(NotReturnable):
+        await withdrawals.return_(pending, "p1", 60)
+    attempt = await _begin(withdrawals, pending)
+    with pytest.raises(IllegalMove):
+        await withdrawals.return_(pending, "p1", 59)
+    news = [withdrawals.return_(pending, "p1", 60) for _ in range(10)]
+    paid = [withdrawals.settle(attempt, Paid("p1")) for _ in range(10)]
+    results = await asyncio.gather(*(one for pair in zip(news, paid, strict=True) for one in pair))
+    assert results[-1] is Status.RETURNED
+    assert await split(reader) == (100, 0, 0)
+    assert await _path(reader, pending) == ["pending", "processing", "completed", "returned"]
+    await books_hold()
+
+
+async def test_a_contradiction_is_refused(
+    withdrawals: Withdrawals, pending: UUID, books_hold: BooksHold
+) -> None:
+    """Goal: paid after declined, and declined after paid, move no money and are told."""
+    attempt = await _begin(withdrawals, pending)
+    await withdrawals.settle(attempt, Declined("no"))
+    with pytest.raises(IllegalMove):
+        await withdrawals.settle(attempt, Paid("p1"))
+    await books_hold()
+
+
+async def test_outcomes_race(
+    settings: Settings,
+    ledger: Ledger,
+    open_withdrawals: OpenWithdrawals,
+    reader: Reader,
+    books_hold: BooksHold,
+) -> None:
+    """Goal: actors and reconciler write the same outcome of 50 withdrawals at once: each is paid out once."""
+    actors = [open_withdrawals(settings) for _ in range(3)]
+    await ledger.submit(charge(50))
+    ids = await asyncio.gather(*(accepted(ledger, withdraw(1)) for _ in range(50)))
+    attempts = await asyncio.gather(*(_begin(actors[0], id) for id in ids))
+    results = await asyncio.gather(
+        *(
+            actor.settle(attempt, Paid(f"p{attempt.withdrawal_id}"))
+            for actor in actors
+            for attempt in attempts
+        )
+    )
+    assert set(results) == {Status.COMPLETED}
+    assert await split(reader) == (0, 0, 0)
+    assert (await books_hold())["transfers"] == 1 + 50 + 50
+
+
+async def test_payouts_go_on_while_a_withdrawal_is_held_elsewhere(
+    settings: Settings,
+    ledger: Ledger,
+    withdrawals: Withdrawals,
+    connection: asyncpg.Connection,
+    books_hold: BooksHold,
+) -> None:
+    """Goal: one withdrawal, or one wallet, that somebody keeps locked fails alone; the others are settled."""
+    users = [f"u{n}" for n in range(12)]
+    await asyncio.gather(*(ledger.submit(charge(5, user=user)) for user in users))
+    ids = [await accepted(ledger, withdraw(5, user=user)) for user in users]
+    attempts = await asyncio.gather(
+        *(withdrawals.begin_attempt(id, u) for id, u in zip(ids, users, strict=True))
+    )
+    assert all(attempts)
+    async with connection.transaction():
+        await connection.execute("select 1 from withdrawals where user_id = 'u3' for update")
+        await connection.execute("select 1 from wallets where user_id = 'u7' for update")
+        async with asyncio.timeout(3):
+            results = await asyncio.gather(
+                *(withdrawals.settle(attempt, Paid("p")) for attempt in attempts if attempt),
+                return_exceptions=True,
+            )
+    assert [n for n, result in enumerate(results) if isinstance(result, Unavailable)] == [3, 7]
+    assert results.count(Status.COMPLETED) == 10
+    for n in (3, 7):
+        attempt = attempts[n]
+        assert attempt is not None
+        assert await withdrawals.settle(attempt, Paid("p")) is Status.COMPLETED
+    await books_hold()
+
+
+async def test_many_kinds_of_moves_in_one_batch(
+    ledger: Ledger, withdrawals: Withdrawals, reader: Reader, books_hold: BooksHold
+) -> None:
+    """Goal: moves of all kinds in one wallet, mixed in one transaction, each get their own answer."""
+    await ledger.submit(charge(100))
+    ids = [await accepted(ledger, withdraw(10)) for _ in range(5)]
+    attempts = await asyncio.gather(*(_begin(withdrawals, id) for id in ids[:3]))
+    results = await asyncio.gather(
+        withdrawals.settle(attempts[0], Paid("p0")),
+        withdrawals.settle(attempts[1], Declined("no")),
+        withdrawals.settle(attempts[2], OutcomeUnknown("timeout")),
+        withdrawals.cancel(ids[3]),
+        withdrawals.cancel(ids[0]),
+        withdrawals.replay(ids[4]),
+        withdrawals.return_(ids[0], "p0", 10),
+        return_exceptions=True,
+    )
+    assert [getattr(result, "value", type(result).__name__) for result in results] == [
+        "completed",
+        "failed",
+        "processing",
+        "cancelled",
+        "NotCancellable",
+        "IllegalMove",
+        "returned",
+    ]
+    assert await split(reader) == (80, 0, 20)
+    await books_hold()
+
+
+# --- The doorbell ---
+
+
+async def _outbox(connection: asyncpg.Connection) -> list[UUID]:
+    return [row["withdrawal_id"] for row in await connection.fetch("select withdrawal_id from outbox")]
+
+
+async def test_due_withdrawals_are_rung_for_without_echoes(
+    make_settings: Callable[..., Settings], ledger: Ledger, connection: asyncpg.Connection, reader: Reader
+) -> None:
+    """Goal: what nobody took is rung for again when its time has come; not before, not every beat."""
+    await ledger.submit(charge(10))
+    ids = {await accepted(ledger, withdraw(1)) for _ in range(4)}
+    session = ReconcilerSession(make_settings(WBS_REDRIVE_AFTER_MS="60000"))
+    assert await session.lead()
+    assert await session.ring_due(100) == 0, "the outbox still holds their first messages"
+    await connection.execute("delete from outbox")
+    assert await session.ring_due(100) == 0, "they are not due to be rung for"
+    await connection.execute("update withdrawals set ring_at = now() - interval '1 second'")
+    assert await session.ring_due(3) == 3
+    assert await session.ring_due(100) == 1
+    assert set(await _outbox(connection)) == ids
+    assert await session.ring_due(100) == 0, "they have just been rung for"
+    await session.close()
+
+
+async def test_a_message_that_waits_is_not_doubled(
+    settings: Settings, ledger: Ledger, connection: asyncpg.Connection
+) -> None:
+    """Goal: while a message waits in the outbox, ringing for its withdrawal adds none."""
+    await ledger.submit(charge(10))
+    await accepted(ledger, withdraw(1))
+    await connection.execute("update withdrawals set ring_at = now() - interval '1 second'")
+    session = ReconcilerSession(settings)
+    assert await session.lead()
+    await session.ring_due(100)
+    assert len(await _outbox(connection)) == 1
+    await session.close()
+
+
+async def test_a_dead_attempt_is_rung_for_at_the_end_of_its_lease(
+    make_settings: Callable[..., Settings],
+    open_withdrawals: OpenWithdrawals,
+    pending: UUID,
+    connection: asyncpg.Connection,
+) -> None:
+    """Goal: a withdrawal whose actor was killed comes back when its lease is over, not before."""
+    settings = make_settings(**SHORT_LEASE)
+    withdrawals = open_withdrawals(settings)
+    attempt = await _begin(withdrawals, pending)
+    await connection.execute("delete from outbox")
+    session = ReconcilerSession(settings)
+    assert await session.lead()
+    await poll_until(lambda: session.ring_due(10), 5)
+    clock = await connection.fetchval("select clock_timestamp()")
+    assert attempt.lease_until is not None
+    assert clock >= attempt.lease_until
+    assert await _outbox(connection) == [pending]
+    await session.close()
+
+
+async def test_replay_rings(
+    make_settings: Callable[..., Settings],
+    open_withdrawals: OpenWithdrawals,
+    pending: UUID,
+    connection: asyncpg.Connection,
+) -> None:
+    """Goal: a replayed withdrawal has a message in the outbox, written with the move."""
+    withdrawals = open_withdrawals(make_settings(WBS_RETRY_ROUNDS="1"))
+    await withdrawals.settle(await _begin(withdrawals, pending), OutcomeUnknown("timeout"))
+    await connection.execute("delete from outbox")
+    await withdrawals.replay(pending)
+    assert await _outbox(connection) == [pending]
+
+
+async def test_one_reconciler_leads(settings: Settings) -> None:
+    """Goal: of two reconcilers one leads; when it goes the other takes over."""
+    one, other = ReconcilerSession(settings), ReconcilerSession(settings)
+    assert await one.lead()
+    assert not await other.lead()
+    assert await one.lead()
+    await one.close()
+    await poll_until(other.lead, 5)
+    await other.close()
