@@ -65,6 +65,13 @@ where w.id = any($1::uuid[])
 order by w.id
 for update;
 
+-- name: step
+-- A state that a withdrawal only passes through within a batch; `move` writes the rest.
+update withdrawals as w
+set status = s.status, bank_reference = case when s.status = 'completed' then s.bank_reference end
+from unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) as s (id, user_id, status, bank_reference)
+where w.id = s.id and w.user_id = s.user_id;
+
 -- name: move
 with new_states as (
     update withdrawals as w
