@@ -8,7 +8,7 @@ from sanic import Sanic
 
 from gateway import console
 from gateway.auth import Authenticator, RateLimiter
-from gateway.body import READ_BYTES_MAX
+from gateway.body import BODY_BYTES_MAX
 from gateway.endpoint import Endpoints
 from gateway.routes import balances, callbacks, charges, health, operations, pages, transactions, withdrawals
 from gateway.services import Services
@@ -37,7 +37,7 @@ def create_app(settings: Settings) -> Sanic[Any, Any]:
             "FALLBACK_ERROR_FORMAT": "json",
             "KEEP_ALIVE_TIMEOUT": KEEP_ALIVE_TIMEOUT_S,
             "MOTD": False,
-            "REQUEST_MAX_SIZE": READ_BYTES_MAX,
+            "REQUEST_MAX_SIZE": BODY_BYTES_MAX,  # where no body is expected; the others see to it themselves
             "REQUEST_TIMEOUT": REQUEST_TIMEOUT_S,
             "RESPONSE_TIMEOUT": RESPONSE_TIMEOUT_S,
         }

@@ -13,6 +13,7 @@ from sanic import Request, Sanic
 from sanic import exceptions as sanic_errors
 
 from gateway.auth import DEFAULT_CLIENT, Authenticator, RateLimiter
+from gateway.body import read_body
 from gateway.http import Answer
 from gateway.metrics import MetricsFlusher, RouteMetrics
 from gateway.operation import Operation
@@ -76,12 +77,15 @@ class Endpoints:
         """Serve `operation` by `handler`, and remember it for the OpenAPI document."""
         metrics = self._metrics(operation.path)
         ids, refuse, method = self._ids, self._refuse, operation.method
+        bytes_max = operation.body.bytes_max if operation.body else 0
         identify = None if operation.open_to_all else self._identifier(operation.writes)
 
         async def wrapper(request: Request, **parts: str) -> Answer:
             started = perf_counter()
             request_id = ids.of(request)
             try:
+                if bytes_max:
+                    request.body = await read_body(request, bytes_max)
                 client = DEFAULT_CLIENT if identify is None else identify(request)
                 answer = await handler(request, client, **parts)
             except sanic_errors.RequestCancelled:
@@ -96,7 +100,7 @@ class Endpoints:
         serve: Any = wrapper
         # RFC 9110, 9.3.2: what answers GET answers HEAD, with the same head and no body (see `Answer`).
         methods = ["GET", "HEAD"] if method == "GET" else [method]
-        self._app.add_route(serve, path, methods=methods, name=operation.id)
+        self._app.add_route(serve, path, methods=methods, name=operation.id, stream=bytes_max > 0)
         self.operations.append(operation)
 
     def _metrics(self, route: str) -> RouteMetrics:
@@ -125,12 +129,13 @@ class Endpoints:
 
     def _not_routed(self, request: Request, error: Exception) -> Answer:
         """Answer what never came to a handler: unknown path, wrong method, broken HTTP, timeouts."""
-        answer = self._refuse(request, _translate(request, error), request_id := self._ids.of(request))
+        answer = self._refuse(request, error, request_id := self._ids.of(request))
         answer.request_id = request_id
         self._unrouted.observe("any", answer.status, 0.0)
         return answer
 
     def _refuse(self, request: Request, error: Exception, request_id: str) -> Answer:
+        error = _translate(request, error)
         problem = problem_of(error, request_id)
         REFUSALS.labels(problem.code).inc()
         if problem.status >= 500:

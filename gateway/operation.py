@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.body import BODY_BYTES_MAX
 from gateway.http import JSON
 
 READ_ERRORS = ("unauthorized", "rate_limited", "internal_error", "overloaded", "unavailable")
@@ -30,6 +31,7 @@ class Body:
     """A request body: for each media type its type (None: text) and an example of it."""
 
     kinds: dict[str, tuple[Any, Any]]
+    bytes_max: int = BODY_BYTES_MAX
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,10 @@ async def serve(settings: Settings) -> None:
 async def drain(app: Sanic[Any, Any], server: Any, services: Services) -> None:
     """Take no new connections and answer what was taken, within GRACE_S + DRAIN_S_MAX."""
     services.draining = True
-    app.config.KEEP_ALIVE = False
+    app.config.KEEP_ALIVE = False  # for requests still to come …
+    for connection in server.connections:
+        if connection.http is not None:
+            connection.http.keep_alive = False  # … and for those under way
     services.watcher.release()
     server.server.close()
     loop = asyncio.get_running_loop()

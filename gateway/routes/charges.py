@@ -17,7 +17,7 @@ from gateway.answers import (
     encode_results,
     transaction_of,
 )
-from gateway.body import bulk_body, header_key, json_body
+from gateway.body import BULK_BYTES_MAX, bulk_body, header_key, json_body
 from gateway.endpoint import Endpoints, Handler
 from gateway.http import JSON, NDJSON, Answer
 from gateway.operation import WRITE_ERRORS, Body, Given, Operation
@@ -81,7 +81,8 @@ CHARGES = Operation(
         {
             JSON: (list[ChargeRequest], [_EXAMPLE, _EXAMPLE_LOCKED]),
             NDJSON: (None, '{"user_id":42,"amount":1000,"idempotency_key":"order-7001"}\n'),
-        }
+        },
+        bytes_max=BULK_BYTES_MAX,
     ),
     answers={
         200: Given(
@@ -100,6 +101,7 @@ NOOP = Operation(
     "/noop",
     "Benchmark",
     "Validate a charge, answer as if it took effect, and do nothing",
+    body=CHARGE.body,
     answers={200: Given("Nothing happened.", Transaction)},
     documented=False,
     writes=True,

@@ -6,13 +6,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from gateway import console
 from gateway.app import create_app
 from gateway.operation import Operation
 from gateway.problems import KINDS
 from gateway.routes import balances, callbacks, charges, health, operations, pages, transactions, withdrawals
 from wallet.config import Settings
 
-GROUPS = (balances, callbacks, charges, health, operations, pages, transactions, withdrawals)
+GROUPS = (balances, callbacks, charges, console, health, operations, pages, transactions, withdrawals)
 OPERATIONS = [one for group in GROUPS for one in vars(group).values() if isinstance(one, Operation)]
 DOCUMENTED = [one for one in OPERATIONS if one.documented]
 

@@ -1,0 +1,167 @@
+"""A gateway's start and end: what it took it answers."""
+
+import asyncio
+import contextlib
+import itertools
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import asyncpg
+import psutil
+
+from tests.integration.actors.processes import free_port
+from tests.integration.gateway.conftest import Api, Gateway, StartGateway, new_key
+from tests.polling import poll_until
+
+
+class Load:
+    """Clients that charge one after another on connections that they keep, and note what they were told."""
+
+    def __init__(self, port: int, clients: int) -> None:
+        self._port = port
+        self._keys = itertools.count(1)
+        self.acknowledged: set[str] = set()
+        self.unanswered: set[str] = set()
+        """Requests that were sent, whole, and got no answer: nobody knows what became of them."""
+        self.refused: list[bytes] = []
+        self._tasks = [asyncio.create_task(self._client()) for _ in range(clients)]
+
+    async def _client(self) -> None:
+        while True:
+            try:
+                reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+            except OSError:
+                return  # nobody listens any more
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                while await self._charge(reader, writer):
+                    pass
+            writer.close()
+
+    async def _charge(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        key = f"load-{next(self._keys)}"
+        body = b'{"user_id":7,"amount":1,"idempotency_key":"%b"}' % key.encode()
+        writer.write(b"POST /charge HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+        self.unanswered.add(key)
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        await reader.readexactly(length)
+        self.unanswered.discard(key)
+        if head.startswith(b"HTTP/1.1 200 "):
+            self.acknowledged.add(key)
+        else:
+            self.refused.append(head)
+        return b"connection: close" not in head
+
+    async def end(self) -> None:
+        await asyncio.wait_for(asyncio.gather(*self._tasks), 30)
+
+
+async def test_sigterm_under_load(
+    gateway: Gateway, session: aiohttp.ClientSession, connection: asyncpg.Connection
+) -> None:
+    """Goal: at SIGTERM under load every request that was taken is answered and written; the exit is clean."""
+    load = Load(gateway.port, clients=32)
+    await poll_until(lambda: len(load.acknowledged) > 500, 30)
+    started = time.monotonic()
+    assert await asyncio.to_thread(gateway.stop) == 0
+    assert time.monotonic() - started < 15
+    await load.end()
+    written = {row["key"] for row in await connection.fetch("select key from idempotency_keys")}
+    assert load.refused == []
+    assert load.unanswered == set()
+    assert written == load.acknowledged
+    assert gateway.events("gateway_stopped")
+    assert not gateway.events("connections_cut")
+
+
+async def test_sigterm_with_idle_and_waiting_clients(gateway: Gateway, api: Api) -> None:
+    """Goal: idle connections don't hold the end up; who waits for an end state is answered at once."""
+    await api.charge(42, 10)
+    url = (await api.withdraw(42, 10)).json["status_url"]
+    waiting = [asyncio.create_task(api.get(url, wait=30)) for _ in range(5)]
+    _, idle = await asyncio.open_connection("127.0.0.1", gateway.port)
+    await api.get("/health/live")
+    started = time.monotonic()
+    assert await asyncio.to_thread(gateway.stop) == 0
+    assert time.monotonic() - started < 5
+    idle.close()
+    for reply in await asyncio.gather(*waiting):
+        assert (reply.status, reply.json["status"]) == (200, "pending")
+        assert reply.headers["connection"] == "close"
+
+
+async def test_a_request_that_never_ends_is_cut(gateway: Gateway, api: Api) -> None:
+    """Goal: a half-sent request does not hold the end up for ever."""
+    _, half = await asyncio.open_connection("127.0.0.1", gateway.port)
+    half.write(b"POST /charge HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+    await half.drain()
+    await api.get("/health/live")
+    started = time.monotonic()
+    assert await asyncio.to_thread(gateway.stop) == 0
+    assert time.monotonic() - started < 18
+    half.close()
+
+
+async def test_two_share_a_port(
+    start_gateway: StartGateway, session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """Goal: gateways share a port and their metrics; when one ends, the other goes on."""
+    metrics = tmp_path / "prometheus"
+    metrics.mkdir()
+    shared = {"WBS_HTTP_PORT": str(free_port()), "PROMETHEUS_MULTIPROC_DIR": str(metrics)}
+    first, second = [await start_gateway(**shared) for _ in range(2)]
+    api = Api(first.url, session)
+    replies = [await fresh(api) for _ in range(40)]
+    prefixes = {reply.rpartition("-")[0] for reply in replies}
+    assert len(prefixes) == 2
+    line = b'wbs_http_requests_total{method="GET",route="/balance/{user_id}",status="200"} '
+
+    async def summed() -> bool:
+        metrics = (await api.get("/metrics")).body
+        values = [float(one[len(line) :]) for one in metrics.splitlines() if one.startswith(line)]
+        return values == [40.0]
+
+    await poll_until(summed, 10, what="both processes' answers in the metrics")
+    assert await asyncio.to_thread(first.stop) == 0
+    assert len({(await fresh(api)).rpartition("-")[0] for _ in range(10)}) == 1
+    assert await asyncio.to_thread(second.stop) == 0
+
+
+async def fresh(api: Api) -> str:
+    """Ask for a balance on a new connection; return the request's id."""
+    async with aiohttp.ClientSession() as session, session.get(f"{api.url}/balance/42") as reply:
+        assert reply.status == 200
+        return reply.headers["x-request-id"]
+
+
+async def test_port_taken(spawn_gateway: Any, database_url: str) -> None:
+    """Goal: a port that somebody else has is one clear sentence and an exit code."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        gateway = spawn_gateway(DATABASE_URL=database_url, WBS_HTTP_PORT=str(other.getsockname()[1]))
+        assert await asyncio.to_thread(gateway.wait) == 1
+    assert "in use" in gateway.events("can_not_listen")[0]["detail"]
+
+
+async def test_killed_and_started_again(gateway: Gateway, api: Api, session: aiohttp.ClientSession) -> None:
+    """Goal: after kill -9 nothing acknowledged is lost, and the port is free for the next one."""
+    key = new_key()
+    first = await api.charge(42, 10, idempotency_key=key)
+    gateway.kill()
+    gateway.start()
+    await gateway.ready(session)
+    assert (await api.charge(42, 10, idempotency_key=key)).body == first.body
+
+
+async def test_memory(gateway: Gateway, api: Api) -> None:
+    """Goal: a gateway that has served its pages and some thousand requests stays far below 120 MB."""
+    for path in ("/docs/swagger-ui-bundle.js", "/openapi.json", "/metrics"):
+        await api.get(path)
+    items = [{"user_id": n, "amount": 1, "idempotency_key": new_key()} for n in range(1000)]
+    for _ in range(5):
+        await api.post("/charges", items)
+    assert psutil.Process(gateway.pid).memory_info().rss < 120 * 1024 * 1024
