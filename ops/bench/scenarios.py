@@ -1,6 +1,7 @@
 """The scenarios. Each round runs them all, yardsticks among them: noise then hits both parts of a ratio."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -11,7 +12,7 @@ from ops.bench.results import Results
 from ops.bench.stage import ACTORS, Stage
 from ops.progress import Progress
 
-GROUPS = ("peaks", "latency", "payouts", "history", "memory")
+GROUPS = ("start", "peaks", "latency", "payouts", "history", "memory")
 
 _BULK_CONNECTIONS = 8
 """Requests of 1,000 charges under way: together as many charges as one gateway's backlog takes."""
@@ -26,12 +27,12 @@ class Plan:
     runs: int
     seconds: float
     """Of one run."""
-    groups: tuple[str, ...]
-    history: tuple[tuple[str, int], ...]
+    groups: tuple[str, ...] = GROUPS
+    history: tuple[tuple[str, int], ...] = ()
     """Sizes of the database to measure at: name and number of transfers."""
-    queue_full: int
+    queue_full: int = 100_000
     """Withdrawals waiting while an actor process' memory is looked at."""
-    slow_queue: int
+    slow_queue: int = 2_500
     """Withdrawals to be paid by a bank that takes 200 ms."""
 
 
@@ -47,12 +48,12 @@ class Bench:
     def run(self) -> None:
         """Run everything. Raises InvalidRun if requests failed, OpsError if the stack did."""
         self._results.memory["before"] = self._stage.memory()
-        self._warm_up()
+        self.warm_up()
         rounds = [group for group in self._plan.groups if group in ("peaks", "latency", "payouts")]
         for number in range(1, self._plan.runs + 1):
             if rounds:
                 self._progress.say(f"Round {number} of {self._plan.runs}")
-                self._round(rounds)
+                self.round(rounds)
         if "history" in self._plan.groups:
             for name, transfers in self._plan.history:
                 self._history(name, transfers)
@@ -62,13 +63,13 @@ class Bench:
 
     # --- Parts -------------------------------------------------------------------------------------------
 
-    def _warm_up(self) -> None:
+    def warm_up(self) -> None:
         self._progress.say("Warming up")
         for kind in ("noop", "charge", "hot", "balance", "transactions", "mix"):
             load.wrk(self._stage.api, kind, 1 if self._plan.seconds < 5 else 2)
         self._stage.wait_paid()
 
-    def _round(self, groups: list[str]) -> None:
+    def round(self, groups: Sequence[str]) -> None:
         self._pgbench()
         charges = self._wrk("charges", "charge")
         if "peaks" in groups:
