@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway.request_errors import readable_reason
-from gateway.requests import CURRENCY_PATTERN, KEY_PATTERN, USER_ID_PATTERN
+from gateway.requests import CURRENCY_PATTERN, CURSOR_PATTERN, KEY_PATTERN, USER_ID_PATTERN
 from wallet.errors import ValidationFailed
 
 PARAMETERS_MAX = 16
@@ -59,7 +59,10 @@ class TransactionsQuery(msgspec.Struct):
     cursor: (
         Annotated[
             str,
-            Meta(max_length=64, description="`next_cursor` of the page before; not together with `page`."),
+            Meta(
+                pattern=CURSOR_PATTERN,
+                description="`next_cursor` of the page before; not together with `page`.",
+            ),
         ]
         | None
     ) = None

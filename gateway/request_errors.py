@@ -13,6 +13,7 @@ import msgspec
 from gateway.problems import MalformedJson
 from gateway.requests import (
     CURRENCY_PATTERN,
+    CURSOR_PATTERN,
     DESTINATION_BYTES_MAX,
     KEY_PATTERN,
     METADATA_BYTES_MAX,
@@ -154,6 +155,7 @@ _READABLE: dict[str, str] = {
     USER_ID_PATTERN: "must be 1 to 128 printable ASCII characters without space",
     KEY_PATTERN: "must be 1 to 255 printable ASCII characters",
     CURRENCY_PATTERN: "must be three capital letters (ISO 4217)",
+    CURSOR_PATTERN: "is not a next_cursor of ours",
 }
 _WORDS = {
     "`int | str`": "an integer or a string",

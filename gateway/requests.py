@@ -22,6 +22,7 @@ NESTING_MAX = 32
 USER_ID_PATTERN = r"^[!-~]{1,128}\Z"
 KEY_PATTERN = r"^[ -~]{1,255}\Z"
 CURRENCY_PATTERN = r"^[A-Z]{3}\Z"
+CURSOR_PATTERN = r"^[A-Za-z0-9_-]{22}\Z"
 
 UserId = (
     Annotated[int, Meta(ge=0, le=AMOUNT_MAX)]
