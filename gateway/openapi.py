@@ -148,8 +148,10 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
             "name": "X-Request-Id",
             "in": "header",
             "required": False,
-            "description": "Your name for this request, up to 128 printable characters; given back, logged.",
-            "schema": {"type": "string", "maxLength": 128},
+            # No maxLength: another one is not refused, it is only not used.
+            "description": "Your name for this request, up to 128 printable ASCII characters; given back and "
+            "logged. Any other, or none: we name it.",
+            "schema": {"type": "string"},
         }
     ]
     for name, description in operation.headers.items():

@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
+from msgspec import Meta
 from sanic import Request
 
 from gateway.answers import (
@@ -31,6 +32,9 @@ from wallet.errors import ValidationFailed, WalletError
 from wallet.telemetry import IDEMPOTENT_REPLAYS, REFUSALS, log
 
 ITEMS_MAX = 1_000
+
+# For the document only: the reader takes items one by one, so that a bad one harms no other.
+_ChargeRequests = Annotated[list[ChargeRequest], Meta(min_length=1, max_length=ITEMS_MAX)]
 
 REPLAYED = {"idempotent-replayed": "true"}
 _REPLAYED_DOC = {"Idempotent-Replayed": "`true` if this is the answer to an earlier request with this key."}
@@ -79,7 +83,7 @@ CHARGES = Operation(
     f"`{NDJSON}`.",
     body=Body(
         {
-            JSON: (list[ChargeRequest], [_EXAMPLE, _EXAMPLE_LOCKED]),
+            JSON: (_ChargeRequests, [_EXAMPLE, _EXAMPLE_LOCKED]),
             NDJSON: (None, '{"user_id":42,"amount":1000,"idempotency_key":"order-7001"}\n'),
         },
         bytes_max=BULK_BYTES_MAX,
