@@ -90,7 +90,7 @@ async def transactions(
 ) -> TransactionPage:
     """Return a page of a wallet's transactions: `limit` of them after `skip`, older than `before`."""
     rows = await reader.fetch(_SQL["transactions"], user_id, currency, before, limit + 1, skip)
-    total = await reader.fetchrow(_SQL["transactions_total"], user_id, currency)
+    total = rows[0] if rows else await reader.fetchrow(_SQL["transactions_total"], user_id, currency)
     items = [
         TransactionRow(
             row["id"],
@@ -104,7 +104,7 @@ async def transactions(
         )
         for row in rows[:limit]
     ]
-    return TransactionPage(items, 0 if total is None else total["transactions"], len(rows) > limit)
+    return TransactionPage(items, 0 if total is None else total["total"], len(rows) > limit)
 
 
 async def withdrawal(reader: Reader, id: UUID) -> WithdrawalView:

@@ -16,8 +16,9 @@ join wallets as w using (user_id, currency);
 
 -- name: transactions
 -- A page, newest first: before the identifier $3 if given, after skipping $5. Charges and reserves only: the
--- other transfers are steps of these.
+-- other transfers are steps of these. Each row comes with the number of them all.
 select
+    (select transactions from wallets where user_id = $1 and currency = $2) as total,
     t.id,
     t.kind,
     t.amount,
@@ -37,7 +38,8 @@ order by t.id desc
 limit $4 offset $5;
 
 -- name: transactions_total
-select transactions from wallets where user_id = $1 and currency = $2;
+-- For a page with nothing on it.
+select transactions as total from wallets where user_id = $1 and currency = $2;
 
 -- name: withdrawal
 select
