@@ -1,19 +1,16 @@
 """The brokers and the middleware around each payout: the composition root of the actors."""
 
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
 from typing import Any
 
 import dramatiq
-import pika.exceptions
 from dramatiq import Broker, Middleware, worker
-from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer
+from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.middleware import TimeLimit
 
 from actors import amqp, doorbell
+from actors.consumer import Consumer
 from actors.middleware.dead_letters import DeadLetters
 from actors.middleware.event_loop import UvloopAsyncIO
 from actors.middleware.heartbeat import Heartbeat
@@ -57,7 +54,7 @@ def _middleware(settings: Settings, resources: Resources) -> list[Middleware]:
 
 
 class WalletRabbitmqBroker(RabbitmqBroker):
-    """Declares the queues as `actors.doorbell` says, and consumes with `_Consumer`."""
+    """Declares the queues as `actors.doorbell` says, and consumes with `actors.consumer`."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(confirm_delivery=True, middleware=[], url="amqp://")
@@ -67,7 +64,7 @@ class WalletRabbitmqBroker(RabbitmqBroker):
 
     @property
     def consumer_class(self) -> Any:
-        return _Consumer
+        return Consumer
 
     def _build_queue_arguments(self, queue_name: str) -> dict[str, Any]:
         assert queue_name == doorbell.QUEUE
@@ -78,37 +75,6 @@ class WalletRabbitmqBroker(RabbitmqBroker):
             quorum=self._quorum, ttl_ms=self._dead_message_ttl_ms
         )
         return self.channel.queue_declare(queue=doorbell.DEAD_LETTER_QUEUE, durable=True, arguments=arguments)
-
-
-class _Consumer(_RabbitmqConsumer):
-    """dramatiq's consumer, which can also give a message back, and which keeps two connections apart.
-
-    Delivery tags count from 1 on each connection. dramatiq answers a message that came on a connection, now
-    lost, on the next one, where the same tag may stand for another message: that one would be acknowledged,
-    or dead-lettered, in the middle of its work. RabbitMQ redelivers what it had no answer for, so none is
-    needed.
-    """
-
-    def __next__(self) -> Any:
-        message = super().__next__()  # type: ignore[no-untyped-call]
-        if message is not None:
-            message.consumer = self
-        return message
-
-    def ack(self, message: Any) -> None:
-        if getattr(message, "give_back", False):
-            self._answer(message, self.channel.basic_nack, requeue=True)
-        else:
-            self._answer(message, self.channel.basic_ack)
-
-    def nack(self, message: Any) -> None:
-        self._answer(message, self.channel.basic_nack, requeue=False)
-
-    def _answer(self, message: Any, method: Callable[..., None], **arguments: bool) -> None:
-        if message.consumer is not self:
-            return
-        with suppress(pika.exceptions.AMQPError):
-            self.connection.add_callback_threadsafe(partial(method, message._tag, **arguments))
 
 
 class InMemoryBroker(StubBroker):
