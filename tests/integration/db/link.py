@@ -6,6 +6,34 @@ from urllib.parse import urlsplit, urlunsplit
 
 from tests.integration.actors.proxy import Proxy
 
+_SSL_REQUEST = (80877103).to_bytes(4, "big")
+
+
+class _Messages:
+    """Reads the frontend's messages (PostgreSQL's manual, "Message Formats") of one connection."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._started = False
+
+    def statements_in(self, data: bytes) -> list[str]:
+        """Return what is executed by the messages that are complete with this piece of data."""
+        found = []
+        self._rest += data
+        while True:
+            header = 5 if self._started else 4  # until the startup message they have no type
+            if len(self._rest) < header:
+                return found
+            length = int.from_bytes(self._rest[header - 4 : header], "big") + header - 4
+            if len(self._rest) < length:
+                return found
+            message, self._rest = self._rest[:length], self._rest[length:]
+            if self._started and message[:1] == b"Q":
+                found.append(message[5:-1].decode())
+            elif self._started and message[:1] == b"E":
+                found.append("prepared")
+            self._started = self._started or message[4:8] != _SSL_REQUEST
+
 
 class Link(Proxy):
     """Passes everything on until told otherwise; `url` is the database seen through it."""
@@ -20,6 +48,8 @@ class Link(Proxy):
         """So many commits never reach the server: the connection is reset instead."""
         self.freezes_after = b""
         """Freeze once a request that contains this has been passed on."""
+        self.statements: list[str] = []
+        """What was executed: the text of simple queries, and `prepared` for each execution of a prepared one."""
         self._thawed = asyncio.Event()
         self._thawed.set()
 
@@ -44,8 +74,11 @@ class Link(Proxy):
     async def _pass(
         self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, is_reply: bool = False
     ) -> None:
+        messages = _Messages()
         with suppress(ConnectionError):
             while data := await source.read(65536):
+                if not is_reply:
+                    self.statements += messages.statements_in(data)
                 if self._loses(data, is_reply):
                     break
                 await self._thawed.wait()

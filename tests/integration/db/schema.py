@@ -7,6 +7,10 @@ _QUERIES = {
         select table_name, column_name, data_type, collation_name, is_nullable, column_default
         from information_schema.columns where table_schema = 'public'
         order by table_name, ordinal_position""",
+    "row types": """
+        select attrelid::regclass::text as type, attnum, attname, format_type(atttypid, atttypmod) as of
+        from pg_attribute join pg_class on attrelid = pg_class.oid
+        where relkind = 'c' and relnamespace = 'public'::regnamespace order by 1, 2""",
     "constraints": """
         select conrelid::regclass::text as on_table, conname, pg_get_constraintdef(oid) as definition
         from pg_constraint where connamespace = 'public'::regnamespace order by 1, 2""",

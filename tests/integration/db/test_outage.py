@@ -6,7 +6,9 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit, urlunsplit
 
+import asyncpg
 import psutil
 import pytest
 import pytest_asyncio
@@ -16,6 +18,7 @@ from db.migrate import migrate
 from db.pool import Reader, open_pool, wait_for_database
 from db.withdrawals import Withdrawals
 from ops.provision import PrivateServers
+from tests.conftest import execute
 from tests.integration.db.conftest import accepted, answers, charge, split, withdraw
 from tests.integration.db.link import Link
 from tests.polling import poll_until
@@ -180,6 +183,64 @@ async def test_a_server_that_is_killed(own_server: PrivateServers, own_settings:
         assert replayed <= after - before <= replayed + 20  # and the charges of `works`
         finally_, _, _ = await split(made.reader)
         assert finally_ - after == len(keys) - replayed
+
+
+async def test_no_connections_left(own_server: PrivateServers, own_settings: Settings) -> None:
+    """Goal: with every connection of our role in use by others we refuse in time, and go on when one is free."""
+    url = urlsplit(own_server.database_url)
+    ours = url._replace(netloc=f"limited:secret@127.0.0.1:{url.port}")
+    async with service(own_settings):  # migrated, and its tables are there
+        await execute(
+            own_server.database_url,
+            if await _has_role(own_server.database_url)
+            else "select 1",
+            "create role limited login password 'secret' connection limit 0",
+            "grant select, insert, update, delete on all tables in schema public to limited",
+        )
+    settings = Settings.from_env({"DATABASE_URL": urlunsplit(ours)})
+    ledger = Ledger(settings)
+    ledger.start()
+    pool = await open_pool(settings)
+    made = Service(ledger, Withdrawals(settings), Reader(pool, settings))
+    for call in (made.write, made.read):
+        assert await refused(call) < AWAY_MAX_S
+    await execute(own_server.database_url, "alter role limited connection limit 5")
+    for call in (made.write, made.read):
+        await poll_until(lambda call=call: works(call), BACK_MAX_S, what=call.__name__)  # type: ignore[misc]
+    await ledger.stop()
+    await pool.close()
+
+
+@pytest.mark.parametrize("condition", ["disk_full", "out_of_memory", "io_error"])
+async def test_a_server_that_is_short_of_something(
+    settings: Settings, connection: asyncpg.Connection, condition: str
+) -> None:
+    """Goal: a full disk is our trouble, not the request's: refused as unavailable, nothing moved, mended later."""
+    async with service(settings) as made:
+        await connection.execute(
+            "create function fail() returns trigger language plpgsql as"
+            f" $$ begin raise exception 'short' using errcode = '{condition}'; end $$;"
+            " create trigger fail before insert on transfers execute function fail()"
+        )
+        before = await split(made.reader)
+        assert await refused(made.write) < AWAY_MAX_S
+        assert await split(made.reader) == before
+        await connection.execute("drop function fail cascade")
+        await made.write()
+
+
+async def test_a_server_that_became_a_standby(
+    database_url: str, link: Link, linked_settings: Callable[..., Settings], connection: asyncpg.Connection
+) -> None:
+    """Goal: while the server takes no writes they are refused as unavailable and reads go on; then all is well."""
+    name = urlsplit(database_url).path.strip("/")
+    async with service(linked_settings()) as made:
+        await connection.execute(f"alter database {name} set default_transaction_read_only = on")
+        link.cut()
+        assert await refused(made.write) < AWAY_MAX_S
+        await made.read()
+        await connection.execute(f"alter database {name} reset default_transaction_read_only")
+        await poll_until(lambda: works(made.write), BACK_MAX_S)
 
 
 # --- The network ---

@@ -1,0 +1,174 @@
+"""Plans of every statement on a filled database: no request reads a table from end to end.
+
+With the settings of our sessions (generic plans, `enable_seqscan` off), and with PostgreSQL's own defaults too: the
+settings are to keep a good plan good, not to force one that the planner would never choose.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from db.pool import connect
+from db.sql import load
+from tests.conftest import execute, with_database
+from tests.integration.db.filled import fill
+from wallet.config import Settings
+
+USERS = "array['user-1','user-77']"
+CURRENCIES = "array['USD','USD']"
+ID = "'01900000-4e20-7000-8000-000000004e20'"
+IDS = f"array[{ID}]::uuid[]"
+NOW = "now()"
+MOVEMENTS = (
+    f"array[row({ID}, 'user-1', 'USD', 'charge', 'funding', 'available', 1, 1, null, null, null, 'c', 'k', '\\x00')]"
+    "::movement[]"
+)
+CHANGES = "array[row('user-1', 'USD', 1, 0, 0, 1)]::balance_change[]"
+
+# Parameters of every statement, as SQL. A statement that is missing here fails the first test.
+PARAMETERS: dict[tuple[str, str], list[str]] = {
+    ("ledger", "lock_wallets"): [USERS, CURRENCIES, "array['shop']", "array['key-1']"],
+    ("ledger", "receipts"): ["array['shop']", f"array['key-' || {ID}]"],
+    ("ledger", "create_wallets"): [USERS, CURRENCIES],
+    ("ledger", "matured_locks"): [USERS, CURRENCIES, NOW, "501"],
+    ("ledger", "record"): [MOVEMENTS, CHANGES, NOW],
+    ("ledger", "record_locks"): [USERS, CURRENCIES, f"array[{NOW},{NOW}]", f"array[{ID},{ID}]::uuid[]", "array[1,1]"],
+    ("ledger", "end_locks"): [USERS, CURRENCIES, f"array[{ID},{ID}]::uuid[]", f"array[{NOW},{NOW}]"],
+    ("ledger", "record_withdrawals"): [
+        IDS, "array['user-1']", "array['USD']", "array[1]", "array[null]::json[]", "array[null]::json[]",
+        f"array[{NOW}]", "'30 s'",
+    ],
+    ("ledger", "wallets_with_matured_locks"): ["20"],
+    ("ledger", "held_elsewhere"): [USERS, CURRENCIES, "'1 s'"],
+    ("outbox", "claim"): ["100"],
+    ("outbox", "published"): [IDS, "array['user-1']"],
+    ("outbox", "depth"): [],
+    ("reads", "balances"): [USERS, CURRENCIES],
+    ("reads", "transactions"): ["'user-1'", "'USD'", "null", "21", "0"],
+    ("reads", "transactions_total"): ["'user-1'", "'USD'"],
+    ("reads", "withdrawal"): [ID],
+    ("reads", "withdrawal_id_by_key"): ["'shop'", f"'key-' || {ID}"],
+    ("reads", "ended"): [IDS],
+    ("reads", "queue_length"): [],
+    ("reads", "heartbeats"): [],
+    ("reads", "beat"): ["'relay'", "'1'", "'{}'"],
+    ("reads", "forget_heartbeats"): [],
+    ("withdrawals", "begin"): [IDS, "array['user-1']", "'20 s'"],
+    ("withdrawals", "lock"): [IDS],
+    ("withdrawals", "held_elsewhere"): [IDS, "'1 s'"],
+    ("withdrawals", "ring_due"): ["100", "'30 s'"],
+    ("withdrawals", "count_open"): [],
+    ("withdrawals", "requiring_attention"): ["null", "100"],
+    ("withdrawals", "open_ones"): ["null", "100"],
+    ("withdrawals", "by_ids"): [IDS],
+    ("withdrawals", "step"): [IDS, "array['user-1']", "array['completed']", "array['p1']"],
+    ("withdrawals", "move"): [
+        IDS, "array['user-1']", "array['completed']", "array[1]", f"array[{NOW}]", "array[3]",
+        "array[null]", "array[null]", "array['p1']",
+        IDS, "array['user-1']", "array[3]", "array['completed']", f"array[{NOW}]", "array['x']",
+        IDS, "array['user-1']", NOW,
+    ],
+    ("reconciliation", "cursor"): [],
+    ("reconciliation", "advance"): ["'x'"],
+    ("reconciliation", "try_lead"): [],
+}  # fmt: skip
+FILES = ("ledger", "outbox", "reads", "withdrawals", "reconciliation")
+
+BOUNDED = {"bank_cursor", "heartbeats"}
+"""Tables of a few rows."""
+
+COUNTS_ALL = {("outbox", "depth")}
+"""The reconciler's measure of what waits; it has to see all of that."""
+
+
+@pytest.fixture(scope="module")
+def filled_url(postgres_url: str, template_database: str) -> Iterator[str]:
+    """A filled database, made once."""
+    name = f"{template_database}_filled"
+    asyncio.run(execute(postgres_url, f"create database {name} template {template_database}"))
+    url = with_database(postgres_url, name)
+    asyncio.run(_fill(url))
+    yield url
+    asyncio.run(execute(postgres_url, f"drop database {name} with (force)"))
+
+
+async def _fill(url: str) -> None:
+    connection = await asyncpg.connect(url, timeout=10)
+    await fill(connection)
+    await connection.close(timeout=10)
+
+
+@pytest_asyncio.fixture(params=["our settings", "PostgreSQL's defaults"])
+async def session(request: pytest.FixtureRequest, filled_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A session to the filled database."""
+    if request.param == "our settings":
+        connection = await connect(Settings.from_env({"DATABASE_URL": filled_url}))
+    else:
+        connection = await asyncpg.connect(filled_url, timeout=10)
+    yield connection
+    await connection.close(timeout=10)
+
+
+async def plan(connection: asyncpg.Connection, file: str, name: str) -> dict[str, Any]:
+    """Return the plan of a statement, as the session would execute it."""
+    parameters = ", ".join(PARAMETERS[file, name])
+    await connection.execute(f"prepare statement as {load(file)[name]}")
+    try:
+        execute_ = f"execute statement({parameters})" if parameters else "execute statement"
+        [row] = await connection.fetch(f"explain (format json) {execute_}")
+    finally:
+        await connection.execute("deallocate statement")
+    document: dict[str, Any] = json.loads(row["QUERY PLAN"])[0]["Plan"]
+    return document
+
+
+def nodes(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a plan's nodes."""
+    yield document
+    for child in document.get("Plans", ()):
+        yield from nodes(child)
+
+
+def test_every_statement_is_looked_at() -> None:
+    """Goal: no statement of the service escapes this module."""
+    shipped = {(file, name) for file in FILES for name in load(file)}
+    assert shipped == PARAMETERS.keys()
+
+
+@pytest.mark.parametrize(("file", "name"), PARAMETERS, ids=lambda value: value)
+async def test_no_table_is_read_from_end_to_end(session: asyncpg.Connection, file: str, name: str) -> None:
+    """Goal: each statement finds its rows by an index, whatever the planner is told."""
+    found = [
+        node["Relation Name"]
+        for node in nodes(await plan(session, file, name))
+        if node["Node Type"] == "Seq Scan" and node["Relation Name"] not in BOUNDED
+    ]
+    if (file, name) not in COUNTS_ALL:
+        assert not found
+
+
+@pytest.mark.parametrize("name", ["requiring_attention", "open_ones"])
+async def test_pages_do_not_read_all_that_ended(session: asyncpg.Connection, name: str) -> None:
+    """Goal: a page of open withdrawals does not walk over the thousands that have ended."""
+    document = await plan(session, "withdrawals", name)
+    scanned = {node.get("Index Name") for node in nodes(document) if "Scan" in node["Node Type"]}
+    assert scanned <= {"withdrawals_open", None}
+
+
+async def test_a_page_of_transactions_reads_a_page(session: asyncpg.Connection) -> None:
+    """Goal: the newest page of a wallet comes from the primary key in order: nothing is sorted."""
+    kinds = [node["Node Type"] for node in nodes(await plan(session, "reads", "transactions"))]
+    assert not [kind for kind in kinds if "Sort" in kind]
+
+
+def test_parameters_are_all_there() -> None:
+    """Goal: each statement is given as many parameters as it has."""
+    for (file, name), parameters in PARAMETERS.items():
+        numbers = {int(number) for number in re.findall(r"\$(\d+)", load(file)[name])}
+        assert max(numbers | {0}) == len(parameters), (file, name)
