@@ -189,14 +189,11 @@ async def test_no_connections_left(own_server: PrivateServers, own_settings: Set
     """Goal: with every connection of our role in use by others we refuse in time, and go on when one is free."""
     url = urlsplit(own_server.database_url)
     ours = url._replace(netloc=f"limited:secret@127.0.0.1:{url.port}")
-    async with service(own_settings):  # migrated, and its tables are there
-        await execute(
-            own_server.database_url,
-            if await _has_role(own_server.database_url)
-            else "select 1",
-            "create role limited login password 'secret' connection limit 0",
-            "grant select, insert, update, delete on all tables in schema public to limited",
-        )
+    await execute(
+        own_settings.database_url,  # migrated, so its tables are there
+        "create role limited login password 'secret' connection limit 0",
+        "grant select, insert, update, delete on all tables in schema public to limited",
+    )
     settings = Settings.from_env({"DATABASE_URL": urlunsplit(ours)})
     ledger = Ledger(settings)
     ledger.start()
