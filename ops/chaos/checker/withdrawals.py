@@ -115,6 +115,7 @@ def _check_one(story: WithdrawalStory, sights: list[Sight], times: Times, findin
         expected = f"an end state within {END_WITHIN_S:.0f} s after healing"
         findings.add("never_ended", story.id, expected, final.status, story.line, final.line)
     else:
+        findings.checked["ended_before_healing"] += min(ended_at, story.ended.latest) < times.healed
         deadline = max(times.healed, story.began.latest) + END_WITHIN_S
         if min(ended_at, story.ended.latest) > deadline:
             found = f"at {ended_at:.1f} s"
