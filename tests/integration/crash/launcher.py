@@ -1,0 +1,255 @@
+"""Runs one of our processes as it really is, until it comes to a named step: there it kills itself, SIGKILL.
+
+    CRASH_MODULE=actors.relay CRASH_STEP="outbox claimed" CRASH_FLAG=file \\
+        python -m tests.integration.crash.launcher
+
+The step is a function of the production code, wrapped in this process only; the production code knows nothing
+of it. What the process did before the step is done, what it would have done after it is not: SIGKILL can't be
+caught. The flag is written first, so that a test can tell this death from another. Some steps only note that
+they were reached and let the process live, for a test that then does something else to it.
+"""
+
+import asyncio
+import importlib
+import os
+import signal
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial, wraps
+from inspect import iscoroutinefunction
+from pathlib import Path
+from typing import Any
+
+from pika.adapters.utils.io_services_utils import _AsyncPlaintextTransport
+from pika.channel import Channel
+
+import actors.broker
+import actors.middleware.event_loop
+import actors.payouts
+import db.releases
+import ops.dlq
+from actors.amqp import AmqpConnection
+from actors.bank.http import HttpBank
+from actors.bank.protocol import PayoutOrder
+from actors.payouts import Payouts
+from actors.relay import Relay
+from db.group_commit import GroupCommit
+from db.ledger import Ledger
+from db.outbox import Outbox
+from db.reconciliation import ReconcilerSession
+from db.withdrawals import Withdrawals
+from tests.polling import poll_until, wait_until
+from wallet.commands import Cancel, Charge, Return, Settle, Withdraw
+from wallet.outcomes import PayOutcome
+from wallet.withdrawal import Status
+
+BANK_S_MAX = 15.0
+
+Reached = Callable[[tuple[Any, ...], Any], bool]
+"""Tells from a call's arguments (self included) and its result whether this call is the one."""
+
+
+def reached() -> None:
+    """Note that the process is where the test wants it."""
+    Path(os.environ["CRASH_FLAG"]).touch()
+
+
+def die() -> None:
+    """End here and now."""
+    reached()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def always(arguments: tuple[Any, ...], result: Any) -> bool:
+    return True
+
+
+def after(owner: Any, name: str, when: Reached = always) -> None:
+    """Die when `owner.name` has done its work, before whoever called it learns of it."""
+    original = getattr(owner, name)
+
+    @wraps(original)
+    async def die_after_coroutine(*arguments: Any, **options: Any) -> Any:
+        result = await original(*arguments, **options)
+        if when(arguments, result):
+            die()
+        return result
+
+    @wraps(original)
+    def die_after_function(*arguments: Any, **options: Any) -> Any:
+        result = original(*arguments, **options)
+        if when(arguments, result):
+            die()
+        return result
+
+    setattr(owner, name, die_after_coroutine if iscoroutinefunction(original) else die_after_function)
+
+
+def before(owner: Any, name: str, when: Reached = always) -> None:
+    """Die when `owner.name` is about to begin."""
+    original = getattr(owner, name)
+
+    @wraps(original)
+    def die_before(*arguments: Any, **options: Any) -> Any:
+        if when(arguments, None):
+            die()
+        return original(*arguments, **options)
+
+    setattr(owner, name, die_before)
+
+
+def never_return(owner: Any, name: str) -> None:
+    """Let nobody get past `owner.name`."""
+
+    async def wait_for_ever(*_: Any) -> None:
+        await asyncio.Event().wait()
+
+    setattr(owner, name, wait_for_ever)
+
+
+def in_memory_only() -> None:
+    """Die when the in-memory broker has the message, nobody else has it, and no actor has come to it."""
+    never_return(Payouts, "pay")
+    after(Relay, "_carry_batch", has_result)
+
+
+def after_answer(name: str) -> None:
+    """Die when a message has been acked, or nacked, and the frame that says so has left for RabbitMQ."""
+    answered: list[int] = []  # ident of the consumer's thread: it writes frames and sends them
+    answer, send = getattr(Channel, name), _AsyncPlaintextTransport._on_socket_writable
+
+    def note_answer(*arguments: Any, **options: Any) -> None:
+        answer(*arguments, **options)
+        answered.append(threading.get_ident())
+
+    def die_when_sent(transport: Any) -> None:
+        send(transport)
+        if threading.get_ident() in answered and not transport.get_write_buffer_size():
+            die()
+
+    setattr(Channel, name, note_answer)
+    _AsyncPlaintextTransport._on_socket_writable = die_when_sent  # type: ignore[method-assign]
+
+
+# --- In the middle of a bank call ---
+
+
+def in_the_bank_call(then: Callable[[], None]) -> None:
+    """Call `then` when the bank has taken the order in and has not answered. Needs a bank with latency."""
+    original = HttpBank.pay
+
+    async def pay(bank: HttpBank, order: PayoutOrder) -> PayOutcome:
+        call = asyncio.ensure_future(original(bank, order))
+        bank_has_orders = partial(asyncio.to_thread, _bank_has_orders)
+        await poll_until(bank_has_orders, BANK_S_MAX, what="the bank has the order")
+        assert not call.done()
+        then()
+        return await call
+
+    HttpBank.pay = pay  # type: ignore[method-assign]
+
+
+def die_unpaid() -> None:
+    """Die if the bank has not paid yet; else this is not the step, and the test must know."""
+    if '"paid"' not in _ask_bank("/payouts"):
+        die()
+
+
+def die_unread() -> None:
+    """Die when the bank has paid. The event loop stands still meanwhile, so nothing of the reply is read."""
+    wait_until(lambda: '"paid"' in _ask_bank("/payouts"), BANK_S_MAX, what="the bank has paid")
+    die()
+
+
+def _bank_has_orders() -> bool:
+    """The bank counts the payments it delays when it begins to delay them."""
+    return 'bank_faults_total{fault="latency"}' in _ask_bank("/metrics")
+
+
+def _ask_bank(path: str) -> str:
+    with urllib.request.urlopen(os.environ["WBS_BANK_URL"] + path, timeout=5) as reply:
+        text: str = reply.read().decode()
+    return text
+
+
+def cut_off_by_the_time_limit() -> None:
+    """Let dramatiq cancel the coroutine in the middle of the call, as it does with one that takes too long."""
+    in_the_bank_call(reached)
+    actors.payouts.time_limit = lambda _: timedelta(milliseconds=400)
+    actors.broker.TimeLimit = partial(actors.broker.TimeLimit, interval=20)  # type: ignore[assignment,misc]
+    actors.middleware.event_loop._INTERRUPT_CHECK_S = 0.02
+
+
+# --- The steps, along a withdrawal's way ---
+
+
+def has(kind: type) -> Reached:
+    """Reached by a batch (the last argument) in which there is such a command."""
+    return lambda arguments, _: any(isinstance(command, kind) for command in arguments[-1])
+
+
+def has_result(arguments: tuple[Any, ...], result: Any) -> bool:
+    return bool(result)
+
+
+def has_any_result(arguments: tuple[Any, ...], result: Any) -> bool:
+    return any(result)
+
+
+STEPS: dict[str, Callable[[], None]] = {
+    # gateway
+    "charge written, not committed": lambda: after(Ledger, "_write_batch", has(Charge)),
+    "charge committed, not answered": lambda: after(GroupCommit, "_write", has(Charge)),
+    "withdrawal written, not committed": lambda: after(Ledger, "_write_batch", has(Withdraw)),
+    "withdrawal committed, not answered": lambda: after(GroupCommit, "_write", has(Withdraw)),
+    "cancel written, not committed": lambda: after(Withdrawals, "_write_moves", has(Cancel)),
+    "cancel committed, not answered": lambda: after(GroupCommit, "_write", has(Cancel)),
+    "return written, not committed": lambda: after(Withdrawals, "_write_moves", has(Return)),
+    "return committed, not answered": lambda: after(GroupCommit, "_write", has(Return)),
+    # relay
+    "outbox claimed": lambda: before(AmqpConnection, "publish", lambda a, _: len(a[2]) > 0),
+    "published, not confirmed": lambda: before(AmqpConnection, "_on_confirm"),
+    "confirmed, not deleted": lambda: before(Outbox, "published"),
+    "deleted, not committed": lambda: after(Outbox, "published"),
+    "deletion committed": lambda: after(Relay, "_carry_batch", has_result),
+    # actors
+    "message in memory only": in_memory_only,
+    "message received": lambda: before(Payouts, "pay"),
+    "attempt written, not committed": lambda: after(Withdrawals, "_write_begins", has_any_result),
+    "attempt committed": lambda: after(Withdrawals, "begin_attempt", has_result),
+    "bank called": lambda: in_the_bank_call(die_unpaid),
+    "bank paid, reply not read": lambda: in_the_bank_call(die_unread),
+    "reply read": lambda: after(HttpBank, "pay"),
+    "outcome written, not committed": lambda: after(Withdrawals, "_write_moves", has(Settle)),
+    "outcome committed, not acked": lambda: after(Withdrawals, "settle"),
+    "acked": lambda: after_answer("basic_ack"),
+    "requires_attention committed, not dead-lettered": lambda: after(
+        Payouts, "_settle", lambda _, status: status is Status.REQUIRES_ATTENTION
+    ),
+    "dead-lettered": lambda: after_answer("basic_nack"),
+    "in the bank call, alive": lambda: in_the_bank_call(reached),
+    "in the bank call, cancelled": cut_off_by_the_time_limit,
+    # reconciler and operator
+    "rung": lambda: after(ReconcilerSession, "ring_due", has_result),
+    "release written, not committed": lambda: after(db.releases, "end_locks"),
+    "release committed": lambda: after(ReconcilerSession, "release_matured", has_result),
+    "settled by the bank's books, cursor not moved": lambda: before(
+        ReconcilerSession, "advance_bank_cursor", lambda a, _: a[1] is not None
+    ),
+    "replayed, dead letter not removed": lambda: before(ops.dlq, "_remove"),
+}
+
+
+def main() -> int:
+    STEPS[os.environ["CRASH_STEP"]]()
+    module = importlib.import_module(os.environ["CRASH_MODULE"])
+    sys.argv[1:] = os.environ.get("CRASH_ARGUMENTS", "").split()
+    exit_code: int = module.main()
+    return exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""The gateway killed in the middle of a request. The client asks again, and it is as if nothing had been."""
+
+from datetime import UTC, datetime, timedelta
+
+import aiohttp
+import pytest
+
+from tests.integration.crash.stage import SETTLED_S_MAX, Stage
+from tests.polling import poll_until
+
+WITHDRAW = {"user_id": "eve", "amount": 70, "idempotency_key": "w-1", "destination": {"iban": "X"}}
+CHARGE = {"user_id": "eve", "amount": 70, "idempotency_key": "c-1", "metadata": {"order": 1}}
+
+
+@pytest.mark.parametrize("step", ["written, not committed", "committed, not answered"])
+async def test_killed_while_withdrawing(stage: Stage, step: str) -> None:
+    """Goal: key, release of what matured, reserve, withdrawal and outbox row: all are there or none."""
+    release_at = datetime.now(UTC) + timedelta(milliseconds=300)
+    await stage.charge("eve", 70, release_at=release_at)
+    await stage.gateway.start(dies_at=f"withdrawal {step}")
+    await poll_until(lambda: datetime.now(UTC) > release_at, what="the lock has matured")
+    with pytest.raises(aiohttp.ClientError):
+        await stage.gateway.post("/withdraw", WITHDRAW)
+    await stage.gateway.died()
+    committed = step.startswith("committed")
+    assert len(await stage.withdrawals()) == committed
+    assert await stage.wallet("eve") == ((0, 0, 70) if committed else (0, 70, 0))
+    assert await stage.pipeline.outbox() == committed
+
+    await stage.gateway.start()
+    status, body, headers = await stage.gateway.post("/withdraw", WITHDRAW)
+    assert (status, "idempotent-replayed" in headers) == (202, committed)
+    assert (await stage.gateway.post("/withdraw", WITHDRAW))[:2] == (202, body)
+    (id_,) = await stage.withdrawals()
+    assert str(id_) in headers["location"]
+    stage.pipeline.start(stage.pipeline.relay, stage.pipeline.actors, stage.pipeline.reconciler)
+    await stage.ends(id_)
+    assert await stage.transfers() == {"charge": 1, "release": 1, "reserve": 1, "payout": 1}
+
+
+@pytest.mark.parametrize("step", ["written, not committed", "committed, not answered"])
+async def test_killed_while_charging(stage: Stage, step: str) -> None:
+    """Goal: a charge that is asked for again under its key counts once."""
+    await stage.gateway.start(dies_at=f"charge {step}")
+    with pytest.raises(aiohttp.ClientError):
+        await stage.gateway.post("/charge", CHARGE)
+    await stage.gateway.died()
+
+    await stage.gateway.start()
+    status, body, headers = await stage.gateway.post("/charge", CHARGE)
+    assert (status, "idempotent-replayed" in headers) == (200, step.startswith("committed"))
+    assert (await stage.gateway.post("/charge", CHARGE))[1] == body
+    assert await stage.wallet("eve") == (70, 0, 0)
+    await stage.pipeline.audit()
+
+
+@pytest.mark.parametrize("step", ["written, not committed", "committed, not answered"])
+async def test_killed_while_cancelling(stage: Stage, step: str) -> None:
+    """Goal: a withdrawal that was cancelled twice gave its money back once, and is never paid."""
+    (id_,) = await stage.pipeline.withdraw(1)
+    await stage.gateway.start(dies_at=f"cancel {step}")
+    with pytest.raises(aiohttp.ClientError):
+        await stage.gateway.post(f"/withdrawals/{id_}/cancel")
+    await stage.gateway.died()
+    committed = step.startswith("committed")
+    assert await stage.wallet("user-1") == ((100, 0, 0) if committed else (0, 0, 100))
+
+    await stage.gateway.start()
+    status, _, _ = await stage.gateway.post(f"/withdrawals/{id_}/cancel")
+    assert status == 200
+    stage.pipeline.start(stage.pipeline.relay, stage.pipeline.actors, stage.pipeline.reconciler)
+    await stage.ends(id_, "cancelled")
+    assert await stage.wallet("user-1") == (100, 0, 0)
+
+
+@pytest.mark.parametrize("step", ["written, not committed", "committed, not answered"])
+async def test_killed_while_money_comes_back(stage: Stage, step: str) -> None:
+    """Goal: the bank tells of a return until it is answered, and the money is taken back once."""
+    (id_,) = await stage.pipeline.withdraw(1)
+    stage.pipeline.start(stage.pipeline.relay, stage.pipeline.actors)
+    await stage.pipeline.becomes(id_, "completed", SETTLED_S_MAX)
+    await stage.gateway.start(dies_at=f"return {step}")
+    await stage.bank.send_back(id_)
+    await stage.gateway.died()
+    committed = step.startswith("committed")
+    assert await stage.wallet("user-1") == ((100, 0, 0) if committed else (0, 0, 0))
+
+    await stage.gateway.start()
+    await poll_until(stage.callbacks_taken, SETTLED_S_MAX, what="the bank's callback is answered")
+    await stage.ends(id_, "returned")
+    assert await stage.wallet("user-1") == (100, 0, 0)
+    assert (await stage.transfers())["return"] == 1

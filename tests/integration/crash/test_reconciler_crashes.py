@@ -1,0 +1,68 @@
+"""The reconciler killed in the middle of what it does."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.integration.crash.stage import SETTLED_S_MAX, Stage
+from tests.polling import poll_until
+
+
+@pytest.mark.parametrize("step", ["release written, not committed", "release committed"])
+async def test_killed_while_releasing(stage: Stage, step: str) -> None:
+    """Goal: money whose time has come is released once."""
+    await stage.charge("eve", 70, release_at=datetime.now(UTC) + timedelta(milliseconds=300))
+    await stage.start_crashing("actors.reconciler", step).died()
+    committed = step == "release committed"
+    assert await stage.wallet("eve") == ((70, 0, 0) if committed else (0, 70, 0))
+    assert (await stage.transfers())["release"] == int(committed)
+
+    stage.pipeline.reconciler.start()
+
+    async def released() -> bool:
+        return await stage.wallet("eve") == (70, 0, 0)
+
+    await poll_until(released, SETTLED_S_MAX, what="the money is released")
+    await poll_until(stage.beats("reconciler"), SETTLED_S_MAX, what="the reconciler goes on")
+    assert (await stage.transfers())["release"] == 1
+    await stage.pipeline.audit()
+
+
+async def test_killed_after_ringing(patient_stage: Stage) -> None:
+    """Goal: the ring is in the outbox, so it is carried whoever rang."""
+    stage = patient_stage
+    (id_,) = await stage.pipeline.withdraw(1)
+    await stage.pipeline.execute("delete from outbox")  # as if the message had been lost
+    await stage.start_crashing("actors.reconciler", "rung").died()
+    assert await stage.pipeline.outbox() == 1
+
+    stage.pipeline.start(stage.pipeline.relay, stage.pipeline.actors)
+    await stage.ends(id_)
+
+
+async def test_killed_while_settling_by_the_banks_books(stage: Stage) -> None:
+    """Goal: it completes what the bank has paid without any actor; reading the books again changes nothing."""
+    (id_,) = await stage.pipeline.withdraw(1)
+    stage.pipeline.relay.start()
+    await stage.start_crashing("actors.__main__", "reply read").died()
+    assert (await stage.pipeline.row(id_))["status"] == "processing"
+
+    step = "settled by the bank's books, cursor not moved"
+    await stage.start_crashing("actors.reconciler", step).died()
+    assert (await stage.pipeline.row(id_))["status"] == "completed"
+    assert await _cursor(stage) is None
+
+    stage.pipeline.reconciler.start()
+
+    async def has_read_on() -> bool:
+        return await _cursor(stage) is not None
+
+    await poll_until(has_read_on, SETTLED_S_MAX, what="the bank's books are read")
+    assert (await stage.transfers())["payout"] == 1
+    stage.pipeline.actors.start()  # for the message that is still there
+    await stage.ends(id_)
+
+
+async def _cursor(stage: Stage) -> str | None:
+    (row,) = await stage.pipeline.execute("select after from bank_cursor")
+    return row["after"]
