@@ -108,19 +108,24 @@ class Reader:
         self._timeout_s = settings.read_timeout_ms / 1000
 
     async def fetch(self, query: str, *arguments: Any) -> list[Any]:
-        """Return the rows. Raises Unavailable if the database does not answer in time."""
-        for attempt in (1, 2):
-            try:
-                async with asyncio.timeout(self._timeout_s):
-                    async with self._pool.acquire() as connection:
-                        return await _fetch(connection, query, arguments)
-            except TimeoutError as error:
-                raise Unavailable("the database did not answer in time") from error
-            except CONNECTION_ERRORS as error:
-                # A connection that died since its last use fails once; a new one tells whether the server is up.
-                if attempt == 2:
-                    raise Unavailable("the database can't be reached") from error
-        raise AssertionError("unreachable")
+        """Return the rows. Raises Unavailable if the database does not answer in time, a second try included."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                try:
+                    return await self._fetch_once(query, arguments)
+                except TimeoutError:
+                    raise
+                except CONNECTION_ERRORS:
+                    # A connection that died since its last use fails once; a new one tells whether the server is up.
+                    return await self._fetch_once(query, arguments)
+        except TimeoutError as error:
+            raise Unavailable("the database did not answer in time") from error
+        except CONNECTION_ERRORS as error:
+            raise Unavailable("the database can't be reached") from error
+
+    async def _fetch_once(self, query: str, arguments: tuple[Any, ...]) -> list[Any]:
+        async with self._pool.acquire() as connection:
+            return await _fetch(connection, query, arguments)
 
     async def fetchrow(self, query: str, *arguments: Any) -> Any | None:
         """Return the first row, or None. Raises Unavailable."""
