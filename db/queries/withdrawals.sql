@@ -1,11 +1,16 @@
 -- name: begin
 -- Writes down that an attempt begins, before the bank is called: for those that are pending, or processing and
--- due. The rest (ended, cancelled, leased to another attempt, not due yet) is passed over.
+-- due. The rest (ended, cancelled, leased to another attempt, not due yet) is passed over. A `case`, because a
+-- plain condition on the status lets the planner walk over withdrawals_open, all that waits, at each call.
 with due as materialized (
     select w.id, w.user_id, w.status
     from unnest($1::uuid[], $2::text[]) as asked (id, user_id)
     join withdrawals as w using (id, user_id)
-    where w.status = 'pending' or (w.status = 'processing' and w.next_attempt_at <= clock_timestamp())
+    where case w.status
+        when 'pending' then true
+        when 'processing' then w.next_attempt_at <= clock_timestamp()
+        else false
+    end
     order by w.id
     for update of w
 ),
@@ -23,7 +28,11 @@ begun as (
     where
         w.id = due.id
         and w.user_id = due.user_id
-        and (w.status = 'pending' or (w.status = 'processing' and w.next_attempt_at <= clock_timestamp()))
+        and case w.status
+            when 'pending' then true
+            when 'processing' then w.next_attempt_at <= clock_timestamp()
+            else false
+        end
     returning
         w.id,
         w.user_id,

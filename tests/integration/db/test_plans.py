@@ -153,6 +153,28 @@ async def test_no_table_is_read_from_end_to_end(session: asyncpg.Connection, fil
         assert not found
 
 
+WALKS = {
+    # Measures, pages and queues of background processes: bounded by a limit, or by how much is open.
+    ("ledger", "wallets_with_matured_locks"), ("outbox", "claim"), ("outbox", "depth"), ("reads", "queue_length"),
+    ("reads", "heartbeats"), ("reads", "forget_heartbeats"), ("withdrawals", "ring_due"),
+    ("withdrawals", "count_open"), ("withdrawals", "requiring_attention"), ("withdrawals", "open_ones"),
+    ("reconciliation", "cursor"), ("reconciliation", "advance"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("file", "name"), sorted(PARAMETERS.keys() - WALKS), ids=lambda value: value)
+async def test_plans_of_an_empty_database_go_by_key(settings: Settings, file: str, name: str) -> None:
+    """Goal: a session keeps its plans, those made before there was data too: no index is walked from end to end."""
+    connection = await connect(settings)
+    found = [
+        node["Index Name"]
+        for node in nodes(await plan(connection, file, name))
+        if "Index" in node["Node Type"] and "Index Cond" not in node
+    ]
+    await connection.close(timeout=10)
+    assert not found
+
+
 @pytest.mark.parametrize("name", ["requiring_attention", "open_ones"])
 async def test_pages_do_not_read_all_that_ended(session: asyncpg.Connection, name: str) -> None:
     """Goal: a page of open withdrawals does not walk over the thousands that have ended."""
