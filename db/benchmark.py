@@ -19,12 +19,10 @@ PGBENCH_SCRIPT: str = _SQL["pgbench_charge"]
 _PREFILL_ROWS = 500_000
 
 
-class Sizes(NamedTuple):
-    """How much is in the database: charges and withdrawals ever, withdrawals open and completed, messages."""
+class Waiting(NamedTuple):
+    """Withdrawals that are open, and messages not yet published."""
 
-    transactions: int
     open: int
-    completed: int
     outbox: int
 
 
@@ -62,23 +60,26 @@ async def prefill(database_url: str, transactions: int, hot_user: str, tell: Cal
     async with _connect(database_url) as connection:
         wallets = await connection.fetchval(_SQL["wallets"], hot_user)
         assert wallets > 0, "wallets come first"
-        while (missing := transactions - (await _sizes(connection)).transactions) >= wallets:
+        while (missing := transactions - await connection.fetchval(_SQL["transactions"])) >= wallets:
             rounds = min(missing, _PREFILL_ROWS) // wallets
             await connection.execute(_SQL["prefill"], rounds, hot_user, timeout=300)
-            tell((await _sizes(connection)).transactions)
+            tell(transactions - missing + rounds * wallets)
         # As if time had passed: what autovacuum and the checkpointer would have done by then is done.
         await connection.execute("vacuum analyze", timeout=600)
         await connection.execute("checkpoint", timeout=300)
 
 
-async def sizes(database_url: str) -> Sizes:
-    """Count."""
+async def transactions(database_url: str) -> int:
+    """Return how many charges and withdrawals there were."""
     async with _connect(database_url) as connection:
-        return await _sizes(connection)
+        number: int = await connection.fetchval(_SQL["transactions"], timeout=60)
+        return number
 
 
-async def _sizes(connection: Any) -> Sizes:
-    return Sizes(*await connection.fetchrow(_SQL["sizes"], timeout=60))
+async def waiting(database_url: str) -> Waiting:
+    """Count what waits."""
+    async with _connect(database_url) as connection:
+        return Waiting(*await connection.fetchrow(_SQL["waiting"], timeout=60))
 
 
 async def clock(database_url: str) -> datetime:

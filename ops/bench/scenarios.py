@@ -64,12 +64,14 @@ class Bench:
     # --- Parts -------------------------------------------------------------------------------------------
 
     def warm_up(self) -> None:
+        """Run each kind of load once, so that caches, plans and pools are as they stay."""
         self._progress.say("Warming up")
         for kind in ("noop", "charge", "hot", "balance", "transactions", "mix"):
             load.wrk(self._stage.api, kind, 1 if self._plan.seconds < 5 else 2)
         self._stage.wait_paid()
 
     def round(self, groups: Sequence[str]) -> None:
+        """Run the yardsticks and the scenarios of these groups once."""
         self._pgbench()
         charges = self._wrk("charges", "charge")
         if "peaks" in groups:
@@ -109,7 +111,7 @@ class Bench:
         writes = writes and kind != "noop"
         stage = self._stage
         api = stage.small.urls["api"] if small and stage.small else stage.api
-        before = stage.sizes(small=small).transactions if writes else 0
+        before = stage.transactions(small=small) if writes else 0
         cpu_before = stage.cpu_s()
         sample = load.wrk(api, kind, self._plan.seconds, connections=connections)
         sample = replace(sample, per_s=sample.per_s * items)
@@ -118,7 +120,7 @@ class Bench:
             of: round((used - cpu_before.get(of, 0)) / done * 1e6, 1) for of, used in stage.cpu_s().items()
         }
         if writes:
-            written = stage.sizes(small=small).transactions - before
+            written = stage.transactions(small=small) - before
             if written < done * 0.99:
                 raise InvalidRun(
                     f"{scenario}: {sample.per_s:.0f}/s were answered, but only {written} are there"
@@ -192,12 +194,12 @@ class Bench:
         stage.pause_payouts()
         stage.set_bank_latency(200)
         self._progress.say(f"Accepting {self._plan.queue_full:,} withdrawals for the queue")
-        while stage.sizes().open < self._plan.queue_full:
+        while stage.waiting().open < self._plan.queue_full:
             load.wrk(stage.api, "withdraw", 2)
         stage.publish()
         stage.start_actors(1)
-        before = stage.sizes().open
-        stage.wait(lambda: stage.sizes().open < before - 1_000, "the actors to pay some of them", 60)
+        before = stage.waiting().open
+        stage.wait(lambda: stage.waiting().open < before - 1_000, "the actors to pay some of them", 60)
         self._results.memory["queue_full"] = stage.memory()
         stage.pause_payouts()
 
