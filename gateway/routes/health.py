@@ -120,14 +120,18 @@ def judge(beats: list[Heartbeat]) -> dict[str, Dependency]:
 
 
 def _said(name: str, running: dict[str, list[Heartbeat]], sources: tuple[str, ...]) -> Dependency:
-    """Return the best that anybody who should know says: one process that is cut off is not an outage."""
-    words = [str(beat.detail[name]) for source in sources for beat in running[source] if name in beat.detail]
-    if not words:
+    """Return the best that any process of a kind says (one that is cut off is not an outage), and of the kinds
+    the worst: the bank may answer the reconciler's questions and refuse the actors' payments."""
+    verdicts = []
+    for source in sources:
+        words = [str(beat.detail[name]) for beat in running[source] if name in beat.detail]
+        good = [word for word in words if word not in _AWAY]
+        if words and not good:
+            return Dependency("down", f"{words[0]} ({source})")
+        verdicts += good[:1]
+    if not verdicts:
         return Dependency("unknown", f"no word from {' or '.join(sources)}")
-    good = [word for word in words if word not in _AWAY]
-    if good:
-        return Dependency("ok", None if good[0] == "ok" else good[0])
-    return Dependency("down", words[0])
+    return Dependency("ok", None if verdicts[0] == "ok" else verdicts[0])
 
 
 def register(endpoints: Endpoints, services: Services) -> None:
