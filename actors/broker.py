@@ -64,6 +64,7 @@ class WalletRabbitmqBroker(RabbitmqBroker):
 
     @property
     def consumer_class(self) -> Any:
+        """Return the class of our consumers; dramatiq asks when a worker starts."""
         return Consumer
 
     def _build_queue_arguments(self, queue_name: str) -> dict[str, Any]:

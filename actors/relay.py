@@ -148,9 +148,11 @@ async def run_relay(
     """Run one relay until `stop` is set."""
     relay = Relay(Outbox(settings), connect)
     pool = await open_pool(settings, size=1)
-    beating = asyncio.ensure_future(
-        beat_for_ever(Reader(pool, settings), "relay", lambda: {"rabbitmq": relay.state})
-    )
+
+    def detail() -> dict[str, str]:
+        return {"rabbitmq": relay.state if settings.rabbitmq_url else "in memory"}
+
+    beating = asyncio.ensure_future(beat_for_ever(Reader(pool, settings), "relay", detail))
     try:
         await relay.run(stop)
     finally:

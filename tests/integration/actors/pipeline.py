@@ -1,5 +1,6 @@
 """The background half of the service as it really runs: a database, RabbitMQ, a bank, and our processes."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -65,12 +66,11 @@ class Pipeline:
         self._number += 1
         user = f"user-{self._number}"
         await self.ledger.submit(Charge("test", f"charge-{self._number}", user, "USD", number * amount))
-        ids = []
-        for index in range(number):
-            key = f"withdraw-{self._number}-{index}"
-            recorded = await self.ledger.submit(Withdraw("test", key, user, "USD", amount, '{"iban":"X"}'))
-            ids.append(recorded.receipt.id)
-        return ids
+        keys = [f"withdraw-{self._number}-{index}" for index in range(number)]
+        recorded = await asyncio.gather(
+            *(self.ledger.submit(Withdraw("test", key, user, "USD", amount, '{"iban":"X"}')) for key in keys)
+        )
+        return [one.receipt.id for one in recorded]
 
     async def row(self, id_: UUID) -> Any:
         """The withdrawal as the database has it."""
