@@ -1,0 +1,1 @@
+"""Breaks the code on purpose, in copies of it, and sees which tests notice: `python -m tests.mutations`."""

@@ -1,0 +1,489 @@
+"""Ways to break the money rules, each with the tests that must notice."""
+
+from typing import NamedTuple
+
+
+class Change(NamedTuple):
+    """In `file`, `old` (which occurs there exactly once) becomes `new`."""
+
+    file: str
+    old: str
+    new: str
+
+
+class Mutation(NamedTuple):
+    """One way to break the code. `tests` is the pytest selection of which at least one test must fail."""
+
+    name: str
+    changes: tuple[Change, ...]
+    tests: tuple[str, ...]
+
+
+_UNIT = "tests/unit/"
+_DB = "tests/integration/db/"
+_ACTORS = "tests/integration/actors/"
+_CRASH = "tests/integration/crash/"
+_GATEWAY = "tests/integration/gateway/"
+
+BANK = (
+    Mutation(
+        "refund on 404",
+        (
+            Change(
+                "actors/settlement.py",
+                "            if not isinstance(found, NotFound):\n                return self._learn(found)\n",
+                "            if isinstance(found, NotFound):\n"
+                '                found = Declined("payout_not_found")\n'
+                "            return self._learn(found)\n",
+            ),
+            Change(
+                "actors/settlement.py",
+                "from wallet.outcomes import BankUnavailable, FindOutcome",
+                "from wallet.outcomes import BankUnavailable, Declined, FindOutcome",
+            ),
+        ),
+        (
+            _UNIT + "test_actors_settlement.py",
+            _CRASH + "test_actor_crashes.py::test_killed_at[attempt committed]",
+        ),
+    ),
+    Mutation(
+        "an unknown outcome taken for a decline",
+        (
+            Change(
+                "wallet/settle.py",
+                "    if isinstance(outcome, Paid):\n        _paid(outcome, mover)\n    elif",
+                "    if isinstance(outcome, OutcomeUnknown):\n"
+                "        outcome = Declined(outcome.reason)\n"
+                "    if isinstance(outcome, Paid):\n        _paid(outcome, mover)\n    elif",
+            ),
+        ),
+        (
+            _UNIT + "test_settle.py",
+            _ACTORS + "test_bank_faults.py::test_a_bad_bank_pays_each_withdrawal_once",
+        ),
+    ),
+    Mutation(
+        "a timeout taken for a refused connection",
+        (
+            Change(
+                "actors/bank/http.py",
+                "    return BankUnavailable(str(error)) if isinstance(error, NotSent) else OutcomeUnknown(str(error))",
+                "    return BankUnavailable(str(error))",
+            ),
+        ),
+        (_ACTORS + "test_bank_endings.py",),
+    ),
+    Mutation(
+        "a 500 taken for a decline",
+        (
+            Change(
+                "actors/bank/http.py",
+                "    if status == 409:\n",
+                '    if status == 500:\n        return Declined("http 500")\n    if status == 409:\n',
+            ),
+        ),
+        (_ACTORS + "test_bank_endings.py", _ACTORS + "test_bank_faults.py"),
+    ),
+    Mutation(
+        "a reply with a wrong amount believed",
+        (Change("actors/bank/http.py", "    if wrong:\n", "    if False:\n"),),
+        (_ACTORS + "test_bank_endings.py",),
+    ),
+    Mutation(
+        "another reference for each attempt",
+        (
+            Change(
+                "actors/payouts.py",
+                "PayoutOrder(str(attempt.withdrawal_id), attempt.amount",
+                'PayoutOrder(f"{attempt.withdrawal_id}-{attempt.number}", attempt.amount',
+            ),
+        ),
+        (_CRASH + "test_actor_crashes.py::test_killed_at[reply read]", _ACTORS + "test_pipeline.py"),
+    ),
+    Mutation(
+        "a later attempt pays without asking",
+        (Change("actors/payouts.py", "ask_first=attempt.number > 1", "ask_first=False"),),
+        (_CRASH + "test_actor_crashes.py::test_killed_while_the_bank_pays",),
+    ),
+    Mutation(
+        "giving up gives the money back",
+        (
+            Change(
+                "wallet/settle.py",
+                'f"retries used up; last: {outcome.reason}")\n',
+                'f"retries used up; last: {outcome.reason}")\n        mover.move_money(Kind.REFUND)\n',
+            ),
+        ),
+        (_UNIT + "test_settle.py", _ACTORS + "test_dead_letters.py::test_from_the_ladders_end_and_back"),
+    ),
+)
+
+MOVES = (
+    Mutation(
+        "settle without a state check",
+        (
+            Change(
+                "wallet/settle.py",
+                "    if withdrawal.status in (Status.COMPLETED, Status.RETURNED):\n        return\n"
+                "    mover.move_to(Status.COMPLETED",
+                "    mover.move_to(Status.COMPLETED",
+            ),
+            Change("wallet/settle.py", "if not can_move(withdrawal.status, target):", "if False:"),
+        ),
+        (_UNIT + "test_settle.py", _DB + "test_withdrawals.py"),
+    ),
+    Mutation(
+        "settle without compare-and-set (state read without a lock)",
+        (
+            Change(
+                "db/queries/withdrawals.sql",
+                "where w.id = any($1::uuid[])\norder by w.id\nfor update;",
+                "where w.id = any($1::uuid[])\norder by w.id;",
+            ),
+        ),
+        (_DB + "test_withdrawals.py",),
+    ),
+    Mutation(
+        "an attempt that lost its lease writes that it learned nothing",
+        (
+            Change(
+                "wallet/settle.py",
+                "    return (withdrawal.attempts, withdrawal.next_attempt_at) == ",
+                "    return True or ",
+            ),
+        ),
+        (_UNIT + "test_settle.py",),
+    ),
+    Mutation(
+        "begin without a lease",
+        (
+            Change(
+                "db/queries/withdrawals.sql",
+                "        when 'processing' then w.next_attempt_at <= clock_timestamp()\n"
+                "        else false\n    end\n    order by",
+                "        when 'processing' then true\n        else false\n    end\n    order by",
+            ),
+            Change(
+                "db/queries/withdrawals.sql",
+                "            when 'processing' then w.next_attempt_at <= clock_timestamp()\n",
+                "            when 'processing' then true\n",
+            ),
+        ),
+        (_DB + "test_withdrawals.py",),
+    ),
+    Mutation(
+        "begin without a state check",
+        (
+            Change(
+                "db/queries/withdrawals.sql",
+                "        else false\n    end\n    order by",
+                "        else true\n    end\n    order by",
+            ),
+            Change("db/queries/withdrawals.sql", "            else false\n", "            else true\n"),
+        ),
+        (_DB + "test_withdrawals.py",),
+    ),
+    Mutation(
+        "cancel without a state check",
+        (
+            Change(
+                "wallet/settle.py",
+                "    if status is not Status.PENDING:\n        raise NotCancellable(status.value)\n",
+                "",
+            ),
+            Change(
+                "wallet/withdrawal.py",
+                "frozenset({Status.COMPLETED, Status.FAILED, Status.REQUIRES_ATTENTION})",
+                "frozenset({Status.COMPLETED, Status.FAILED, Status.REQUIRES_ATTENTION, Status.CANCELLED})",
+            ),
+        ),
+        (_UNIT + "test_settle.py", _DB + "test_withdrawals.py::test_cancel_races_with_the_actor"),
+    ),
+    Mutation(
+        "a return counted each time it is told",
+        (
+            Change(
+                "wallet/settle.py",
+                "    if withdrawal.status is Status.RETURNED:\n        return\n    if command.amount",
+                "    if withdrawal.status is Status.RETURNED:\n"
+                "        mover.move_money(Kind.RETURN)\n        return\n    if command.amount",
+            ),
+        ),
+        (_UNIT + "test_settle.py", _DB + "test_withdrawals.py::test_returned_once"),
+    ),
+    Mutation(
+        "any move is legal in the database",
+        (
+            Change(
+                "db/migrations/20261122_01_ledger.sql",
+                "for each row when (old.status is distinct from new.status)",
+                "for each row when (false)",
+            ),
+        ),
+        (_DB + "test_constraints.py::test_the_trigger_knows_the_same_moves",),
+    ),
+    Mutation(
+        "the reconciler rings for pending withdrawals only",
+        (
+            Change(
+                "db/queries/withdrawals.sql",
+                "    where status in ('pending', 'processing') and ring_at <= clock_timestamp()\n",
+                "    where status = 'pending' and ring_at <= clock_timestamp()\n",
+            ),
+        ),
+        (_CRASH + "test_actor_crashes.py::test_killed_at[attempt committed]", _DB + "test_withdrawals.py"),
+    ),
+)
+
+LEDGER = (
+    Mutation(
+        "no key check",
+        (Change("wallet/decide.py", "        if earlier is not None:\n", "        if False:\n"),),
+        (_UNIT + "test_decide.py", _DB + "test_ledger.py"),
+    ),
+    Mutation(
+        "no unique key on idempotency_keys",
+        (
+            Change(
+                "db/migrations/20261122_01_ledger.sql",
+                "    movement_id uuid not null,\n    primary key (client, key)\n",
+                "    movement_id uuid not null\n",
+            ),
+        ),
+        (_DB + "test_concurrent_writers.py",),
+    ),
+    Mutation(
+        "another request under a used key gets the first one's answer",
+        (
+            Change(
+                "wallet/decide.py",
+                "    if earlier.fingerprint != request.fingerprint():\n",
+                "    if False:\n",
+            ),
+        ),
+        (_UNIT + "test_decide.py", _DB + "test_ledger.py::test_a_key_used_for_something_else"),
+    ),
+    Mutation(
+        "a replay answers a new id",
+        (
+            Change(
+                "wallet/decide.py",
+                "    return Recorded(earlier.receipt, replayed=True)",
+                "    return Recorded(earlier.receipt._replace(id=UUID(int=earlier.receipt.id.int ^ 1)), replayed=True)",
+            ),
+        ),
+        (_UNIT + "test_decide.py", _DB + "test_ledger.py::test_a_replay_is_the_first_answer"),
+    ),
+    Mutation(
+        "decide outside the lock",
+        (Change("db/queries/ledger.sql", "    for no key update of w\n", ""),),
+        (_DB + "test_concurrent_writers.py", _DB + "test_releases.py"),
+    ),
+    Mutation(
+        "lost lock order",
+        (
+            Change("db/books.py", "    ordered = sorted(pairs)\n", "    ordered = list(pairs)\n"),
+            Change("db/queries/ledger.sql", "    order by w.user_id, w.currency\n    for", "    for"),
+        ),
+        (_DB + "test_concurrent_writers.py",),
+    ),
+    Mutation(
+        "more is withdrawn than there is",
+        (
+            Change(
+                "wallet/decide.py",
+                "    if wallet.available < request.amount:\n",
+                "    if wallet.available + wallet.held < request.amount:\n",
+            ),
+        ),
+        (_UNIT + "test_decide.py", _DB + "test_concurrent_writers.py::test_64_withdrawals_of_everything"),
+    ),
+    Mutation(
+        "a release written twice",
+        (
+            Change(
+                "wallet/decide.py",
+                "        decision.releases.append(transfer)\n    wallet.matured = []\n",
+                "        decision.releases.append(transfer)\n",
+            ),
+        ),
+        (_UNIT + "test_decide.py", _DB + "test_releases.py"),
+    ),
+    Mutation(
+        "matured money counted twice in reads",
+        (
+            Change(
+                "db/reads.py",
+                "available + matured, locked - matured, held",
+                "available + matured, locked, held",
+            ),
+        ),
+        (_DB + "test_releases.py", _GATEWAY + "test_charges.py::test_locked_until_release_at"),
+    ),
+    Mutation(
+        "matured locks not counted in reads",
+        (
+            Change(
+                "db/queries/reads.sql", "    case when w.locked > 0 then (\n", "    case when false then (\n"
+            ),
+        ),
+        (_DB + "test_releases.py", _GATEWAY + "test_charges.py::test_locked_until_release_at"),
+    ),
+    Mutation(
+        "matured locks not counted in decisions",
+        (
+            Change(
+                "wallet/decide.py",
+                "    if wallet.available < request.amount and wallet.matured:\n",
+                "    if False:\n",
+            ),
+        ),
+        (_UNIT + "test_decide.py", _DB + "test_releases.py::test_matured_without_any_job"),
+    ),
+    Mutation(
+        "a balance may go below zero in the database",
+        (
+            Change(
+                "db/migrations/20261122_01_ledger.sql",
+                "available bigint not null default 0 check (available >= 0)",
+                "available bigint not null default 0",
+            ),
+        ),
+        (_DB + "test_constraints.py",),
+    ),
+    Mutation(
+        "the books can be rewritten",
+        (
+            Change(
+                "db/migrations/20261122_01_ledger.sql",
+                "before update or delete or truncate on transfers",
+                "before truncate on transfers",
+            ),
+        ),
+        (_DB + "test_constraints.py::test_transfers_are_append_only",),
+    ),
+    Mutation(
+        "answered before it is on disk",
+        (
+            Change(
+                "db/pool.py",
+                '        "jit": "off",\n',
+                '        "jit": "off",\n        "synchronous_commit": "off",\n',
+            ),
+        ),
+        (_DB + "test_outage.py::test_a_server_that_is_killed",),
+    ),
+)
+
+MESSAGES = (
+    Mutation(
+        "the outbox row dropped before the message is published",
+        (
+            Change(
+                "actors/relay.py",
+                "            confirmed = await publisher.publish(",
+                "            await self._outbox.published(messages)\n"
+                '            await self._outbox._connection.execute("commit; begin")\n'
+                "            confirmed = await publisher.publish(",
+            ),
+        ),
+        (_CRASH + "test_relay_crashes.py", _ACTORS + "test_relay.py::test_what_was_not_confirmed_stays"),
+    ),
+    Mutation(
+        "the outbox row dropped though the message was not confirmed",
+        (
+            Change(
+                "actors/relay.py",
+                "for message, held in zip(messages, confirmed, strict=True) if held]",
+                "for message, held in zip(messages, confirmed, strict=True)]",
+            ),
+        ),
+        (_ACTORS + "test_relay.py",),
+    ),
+    Mutation(
+        "a lost connection counts as a confirm",
+        (Change("actors/amqp.py", "bodies, [False] * len(bodies)", "bodies, [True] * len(bodies)"),),
+        (_ACTORS + "test_relay.py",),
+    ),
+    Mutation(
+        "published without mandatory",
+        (Change("actors/amqp.py", "_PERSISTENT, mandatory=True)", "_PERSISTENT, mandatory=False)"),),
+        (_ACTORS + "test_relay.py",),
+    ),
+    Mutation(
+        "published not persistent",
+        (Change("actors/amqp.py", "delivery_mode=2", "delivery_mode=1"),),
+        (_ACTORS + "test_relay.py",),
+    ),
+    Mutation(
+        "a withdrawal without its outbox row",
+        (
+            Change(
+                "db/queries/ledger.sql",
+                "select user_id, id, created_at\nfrom new_withdrawals;",
+                "select user_id, id, created_at\nfrom new_withdrawals where false;",
+            ),
+        ),
+        (_DB + "test_outbox.py::test_a_message_goes_with_the_money",),
+    ),
+    Mutation(
+        "a message that could not be begun is acknowledged",
+        (
+            Change(
+                "actors/middleware/dead_letters.py",
+                "            message.give_back = True",
+                "            message.give_back = False",
+            ),
+        ),
+        (_ACTORS + "test_bank_faults.py::test_told_to_stop_in_an_outage_actors_give_their_messages_back",),
+    ),
+    Mutation(
+        "no dead letter",
+        (Change("actors/middleware/dead_letters.py", "            message.fail()\n", ""),),
+        (_ACTORS + "test_dead_letters.py", _CRASH + "test_actor_crashes.py"),
+    ),
+    Mutation(
+        "a callback's signature not checked",
+        (
+            Change(
+                "gateway/routes/callbacks.py",
+                "        webhook.verify(body, headers, json_parse=False)\n",
+                "        pass\n",
+            ),
+        ),
+        (_GATEWAY + "test_callbacks.py",),
+    ),
+)
+
+AUDIT = (
+    Mutation(
+        "the audit does not add up what is held",
+        (
+            Change(
+                "db/audit.py",
+                '    for account in ("available", "locked", "held"):\n',
+                '    for account in ("available", "locked"):\n',
+            ),
+        ),
+        ("tests/integration/test_audit.py",),
+    ),
+    Mutation(
+        "the audit does not compare what is held with the open withdrawals",
+        (Change("db/audit.py", '    if row["held"] != row["open_amount"]:\n', "    if False:\n"),),
+        ("tests/integration/test_audit.py",),
+    ),
+    Mutation(
+        "the audit does not see what was completed here and not paid there",
+        (
+            Change(
+                "db/queries/audit.sql",
+                "and not exists (select from bank_payouts as b where b.reference = w.id::text)",
+                "and false",
+            ),
+        ),
+        ("tests/integration/test_audit.py",),
+    ),
+)
+
+MUTATIONS = BANK + MOVES + LEDGER + MESSAGES + AUDIT
