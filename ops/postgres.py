@@ -71,10 +71,12 @@ class Postgres:
 
     @property
     def database_url(self) -> str:
+        """The URL of our database, with the password."""
         return f"postgresql://{SUPERUSER}:{self.password}@127.0.0.1:{self.port}/{DATABASE}"
 
     @property
     def argv(self) -> list[str]:
+        """What starts it in the foreground."""
         return [str(self.bin_dir / "postgres"), "-D", str(self.data)]
 
     def ready(self) -> bool:

@@ -55,10 +55,12 @@ class RabbitMQ:
 
     @property
     def url(self) -> str:
+        """The AMQP URL, with the password."""
         return f"amqp://{USER}:{self.password}@127.0.0.1:{self.amqp_port}/%2F"
 
     @property
     def management_url(self) -> str:
+        """Where the management page is, without a login."""
         return f"http://127.0.0.1:{self.management_port}"
 
     def listens(self) -> bool:

@@ -63,22 +63,27 @@ class StateDir:
 
     @property
     def run(self) -> Path:
+        """Who runs: pids, the control socket, stamps."""
         return self.root / "run"
 
     @property
     def log(self) -> Path:
+        """One file a program."""
         return self.root / "log"
 
     @property
     def private_file(self) -> Path:
+        """Ports and secrets."""
         return self.root / "private.json"
 
     @property
     def env_file(self) -> Path:
+        """The environment of the running stack; there only while it runs."""
         return self.root / "env.json"
 
     @property
     def programs_file(self) -> Path:
+        """What each supervised program executes."""
         return self.root / "programs.json"
 
     @property

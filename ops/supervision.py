@@ -56,6 +56,7 @@ class Program:
 
     @property
     def full_name(self) -> str:
+        """The program as supervisord names it."""
         return f"{self.group}:{self.name}"
 
     def document(self) -> dict[str, Any]:

@@ -201,6 +201,7 @@ class Operations:
         await self.read_balance(self._wallets.draw(random))
 
     async def read_balance(self, place: Place) -> Call:
+        """Read the balance of the place."""
         path = f"/balance/{quote(place.user, safe='')}?currency={place.currency}"
         return await self._client.read("balance", path, cell=place.cell, wallet=place.wallet)
 
