@@ -67,6 +67,14 @@ class WalletRabbitmqBroker(RabbitmqBroker):
         """Return the class of our consumers; dramatiq asks when a worker starts."""
         return Consumer
 
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Any:
+        """Declare the queue and return a consumer of it. Called by a consumer thread when it (re)connects."""
+        self.declare_queue(queue_name, ensure=True)
+        # The declaring was done on a connection of this thread, which nobody will look at again: RabbitMQ
+        # would miss its heartbeats and close it with an error in its log.
+        del self.connection
+        return self.consumer_class(self, queue_name, prefetch, timeout)
+
     def _build_queue_arguments(self, queue_name: str) -> dict[str, Any]:
         assert queue_name == doorbell.QUEUE
         return doorbell.queue_arguments(quorum=self._quorum)
