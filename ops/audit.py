@@ -123,7 +123,10 @@ def run(args: argparse.Namespace) -> int:
             run_audit(Settings.from_env(load_environment()), bank=not args.no_bank, progress=True)
         )
     except AuditImpossible as error:
-        print(json.dumps({"ok": None, "error": str(error)}) if args.json else f"wbs audit: {error}")
+        if args.json:
+            print(json.dumps({"ok": None, "error": str(error)}))
+        else:
+            print(f"wbs audit: {error}", file=sys.stderr)
         return 2
     print(report.as_json() if args.json else _text(report))
     return 0 if report.ok else 1

@@ -17,7 +17,11 @@ def migrate(database_url: str) -> None:
         with ThreadPoolExecutor(max_workers=1) as thread:
             thread.submit(asyncio.run, apply(database_url)).result(timeout=MIGRATION_TIMEOUT_S)
     except Exception as error:  # of any kind: the driver's and pogo's errors are db's business
+        why = (
+            "it did not answer in time"
+            if isinstance(error, TimeoutError)
+            else f"{type(error).__name__}: {error}"
+        )
         raise OpsError(
-            f"The database cannot be migrated ({type(error).__name__}: {error}): "
-            "check DATABASE_URL and that its server runs."
+            f"The database cannot be migrated ({why}): check DATABASE_URL and that its server runs."
         ) from error

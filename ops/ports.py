@@ -1,5 +1,6 @@
 """TCP ports: free ones below the ephemeral range, and who holds one that is taken."""
 
+import errno
 import socket
 from collections.abc import Iterable
 
@@ -15,6 +16,11 @@ PORT_MAX = 32_000
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
     """True if a server may listen there now."""
+    return obstacle(port, host) is None
+
+
+def obstacle(port: int, host: str) -> OSError | None:
+    """What keeps a server from listening there now; None if nothing does."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         # Connections in TIME_WAIT do not keep a server from listening again; listening sockets do.
@@ -22,9 +28,9 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
         try:
             probe.bind((host, port))
             probe.listen(1)
-        except OSError:
-            return False
-        return True
+        except OSError as error:
+            return error
+        return None
 
 
 def accepts(port: int, host: str = "127.0.0.1", timeout_s: float = 0.5) -> bool:
@@ -60,9 +66,15 @@ def state_ports(state: StateDir) -> Iterable[int]:
 
 
 def require_free(port: int, host: str, *, what: str, setting: str) -> None:
-    """OpsError naming the holder and the setting to change, if the port is taken."""
-    if is_free(port, host):
+    """OpsError naming what is in the way and the setting to change, if a server can't listen there."""
+    error = obstacle(port, host)
+    if error is None:
         return
+    if error.errno != errno.EADDRINUSE:
+        raise OpsError(
+            f"{what[0].upper()}{what[1:]} cannot listen on {host}, port {port} ({error.strerror}): "
+            f"set WBS_HTTP_HOST to an address of this machine and {setting} to a port you may use."
+        )
     raise OpsError(
         f"Port {port} on {host}, wanted for {what}, is taken{holder(port)}: "
         f"set {setting} to a free port (for example {setting}={next_free(port + 10)}) and start again."

@@ -8,6 +8,8 @@ from typing import Any
 
 from wallet.errors import WalletError
 
+PORT_MAX = 65_535
+
 
 class SettingsError(WalletError):
     """A setting is missing, unreadable or contradicts another one. The message names it."""
@@ -113,6 +115,9 @@ class Settings:
                 "WBS_LOCK_TIMEOUT_MS must be less than WBS_WRITE_TIMEOUT_MS",
             ),
             (self.batch_size_max <= 2_000, "WBS_BATCH_SIZE_MAX must not exceed 2000"),
+            (self.http_port <= PORT_MAX, f"WBS_HTTP_PORT must not exceed {PORT_MAX}"),
+            (self.bank_port <= PORT_MAX, f"WBS_BANK_PORT must not exceed {PORT_MAX}"),
+            (self.metrics_port <= PORT_MAX, f"WBS_METRICS_PORT must not exceed {PORT_MAX}"),
             (
                 re.fullmatch("[A-Z]{3}", self.default_currency) is not None,
                 "WBS_DEFAULT_CURRENCY must be three capital letters",
