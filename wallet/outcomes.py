@@ -3,38 +3,39 @@
 Only `Declined` gives money back; only `Paid` ends a withdrawal well. The other two keep the money held.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 
-class Paid(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Paid:
     """The bank has paid. `payout_id` is the bank's own name for it."""
 
     payout_id: str
 
 
-class Declined(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Declined:
     """The bank refuses for good, and has not paid. `code` is the bank's reason."""
 
     code: str
 
 
-class BankUnavailable(NamedTuple):
-    """The call was certainly not accepted: refused connection, 429, 503.
-
-    `counts` is False when the bank was not even tried (open circuit): such a round uses up nothing.
-    """
+@dataclass(frozen=True, slots=True)
+class BankUnavailable:
+    """The call was certainly not accepted: refused connection, 429, 503."""
 
     reason: str
-    counts: bool = True
 
 
-class OutcomeUnknown(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class OutcomeUnknown:
     """The bank may or may not have paid: timeout, reset, 5xx, unreadable reply. Never a failure."""
 
     reason: str
 
 
-class NotFound(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class NotFound:
     """Answer to a question only: the bank doesn't know the reference *yet*. Never a reason to refund."""
 
 

@@ -185,8 +185,7 @@ def _declined(outcome: Declined, mover: _Mover) -> None:
 
 def _not_yet(outcome: BankUnavailable | OutcomeUnknown, mover: _Mover, ladder: Ladder) -> None:
     withdrawal = mover.withdrawal
-    if not (isinstance(outcome, BankUnavailable) and not outcome.counts):
-        withdrawal.rounds += 1
+    withdrawal.rounds += 1
     withdrawal.failure_code = (
         "bank_unavailable" if isinstance(outcome, BankUnavailable) else "outcome_unknown"
     )
@@ -195,7 +194,7 @@ def _not_yet(outcome: BankUnavailable | OutcomeUnknown, mover: _Mover, ladder: L
         mover.move_to(Status.REQUIRES_ATTENTION, f"retries used up; last: {outcome.reason}")
         return
     jitter = withdrawal.id.int % 1024 / 1024
-    mover.ring_at(mover.now + ladder.delay(max(withdrawal.rounds, 1), jitter))
+    mover.ring_at(mover.now + ladder.delay(withdrawal.rounds, jitter))
 
 
 def _cancel(mover: _Mover) -> None:
