@@ -4,9 +4,9 @@ Faults come from decks, shuffled and dealt like cards, so that every kind gets i
 all kinds of processes are killed once before any is killed twice.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from random import Random
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from ops.chaos.lines import NAMES
 
@@ -25,8 +25,6 @@ BANK_TROUBLES = ("errors", "lost_replies", "hangs", "slow", "outage", "declines"
 # RabbitMQ takes 6 to 12 s to start on a busy machine. Struck down again before it is up, it would be away for most
 # of the run, and nothing behind it would be tested.
 SPARED_S = {"rabbitmq": 25.0}
-
-Card = TypeVar("Card")
 
 
 class PlannedFault(NamedTuple):
@@ -47,32 +45,31 @@ class PlannedFault(NamedTuple):
 def plan(seed: int, seconds: float, per_minute: float = FAULTS_PER_MINUTE) -> list[PlannedFault]:
     """Return the faults of a run, in order of time; none begins in the last two seconds."""
     random = Random(f"faults:{seed}")
-    actions = _deal(random, ACTIONS)
-    decks: dict[str, Iterator[str]] = {
-        "kill": _deal(random, TARGETS),
-        "freeze": _deal(random, TARGETS),
-        "restart": _deal(random, KINDS),
-        "cut": _deal(random, NAMES),
-        "bank": _deal(random, BANK_TROUBLES),
+    actions = Deck(random, ACTIONS)
+    decks = {
+        "kill": Deck(random, TARGETS),
+        "freeze": Deck(random, TARGETS),
+        "restart": Deck(random, KINDS),
+        "cut": Deck(random, NAMES),
+        "bank": Deck(random, BANK_TROUBLES),
     }
-    modes = _deal(random, CUTS)
+    modes = Deck(random, CUTS)
     spared_until_s: dict[str, float] = {}
     faults: list[PlannedFault] = []
     at_s = 1.0
     while at_s < seconds - 2.0:
-        action = next(actions)
-        target = next(decks[action])
-        if action in ("kill", "restart"):
-            while spared_until_s.get(target, 0.0) > at_s:
-                target = next(decks[action])
-            spared_until_s[target] = at_s + SPARED_S.get(target, 0.0)
-        fault = PlannedFault(at_s, action, target, number=len(faults))
+        action = actions.deal()
+        ends = action in ("kill", "restart")
+        spared = {target for target, until_s in spared_until_s.items() if ends and until_s > at_s}
+        fault = PlannedFault(at_s, action, decks[action].deal(spared), number=len(faults))
+        if ends:
+            spared_until_s[fault.target] = at_s + SPARED_S.get(fault.target, 0.0)
         if action == "kill" and random.random() < 0.3:
             fault = fault._replace(how="all")
         elif action == "freeze":
             fault = fault._replace(lasts_s=random.choice((random.uniform(0.3, 2), random.uniform(2, 8))))
         elif action == "cut":
-            fault = fault._replace(how=next(modes), lasts_s=random.uniform(0.5, 6))
+            fault = fault._replace(how=modes.deal(), lasts_s=random.uniform(0.5, 6))
         elif action == "bank":
             fault = fault._replace(lasts_s=random.uniform(3, 10))
         faults.append(fault)
@@ -80,7 +77,19 @@ def plan(seed: int, seconds: float, per_minute: float = FAULTS_PER_MINUTE) -> li
     return faults
 
 
-def _deal(random: Random, deck: Sequence[Card]) -> Iterator[Card]:
-    """Deal the deck for ever, shuffled anew each time."""
-    while True:
-        yield from random.sample(deck, len(deck))
+class Deck:
+    """Deals its cards in random order, shuffled anew when all are dealt."""
+
+    def __init__(self, random: Random, cards: Sequence[str]) -> None:
+        self._random = random
+        self._cards = cards
+        self._left: list[str] = []
+
+    def deal(self, spared: Collection[str] = ()) -> str:
+        """Return the next card that is not spared; those that are stay on top for the next time."""
+        found = next((card for card in self._left if card not in spared), None)
+        if found is None:
+            self._left += self._random.sample(self._cards, len(self._cards))
+            found = next(card for card in self._left if card not in spared)
+        self._left.remove(found)
+        return found
