@@ -183,10 +183,10 @@ def _steps_before_the_last(moves: Moves) -> list[list[tuple[UUID, str, str, str 
         )
     steps: list[list[tuple[UUID, str, str, str | None]]] = []
     for rows in by_withdrawal.values():
-        for number, row in enumerate(rows[:-1]):
+        for number, step in enumerate(rows[:-1]):
             if number == len(steps):
                 steps.append([])
-            steps[number].append(row)
+            steps[number].append(step)
     return steps
 
 
