@@ -25,7 +25,6 @@ from tests.mutations.catalogue import MUTATIONS, Mutation
 ROOT = Path(__file__).parents[2]
 RUN_S_MAX = 900
 NAMED_MAX = 4
-LEFT_OUT = shutil.ignore_patterns(
     ".git", ".venv", ".wbs", ".hypothesis", "__pycache__", ".*_cache", "htmlcov"
 )
 
@@ -35,10 +34,19 @@ class Undecided(Exception):
 
 
 def copy_of_the_code(folder: Path) -> Path:
-    """Copy what the tests need."""
+    """Copy the files of the repository, also those that git does not know yet."""
     copy = folder / "copy"
     shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(ROOT, copy, ignore=LEFT_OUT)
+    listed = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy / name)
     return copy
 
 

@@ -57,6 +57,11 @@ class Stage:
         """How often the bank has paid, by reference."""
         return Counter(entry["reference"] for entry in await self.bank.books())
 
+    async def orders_repeated(self) -> bool:
+        """Whether the bank was told to pay what it had paid, and answered that it had (200, not 201)."""
+        async with aiohttp.ClientSession() as session, session.get(f"{self.bank.url}/metrics") as reply:
+            return 'route="POST /payouts",status="200"' in await reply.text()
+
     async def transfers(self) -> Counter[str]:
         """How many transfers there are of each kind."""
         return Counter(row["kind"] for row in await self.pipeline.execute("select kind from transfers"))

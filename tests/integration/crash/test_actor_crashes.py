@@ -51,6 +51,7 @@ async def test_killed_while_the_bank_pays(stage: Stage) -> None:
     await stage.bank.faults()
     stage.pipeline.start(stage.pipeline.actors, stage.ringer)
     await stage.ends(id_)
+    assert not await stage.orders_repeated()
 
 
 async def test_killed_while_the_bank_declines(stage: Stage) -> None:
