@@ -25,8 +25,6 @@ from tests.mutations.catalogue import MUTATIONS, Mutation
 ROOT = Path(__file__).parents[2]
 RUN_S_MAX = 900
 NAMED_MAX = 4
-    ".git", ".venv", ".wbs", ".hypothesis", "__pycache__", ".*_cache", "htmlcov"
-)
 
 
 class Undecided(Exception):
