@@ -209,6 +209,9 @@ def _cancel(mover: _Mover) -> None:
 
 def _return(command: Return, mover: _Mover) -> None:
     withdrawal = mover.withdrawal
+    if withdrawal.bank_reference not in (None, command.payout_id):
+        # Had the bank paid twice and sent one back, the client would have the money, and get it again.
+        raise IllegalMove(f"the bank returned {command.payout_id}, it had paid {withdrawal.bank_reference}")
     if withdrawal.status is Status.RETURNED:
         return
     if command.amount != withdrawal.amount:

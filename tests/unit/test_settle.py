@@ -261,6 +261,16 @@ def test_a_return_that_overtakes_the_payment_is_both() -> None:
     assert (setting.wallet.available, setting.wallet.held) == (11 + AMOUNT, 5)
 
 
+@pytest.mark.parametrize("then", [None, Return(ID, "p1", AMOUNT)])
+def test_a_return_of_another_payout_is_refused(then: Return | None) -> None:
+    """Goal: a payout that we know nothing of, sent back, is no reason to give ours back: that one was paid."""
+    setting = Setting(PROCESSING)
+    moves = setting.take(*filter(None, (news(Paid("p1")), then, Return(ID, "p2", AMOUNT))))
+    assert isinstance(moves.outcomes[-1], IllegalMove)
+    assert setting.path[-1] is (RETURNED if then else COMPLETED)
+    assert setting.wallet.available == 11 + (AMOUNT if then else 0)
+
+
 # --- Any sequence ---
 
 outcomes: st.SearchStrategy[PayOutcome] = st.sampled_from(
