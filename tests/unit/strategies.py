@@ -50,7 +50,7 @@ withdraws = st.builds(
     json_texts,
 )
 commands = st.one_of(charges, withdraws)
-batches = st.lists(commands, max_size=24)
+batches = st.lists(commands, max_size=16)
 
 
 def with_own_keys(batch: list[LedgerCommand]) -> list[LedgerCommand]:

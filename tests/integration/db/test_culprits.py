@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 import pytest
 
+from db.errors import CONNECTION_ERRORS
 from db.ledger import Ledger
-from db.pool import Reader
+from db.pool import Reader, connect
 from tests.integration.db.conftest import answers, charge, split, withdraw
 from tests.polling import poll_until
 from wallet.commands import Charge
@@ -96,6 +97,26 @@ async def test_a_lock_that_is_given_back_in_time(
     await transaction.commit()
     await waiting
     assert await split(reader) == (6, 0, 4)
+
+
+async def test_a_process_that_froze_within_a_transaction(
+    make_settings: Callable[..., Settings], ledger: Ledger, reader: Reader, books_hold: BooksHold
+) -> None:
+    """Goal: locks of a process that is frozen are freed by the server, which asks it no more."""
+    settings = make_settings(WBS_WRITE_TIMEOUT_MS="400", WBS_LOCK_TIMEOUT_MS="100")
+    await ledger.submit(charge(10))
+    frozen = await connect(settings)
+    await frozen.execute("begin")
+    await frozen.fetch("select 1 from wallets where user_id = 'ann' for update")
+
+    async def accepted() -> bool:
+        return answers(await asyncio.gather(ledger.submit(withdraw(1)), return_exceptions=True)) == {"new": 1}
+
+    await poll_until(accepted, 10)
+    assert await split(reader) == (9, 0, 1)
+    with pytest.raises(CONNECTION_ERRORS):
+        await frozen.execute("commit")
+    await books_hold()
 
 
 async def test_a_full_backlog(
