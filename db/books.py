@@ -8,10 +8,10 @@ from uuid import UUID
 
 import asyncpg
 
-from db.errors import KeysNotLookedUp
+from db.errors import CareNeeded
 from db.sql import load
 from wallet.decide import KeyId, NewKey
-from wallet.ledger import MaturedLock, Transfer, Wallet, WalletId
+from wallet.ledger import MaturedLock, Transfer, Wallet, WalletChange, WalletId
 
 _SQL = load("ledger")
 
@@ -46,6 +46,20 @@ async def lock_wallets(connection: Any, ids: Iterable[WalletId], keys: Iterable[
     return Locked(wallets, rows[-1]["now"], used)
 
 
+async def lock_and_change_wallets(connection: Any, changes: Sequence[WalletChange]) -> Locked:
+    """Lock wallets, given in key order, and change their balances. The wallets returned are as they were before.
+
+    Raises CareNeeded if a balance or total would pass its limits: nothing of the batch may stay then.
+    """
+    try:
+        rows = await connection.fetch(_SQL["lock_and_change_wallets"], changes)
+    except asyncpg.CheckViolationError as error:
+        raise CareNeeded("a balance would pass its limits") from error
+    if not rows:
+        raise CareNeeded("none of the wallets is there yet")
+    return Locked({(row[0], row[1]): Wallet(*row[:5]) for row in rows}, rows[-1]["now"], [])
+
+
 async def create_wallets(connection: Any, ids: Iterable[WalletId]) -> None:
     """Create the wallets that are not there yet."""
     await connection.execute(_SQL["create_wallets"], *_split(ids))
@@ -69,9 +83,9 @@ async def record(
     wallets: Iterable[Wallet],
     keys: Mapping[UUID, NewKey] = _NO_KEYS,
 ) -> None:
-    """Write transfers, their keys and the balances that follow.
+    """Write transfers, their keys and the balances of the wallets that follow.
 
-    Raises KeysNotLookedUp if one of the keys was used before: nothing of the batch may stay then.
+    Raises CareNeeded if one of the keys was used before: nothing of the batch may stay then.
     """
     movements = [
         (
@@ -96,7 +110,7 @@ async def record(
         row = await connection.fetchrow(_SQL["record"], movements, changes, now)
     except asyncpg.UniqueViolationError as error:
         if error.constraint_name == "idempotency_keys_pkey":
-            raise KeysNotLookedUp("an idempotency key was used before") from error
+            raise CareNeeded("an idempotency key was used before") from error
         raise
     assert row["wallets"] == len(changes), "a wallet under lock is gone"
 

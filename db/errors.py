@@ -56,8 +56,8 @@ class DecideAgain(Exception):
         self.remedy = remedy
 
 
-class KeysNotLookedUp(DecideAgain):
-    """Idempotency keys were taken to be new; now it matters whether they are."""
+class CareNeeded(DecideAgain):
+    """A batch was written in the hope that its keys are new and all of it is accepted; it is not so."""
 
 
 def translate(error: BaseException) -> WalletError | None:

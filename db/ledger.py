@@ -2,9 +2,12 @@
 
 One batch, whatever its size: lock the wallets, decide, write. Locks are taken in the order withdrawals → wallets
 → keys by every process, each sorted. The unique key of idempotency_keys is what guarantees that a key is used
-once. To look each up first would cost a tenth of the whole, and nearly all are new: a batch takes them to be new.
-If one is not, or if a request would be refused (a replay never is), nothing of the batch stays, and it is decided
-anew with its keys looked up; so are some batches after it.
+once.
+
+Nearly always all keys are new and all requests accepted. So a batch is first written in that hope: the wallets
+are locked and changed by one statement, and no key is looked up. Should the decision then say otherwise, or a
+constraint (a key is used, a balance too small), nothing of the batch stays and it is written carefully: look up
+the keys, lock, decide, and write what was decided. Both ways decide by the same function.
 """
 
 import asyncio
@@ -14,8 +17,15 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from db.books import create_wallets, end_locks, list_matured, lock_wallets, record
-from db.errors import DecideAgain, KeysNotLookedUp
+from db.books import (
+    create_wallets,
+    end_locks,
+    list_matured,
+    lock_and_change_wallets,
+    lock_wallets,
+    record,
+)
+from db.errors import CareNeeded, DecideAgain
 from db.group_commit import GroupCommit
 from db.outbox import Doorbell
 from db.releases import release_all_in
@@ -30,6 +40,7 @@ from wallet.decide import (
     Recorded,
     WithdrawReceipt,
     decide,
+    expected_changes,
 )
 from wallet.errors import WalletError
 from wallet.ids import uuid7_sequence
@@ -37,8 +48,8 @@ from wallet.ledger import MaturedLock, Wallet, WalletId
 
 _SQL = load("ledger")
 
-_LOOKUPS = 100
-"""Batches whose keys are looked up after one that needed it: replays and refusals seldom come alone."""
+_CAREFUL_BATCHES = 8
+"""Batches written carefully after one that needed it: replays and refusals seldom come alone."""
 
 
 class Ledger:
@@ -51,8 +62,8 @@ class Ledger:
             "ledger", settings, self._write_batch, self._held_elsewhere
         )
         self._held_for = timedelta(milliseconds=settings.lock_timeout_ms / 2)
-        self._lookups_left = 0
-        """Batches to come whose keys are looked up before they are decided."""
+        self._careful_batches = 0
+        """Batches to come that are written carefully."""
 
     def start(self) -> None:
         """Begin to write; needs a running event loop, no server yet."""
@@ -79,22 +90,38 @@ class Ledger:
     async def _write_batch(
         self, connection: Any, commands: Sequence[LedgerCommand]
     ) -> Sequence[Recorded | WalletError]:
-        look_up = self._lookups_left > 0
-        try:
-            decision = await self._decide_and_write(connection, commands, look_up)
-        except KeysNotLookedUp:
-            self._lookups_left = _LOOKUPS
-            raise
-        if look_up:
-            special = any(isinstance(one, WalletError) or one.replayed for one in decision.outcomes)
-            self._lookups_left = _LOOKUPS if special else self._lookups_left - 1
+        if not self._careful_batches:
+            try:
+                return await self._write_hopefully(connection, commands)
+            except CareNeeded:
+                self._careful_batches = _CAREFUL_BATCHES
+                raise
+        outcomes = await self._write_carefully(connection, commands)
+        if any(isinstance(outcome, WalletError) or outcome.replayed for outcome in outcomes):
+            self._careful_batches = _CAREFUL_BATCHES
+        else:
+            self._careful_batches -= 1
+        return outcomes
+
+    async def _write_hopefully(
+        self, connection: Any, commands: Sequence[LedgerCommand]
+    ) -> Sequence[Recorded | WalletError]:
+        """Write a batch whose keys are all new and whose requests are all accepted; else raise CareNeeded."""
+        changes = expected_changes(commands)
+        wallets, now, _ = await lock_and_change_wallets(connection, changes)
+        if len(wallets) < len(changes):
+            raise CareNeeded("some wallets are not there yet")
+        decision = decide(commands, {}, wallets, now, uuid7_sequence(now))
+        if any(wallets[change[:2]].change() != change[2:] for change in changes):
+            raise CareNeeded("not all is accepted, or not all is new")
+        await self._write(connection, decision, {}, [])
         return decision.outcomes
 
-    async def _decide_and_write(
-        self, connection: Any, commands: Sequence[LedgerCommand], look_up: bool
-    ) -> Decision:
+    async def _write_carefully(
+        self, connection: Any, commands: Sequence[LedgerCommand]
+    ) -> Sequence[Recorded | WalletError]:
         ids = {(command.user_id, command.currency) for command in commands}
-        keys = {(command.client, command.key) for command in commands} if look_up else set()
+        keys = {(command.client, command.key) for command in commands}
         locked = await lock_wallets(connection, ids, keys)
         missing = _to_create(commands, locked.wallets, locked.used_keys)
         if missing:
@@ -106,13 +133,11 @@ class Ledger:
             wallets[id] = Wallet(*id)
         matured = await _matured(connection, commands, locked.wallets, locked.now)
         decision = decide(commands, known, wallets, locked.now, uuid7_sequence(locked.now))
-        if not look_up and any(isinstance(outcome, WalletError) for outcome in decision.outcomes):
-            raise KeysNotLookedUp("what is refused now may have been accepted before")
         if decision.starved:
             remedy = partial(release_all_in, ids=sorted(decision.starved))
             raise DecideAgain("more locks had matured than one batch releases", remedy)
         await self._write(connection, decision, wallets, matured)
-        return decision
+        return decision.outcomes
 
     async def _held_elsewhere(self, connection: Any, commands: Sequence[LedgerCommand]) -> list[bool]:
         ids = [(command.user_id, command.currency) for command in commands]

@@ -24,6 +24,28 @@ select
 from (select 1) as one_row
 left join locked_wallets as w on true;
 
+-- name: lock_and_change_wallets
+-- Locks wallets and changes their balances ($1) by one visit to each, in the order given; tells what they were
+-- before, and the clock after the last lock.
+with changed as (
+    update wallets as w
+    set
+        available = w.available + c.available,
+        locked = w.locked + c.locked,
+        held = w.held + c.held,
+        transactions = w.transactions + c.transactions
+    from unnest($1::balance_change[]) as c
+    where w.user_id = c.user_id and w.currency = c.currency
+    returning
+        w.user_id,
+        w.currency,
+        w.available - c.available as available,
+        w.locked - c.locked as locked,
+        w.held - c.held as held
+)
+
+select user_id, currency, available, locked, held, clock_timestamp() as now from changed;
+
 -- name: receipts
 -- What used keys stand for: the unchanging part of a charge or withdrawal, so that a replay gives the same bytes.
 select

@@ -34,6 +34,7 @@ CHANGES = "array[row('user-1', 'USD', 1, 0, 0, 1)]::balance_change[]"
 # Parameters of every statement, as SQL. A statement that is missing here fails the first test.
 PARAMETERS: dict[tuple[str, str], list[str]] = {
     ("ledger", "lock_wallets"): [USERS, CURRENCIES, "array['shop']", "array['key-1']"],
+    ("ledger", "lock_and_change_wallets"): [CHANGES],
     ("ledger", "receipts"): ["array['shop']", f"array['key-' || {ID}]"],
     ("ledger", "create_wallets"): [USERS, CURRENCIES],
     ("ledger", "matured_locks"): [USERS, CURRENCIES, NOW, "501"],
