@@ -1,0 +1,119 @@
+"""Every endpoint that needs the database, called once each, and what it must answer when that is away."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from standardwebhooks import Webhook
+
+from tests.polling import poll_until
+from tests.service import Answer, Service
+
+REFUSED_MAX_S = 2.0
+BACK_MAX_S = 5.0
+SLACK_S = 2.0
+"""The machine is shared, and so is its time."""
+
+
+class Call(NamedTuple):
+    """A request that can be made again and again."""
+
+    method: str
+    path: str
+    more: dict[str, Any]
+
+    async def on(self, service: Service) -> Answer:
+        """Make it."""
+        return await service.call(self.method, self.path, **self.more)
+
+
+async def every_call(service: Service) -> list[Call]:
+    """Return a call of each endpoint. The wallet has money, and a withdrawal that is paid."""
+    await service.charge(10_000)
+    key = f"{service.user}-first"
+    id_ = await service.withdraw(10, key=key)
+    assert await service.ends(id_) == "completed"
+    return [
+        Call("POST", "/charge", {"json": service.order(1)}),
+        Call("POST", "/charges", {"json": [service.order(1)]}),
+        Call("POST", "/withdraw", {"json": service.order(1)}),
+        Call("POST", f"/withdrawals/{id_}/cancel", {}),
+        Call("POST", "/bank/callbacks", _callback(service, id_)),
+        Call("GET", f"/withdrawals/{id_}", {}),
+        Call("GET", f"/withdrawals?idempotency_key={key}", {}),
+        Call("GET", f"/balance/{service.user}", {}),
+        Call("GET", f"/balance?user_id={service.user}", {}),
+        Call("GET", f"/transactions/{service.user}", {}),
+        Call("GET", f"/transactions?user_id={service.user}", {}),
+        Call("GET", "/health", {}),
+        Call("GET", "/health/ready", {}),
+    ]
+
+
+def _callback(service: Service, id_: str) -> dict[str, Any]:
+    """Return a callback as the bank signs it. It names a payout that we don't know, so it moves nothing."""
+    payout = {"reference": id_, "payout_id": "po_none", "amount": 10, "currency": "USD"}
+    body = json.dumps({"type": "payout.returned", "data": payout})
+    now = datetime.now(UTC)
+    signature = Webhook(service.stack.env["WBS_BANK_WEBHOOK_SECRET"]).sign("msg_outage", now, body)
+    headers = {
+        "content-type": "application/json",
+        "webhook-id": "msg_outage",
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": signature,
+    }
+    return {"data": body, "headers": headers}
+
+
+def is_refused(call: Call, answer: Answer) -> bool:
+    """Tell whether the answer says that the database is away."""
+    if call.path == "/charges":
+        return answer.status == 200 and answer.json["results"][0]["status"] == 503
+    return answer.status == 503
+
+
+def check_refused(call: Call, answer: Answer) -> None:
+    """Assert a clear 503 in time."""
+    assert is_refused(call, answer), (call, answer)
+    assert answer.seconds < REFUSED_MAX_S + SLACK_S, call
+    if call.path == "/charges":
+        assert answer.json["results"][0]["error"]["code"] in ("unavailable", "overloaded")
+        return
+    assert int(answer.headers["retry-after"]) >= 1
+    if call.path.startswith("/health"):
+        assert answer.json["status"] == "down"
+        assert answer.json["dependencies"]["postgres"]["status"] == "down"
+    else:
+        assert answer.code in ("unavailable", "overloaded")
+
+
+async def all_refuse(service: Service, calls: Sequence[Call], *, at_once: int = 4) -> None:
+    """Make each call several times at once; each must be refused in time, and what needs no database goes on."""
+
+    async def is_known() -> bool:  # a health report serves for half a second
+        return (await service.call("GET", "/health")).status == 503
+
+    await poll_until(is_known, REFUSED_MAX_S + SLACK_S)
+    made = [call for call in calls for _ in range(at_once)]
+    answers = await asyncio.gather(*(call.on(service) for call in made))
+    for call, answer in zip(made, answers, strict=True):
+        check_refused(call, answer)
+    for path in ("/health/live", "/metrics", "/openapi.json", "/docs"):
+        answer = await service.call("GET", path)
+        assert answer.status == 200, path
+        assert answer.seconds < REFUSED_MAX_S + SLACK_S, path
+
+
+async def all_work(service: Service, calls: Sequence[Call], timeout_s: float = BACK_MAX_S + SLACK_S) -> None:
+    """Return when no call is refused any more, `timeout_s` from now at the latest."""
+
+    async def works(call: Call) -> bool:
+        answer = await call.on(service)
+        assert answer.status < 500 or answer.status == 503, (call, answer)
+        return not is_refused(call, answer)
+
+    await asyncio.gather(
+        *(poll_until(lambda call=call: works(call), timeout_s, what=str(call)) for call in calls)  # type: ignore[misc]
+    )
