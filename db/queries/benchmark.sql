@@ -25,27 +25,30 @@ cross join new_balance as b;
 -- name: prefill
 -- $1 more charges for each wallet but those of `$2`, consistent with the books, keys and all. Round by round, as
 -- time would have brought them, so that the indexes have the shape that life gives them.
-with clock as materialized (select clock_timestamp() as at),
+with drawn as (
+    select
+        gen_random_uuid()::text as random,
+        lpad(to_hex((extract(epoch from clock.at) * 1000)::bigint + round), 12, '0') as milliseconds,
+        clock.at,
+        w.user_id,
+        w.currency,
+        w.available + w.locked + w.held + 100 * round as total_after
+    from generate_series(1, $1::int) as round
+    cross join (select clock_timestamp() as at) as clock
+    cross join wallets as w
+    where w.user_id <> $2
+),
 
 new_charges as materialized (
     select
-        (
-            substr(hex.at, 1, 8) || '-' || substr(hex.at, 9, 4) || '-7' || substr(random.id, 16)
-        )::uuid as id,
-        w.user_id,
-        w.currency,
+        (substr(milliseconds, 1, 8) || '-' || substr(milliseconds, 9, 4) || '-7' || substr(random, 16))::uuid as id,
+        user_id,
+        currency,
         100 as amount,
-        w.available + w.locked + w.held + 100 * round as total_after,
-        clock.at as created_at,
-        random.id as key
-    from generate_series(1, $1::int) as round
-    cross join clock
-    cross join lateral (
-        select lpad(to_hex((extract(epoch from clock.at) * 1000)::bigint + round), 12, '0') as at
-    ) as hex
-    cross join wallets as w
-    cross join lateral (select gen_random_uuid()::text || left(w.user_id, 0) as id) as random
-    where w.user_id <> $2
+        total_after,
+        at as created_at,
+        random as key
+    from drawn
 ),
 
 transfers_written as (
