@@ -85,7 +85,7 @@ def failing_tests(copy: Path, selection: Sequence[str], environment: dict[str, s
         )
     except subprocess.TimeoutExpired as error:
         raise Undecided(f"no end after {RUN_S_MAX} s") from error
-    failed = re.findall(r"^FAILED (\S+?)(?: - .*)?$", run.stdout, re.MULTILINE)
+    failed = re.findall(r"^FAILED (.+?)(?: - .*)?$", run.stdout, re.MULTILINE)
     if run.returncode == 0 or (run.returncode == 1 and failed):
         return failed
     raise Undecided(run.stdout[-2000:] + run.stderr[-2000:])

@@ -142,7 +142,7 @@ MOVES = (
                 "where w.id = any($1::uuid[])\norder by w.id;",
             ),
         ),
-        (_DB + "test_withdrawals.py",),
+        (_DB + "test_waiting_moves.py", _DB + "test_withdrawals.py"),
     ),
     Mutation(
         "an attempt that lost its lease writes that it learned nothing",
@@ -287,6 +287,17 @@ LEDGER = (
             Change("db/queries/ledger.sql", "    order by w.user_id, w.currency\n    for", "    for"),
         ),
         (_DB + "test_concurrent_writers.py",),
+    ),
+    Mutation(
+        "a batch written in hope is kept though not all was accepted",
+        (
+            Change(
+                "db/ledger.py",
+                "        if any(wallets[change[:2]].change() != change[2:] for change in changes):\n",
+                "        if False:\n",
+            ),
+        ),
+        (_DB + "test_concurrent_writers.py", _DB + "test_ledger.py"),
     ),
     Mutation(
         "more is withdrawn than there is",
