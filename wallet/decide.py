@@ -106,7 +106,10 @@ def expected_changes(requests: Sequence[LedgerCommand]) -> list[WalletChange]:
         else:
             change[1] += request.amount
         change[3] += 1
-    return [(*id, *changes[id]) for id in sorted(changes)]
+    return [
+        (user_id, currency, available, locked, held, transactions)
+        for (user_id, currency), (available, locked, held, transactions) in sorted(changes.items())
+    ]
 
 
 def decide(
