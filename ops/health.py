@@ -23,10 +23,11 @@ def wait_for_server(
     state: StateDir, name: str, ready: Callable[[], bool], timeout_s: float, progress: Progress
 ) -> None:
     """Wait for PostgreSQL or RabbitMQ. OpsError with the end of its log if it does not come up."""
+    starts_before = supervision.starts(state, name)
     for _ in ticks(what=name, timeout_s=timeout_s, progress=progress):
         if ready():
             return
-        require_stays_up(state, name)
+        require_stays_up(state, name, starts_before)
     raise OpsError(f"{name} is not ready after {timeout_s:.0f} s. {log_end(state, name)}")
 
 
@@ -37,6 +38,7 @@ def wait(
     pending = {
         program.name: program for program in programs if program.kind not in ("", "postgres", "rabbitmq")
     }
+    starts_before = {name: supervision.starts(state, name) for name in pending}
     what = "the processes"
     for _ in ticks(what=what, timeout_s=timeout_s, progress=progress):
         pids = dict(supervision.running(state))
@@ -44,7 +46,7 @@ def wait(
         if not pending:
             break
         for name in pending:
-            require_stays_up(state, name)
+            require_stays_up(state, name, starts_before[name])
     else:
         name = next(iter(pending))
         raise OpsError(f"{', '.join(pending)}: no answer after {timeout_s:.0f} s. {log_end(state, name)}")
@@ -105,9 +107,9 @@ def get(host: str, port: int, path: str) -> tuple[int, str]:
         connection.close()
 
 
-def require_stays_up(state: StateDir, name: str) -> None:
-    """OpsError if a program keeps ending right after its start."""
-    if supervision.starts(state, name) > STARTS_MAX:
+def require_stays_up(state: StateDir, name: str, starts_before: int) -> None:
+    """OpsError if a program keeps ending right after its start. Starts before we waited say nothing."""
+    if supervision.starts(state, name) - starts_before > STARTS_MAX:
         raise OpsError(f"{name} ends as soon as it is started. {log_end(state, name)}")
 
 
