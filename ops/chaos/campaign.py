@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,7 +105,7 @@ def run_campaign(order: Order, progress: Progress) -> Report:
         asyncio.run(_drive(order, stack, lines, report, progress))
         _audit(stack, report, progress)
     progress.say("Checking the history")
-    findings = check(order.folder / "history.jsonl")
+    findings = check(order.folder / "history.jsonl", _now_and_then(progress))
     report.findings.merge(findings)
     return report
 
@@ -189,6 +189,19 @@ def _whole(stack: Stack) -> bool:
     pids = dict(supervision.running(stack.state))
     ours = [program for program in stack.programs if program.kind not in ("", "postgres", "rabbitmq")]
     return all(health.answers(program, pids.get(program.name), stack.env) for program in ours)
+
+
+def _now_and_then(progress: Progress) -> Callable[[str], None]:
+    """Return what says a text, at most every few seconds."""
+    last = time.monotonic()
+
+    def say(text: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= TELL_EVERY_S:
+            last = time.monotonic()
+            progress.say(f"  {text}")
+
+    return say
 
 
 def _audit(stack: Stack, report: Report, progress: Progress) -> None:

@@ -11,8 +11,8 @@ from ops.chaos.command import RATE_PER_S
 from ops.progress import Progress
 from ops.state import StateDir
 
-SECONDS = 40.0
-FAULTS_PER_MINUTE = 52.0
+SECONDS = 30.0
+FAULTS_PER_MINUTE = 60.0
 
 
 @pytest.mark.chaos

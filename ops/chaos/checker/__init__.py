@@ -6,6 +6,7 @@ one cell is in memory at a time.
 """
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,8 +37,11 @@ class _Index:
     run: Run | None = None
 
 
-def check(path: Path) -> Findings:
-    """Return what is wrong in a run. Raises msgspec.ValidationError, OSError if the file is no history."""
+def check(path: Path, tell: Callable[[str], None] = lambda text: None) -> Findings:
+    """Return what is wrong in a run; `tell` hears of progress.
+
+    Raises msgspec.ValidationError, OSError if the file is no history.
+    """
     findings = Findings()
     index = _first_pass(path, findings)
     times = _times(index, findings)
@@ -45,6 +49,7 @@ def check(path: Path) -> Findings:
         return findings
     with path.open("rb") as file:
         for name, places in sorted(index.cells.items()):
+            tell(f"cell {name}, {len(places):,} calls")
             cell = Cell(name)
             for number, offset in places:
                 record = read_at(file, offset)

@@ -4,18 +4,23 @@ Where few stories are in motion, the read is compared with every combination of 
 be too many, with the bounds of each part and of each sum of parts.
 """
 
+import heapq
+import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
+from math import inf
 from typing import Any, NamedTuple
 
 from ops.chaos.checker.evidence import Cell, Read, Send
 from ops.chaos.checker.findings import Findings
-from ops.chaos.checker.stories import NOTHING, Story, Vector, WithdrawalStory
+from ops.chaos.checker.stories import NOTHING, Split, Story, WithdrawalStory, parts, split
 
 STATES_MAX = 2048
 """Combinations compared one by one; beyond it, bounds."""
 
-PARTS = {
+Weights = tuple[int, int, int]
+PARTS: dict[str, Weights] = {
     "withdrawable": (1, 0, 0),
     "locked": (0, 1, 0),
     "held": (0, 0, 1),
@@ -24,6 +29,7 @@ PARTS = {
     "locked + held": (0, 1, 1),
     "total": (1, 1, 1),
 }
+WITHDRAWABLE = PARTS["withdrawable"]
 
 
 class Look(NamedTuple):
@@ -38,24 +44,24 @@ class Look(NamedTuple):
 class Possible:
     """What can have been between `start` and `end`: what is certain, and the states of what was in motion."""
 
-    certain: Vector
-    moving: list[tuple[str, list[Vector]]] = field(default_factory=list)
+    certain: Split
+    moving: list[tuple[str, list[Split]]] = field(default_factory=list)
 
-    def states(self) -> set[Vector] | None:
+    def states(self) -> set[Split] | None:
         """Return every balance that was possible, or None if they are too many."""
         states = {self.certain}
         for _, options in self.moving:
-            states = {_plus(state, option) for state in states for option in options}
+            states = {state + option for state in states for option in options}
             if len(states) > STATES_MAX:
                 return None
         return states
 
-    def bounds(self, part: Vector, without: str = "") -> tuple[int, int]:
+    def bounds(self, weights: Weights, without: str = "") -> tuple[int, int]:
         """Return the least and the greatest value of a sum of parts, leaving one story out if asked."""
-        low = high = _scalar(self.certain, part)
+        low = high = _weigh(self.certain, weights)
         for id, options in self.moving:
             if id != without:
-                values = [_scalar(option, part) for option in options]
+                values = [_weigh(option, weights) for option in options]
                 low += min(values)
                 high += max(values)
         return low, high
@@ -91,10 +97,10 @@ def _add(
 def _consistent(read: Read, findings: Findings) -> bool:
     """A balance is well formed, never negative, and its parts make up the total."""
     answer: dict[str, Any] = read.answer
-    parts = (answer["withdrawable"], answer["locked"], answer["held"])
-    if min(parts) < 0:
+    amounts = (answer["withdrawable"], answer["locked"], answer["held"])
+    if min(amounts) < 0:
         findings.add("negative_balance", read.call.wallet, "nothing below zero", str(answer), read.line)
-    if sum(parts) != answer["total"]:
+    if sum(amounts) != answer["total"]:
         expected = "total = withdrawable + locked + held"
         findings.add("balance_does_not_add_up", read.call.wallet, expected, str(answer), read.line)
     if f"{answer['user_id']} {answer['currency']}" != read.call.wallet:
@@ -104,25 +110,31 @@ def _consistent(read: Read, findings: Findings) -> bool:
 
 
 def _sweep(looks: list[Look], stories: Iterable[Story]) -> None:
-    """Judge every look, in order of time; each story is in motion for a while only."""
-    waiting = sorted(stories, key=lambda story: story.began.earliest, reverse=True)
+    """Judge every look, in order of time. A story is looked at closely only while it can be in motion."""
+    order = itertools.count()
+    asleep = [(story.began.earliest, next(order), story, NOTHING) for story in stories]
+    heapq.heapify(asleep)
     active: list[Story] = []
-    settled = NOTHING
+    resting = NOTHING
+    """The sum of the stories that sleep: each is in one state for certain, until it wakes."""
     for look in sorted(looks, key=lambda look: look.start):
-        while waiting and waiting[-1].began.earliest <= look.end:
-            active.append(waiting.pop())
-        possible = Possible(settled)
+        while asleep and asleep[0][0] <= look.end:
+            _, _, story, contribution = heapq.heappop(asleep)
+            resting -= contribution
+            active.append(story)
+        possible = Possible(resting)
         still_active = []
         for story in active:
             options = story.options(look.start, look.end) or [NOTHING]
-            if story.settled_after < look.start:
-                settled = _plus(settled, options[0])
-            else:
-                still_active.append(story)
-            if len(options) == 1:
-                possible.certain = _plus(possible.certain, options[0])
-            else:
+            if len(options) > 1:
                 possible.moving.append((story.id, options))
+                still_active.append(story)
+                continue
+            possible.certain += options[0]
+            resting += options[0]
+            wakes_at = story.next_step(look.end)
+            if wakes_at < inf:
+                heapq.heappush(asleep, (wakes_at, next(order), story, options[0]))
         active = still_active
         look.judge(possible)
 
@@ -130,27 +142,28 @@ def _sweep(looks: list[Look], stories: Iterable[Story]) -> None:
 def _read_judge(read: Read, findings: Findings) -> Callable[[Possible], None]:
     def judge(possible: Possible) -> None:
         answer = read.answer
-        found: Vector = (answer["withdrawable"], answer["locked"], answer["held"])
-        for name, part in PARTS.items():
-            low, high = possible.bounds(part)
-            if not low <= _scalar(found, part) <= high:
+        found = split(answer["withdrawable"], answer["locked"], answer["held"])
+        states = possible.states()
+        if states is not None:
+            if found not in states:
+                some = sorted(parts(state) for state in states)[:5]
+                expected = f"one of {len(states)} (withdrawable, locked, held): {some}"
+                findings.add("impossible_balance", read.call.wallet, expected, str(answer), read.line)
+            return
+        findings.checked["balances_by_bounds"] += 1
+        for name, weights in PARTS.items():
+            low, high = possible.bounds(weights)
+            if not low <= _weigh(found, weights) <= high:
                 expected = f"{name} between {low} and {high}"
                 findings.add("impossible_balance", read.call.wallet, expected, str(answer), read.line)
                 return
-        states = possible.states()
-        if states is None:
-            findings.checked["balances_by_bounds"] += 1
-        elif found not in states:
-            some = sorted(states)[:5]
-            expected = f"one of {len(states)} (withdrawable, locked, held): {some}"
-            findings.add("impossible_balance", read.call.wallet, expected, str(answer), read.line)
 
     return judge
 
 
 def _refusal_judge(send: Send, findings: Findings) -> Callable[[Possible], None]:
     def judge(possible: Possible) -> None:
-        low, _ = possible.bounds(PARTS["withdrawable"])
+        low, _ = possible.bounds(WITHDRAWABLE)
         if low >= send.asked.amount:
             expected = f"accepted: at least {low} was withdrawable"
             found = f"{send.asked.amount} refused, insufficient_funds"
@@ -161,7 +174,7 @@ def _refusal_judge(send: Send, findings: Findings) -> Callable[[Possible], None]
 
 def _acceptance_judge(story: Story, findings: Findings) -> Callable[[Possible], None]:
     def judge(possible: Possible) -> None:
-        _, high = possible.bounds(PARTS["withdrawable"], without=story.id)
+        _, high = possible.bounds(WITHDRAWABLE, without=story.id)
         if high < story.amount:
             expected = f"refused: at most {high} was withdrawable"
             findings.add("overdrawn", f"key {story.key}", expected, f"{story.amount} accepted", story.line)
@@ -169,9 +182,7 @@ def _acceptance_judge(story: Story, findings: Findings) -> Callable[[Possible], 
     return judge
 
 
-def _plus(one: Vector, other: Vector) -> Vector:
-    return (one[0] + other[0], one[1] + other[1], one[2] + other[2])
-
-
-def _scalar(vector: Vector, part: Vector) -> int:
-    return vector[0] * part[0] + vector[1] * part[1] + vector[2] * part[2]
+@lru_cache(maxsize=1 << 16)  # the same contributions are weighed again for every look
+def _weigh(value: Split, weights: Weights) -> int:
+    withdrawable, locked, held = parts(value)
+    return withdrawable * weights[0] + locked * weights[1] + held * weights[2]

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
 from ops.chaos.history import BankPayout, Call
 
 CLOCK_SLACK_S = 0.01
@@ -68,7 +70,7 @@ class Send(NamedTuple):
 
 
 class Read(NamedTuple):
-    """Any other call, with its answer parsed."""
+    """Any other call, with its answer parsed (`call.answer` is empty)."""
 
     line: int
     call: Call
@@ -88,7 +90,7 @@ class Cell:
         if call.op in ("charge", "withdraw"):
             self.sends[call.key].append(Send(line, call, asked(call)))
         else:
-            self.reads[call.op].append(Read(line, call, parse(call.answer)))
+            self.reads[call.op].append(Read(line, replace(call, answer=""), parse(call.answer)))
 
 
 class BankLine(NamedTuple):

@@ -12,10 +12,31 @@ from typing import NamedTuple
 
 from ops.chaos.checker.evidence import CLOCK_SLACK_S
 
-Vector = tuple[int, int, int]
-"""withdrawable, locked, held: what a story in a certain state contributes to the wallet's balance."""
+Split = int
+"""Withdrawable, locked and held in one number, 64 bits each: what a story contributes, or what a wallet has.
+Adding two splits adds their parts, so that millions of combinations can be compared."""
 
-NOTHING: Vector = (0, 0, 0)
+_SHIFT = 64
+NOTHING: Split = 0
+
+
+def split(withdrawable: int, locked: int, held: int) -> Split:
+    """Return the parts, each from -2^62 to 2^62, as one number."""
+    return withdrawable + (locked << _SHIFT) + (held << 2 * _SHIFT)
+
+
+def parts(value: Split) -> tuple[int, int, int]:
+    """Return withdrawable, locked and held."""
+    withdrawable, rest = _low_part(value)
+    locked, held = _low_part(rest)
+    return withdrawable, locked, held
+
+
+def _low_part(value: int) -> tuple[int, int]:
+    low = value & ((1 << _SHIFT) - 1)
+    if low >> (_SHIFT - 1):
+        low -= 1 << _SHIFT
+    return low, (value - low) >> _SHIFT
 
 
 class Window(NamedTuple):
@@ -51,21 +72,23 @@ class ChargeStory:
     """The same as a second of the run."""
     release: float | None = None
 
-    @property
-    def settled_after(self) -> float:
-        """From then on nothing changes any more."""
-        return max(self.began.latest, -inf if self.release is None else self.release + CLOCK_SLACK_S)
+    def next_step(self, after: float) -> float:
+        """Return when, after this second, it can first be in another state; infinity for never."""
+        if self.began.earliest > after:
+            return self.began.earliest
+        released = -inf if self.release is None else self.release - CLOCK_SLACK_S
+        return released if released > after else inf
 
-    def options(self, start: float, end: float) -> list[Vector]:
+    def options(self, start: float, end: float) -> list[Split]:
         """Return the contributions that a read between `start` and `end` can have seen."""
         found = []
         if self.began.latest >= start:
             found.append(NOTHING)
         if self.began.earliest <= end:
             if self.release is None or self.release - CLOCK_SLACK_S <= end:
-                found.append((self.amount, 0, 0))
+                found.append(self.amount)
             if self.release is not None and self.release + CLOCK_SLACK_S >= start:
-                found.append((0, self.amount, 0))
+                found.append(self.amount << _SHIFT)
         return found
 
 
@@ -86,21 +109,20 @@ class WithdrawalStory:
     ended: Window = NEVER
     returned: Window = NEVER
 
-    @property
-    def settled_after(self) -> float:
-        """From then on nothing changes any more."""
-        latest = max(self.began.latest, self.ended.latest)
-        return latest if self.returned.earliest == inf else max(latest, self.returned.latest)
+    def next_step(self, after: float) -> float:
+        """Return when, after this second, it can first be in another state; infinity for never."""
+        steps = (self.began.earliest, self.ended.earliest, self.returned.earliest)
+        return min((at for at in steps if at > after), default=inf)
 
-    def options(self, start: float, end: float) -> list[Vector]:
+    def options(self, start: float, end: float) -> list[Split]:
         """Return the contributions that a read between `start` and `end` can have seen."""
         found = []
         if self.began.latest >= start:
             found.append(NOTHING)
         if self.began.earliest <= end and self.ended.latest >= start:
-            found.append((-self.amount, 0, self.amount))
+            found.append(split(-self.amount, 0, self.amount))
         if self.ended.earliest <= end and self.returned.latest >= start:
-            found.append((-self.amount, 0, 0) if self.end_state == "completed" else NOTHING)
+            found.append(-self.amount if self.end_state == "completed" else NOTHING)
         if self.returned.earliest <= end:
             found.append(NOTHING)
         return found
