@@ -9,7 +9,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
-from ops.bench.results import TARGETS, Results
+from ops.bench.results import TARGETS, Results, machine
 
 _OURS, _YARDSTICK, _MISSED = "#2f6f9f", "#b0b0b0", "#c0504d"
 
@@ -50,7 +50,7 @@ def _rates(results: Results, axes: Axes) -> bool:
     axes.bar_label(bars, fmt="{:,.0f}", fontsize=8)
     axes.tick_params(axis="x", labelsize=8)
     axes.set_ylabel("per second")
-    axes.set_title("64 connections, everything on one machine of 2 cores (medians)")
+    axes.set_title(f"64 connections, everything on one machine of {machine()['cores']} cores (medians)")
     return True
 
 
