@@ -155,14 +155,6 @@ where status = 'requires_attention' and ($1::uuid is null or id > $1)
 order by id
 limit $2;
 
--- name: open_ones
--- A page of those that the bank may know of, after the identifier $1.
-select id, user_id, currency, amount, status, attempts
-from withdrawals
-where status in ('processing', 'requires_attention') and ($1::uuid is null or id > $1)
-order by id
-limit $2;
-
 -- name: by_ids
 select id, user_id, currency, amount, status, attempts, bank_reference
 from withdrawals

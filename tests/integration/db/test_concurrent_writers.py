@@ -64,6 +64,23 @@ async def test_one_hot_wallet(ledgers: list[Ledger], reader: Reader, books_hold:
     await books_hold()
 
 
+@pytest.mark.parametrize("replays", [False, True], ids=["all new", "with replays"])
+async def test_each_total_follows_from_the_one_before(
+    ledgers: list[Ledger], connection: asyncpg.Connection, books_hold: BooksHold, replays: bool
+) -> None:
+    """Goal: whoever writes, a wallet's transfers in the order of their identifiers tell its history."""
+    await asyncio.gather(*(ledger.submit(charge(100, key="first")) for ledger in ledgers))
+    for _ in range(15):
+        commands = [charge(3), withdraw(1), charge(100, key="first") if replays else charge(3), charge(2)]
+        await asyncio.gather(*(ledger.submit(command) for ledger in ledgers for command in commands * 2))
+    rows = await connection.fetch("select kind, amount, total_after from transfers order by id")
+    total = 0
+    for row in rows:
+        total += row["amount"] if row["kind"] == "charge" else 0
+        assert row["total_after"] == total
+    await books_hold()
+
+
 async def test_new_wallets_of_many_at_once(
     ledgers: list[Ledger], reader: Reader, books_hold: BooksHold
 ) -> None:
