@@ -11,6 +11,9 @@ from typing import Any
 
 from ops.bench.load import Sample
 
+OTHERS_CORES_MAX = 0.25
+"""Cores taken by other work, above which a run is not worth much."""
+
 
 @dataclass
 class Results:
@@ -48,6 +51,11 @@ class Results:
         ratios = [of(one) / by(other) for one, other in pairs]
         return statistics.median(ratios) if ratios else None
 
+    def others_cores(self) -> float:
+        """Return how many cores other work on the machine took, in the worst run."""
+        runs = [run for runs in self.samples.values() for run in runs]
+        return max((run.detail.get("others_cores", 0.0) for run in runs), default=0.0)
+
     def largest_mb(self, moment: str, kind: str) -> float | None:
         """Return the memory of the largest process of a kind at that moment, in MB."""
         found = [row["mb"] for row in self.memory.get(moment, []) if row["kind"] == kind]
@@ -79,6 +87,7 @@ class Results:
             ],
             "start": {name: round(seconds, 2) for name, seconds in self.start.items()},
             "memory_mb": self.memory,
+            "others_cores_max": self.others_cores(),
             "audit": self.audit,
         }
 
@@ -184,6 +193,8 @@ def table(results: Results) -> str:
             )
     for moment, rows in results.memory.items():
         lines.append(f"memory, MB, {moment}: " + ", ".join(f"{row['kind']} {row['mb']:.0f}" for row in rows))
+    if (others := results.others_cores()) > OTHERS_CORES_MAX:
+        lines.append(f"OTHER WORK took up to {others:.1f} cores of this machine: these figures say little")
     if results.start:
         lines.append("start: cold {cold_s:.1f} s, warm {warm_s:.1f} s".format(**results.start))
     return "\n".join(lines)

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from db import benchmark
 from ops.bench import load
+from ops.bench.cpu import CpuMeter
 from ops.bench.load import InvalidRun, Sample
 from ops.bench.results import Results
 from ops.bench.stage import ACTORS, Stage
@@ -114,13 +115,11 @@ class Bench:
         stage = self._stage
         api = stage.small.urls["api"] if small and stage.small else stage.api
         before = stage.transactions(small=small) if writes else 0
-        cpu_before = stage.cpu_s()
+        meter = CpuMeter(stage.cpu_s)
         sample = load.wrk(api, kind, self._plan.seconds, connections=connections)
         sample = replace(sample, per_s=sample.per_s * items)
         done = sample.per_s * self._plan.seconds
-        sample.detail["cpu_us"] = {
-            of: round((used - cpu_before.get(of, 0)) / done * 1e6, 1) for of, used in stage.cpu_s().items()
-        }
+        sample.detail.update(meter.read(done))
         if writes:
             written = stage.transactions(small=small) - before
             if written < done * 0.99:
