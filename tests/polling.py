@@ -12,9 +12,16 @@ INTERVAL_S = 0.01
 
 
 async def poll_until(
-    condition: Callable[[], T | Awaitable[T]], timeout_s: float = 10.0, *, what: str = ""
+    condition: Callable[[], T | Awaitable[T]],
+    timeout_s: float = 10.0,
+    *,
+    what: str = "",
+    interval_s: float = INTERVAL_S,
 ) -> T:
-    """Return the first true value of `condition()` (sync or async). AssertionError after `timeout_s`."""
+    """Return the first true value of `condition()` (sync or async). AssertionError after `timeout_s`.
+
+    A condition that costs others work, a request say, is better looked at less often.
+    """
     deadline = time.monotonic() + timeout_s
     while True:
         answer = condition()
@@ -22,7 +29,7 @@ async def poll_until(
         if value:
             return value
         assert time.monotonic() < deadline, _too_late(condition, timeout_s, what)
-        await asyncio.sleep(INTERVAL_S)
+        await asyncio.sleep(interval_s)
 
 
 def wait_until(condition: Callable[[], T], timeout_s: float = 10.0, *, what: str = "") -> T:

@@ -20,8 +20,8 @@ from tests.service import Service, make_whole
 
 CALL_TIMEOUT_S = 30.0
 SETTINGS = hypothesis.settings(
-    # Each is a request; HYPOTHESIS_PROFILE=thorough makes two hundred of each kind for each operation.
-    max_examples=hypothesis.settings.default.max_examples // 10,
+    # Each is a request; HYPOTHESIS_PROFILE=thorough makes a hundred of each kind for each operation.
+    max_examples=hypothesis.settings.default.max_examples // 20,
     deadline=None,
     derandomize=True,
     database=None,
@@ -61,6 +61,9 @@ def test_whatever_is_sent_the_answer_is_as_documented(
 
     # Not by schemathesis' own pytest plugin, which sets `_nodeid`: pytest 9.1 has none any more.
     for operation in [result.ok() for result in api_schema.get_all_operations()]:
+        inputs = (operation.query, operation.path_parameters, operation.body)
+        if mode is GenerationMode.NEGATIVE and not any(map(len, inputs)):
+            continue  # nothing in it can be wrong
         generated = hypothesis.given(operation.as_strategy(generation_mode=mode))(send)
         with subtests.test(operation.label):
             try:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from standardwebhooks import Webhook
 
 from tests.polling import poll_until
-from tests.service import Answer, Service
+from tests.service import INTERVAL_S, Answer, Service
 
 REFUSED_MAX_S = 2.0
 BACK_MAX_S = 5.0
@@ -115,5 +115,8 @@ async def all_work(service: Service, calls: Sequence[Call], timeout_s: float = B
         return not is_refused(call, answer)
 
     await asyncio.gather(
-        *(poll_until(lambda call=call: works(call), timeout_s, what=str(call)) for call in calls)  # type: ignore[misc]
+        *(
+            poll_until(lambda call=call: works(call), timeout_s, what=str(call), interval_s=INTERVAL_S)
+            for call in calls
+        )  # type: ignore[misc]
     )

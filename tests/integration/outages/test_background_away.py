@@ -9,7 +9,7 @@ import pytest
 
 from ops.stack import Stack
 from tests.polling import poll_until
-from tests.service import Service, Split
+from tests.service import INTERVAL_S, Service, Split
 
 
 def rabbitmqctl(stack: Stack, *words: str) -> None:
@@ -52,7 +52,7 @@ async def test_a_rabbitmq_that_takes_nothing(service: Service) -> None:
         async def is_noticed() -> bool:
             return await health(service, "rabbitmq") == "down"
 
-        await poll_until(is_noticed, 30)
+        await poll_until(is_noticed, 30, interval_s=INTERVAL_S)
         ids += [await service.withdraw(10) for _ in range(20)]
         assert await service.split() == Split(0, held=400)
     finally:

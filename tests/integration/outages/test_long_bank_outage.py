@@ -14,7 +14,7 @@ import pytest
 
 from ops.stack import Stack
 from tests.polling import poll_until
-from tests.service import Service
+from tests.service import INTERVAL_S, Service
 
 WITHDRAWALS = int(os.environ.get("TEST_OUTAGE_WITHDRAWALS", "2000"))
 WALLETS = 50
@@ -105,7 +105,7 @@ async def test_many_withdrawals_wait_for_the_bank(service: Service) -> None:
             health = (await service.call("GET", "/health")).json
             return bool(health["dependencies"]["bank"]["status"] == "down")
 
-        await poll_until(bank_is_known_to_be_away, 30)
+        await poll_until(bank_is_known_to_be_away, 30, interval_s=INTERVAL_S)
         await service.faults()
         started = time.monotonic()
         await service.nothing_waits(60 + WITHDRAWALS / PAID_PER_S_MIN)
