@@ -13,6 +13,7 @@ import pytest_asyncio
 from db.ledger import Ledger
 from db.pool import Reader
 from tests.integration.db.conftest import answers, charge, split, withdraw
+from wallet.commands import LedgerCommand
 from wallet.config import Settings
 
 BooksHold = Callable[[], Awaitable[dict[str, int]]]
@@ -70,9 +71,12 @@ async def test_each_total_follows_from_the_one_before(
 ) -> None:
     """Goal: whoever writes, a wallet's transfers in the order of their identifiers tell its history."""
     await asyncio.gather(*(ledger.submit(charge(100, key="first")) for ledger in ledgers))
+
+    def batch() -> list[LedgerCommand]:
+        return [charge(3), withdraw(1), charge(100, key="first") if replays else charge(3), charge(2)]
+
     for _ in range(15):
-        commands = [charge(3), withdraw(1), charge(100, key="first") if replays else charge(3), charge(2)]
-        await asyncio.gather(*(ledger.submit(command) for ledger in ledgers for command in commands * 2))
+        await asyncio.gather(*(ledger.submit(command) for ledger in ledgers for command in batch()))
     rows = await connection.fetch("select kind, amount, total_after from transfers order by id")
     total = 0
     for row in rows:
