@@ -1,7 +1,7 @@
 """Group commit: what arrives while earlier commits are in flight is written as one transaction.
 
-One commit a request wastes the disk and the database. There is no artificial delay: an idle service commits a
-single request at once, a busy one commits many together. See docs/adr/0002-group-commit.md.
+One commit a request wastes the disk and the database. An idle service commits a single request at once, a busy one
+commits many together. See docs/adr/0002-group-commit.md.
 
 A batch whose connection died is sent once more: its idempotency keys, or the state of its withdrawals, tell
 what had already happened. A batch that fails as a whole for another reason is split until the culprit is alone,
@@ -10,11 +10,11 @@ and one that waited too long for a lock goes on without those who need that lock
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
+from db.arrivals import Arrivals
 from db.errors import (
     CONNECTION_ERRORS,
     LOCK_ERRORS,
@@ -53,10 +53,9 @@ class GroupCommit(Generic[Request, Answer]):
         self._kind = kind
         self._write_batch = write_batch
         self._held_elsewhere = held_elsewhere
-        self._waiting: deque[tuple[Request, asyncio.Future[Answer]]] = deque()
-        self._arrived = asyncio.Event()
-        self._wanted = 1
-        """So many have to wait before a batch is written without lingering."""
+        self._arrivals: Arrivals[tuple[Request, asyncio.Future[Answer]]] = Arrivals(
+            batch_max=settings.batch_size_max, linger_s=settings.batch_linger_us / 1e6
+        )
         self._stopping = False
         self._connection: Any = None
         self._task: asyncio.Task[None] | None = None
@@ -72,7 +71,7 @@ class GroupCommit(Generic[Request, Answer]):
     async def stop(self) -> None:
         """Write what is waiting, then end. Bounded: a database that is away fails what is left."""
         self._stopping = True
-        self._arrived.set()
+        self._arrivals.close()
         if self._task is not None:
             await self._task
         await self._disconnect()
@@ -90,54 +89,22 @@ class GroupCommit(Generic[Request, Answer]):
 
         Raises Overloaded or Unavailable at once if it is not taken.
         """
-        if len(self._waiting) >= self._settings.backlog_max:
+        if len(self._arrivals) >= self._settings.backlog_max:
             raise Overloaded("too many requests are waiting")
         if self._stopping:
             raise Unavailable("the service is stopping")
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.append((request, future))
-        if len(self._waiting) >= self._wanted:
-            self._arrived.set()
+        self._arrivals.add((request, future))
         return future
 
     async def _run(self) -> None:
-        companions = 0
-        while True:
-            await self._gather(companions)
-            if not self._waiting:
-                return
-            batch = [
-                self._waiting.popleft() for _ in range(min(len(self._waiting), self._settings.batch_size_max))
-            ]
-            self._backlog_metric.set(len(self._waiting))
+        while batch := await self._arrivals.next_batch():
+            self._backlog_metric.set(len(self._arrivals))
             self._size_metric.observe(len(batch))
             started = time.perf_counter()
             deadline = asyncio.get_running_loop().time() + self._settings.write_timeout_ms / 1000
             await self._commit(batch, deadline)
             self._seconds_metric.observe(time.perf_counter() - started)
-            companions = len(batch) + len(self._waiting)
-
-    async def _gather(self, companions: int) -> None:
-        """Return when there is a batch to be written, or nothing will come any more.
-
-        `companions` requests were under way together with the last batch. Those it answered are likely to be
-        followed by others at once; to wait for them, `batch_linger_us` at most, makes one commit of two. This
-        is PostgreSQL's own commit_delay with commit_siblings. Alone, nobody waits.
-        """
-        if not self._waiting and not self._stopping:
-            self._wanted = 1
-            self._arrived.clear()
-            await self._arrived.wait()
-            # Let the requests that arrived in the same round of the event loop join this batch.
-            await asyncio.sleep(0)
-        self._wanted = min(companions, self._settings.batch_size_max)
-        if len(self._waiting) < self._wanted and not self._stopping:
-            self._arrived.clear()
-            linger = asyncio.get_running_loop().call_later(
-                self._settings.batch_linger_us / 1e6, self._arrived.set
-            )
-            await self._arrived.wait()
-            linger.cancel()
 
     async def _commit(self, batch: list[tuple[Request, "asyncio.Future[Answer]"]], deadline: float) -> None:
         """Answer every request of the batch by the deadline (of the event loop's clock), whatever happens."""
@@ -216,9 +183,7 @@ class GroupCommit(Generic[Request, Answer]):
     def _fail_all(self, batch: list[tuple[Request, "asyncio.Future[Answer]"]], error: BaseException) -> None:
         """The database is away: answer at once, those who wait behind this batch too, so that none hangs."""
         log.warning("database_away", kind=self._kind, error=f"{type(error).__name__}: {error}")
-        waiting = list(self._waiting)
-        self._waiting.clear()
-        for _, future in batch + waiting:
+        for _, future in batch + self._arrivals.take_all():
             _resolve(future, Unavailable("the database can't be reached; send the same request again"))
 
     async def _disconnect(self) -> None:

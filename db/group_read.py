@@ -1,8 +1,8 @@
 """Grouped reads: what arrives while an earlier query is in flight is asked for with one query.
 
 A query a request costs the gateway more than all the rest of a read: taking a connection, its time limits,
-the round trip. There is no artificial delay: an idle service asks for a single key at once. What is read is
-as fresh as by a query of one's own, because a request only ever joins a query that has not been sent yet.
+the round trip. An idle service asks for a single key at once. What is read is as fresh as by a query of one's
+own, because a request only ever joins a query that has not been sent yet.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Generic, TypeVar
 
+from db.arrivals import Arrivals
 from wallet.errors import Overloaded, TryLater, Unavailable
 from wallet.telemetry import BATCH_SIZE
 
@@ -28,11 +29,18 @@ class GroupRead(Generic[Key, Value]):
     `read` returns a value for each of the keys it is given; it is to be bounded in time.
     """
 
-    def __init__(self, kind: str, read: Callable[[Sequence[Key]], Awaitable[Mapping[Key, Value]]]) -> None:
+    def __init__(
+        self,
+        kind: str,
+        read: Callable[[Sequence[Key]], Awaitable[Mapping[Key, Value]]],
+        *,
+        linger_us: int = 0,
+    ) -> None:
         self._kind = kind
         self._read = read
-        self._waiting: list[tuple[Key, asyncio.Future[Value]]] = []
-        self._arrived = asyncio.Event()
+        self._arrivals: Arrivals[tuple[Key, asyncio.Future[Value]]] = Arrivals(
+            batch_max=KEYS_MAX, linger_s=linger_us / 1e6
+        )
         self._task: asyncio.Task[None] | None = None
         self._size_metric = BATCH_SIZE.labels(kind)
 
@@ -47,28 +55,20 @@ class GroupRead(Generic[Key, Value]):
             with suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
-        self._fail(self._waiting, Unavailable("the service is stopping"))
-        self._waiting = []
+        self._fail(self._arrivals.take_all(), Unavailable("the service is stopping"))
 
     async def get(self, key: Key) -> Value:
         """Return the value of `key`. Raises Overloaded if too many wait, and what `read` raises."""
         if self._task is None:
             raise Unavailable("the service is starting or stopping")
-        if len(self._waiting) >= WAITING_MAX:
+        if len(self._arrivals) >= WAITING_MAX:
             raise Overloaded("too many reads are waiting")
         future: asyncio.Future[Value] = asyncio.get_running_loop().create_future()
-        self._waiting.append((key, future))
-        self._arrived.set()
+        self._arrivals.add((key, future))
         return await future
 
     async def _run(self) -> None:
-        while True:
-            if not self._waiting:
-                self._arrived.clear()
-                await self._arrived.wait()
-                # Let the requests that arrived in the same round of the event loop join this batch.
-                await asyncio.sleep(0)
-            batch, self._waiting = self._waiting[:KEYS_MAX], self._waiting[KEYS_MAX:]
+        while batch := await self._arrivals.next_batch():
             self._size_metric.observe(len(batch))
             try:
                 values = await self._read(list({key for key, _ in batch}))
@@ -77,8 +77,7 @@ class GroupRead(Generic[Key, Value]):
                 raise
             except TryLater as error:
                 # The database is away: who waits behind this query is told as soon; nobody waits twice.
-                waiting, self._waiting = self._waiting, []
-                self._fail(batch + waiting, error)
+                self._fail(batch + self._arrivals.take_all(), error)
             except Exception as error:  # noqa: BLE001 - handed to those who asked; the reader lives on
                 self._fail(batch, error)
             else:

@@ -28,7 +28,9 @@ class Reads:
         self._pool: Any = None
         self._reader: Reader | None = None
         self._under_way = 0
-        self._balances: GroupRead[WalletId, Balance] = GroupRead("balances", self._read_balances)
+        self._balances: GroupRead[WalletId, Balance] = GroupRead(
+            "balances", self._read_balances, linger_us=settings.batch_linger_us
+        )
 
     async def start(self) -> None:
         """Make the pool. It connects when it is needed: the database may be away."""

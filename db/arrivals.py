@@ -1,0 +1,69 @@
+"""What waits for the next batch, and when that batch begins: for group commits and grouped reads alike."""
+
+import asyncio
+from collections import deque
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+
+class Arrivals(Generic[Item]):
+    """A queue that is emptied in batches. Bounded by whoever adds to it.
+
+    An idle service takes a single item at once. Under load, the items of a batch are answered together, and those
+    who asked tend to ask again together: to wait for them, `linger_s` at most, makes one batch of two. This is
+    PostgreSQL's own commit_delay with commit_siblings.
+    """
+
+    def __init__(self, *, batch_max: int, linger_s: float) -> None:
+        self._batch_max = batch_max
+        self._linger_s = linger_s
+        self._waiting: deque[Item] = deque()
+        self._arrived = asyncio.Event()
+        self._wanted = 1
+        """So many have to wait before `_arrived` is set."""
+        self._last_size = 0
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, item: Item) -> None:
+        """Let an item wait for the next batch."""
+        self._waiting.append(item)
+        if len(self._waiting) >= self._wanted:
+            self._arrived.set()
+
+    def close(self) -> None:
+        """Nothing more will come: wait for nothing."""
+        self._closed = True
+        self._arrived.set()
+
+    def take_all(self) -> list[Item]:
+        """Return everything that waits, to be dealt with otherwise."""
+        items = list(self._waiting)
+        self._waiting.clear()
+        return items
+
+    async def next_batch(self) -> list[Item]:
+        """Return the next batch, in order of arrival; an empty one if closed and nothing waits any more."""
+        companions = self._last_size + len(self._waiting)
+        """So many were under way together while the last batch was dealt with."""
+        loop = asyncio.get_running_loop()
+        if not self._waiting and not self._closed:
+            idle_since = loop.time()
+            self._wanted = 1
+            self._arrived.clear()
+            await self._arrived.wait()
+            # Let the requests that arrived in the same round of the event loop join this batch.
+            await asyncio.sleep(0)
+            if loop.time() - idle_since > self._linger_s:
+                companions = 0  # they are not coming
+        self._wanted = min(companions, self._batch_max)
+        if len(self._waiting) < self._wanted and self._linger_s and not self._closed:
+            self._arrived.clear()
+            linger = loop.call_later(self._linger_s, self._arrived.set)
+            await self._arrived.wait()
+            linger.cancel()
+        self._last_size = min(len(self._waiting), self._batch_max)
+        return [self._waiting.popleft() for _ in range(self._last_size)]

@@ -1,0 +1,77 @@
+"""When a batch begins: at once if nothing else is under way, else a moment later if that fills it."""
+
+import asyncio
+import time
+
+from db.arrivals import Arrivals
+from tests.polling import poll_until
+
+LINGER_S = 0.2
+
+
+def arrivals(batch_max: int = 10) -> Arrivals[int]:
+    """Return an empty queue with a linger long enough to be seen."""
+    return Arrivals(batch_max=batch_max, linger_s=LINGER_S)
+
+
+async def batch_of(queue: Arrivals[int], *items: int) -> tuple[list[int], float]:
+    """Ask for the next batch, then add the items; return the batch and the seconds that it took."""
+
+    async def add() -> None:
+        for item in items:
+            queue.add(item)
+
+    started = time.perf_counter()
+    batch, _ = await asyncio.gather(queue.next_batch(), add())
+    return batch, time.perf_counter() - started
+
+
+async def test_a_single_item_does_not_wait() -> None:
+    """Goal: an idle service takes a request at once, time after time."""
+    queue = arrivals()
+    for number in range(3):
+        batch, seconds = await batch_of(queue, number)
+        assert batch == [number]
+        assert seconds < LINGER_S
+
+
+async def test_those_who_ask_again_make_one_batch() -> None:
+    """Goal: after a batch of three, the next begins as soon as three are there."""
+    queue = arrivals()
+    await batch_of(queue, 0, 1, 2)
+    batch, seconds = await batch_of(queue, 3, 4, 5)
+    assert batch == [3, 4, 5]
+    assert seconds < LINGER_S
+
+
+async def test_those_who_do_not_come_back_are_not_waited_for_long() -> None:
+    """Goal: one of three comes back: its batch begins after the linger, not later."""
+    queue = arrivals()
+    await batch_of(queue, 0, 1, 2)
+    batch, seconds = await batch_of(queue, 3)
+    assert batch == [3]
+    assert LINGER_S * 0.9 <= seconds < LINGER_S * 5
+
+
+async def test_after_a_pause_nobody_is_waited_for() -> None:
+    """Goal: the first request after a busy time and a pause is not held up for company that has gone."""
+    queue = arrivals()
+    await batch_of(queue, 0, 1, 2)
+    waiting = asyncio.ensure_future(queue.next_batch())
+    over = time.perf_counter() + LINGER_S * 1.5
+    await poll_until(lambda: time.perf_counter() > over, what="the pause is over")
+    started = time.perf_counter()
+    queue.add(3)
+    assert await waiting == [3]
+    assert time.perf_counter() - started < LINGER_S
+
+
+async def test_no_batch_is_longer_than_allowed() -> None:
+    """Goal: what does not fit into one batch comes in the next, in order; closed, the queue is emptied."""
+    queue = arrivals(batch_max=2)
+    for number in range(5):
+        queue.add(number)
+    assert [await queue.next_batch() for _ in range(2)] == [[0, 1], [2, 3]]
+    queue.close()
+    assert await queue.next_batch() == [4]
+    assert await queue.next_batch() == []
