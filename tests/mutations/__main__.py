@@ -12,6 +12,7 @@ import argparse
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -118,6 +119,7 @@ def main() -> int:
     if arguments.list:
         print("\n".join(mutation.name for mutation in wanted))
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers and folders go
     with tempfile.TemporaryDirectory(prefix="wbs-mutations-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # PostgreSQL may have to run as another user
@@ -125,6 +127,7 @@ def main() -> int:
             environment = os.environ | {
                 "TEST_DATABASE_URL": servers.database_url,
                 "TEST_RABBITMQ_URL": servers.rabbitmq_url,
+                "HYPOTHESIS_PROFILE": "unshrunk",
             }
             return run_all(wanted, folder, environment, trust=arguments.trust)
 

@@ -283,10 +283,26 @@ LEDGER = (
     Mutation(
         "lost lock order",
         (
-            Change("db/books.py", "    ordered = sorted(pairs)\n", "    ordered = list(pairs)\n"),
+            Change("db/books.py", "    ordered = sorted(pairs)\n", "    ordered = sorted(pairs, reverse=True)\n"),
             Change("db/queries/ledger.sql", "    order by w.user_id, w.currency\n    for", "    for"),
         ),
-        (_DB + "test_concurrent_writers.py",),
+        (_DB + "test_lock_order.py",),
+    ),
+    Mutation(
+        "a batch written in hope locks in the order of its requests",
+        (Change("wallet/decide.py", "in sorted(changes.items())\n", "in changes.items()\n"),),
+        (_DB + "test_lock_order.py",),
+    ),
+    Mutation(
+        "keys written in the order of their requests",
+        (
+            Change(
+                "db/queries/ledger.sql",
+                "    where client is not null\n    order by client, key\n",
+                "    where client is not null\n",
+            ),
+        ),
+        (_DB + "test_lock_order.py",),
     ),
     Mutation(
         "a batch written in hope is kept though not all was accepted",
@@ -297,7 +313,7 @@ LEDGER = (
                 "        if False:\n",
             ),
         ),
-        (_DB + "test_concurrent_writers.py", _DB + "test_ledger.py"),
+        (_DB + "test_batches_in_hope.py",),
     ),
     Mutation(
         "more is withdrawn than there is",

@@ -1,0 +1,169 @@
+"""Locks are taken in one order by everybody: seen while a batch waits for the last one of them.
+
+A deadlock would be resolved by PostgreSQL and the batch tried again, so that books and answers stay right and no
+other test notices: it costs a second each time, and the patience of whoever waits.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from db.ledger import Ledger
+from db.releases import release_in
+from db.withdrawals import Withdrawals
+from tests.integration.db.conftest import accepted, charge, withdraw
+from tests.polling import poll_until
+from wallet.config import Settings
+from wallet.outcomes import Paid
+
+LAST, FIRST = "zoe", "ann"
+"""In the order in which the tests name them: the wrong one."""
+
+LOCK_WALLET = "select from wallets where user_id = $1 for no key update nowait"
+LOCK_WITHDRAWALS = "select from withdrawals for update nowait"
+
+
+@pytest_asyncio.fixture
+async def elsewhere(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """Another process's connection."""
+    connection = await asyncpg.connect(database_url, timeout=10)
+    yield connection
+    await connection.close(timeout=10)
+
+
+@pytest.fixture
+def patient(make_settings: Callable[..., Settings]) -> Settings:
+    """Settings with which a batch waits for as long as a test holds a lock, on a busy machine too."""
+    return make_settings(WBS_LOCK_TIMEOUT_MS="20000", WBS_WRITE_TIMEOUT_MS="40000")
+
+
+@pytest_asyncio.fixture
+async def wallets(patient: Settings, open_ledger: Callable[[Settings], Ledger]) -> Ledger:
+    """A ledger, and two wallets of 100, the last one made first."""
+    ledger = open_ledger(patient)
+    for user in (LAST, FIRST):
+        await ledger.submit(charge(100, user=user, key=f"money of {user}"))
+    return ledger
+
+
+async def together(*calls: Coroutine[Any, Any, Any]) -> None:
+    """Make the calls so that they come into one batch."""
+    await asyncio.gather(*calls)
+
+
+async def charges(ledger: Ledger) -> None:
+    await together(*(ledger.submit(charge(1, user=user)) for user in (LAST, FIRST)))
+
+
+async def check_that_first_is_locked(
+    write: Callable[[], Awaitable[object]], holder: asyncpg.Connection, looker: asyncpg.Connection, look: str
+) -> None:
+    """Hold the last wallet; assert that `write`, while it waits for it, holds what `look` asks for."""
+    async with holder.transaction():
+        await holder.execute(LOCK_WALLET, LAST)
+        writing = asyncio.ensure_future(write())
+
+        async def is_waiting() -> bool:
+            query = """select count(*) from pg_stat_activity
+                where datname = current_database() and wait_event_type = 'Lock'"""
+            return bool(await looker.fetchval(query))
+
+        await poll_until(is_waiting, 30, what="the batch waits for the last wallet")
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            await looker.execute(look, *([FIRST] if "$1" in look else []))
+    await writing
+
+
+@pytest.mark.parametrize("carefully", [False, True])
+async def test_wallets_of_a_batch(
+    patient: Settings,
+    wallets: Ledger,
+    open_ledger: Callable[[Settings], Ledger],
+    connection: asyncpg.Connection,
+    elsewhere: asyncpg.Connection,
+    carefully: bool,
+) -> None:
+    """Goal: a batch locks its wallets by key, in whatever order their requests came."""
+    # A ledger that has just made new wallets is careful for a while; one that has seen nothing yet is not.
+    ledger = wallets if carefully else open_ledger(patient)
+    await check_that_first_is_locked(lambda: charges(ledger), connection, elsewhere, LOCK_WALLET)
+
+
+@pytest.mark.parametrize(
+    "look", [LOCK_WALLET, LOCK_WITHDRAWALS], ids=["wallets", "withdrawals before wallets"]
+)
+async def test_moves_of_withdrawals(
+    patient: Settings,
+    wallets: Ledger,
+    open_withdrawals: Callable[[Settings], Withdrawals],
+    connection: asyncpg.Connection,
+    elsewhere: asyncpg.Connection,
+    look: str,
+) -> None:
+    """Goal: moves lock all their withdrawals, then all their wallets by key."""
+    withdrawals = open_withdrawals(patient)
+    attempts = []
+    for user in (LAST, FIRST):
+        id = await accepted(wallets, withdraw(10, user=user))
+        attempts.append(await withdrawals.begin_attempt(id, user))
+
+    async def settle() -> None:
+        await together(*(withdrawals.settle(attempt, Paid(f"po_{attempt.number}")) for attempt in attempts))
+
+    await check_that_first_is_locked(settle, connection, elsewhere, look)
+
+
+async def test_releases(
+    patient: Settings,
+    wallets: Ledger,
+    connection: asyncpg.Connection,
+    elsewhere: asyncpg.Connection,
+    database_url: str,
+) -> None:
+    """Goal: releases in the background lock their wallets by key too."""
+    release_at = datetime.now(UTC) + timedelta(milliseconds=200)
+    for user in (LAST, FIRST):
+        await wallets.submit(charge(5, user=user, release_at=release_at))
+    await poll_until(lambda: datetime.now(UTC) > release_at, what="the locks have matured")
+    releasing = await asyncpg.connect(database_url, timeout=10)
+    try:
+        await check_that_first_is_locked(
+            lambda: release_in(releasing, [(LAST, "USD"), (FIRST, "USD")]), connection, elsewhere, LOCK_WALLET
+        )
+    finally:
+        await releasing.close(timeout=10)
+
+
+async def test_keys_of_a_batch(
+    wallets: Ledger, connection: asyncpg.Connection, elsewhere: asyncpg.Connection
+) -> None:
+    """Goal: a batch writes its idempotency keys in their order; a key counts as taken from then on."""
+    insert = """insert into idempotency_keys (client, key, fingerprint, user_id, currency, movement_id)
+        values ('shop', $1, '', 'nobody', 'USD', gen_random_uuid())"""
+    holding = connection.transaction()
+    await holding.start()
+    await connection.execute(insert, "z")
+
+    async def write() -> None:
+        await together(
+            wallets.submit(charge(1, user=FIRST, key="z")), wallets.submit(charge(1, user=FIRST, key="a"))
+        )
+
+    writing = asyncio.ensure_future(write())
+
+    async def is_waiting() -> bool:
+        query = """select count(*) from pg_stat_activity
+            where datname = current_database() and wait_event_type = 'Lock'"""
+        return bool(await elsewhere.fetchval(query))
+
+    await poll_until(is_waiting, 30, what="the batch waits for key z")
+    await elsewhere.execute("set lock_timeout = '200ms'")
+    with pytest.raises(asyncpg.LockNotAvailableError):
+        await elsewhere.execute(insert, "a")
+    await holding.rollback()
+    await writing
