@@ -19,11 +19,11 @@ PGBENCH_SCRIPT: str = _SQL["pgbench_charge"]
 _PREFILL_ROWS = 500_000
 
 
-class Waiting(NamedTuple):
-    """Withdrawals that are open, and messages not yet published."""
+class Idle(NamedTuple):
+    """Whether the outbox is empty, and whether no withdrawal is open."""
 
-    open: int
-    outbox: int
+    published: bool
+    paid: bool
 
 
 class Drain(NamedTuple):
@@ -76,10 +76,17 @@ async def transactions(database_url: str) -> int:
         return number
 
 
-async def waiting(database_url: str) -> Waiting:
-    """Count what waits."""
+async def open_withdrawals(database_url: str) -> int:
+    """Count the withdrawals that have not ended."""
     async with _connect(database_url) as connection:
-        return Waiting(*await connection.fetchrow(_SQL["waiting"], timeout=60))
+        number: int = await connection.fetchval(_SQL["open_withdrawals"], timeout=60)
+        return number
+
+
+async def idle(database_url: str) -> Idle:
+    """Look whether anything is left to do."""
+    async with _connect(database_url) as connection:
+        return Idle(*await connection.fetchrow(_SQL["idle"], timeout=60))
 
 
 async def clock(database_url: str) -> datetime:

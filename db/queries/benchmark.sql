@@ -76,11 +76,14 @@ select count(*) as charges from new_charges;
 -- name: transactions
 select coalesce(sum(transactions), 0)::bigint as transactions from wallets;
 
--- name: waiting
--- Asked often while others are measured, so it reads what is open and nothing else.
+-- name: open_withdrawals
+select count(*) as open from withdrawals where status in ('pending', 'processing');
+
+-- name: idle
+-- Is everything paid and published? Asked often while others are measured, so it looks at one row of each.
 select
-    (select count(*) from withdrawals where status in ('pending', 'processing')) as open,
-    (select count(*) from outbox) as outbox;
+    not exists (select from outbox) as published,
+    not exists (select from withdrawals where status in ('pending', 'processing')) as paid;
 
 -- name: drain
 -- How the withdrawals accepted since $1 ended: how many, within which time, and how long each took.

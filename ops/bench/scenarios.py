@@ -197,12 +197,12 @@ class Bench:
         stage.pause_payouts()
         stage.set_bank_latency(200)
         self._progress.say(f"Accepting {self._plan.queue_full:,} withdrawals for the queue")
-        while stage.waiting().open < self._plan.queue_full:
+        while stage.open_withdrawals() < self._plan.queue_full:
             load.wrk(stage.api, "withdraw", 2)
         stage.publish()
         stage.start_actors(1)
-        before = stage.waiting().open
-        stage.wait(lambda: stage.waiting().open < before - 1_000, "the actors to pay some of them", 60)
+        before = stage.open_withdrawals()
+        stage.wait(lambda: stage.open_withdrawals() < before - 1_000, "the actors to pay some of them", 60)
         self._results.memory["queue_full"] = stage.memory()
         stage.pause_payouts()
 

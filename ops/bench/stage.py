@@ -142,7 +142,7 @@ class Stage:
         """Let the relay publish everything that waits in the outbox."""
         if self._has("relay"):
             self.stack.start_kind("relay")
-            self.wait(lambda: self.waiting().outbox == 0, "the relay to publish what waits", 120)
+            self.wait(lambda: self.idle().published, "the relay to publish what waits", 120)
 
     def start_actors(self, processes: int) -> None:
         """Let so many actor processes work."""
@@ -157,7 +157,7 @@ class Stage:
 
     def wait_paid(self, timeout_s: float = 300) -> None:
         """Wait until no withdrawal is open."""
-        self.wait(lambda: self.waiting().open == 0, "all withdrawals to be paid", timeout_s)
+        self.wait(lambda: self.idle().paid, "all withdrawals to be paid", timeout_s)
 
     def wait(self, condition: Callable[[], bool], what: str, timeout_s: float) -> None:
         """Poll, with progress. OpsError if it takes too long."""
@@ -174,9 +174,13 @@ class Stage:
         url = self.small.env["DATABASE_URL"] if small and self.small else self.database_url
         return asyncio.run(benchmark.transactions(url))
 
-    def waiting(self) -> benchmark.Waiting:
-        """Count the open withdrawals and the unpublished messages."""
-        return asyncio.run(benchmark.waiting(self.database_url))
+    def open_withdrawals(self) -> int:
+        """Count the withdrawals that have not ended."""
+        return asyncio.run(benchmark.open_withdrawals(self.database_url))
+
+    def idle(self) -> benchmark.Idle:
+        """Look whether everything is published, and paid."""
+        return asyncio.run(benchmark.idle(self.database_url))
 
     def memory(self) -> list[dict[str, Any]]:
         """Resident memory of each process in MB; of servers with their children, what they share once."""
