@@ -96,6 +96,7 @@ class _Pair(asyncio.Protocol):
         self._gone = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is there."""
         self.client = cast(asyncio.Transport, transport)
         proxy = self.proxy
         proxy.connections_total += 1
@@ -116,19 +117,24 @@ class _Pair(asyncio.Protocol):
             self.reset()  # the target is away: the client sees its connection end
 
     def data_received(self, data: bytes) -> None:
+        """Bytes came."""
         self.to_target.take(data)
 
     def eof_received(self) -> bool:
+        """The sender will send no more; the other direction goes on."""
         self.to_target.take(None)
         return True  # the other direction may go on
 
     def connection_lost(self, error: Exception | None) -> None:
+        """The connection has ended."""
         self.gone(heard=self.proxy.mode != "blackhole")
 
     def pause_writing(self) -> None:
+        """What we write is not taken fast enough."""
         self.to_client.sink_full(True)
 
     def resume_writing(self) -> None:
+        """It is taken again."""
         self.to_client.sink_full(False)
 
     def mode_changed(self) -> None:
@@ -173,25 +179,31 @@ class _Target(asyncio.Protocol):
         self.pair = pair
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is there."""
         pair = self.pair
         pair.target = cast(asyncio.Transport, transport)
         pair.to_target.connect(source=pair.client, sink=pair.target)
         pair.to_client.connect(source=pair.target, sink=pair.client)
 
     def data_received(self, data: bytes) -> None:
+        """Bytes came."""
         self.pair.to_client.take(data)
 
     def eof_received(self) -> bool:
+        """The sender will send no more; the other direction goes on."""
         self.pair.to_client.take(None)
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
+        """The connection has ended."""
         self.pair.gone(heard=self.pair.proxy.mode not in ("blackhole", "mute"))
 
     def pause_writing(self) -> None:
+        """What we write is not taken fast enough."""
         self.pair.to_target.sink_full(True)
 
     def resume_writing(self) -> None:
+        """It is taken again."""
         self.pair.to_target.sink_full(False)
 
 
