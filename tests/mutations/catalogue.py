@@ -283,7 +283,9 @@ LEDGER = (
     Mutation(
         "lost lock order",
         (
-            Change("db/books.py", "    ordered = sorted(pairs)\n", "    ordered = sorted(pairs, reverse=True)\n"),
+            Change(
+                "db/books.py", "    ordered = sorted(pairs)\n", "    ordered = sorted(pairs, reverse=True)\n"
+            ),
             Change("db/queries/ledger.sql", "    order by w.user_id, w.currency\n    for", "    for"),
         ),
         (_DB + "test_lock_order.py",),
