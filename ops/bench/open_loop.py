@@ -4,8 +4,8 @@ A closed-loop generator stops asking while the service is slow, and so leaves ou
 have waited ("coordinated omission", Gil Tene). Here a request's latency counts from the moment it was *due*,
 whether or not a connection was free to send it then.
 
-Its own process, one event loop, no parsing beyond the status and the length, so that at some thousand requests
-a second it leaves the machine to what is measured; k6, which measures the same, takes several times that.
+Its own process, one event loop, no parsing beyond the status and the length, so that it leaves the machine to what
+is measured. How late it was itself is among the figures.
 """
 
 import asyncio
