@@ -88,6 +88,7 @@ ANY_TRIGGER = "set session_replication_role = replica"
 """As a superuser: no trigger fires, as if somebody had got around them."""
 
 PLANTED = {
+    "held without a reserve": ("update wallets set held = held + 1", 1, "wallet alice USD"),
     "a balance without its transfer": (
         "update wallets set available = available + 1",
         1,
