@@ -16,7 +16,7 @@ from uuid import uuid4
 import aiohttp
 
 from ops import supervision
-from ops.audit import run_audit
+from ops.audit import Report, run_audit
 from ops.programs import KIND_ORDER
 from ops.stack import Stack
 from tests.polling import poll_until
@@ -222,10 +222,11 @@ class Service:
         """Run a `wbs` command on this stack."""
         return await asyncio.to_thread(run_wbs, self.stack.state.root, *words)
 
-    async def audit(self) -> None:
-        """Assert what `wbs audit` asserts: the books are right, and the bank's agree."""
+    async def audit(self) -> Report:
+        """Assert what `wbs audit` asserts: the books are right, and the bank's agree. Returns what was looked at."""
         report = await run_audit(Settings.from_env(self.stack.env))
         assert report.ok, report.findings.violations
+        return report
 
     async def stop(self, *kinds: str) -> None:
         """Stop all processes of these kinds."""

@@ -41,4 +41,4 @@ def test_any_calls_in_any_order(stack: Stack) -> None:
             report = runner.run(service.audit())
         finally:
             runner.run(opened.__aexit__(None, None, None))
-    assert report["checked"]["withdrawals"] > 0
+    assert report.findings.checked["withdrawals"] > 0
