@@ -16,7 +16,7 @@ PYTEST_ARGS ?=
 # Arguments of `wbs up`, `wbs bench` and `wbs chaos`: make run ARGS="--gateways 4"
 ARGS ?=
 
-.PHONY: help init run stop refresh_db reset test test-coverage lint format bench chaos lock
+.PHONY: help init run stop refresh_db reset test test-thorough test-coverage lint format bench chaos lock
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z_-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,8 +42,11 @@ refresh_db: $(RUNTIME) ## stop, then empty the private database, the queues and 
 reset: $(RUNTIME) ## stop, then delete the state folder: data, ports, secrets
 	@$(BIN)/wbs reset
 
-test: init ## all tests, on real servers that they start themselves
-	@exec $(BIN)/python -m pytest $(PYTEST_ARGS)
+test: init ## the tests, on real servers that they start themselves
+	@exec $(BIN)/python -m pytest -m "not thorough" $(PYTEST_ARGS)
+
+test-thorough: init ## the tests that take minutes: crash matrix, outages, model, chaos, speed ratios
+	@exec $(BIN)/python -m pytest -m thorough $(PYTEST_ARGS)
 
 test-coverage: init ## the tests with a coverage report
 	@$(BIN)/python -m pytest --cov --cov-report=term --cov-report=html $(PYTEST_ARGS)

@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -38,6 +39,25 @@ hypothesis.settings.register_profile(
     "unshrunk", deadline=None, phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate]
 )
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+THOROUGH = (
+    "bench/",
+    "chaos/test_chaos_run.py",
+    "integration/actors/test_outages.py",
+    "integration/crash/",
+    "integration/outages/",
+    "model/",
+)
+"""What takes minutes: `make test-thorough`, so that `make test` stays within ten."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the thorough tests by where they stand."""
+    root = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(root).as_posix().startswith(THOROUGH):
+            item.add_marker("thorough")
 
 
 def unavailable(reason: str) -> None:
