@@ -27,11 +27,12 @@ class _Page(msgspec.Struct):
     next: str | int | None = None
 
 
-async def pages(bank_url: str, after: str | None = None) -> AsyncIterator[list[Payout]]:
-    """Yield the books from `after` on, in order, until their end at this moment.
+async def pages(bank_url: str) -> AsyncIterator[list[Payout]]:
+    """Yield the books from the first entry on, in order, until their end at this moment.
 
     Raises aiohttp.ClientError, TimeoutError, or msgspec.ValidationError if the bank answers something else.
     """
+    after: str | None = None
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         while True:
