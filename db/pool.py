@@ -15,7 +15,7 @@ from wallet.errors import Unavailable
 Connection = asyncpg.Connection[asyncpg.Record] if hasattr(asyncpg.Connection, "__class_getitem__") else Any
 Pool = Any
 
-_CONNECT_TIMEOUT_S = 1.5
+_CONNECT_TIMEOUT_S_MIN = 1.5
 _BOOT_DEADLINE_S = 60
 
 
@@ -38,14 +38,15 @@ def _server_settings(settings: Settings) -> dict[str, str]:
 
 
 async def connect(settings: Settings, *, command_timeout_s: float | None = None) -> Any:
-    """Open one connection. Raises one of `db.errors.CONNECTION_ERRORS` within 1.5 s.
+    """Open one connection. Raises one of `db.errors.CONNECTION_ERRORS` within the time of a write, 1.5 s at least.
 
     `command_timeout_s` bounds each statement; whoever leaves it out has a deadline of its own.
     """
-    async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+    timeout_s = max(_CONNECT_TIMEOUT_S_MIN, settings.write_timeout_ms / 1000)
+    async with asyncio.timeout(timeout_s):
         return await asyncpg.connect(
             settings.database_url,
-            timeout=_CONNECT_TIMEOUT_S,
+            timeout=timeout_s,
             command_timeout=command_timeout_s,
             server_settings=_server_settings(settings),
         )
@@ -71,13 +72,23 @@ async def transaction(connection: Any) -> AsyncIterator[None]:
         raise
 
 
+@asynccontextmanager
+async def autocommit(connection: Any) -> AsyncIterator[None]:
+    """Run one statement that is a transaction of its own. Cut off, it costs the connection, as in `transaction`."""
+    try:
+        yield
+    except (asyncio.CancelledError, *CONNECTION_ERRORS):
+        connection.terminate()
+        raise
+
+
 async def open_pool(settings: Settings, *, size: int | None = None) -> Any:
     """Open the pool for reads; it opens its connections when they are needed, so this works without a server."""
     return await asyncpg.create_pool(
         settings.database_url,
         min_size=0,
         max_size=size or settings.db_pool_size,
-        timeout=_CONNECT_TIMEOUT_S,
+        timeout=max(_CONNECT_TIMEOUT_S_MIN, settings.read_timeout_ms / 1000),
         command_timeout=settings.read_timeout_ms / 1000,
         server_settings=_server_settings(settings),
         reset=_no_reset,

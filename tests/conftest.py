@@ -25,8 +25,16 @@ from db.withdrawals import Withdrawals
 from ops.provision import private_servers
 from ops.stack import Stack
 from tests import polling
+from tests.ports import separate_stacks
 from tests.service import PACE, Service, defaults, make_whole
 from wallet.config import Settings
+
+PATIENT = {
+    "WBS_WRITE_TIMEOUT_MS": "15000",
+    "WBS_READ_TIMEOUT_MS": "15000",
+    "WBS_LOCK_TIMEOUT_MS": "5000",
+}
+"""Limits that are no test's subject: a machine that stalls for a second fails nothing."""
 
 TEMPLATE = f"wbs_test_template_{os.getpid()}"
 _numbers = itertools.count(1)
@@ -40,9 +48,9 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
+separate_stacks()
 
 THOROUGH = (
-    "bench/",
     "chaos/test_chaos_run.py",
     "integration/actors/test_outages.py",
     "integration/crash/",
@@ -50,14 +58,19 @@ THOROUGH = (
     "model/",
 )
 """What takes minutes: `make test-thorough`, so that `make test` stays within ten."""
+ALONE = "bench/"
+"""What compares speeds: `make test-speed`, with nothing else on the machine."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the thorough tests by where they stand."""
+    """Mark tests by where they stand."""
     root = Path(__file__).parent
     for item in items:
-        if item.path.relative_to(root).as_posix().startswith(THOROUGH):
+        place = item.path.relative_to(root).as_posix()
+        if place.startswith(THOROUGH):
             item.add_marker("thorough")
+        elif place.startswith(ALONE):
+            item.add_marker("alone")
 
 
 def unavailable(reason: str) -> None:
@@ -148,14 +161,14 @@ def make_settings(database_url: str) -> Callable[..., Settings]:
     """`make_settings(WBS_LEASE_MS="50", …)`: settings for the test's database."""
 
     def make(**environment: str) -> Settings:
-        return Settings.from_env({"DATABASE_URL": database_url, **environment})
+        return Settings.from_env({**PATIENT, "DATABASE_URL": database_url, **environment})
 
     return make
 
 
 @pytest.fixture
 def settings(make_settings: Callable[..., Settings]) -> Settings:
-    """The default settings, for the test's database."""
+    """Settings for the test's database: the default ones, but patient."""
     return make_settings()
 
 

@@ -250,7 +250,7 @@ class Service:
             now = self.stack.pids(kind)
             return len(now) == len(before) and not set(now) & set(before)
 
-        await poll_until(back, 30, what=f"{kind} is back", interval_s=INTERVAL_S)
+        await poll_until(back, what=f"{kind} is back", interval_s=INTERVAL_S)
         return time.monotonic() - killed_at
 
     async def dead_letters(self) -> int:

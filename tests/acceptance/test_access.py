@@ -10,8 +10,9 @@ import aiohttp
 import pytest
 
 from tests.acceptance.refusals import NOBODY, check, state
-from tests.integration.actors.processes import Process, free_port
+from tests.integration.actors.processes import Process
 from tests.polling import wait_until
+from tests.ports import free_port
 from tests.service import Answer, Service, Split
 
 StartGateway = Callable[..., str]
@@ -27,7 +28,7 @@ def start_gateway(service: Service, tmp_path: Path) -> Iterator[StartGateway]:
         environment = {**service.stack.env, **settings, "WBS_HTTP_PORT": str(port)}
         gateway = Process("gateway", tmp_path, environment).start()
         started.append(gateway)
-        wait_until(lambda: "gateway_ready" in gateway.log.read_text(), 30)
+        wait_until(lambda: "gateway_ready" in gateway.log.read_text())
         return f"http://127.0.0.1:{port}"
 
     yield start

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from ops.ports import next_free
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 WBS = Path(sys.executable).parent / "wbs"
-COMMAND_TIMEOUT_S = 60
+COMMAND_TIMEOUT_S = 120
 
 # What differs from run to run, and what stands for it in a comparison.
 VARYING = [
@@ -50,7 +50,7 @@ def generalized(output: str) -> str:
 @pytest.fixture
 def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     """A running stack of its own, as `make run` starts it, only on other ports."""
-    ports = {"WBS_HTTP_PORT": str(next_free(20_100)), "WBS_BANK_PORT": str(next_free(20_600))}
+    ports = {"WBS_HTTP_PORT": str(free_port()), "WBS_BANK_PORT": str(free_port())}
     environment = {**os.environ, **ports, "WBS_STATE_DIR": str(tmp_path / "state")}
     started = subprocess.run(
         [WBS, "up", "--detach"], env=environment, capture_output=True, text=True, timeout=150

@@ -78,7 +78,7 @@ async def test_too_late_to_cancel(service: Service) -> None:
     async def is_processing() -> bool:
         return bool((await service.withdrawal(id_))["status"] == "processing")
 
-    await poll_until(is_processing, 30)
+    await poll_until(is_processing)
     check(await service.call("POST", f"/withdrawals/{id_}/cancel"), 409, "not_cancellable")
     assert await service.split() == Split(40, held=60)
     await service.faults()

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from ops.programs import KIND_ORDER
-from tests.polling import poll_until
+from tests.polling import keeps, poll_until
 from tests.service import OPEN, Service, Split
 
 BACK_MAX_S = 5.0
@@ -55,7 +55,7 @@ class Load:
             finally:
                 load._over = True
 
-    async def goes_on(self, timeout_s: float = 30) -> None:
+    async def goes_on(self, timeout_s: float = 60) -> None:
         """Return when so many more withdrawals were accepted that each client has made some."""
         enough = len(self.accepted) + 4 * CLIENTS
         await poll_until(lambda: len(self.accepted) >= enough, timeout_s, what="the load goes on")
@@ -71,7 +71,7 @@ class Load:
 async def test_a_kind_of_process_killed_under_load(service: Service, kind: str) -> None:
     """Goal: kill -9 of all processes of a kind: back within 5 s, all is paid once, the books are right."""
     async with Load.on(service) as load:
-        assert await service.kill(kind) < BACK_MAX_S + SLACK_S
+        await keeps(BACK_MAX_S + SLACK_S, lambda: service.kill(kind))
         await load.goes_on()
     assert set(await service.all_end(load.accepted)) == {"completed"}
     paid = await service.paid()
@@ -93,7 +93,7 @@ async def test_a_bank_in_full_outage_and_back(service: Service) -> None:
     async def one_has_failed() -> bool:
         return any([(await service.withdrawal(id_))["failure"] for id_ in ids[10:]])
 
-    await poll_until(one_has_failed, 30)
+    await poll_until(one_has_failed)
     assert {(await service.withdrawal(id_))["status"] for id_ in ids[10:]} <= {"pending", "processing"}
     await service.faults()
     assert await service.all_end(ids) == ["completed"] * 60

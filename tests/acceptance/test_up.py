@@ -9,9 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ops.ports import PORT_MIN, next_free
 from ops.provision import private_servers
 from ops.stack import Stack
+from tests.ports import free_port
 from tests.service import defaults, run_wbs
 
 NO_BROKER = {"WBS_BROKER": "memory"}
@@ -41,8 +41,7 @@ def at_work(folder: Path) -> list[str]:
 
 def ports() -> dict[str, str]:
     """Return settings that name free ports for the API and the bank."""
-    first = next_free(PORT_MIN + 500)
-    return {"WBS_HTTP_PORT": str(first), "WBS_BANK_PORT": str(next_free(first + 1))}
+    return {"WBS_HTTP_PORT": str(free_port()), "WBS_BANK_PORT": str(free_port())}
 
 
 def refused(folder: Path, *words: str, **settings: str) -> str:
@@ -64,7 +63,7 @@ def sentence(ran: subprocess.CompletedProcess[str]) -> str:
 @pytest.mark.parametrize("setting", ["WBS_HTTP_PORT", "WBS_BANK_PORT"])
 def test_a_port_that_is_taken(state_dir: Path, setting: str) -> None:
     """Goal: the sentence names the port and the setting to change, before anything is started."""
-    with closing(socket.create_server(("127.0.0.1", next_free(PORT_MIN + 900)))) as taken:
+    with closing(socket.create_server(("127.0.0.1", free_port()))) as taken:
         port = str(taken.getsockname()[1])
         said = refused(state_dir, "up", "--detach", **{**ports(), setting: port})
     assert f"Port {port}" in said

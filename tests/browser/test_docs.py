@@ -12,7 +12,7 @@ from tests.conftest import unavailable
 from tests.service import make_whole
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PAGE_TIMEOUT_MS = 30_000
+PAGE_TIMEOUT_MS = 90_000
 
 pytestmark = pytest.mark.browser
 

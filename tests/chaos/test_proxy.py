@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from ops.chaos.proxy import Proxy
+from tests.ports import free_port
 
 Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Connect = Callable[[], Awaitable[Line]]
@@ -29,7 +30,7 @@ async def proxy() -> AsyncIterator[Proxy]:
     heard: list[asyncio.StreamWriter] = []
     received: list[bytes] = []
     server = await asyncio.start_server(echo, "127.0.0.1", 0)
-    proxy = Proxy("test")
+    proxy = Proxy("test", free_port())
     proxy.target = server.sockets[0].getsockname()[:2]
     proxy.received = received  # type: ignore[attr-defined]
     await proxy.start()
@@ -47,7 +48,7 @@ async def connect(proxy: Proxy) -> AsyncIterator[Connect]:
     lines: list[Line] = []
 
     async def connect() -> Line:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             lines.append(await asyncio.open_connection("127.0.0.1", proxy.port))
         return lines[-1]
 
@@ -61,7 +62,7 @@ async def connect(proxy: Proxy) -> AsyncIterator[Connect]:
 async def ask(line: Line, data: bytes = b"hello") -> bytes:
     reader, writer = line
     writer.write(data)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         return await reader.readexactly(len(data))
 
 
@@ -80,7 +81,7 @@ async def test_passes_much_data_both_ways(proxy: Proxy, connect: Connect) -> Non
     line = await connect()
     data = bytes(range(256)) * 20_000
     writing = asyncio.create_task(_write(line[1], data))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert await line[0].readexactly(len(data)) == data
         await writing
     line[1].close()
@@ -127,7 +128,7 @@ async def test_what_was_held_back_comes_when_mended(
     assert await stays_silent(line[0])
     assert (b"later" in received) is arrives
     await proxy.set_mode("pass")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert await line[0].readexactly(5) == b"later"
 
 
@@ -141,7 +142,7 @@ async def test_a_blackhole_hides_the_end_of_the_other_side(proxy: Proxy, connect
         pair.target.abort()
     assert await stays_silent(line[0])
     await proxy.set_mode("pass")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert await line[0].read() == b""
 
 
@@ -158,17 +159,17 @@ async def test_delay_keeps_the_order(proxy: Proxy, connect: Connect) -> None:
     await line[1].drain()
     await proxy.set_mode("pass")
     line[1].write(b"two")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert await line[0].readexactly(6) == b"onetwo"
 
 
 async def test_a_target_that_is_away_ends_the_connection(proxy: Proxy, connect: Connect) -> None:
     """Nobody listens behind the proxy: the client's connection ends, it does not hang."""
-    free = Proxy("free")
+    free = Proxy("free", free_port())
     port = free.port
     await free.stop()
     proxy.target = ("127.0.0.1", port)
     line = await connect()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         with suppress(ConnectionResetError):
             assert await line[0].read() == b""

@@ -15,7 +15,7 @@ from tests.service import Answer, Service
 from wallet.withdrawal import Status, is_legal_history
 
 T = TypeVar("T")
-ENDS_WITHIN_S = 30.0
+ENDS_WITHIN_S = 90.0
 Place = tuple[str, str]
 Request = tuple[str, dict[str, Any]]
 

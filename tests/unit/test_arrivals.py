@@ -4,14 +4,16 @@ import asyncio
 import time
 
 from db.arrivals import Arrivals
-from tests.polling import poll_until
+from tests.polling import keeps, poll_until
 
 LINGER_S = 0.2
+LONG_S = 60.0
+"""No machine is so slow that this could be taken for anything else."""
 
 
-def arrivals(batch_max: int = 10) -> Arrivals[int]:
+def arrivals(batch_max: int = 10, linger_s: float = LINGER_S) -> Arrivals[int]:
     """Return an empty queue with a linger long enough to be seen."""
-    return Arrivals(batch_max=batch_max, linger_s=LINGER_S)
+    return Arrivals(batch_max=batch_max, linger_s=linger_s)
 
 
 async def batch_of(queue: Arrivals[int], *items: int) -> tuple[list[int], float]:
@@ -28,20 +30,20 @@ async def batch_of(queue: Arrivals[int], *items: int) -> tuple[list[int], float]
 
 async def test_a_single_item_does_not_wait() -> None:
     """Goal: an idle service takes a request at once, time after time."""
-    queue = arrivals()
+    queue = arrivals(linger_s=LONG_S)
     for number in range(3):
         batch, seconds = await batch_of(queue, number)
         assert batch == [number]
-        assert seconds < LINGER_S
+        assert seconds < LONG_S / 2
 
 
 async def test_those_who_ask_again_make_one_batch() -> None:
     """Goal: after a batch of three, the next begins as soon as three are there."""
-    queue = arrivals()
+    queue = arrivals(linger_s=LONG_S)
     await batch_of(queue, 0, 1, 2)
     batch, seconds = await batch_of(queue, 3, 4, 5)
     assert batch == [3, 4, 5]
-    assert seconds < LINGER_S
+    assert seconds < LONG_S / 2
 
 
 async def test_those_who_do_not_come_back_are_not_waited_for_long() -> None:
@@ -50,20 +52,24 @@ async def test_those_who_do_not_come_back_are_not_waited_for_long() -> None:
     await batch_of(queue, 0, 1, 2)
     batch, seconds = await batch_of(queue, 3)
     assert batch == [3]
-    assert LINGER_S * 0.9 <= seconds < LINGER_S * 5
+    assert LINGER_S * 0.9 <= seconds < LINGER_S * 50
 
 
 async def test_after_a_pause_nobody_is_waited_for() -> None:
     """Goal: the first request after a busy time and a pause is not held up for company that has gone."""
-    queue = arrivals()
-    await batch_of(queue, 0, 1, 2)
-    waiting = asyncio.ensure_future(queue.next_batch())
-    over = time.perf_counter() + LINGER_S * 1.5
-    await poll_until(lambda: time.perf_counter() > over, what="the pause is over")
-    started = time.perf_counter()
-    queue.add(3)
-    assert await waiting == [3]
-    assert time.perf_counter() - started < LINGER_S
+
+    async def after_a_pause() -> float:
+        queue = arrivals()
+        await batch_of(queue, 0, 1, 2)
+        waiting = asyncio.ensure_future(queue.next_batch())
+        over = time.perf_counter() + LINGER_S * 1.5
+        await poll_until(lambda: time.perf_counter() > over, what="the pause is over")
+        started = time.perf_counter()
+        queue.add(3)
+        assert await waiting == [3]
+        return time.perf_counter() - started
+
+    await keeps(LINGER_S, after_a_pause)
 
 
 async def test_no_batch_is_longer_than_allowed() -> None:

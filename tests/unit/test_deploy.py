@@ -100,7 +100,7 @@ def test_the_lock_files_pin_and_name_no_place(name: str) -> None:
 def test_make_help_lists_every_target() -> None:
     """Goal: `make` alone tells what there is."""
     shown = subprocess.run(
-        ["make", "-C", str(ROOT)], capture_output=True, text=True, check=True, timeout=30
+        ["make", "-C", str(ROOT)], capture_output=True, text=True, check=True, timeout=120
     ).stdout
     missing = [target for target in TARGETS if f"make {target} " not in shown]
     assert not missing

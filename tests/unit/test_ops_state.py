@@ -70,7 +70,7 @@ def test_a_process_is_ours_only_with_its_start_time(folder: StateDir) -> None:
         processes.end([later])
         assert child.poll() is None, "the stranger with our pid lives"
         processes.end([identity])
-        assert child.wait(timeout=10) != 0
+        assert child.wait(timeout=60) != 0
         assert processes.recorded(folder, "relay") is None
     finally:
         child.kill()

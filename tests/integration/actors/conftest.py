@@ -25,8 +25,16 @@ async def fault_server() -> AsyncIterator[FaultServer]:
 
 @pytest_asyncio.fixture
 async def bank(fault_server: FaultServer) -> AsyncIterator[HttpBank]:
-    """Our client to that bank, with short timeouts."""
-    bank = HttpBank(fault_server.url, timeout_ms=300, connect_timeout_ms=150, connections_max=4)
+    """Our client to that bank. It waits longer than any machine stalls."""
+    bank = HttpBank(fault_server.url, timeout_ms=60_000, connect_timeout_ms=30_000, connections_max=4)
+    yield bank
+    await bank.close()
+
+
+@pytest_asyncio.fixture
+async def hasty_bank(fault_server: FaultServer) -> AsyncIterator[HttpBank]:
+    """The same, soon out of patience with a bank that hangs."""
+    bank = HttpBank(fault_server.url, timeout_ms=1500, connect_timeout_ms=1400, connections_max=4)
     yield bank
     await bank.close()
 

@@ -86,7 +86,7 @@ class Pipeline:
     async def outbox(self) -> int:
         return await self._sql.fetchval("select count(*) from outbox")
 
-    async def all_ended(self, timeout_s: float = 20) -> None:
+    async def all_ended(self, timeout_s: float = 60) -> None:
         """Wait until no withdrawal is open."""
 
         async def none_open() -> bool:
@@ -94,7 +94,7 @@ class Pipeline:
 
         await poll_until(none_open, timeout_s, what="no withdrawal is open")
 
-    async def becomes(self, id_: UUID, status: str, timeout_s: float = 20) -> None:
+    async def becomes(self, id_: UUID, status: str, timeout_s: float = 60) -> None:
         async def is_there() -> bool:
             return (await self.row(id_))["status"] == status
 

@@ -1,7 +1,6 @@
 """Our processes as they really run, one OS process each, to be killed, stopped and started again by tests."""
 
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -12,6 +11,7 @@ from typing import Any
 import aiohttp
 
 from tests.polling import wait_until
+from tests.ports import free_port
 
 STOP_S_MAX = 30
 
@@ -84,7 +84,7 @@ class BankProcess(Process):
 
     def start(self) -> "BankProcess":
         super().start()
-        wait_until(self._listens, 15, what="the bank listens")
+        wait_until(self._listens, what="the bank listens")
         return self
 
     def _listens(self) -> bool:
@@ -119,12 +119,3 @@ class BankProcess(Process):
                 if page["next"] is None:
                     return payouts
                 after = f"&after={page['next']}"
-
-
-def free_port() -> int:
-    """A port nobody listens on, below the ephemeral ones, so that a restart finds it free too."""
-    for port in random.sample(range(20_000, 32_000), 200):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
-    raise AssertionError("no free port")

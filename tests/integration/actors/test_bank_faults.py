@@ -1,5 +1,7 @@
 """Payouts through a bank that loses replies, fails, hangs, dies and is away: none lost, none doubled."""
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.integration.actors.pipeline import Pipeline
@@ -29,7 +31,7 @@ async def test_a_bad_bank_pays_each_withdrawal_once(pipeline: Pipeline, faults: 
     pipeline.start()
     await pipeline.bank.faults(seed=11, **faults)
     ids = await pipeline.withdraw(30)
-    await pipeline.all_ended(60)
+    await pipeline.all_ended()
     await paid_once(pipeline, ids)
 
 
@@ -59,7 +61,7 @@ async def test_an_outage_costs_time_only(pipeline: Pipeline) -> None:
     await poll_until(circuit_is_open)
     assert await pipeline.count("pending") > 200, "most were never tried, and could still be cancelled"
     await pipeline.bank.faults()
-    await pipeline.all_ended(60)
+    await pipeline.all_ended()
     await paid_once(pipeline, ids)
 
 
@@ -89,10 +91,22 @@ async def test_a_frozen_bank_thaws(pipeline: Pipeline) -> None:
     await paid_once(pipeline, ids)
 
 
-async def test_actors_killed_in_the_middle_of_a_call(pipeline: Pipeline) -> None:
+LONG_CALLS = {
+    "WBS_BANK_TIMEOUT_MS": "5000",
+    "WBS_ROUND_DEADLINE_MS": "5100",
+    "WBS_LEASE_MS": "10200",
+}
+CALL_MS = 2000
+"""Long enough for all to be in their calls together, and far from the timeout, on a slow machine too."""
+
+
+async def test_actors_killed_in_the_middle_of_a_call(
+    make_pipeline: Callable[..., Pipeline], rabbitmq_url: str
+) -> None:
     """Goal: kill -9 while the bank is paying: the next process asks, finds it paid, pays nothing twice."""
+    pipeline = make_pipeline(rabbitmq_url, **LONG_CALLS)
     pipeline.start()
-    await pipeline.bank.faults(latency_ms=300)
+    await pipeline.bank.faults(latency_ms=CALL_MS)
     ids = await pipeline.withdraw(8)
 
     async def all_are_in_their_calls() -> bool:
@@ -105,10 +119,13 @@ async def test_actors_killed_in_the_middle_of_a_call(pipeline: Pipeline) -> None
     await paid_once(pipeline, ids)
 
 
-async def test_told_to_stop_actors_finish_what_they_hold(pipeline: Pipeline) -> None:
+async def test_told_to_stop_actors_finish_what_they_hold(
+    make_pipeline: Callable[..., Pipeline], rabbitmq_url: str
+) -> None:
     """Goal: SIGTERM in the middle of calls: they end, and are written down, before the process does."""
+    pipeline = make_pipeline(rabbitmq_url, **LONG_CALLS)
     pipeline.start(pipeline.bank, pipeline.relay, pipeline.actors)
-    await pipeline.bank.faults(latency_ms=300)
+    await pipeline.bank.faults(latency_ms=CALL_MS)
     ids = await pipeline.withdraw(8)
 
     async def all_are_in_their_calls() -> bool:

@@ -65,7 +65,7 @@ async def dead(pipeline: Pipeline, number: int) -> list[UUID]:
     async def all_given_up() -> bool:
         return await pipeline.count("requires_attention") == number
 
-    await poll_until(all_given_up, 60)
+    await poll_until(all_given_up)
     await poll_until(lambda: pipeline.queued("withdrawals.XQ") >= number)
     return ids
 

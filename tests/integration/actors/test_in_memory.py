@@ -31,7 +31,7 @@ async def test_killed_it_loses_nothing(make_pipeline: Callable[..., Pipeline]) -
     pipeline.actors.kill()
     await pipeline.bank.faults()
     pipeline.actors.start()
-    await pipeline.all_ended(30)
+    await pipeline.all_ended()
     assert await pipeline.count("completed") == 60
     await pipeline.audit()
 

@@ -60,7 +60,7 @@ async def test_rabbitmq_cut_off_again_and_again(proxied: tuple[Pipeline, Proxy, 
 
         await poll_until(some_are_under_way)
         rabbitmq.cut()
-    await pipeline.all_ended(60)
+    await pipeline.all_ended()
     assert await pipeline.count("completed") == number
     await pipeline.audit()
 
@@ -75,7 +75,7 @@ async def test_rabbitmq_away_at_the_start(proxied: tuple[Pipeline, Proxy, Proxy]
     await poll_until(lambda: "Restarting consumer" in pipeline.actors.log.read_text())
     assert pipeline.actors.running
     rabbitmq.refuses = False
-    await pipeline.all_ended(30)
+    await pipeline.all_ended()
     assert await pipeline.count("completed") == 5
 
 
@@ -90,9 +90,9 @@ async def test_postgres_cut_off_again_and_again(proxied: tuple[Pipeline, Proxy, 
         async def so_many_are_paid(wanted: int = status_count) -> bool:
             return await pipeline.count("completed") >= wanted
 
-        await poll_until(so_many_are_paid, 30)
+        await poll_until(so_many_are_paid)
         postgres.cut()
-    await pipeline.all_ended(60)
+    await pipeline.all_ended()
     assert await pipeline.count("completed") == 100
     await pipeline.audit()
 
@@ -106,12 +106,12 @@ async def test_postgres_away_for_a_while(proxied: tuple[Pipeline, Proxy, Proxy])
     postgres.refuses = True
     postgres.cut()
     pipeline.start(pipeline.actors, pipeline.reconciler)
-    await poll_until(lambda: "database_away" in pipeline.actors.log.read_text(), 20)
+    await poll_until(lambda: "database_away" in pipeline.actors.log.read_text())
     assert pipeline.actors.running
     assert pipeline.reconciler.running
     assert pipeline.relay.running
     postgres.refuses = False
-    await pipeline.all_ended(30)
+    await pipeline.all_ended()
     assert await pipeline.count("completed") == 60
     assert pipeline.queued("withdrawals.XQ") == 0
     await pipeline.audit()
@@ -176,11 +176,11 @@ async def test_a_blocked_rabbitmq(node: PrivateServers, make_pipeline: Callable[
     pipeline.start(pipeline.bank, pipeline.relay)
     rabbitmqctl(node, "set_disk_free_limit", "1000GB")
     await pipeline.withdraw(30)
-    await poll_until(lambda: "rabbitmq_blocked" in pipeline.relay.log.read_text(), 20)
+    await poll_until(lambda: "rabbitmq_blocked" in pipeline.relay.log.read_text())
     assert await pipeline.outbox() > 0
     await pipeline.withdraw(30)
     rabbitmqctl(node, "set_disk_free_limit", "50MB")
     pipeline.start(pipeline.actors, pipeline.reconciler)
-    await pipeline.all_ended(60)
+    await pipeline.all_ended()
     assert await pipeline.count("completed") == 60
     await pipeline.audit()

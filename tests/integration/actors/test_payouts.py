@@ -59,7 +59,7 @@ async def scene(
     make_settings: Callable[..., Settings], reader: Reader, connection: asyncpg.Connection
 ) -> AsyncIterator[Scene]:
     """A withdrawal of 1250 that nobody has taken up yet; two rounds, short leases."""
-    settings = make_settings(**COMPRESSED | {"WBS_RETRY_ROUNDS": "2"})
+    settings = make_settings(**COMPRESSED | {"WBS_RETRY_ROUNDS": "2", "WBS_LEASE_MS": "4000"})
     ledger, withdrawals = Ledger(settings), Withdrawals(settings)
     ledger.start()
     withdrawals.start()

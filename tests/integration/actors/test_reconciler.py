@@ -202,10 +202,10 @@ async def test_heartbeats_tell_what_each_process_sees(pipeline: Pipeline) -> Non
             and found.get("reconciler") == {"leads": True, "rabbitmq": "ok", "bank": "ok"}
         )
 
-    await poll_until(all_well, 15)
+    await poll_until(all_well)
     pipeline.bank.kill()
 
     async def bank_away() -> bool:
         return (await seen())["reconciler"]["bank"] == "away"
 
-    await poll_until(bank_away, 15)
+    await poll_until(bank_away)

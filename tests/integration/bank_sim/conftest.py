@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -17,18 +15,10 @@ import aiohttp
 import pytest
 
 from tests.polling import wait_until
+from tests.ports import free_port
 
-START_S_MAX = 15.0
+START_S_MAX = 60.0
 STOP_S_MAX = 20.0
-
-
-def free_port() -> int:
-    """A port nobody listens on, below the ephemeral ones so that a restart finds it free too."""
-    for port in random.sample(range(20_000, 32_000), 200):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
-    raise AssertionError("no free port")
 
 
 class BankProcess:
@@ -55,7 +45,7 @@ class BankProcess:
         def answers() -> bool:
             assert process.poll() is None, f"the bank ended: {self.log.read_text()}"
             try:
-                with urllib.request.urlopen(f"{self.url}/health", timeout=2):
+                with urllib.request.urlopen(f"{self.url}/health", timeout=20):
                     return True
             except OSError:
                 return False

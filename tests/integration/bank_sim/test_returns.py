@@ -103,13 +103,13 @@ async def test_told_until_taken(wallet: Wallet, calling_bank: Any, connect: Any)
     bank = connect(calling_bank)
     await bank.pay("w-1")
     await bank.call("POST", "/payouts/w-1/return")
-    await poll_until(partial(wallet.has, tries=2), 20)
+    await poll_until(partial(wallet.has, tries=2))
     calling_bank.kill()
     seen = len(wallet.tries)
     await asyncio.to_thread(calling_bank.start)
-    await poll_until(partial(wallet.has, tries=seen + 1), 20)
+    await poll_until(partial(wallet.has, tries=seen + 1))
     wallet.refuse = 0
-    await poll_until(partial(wallet.has, taken=1), 20)
+    await poll_until(partial(wallet.has, taken=1))
     assert len(set(wallet.tries)) == 1
 
 
@@ -120,5 +120,5 @@ async def test_many_returns(wallet: Wallet, calling_bank: Any, connect: Any) -> 
     references = {f"w-{number}" for number in range(60)}
     await asyncio.gather(*map(bank.pay, references))
     await asyncio.gather(*(bank.call("POST", f"/payouts/{reference}/return") for reference in references))
-    await poll_until(partial(wallet.has, taken=len(references)), 20)
+    await poll_until(partial(wallet.has, taken=len(references)))
     assert {event["data"]["reference"] for event in wallet.taken} == references

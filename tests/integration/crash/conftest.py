@@ -7,9 +7,10 @@ import pytest_asyncio
 
 from tests.integration.actors.conftest import make_pipeline as make_pipeline  # a fixture
 from tests.integration.actors.pipeline import Pipeline
-from tests.integration.actors.processes import BankProcess, free_port
+from tests.integration.actors.processes import BankProcess
 from tests.integration.crash.processes import Gateway
 from tests.integration.crash.stage import Stage
+from tests.ports import free_port
 
 SECRET = "whsec_" + "c2VjcmV0" * 4
 

@@ -46,7 +46,7 @@ from wallet.commands import Cancel, Charge, Return, Settle, Withdraw
 from wallet.outcomes import PayOutcome
 from wallet.withdrawal import Status
 
-BANK_S_MAX = 15.0
+BANK_S_MAX = 60.0
 
 Reached = Callable[[tuple[Any, ...], Any], bool]
 """Tells from a call's arguments (self included) and its result whether this call is the one."""

@@ -13,6 +13,7 @@ from db.ledger import Ledger
 from db.pool import Reader
 from db.withdrawals import Withdrawals
 from ops.provision import PrivateServers, private_servers
+from tests.conftest import PATIENT
 from tests.integration.db.link import Link
 from wallet.commands import Charge, LedgerCommand, Withdraw
 from wallet.config import Settings
@@ -84,7 +85,7 @@ def linked_settings(link: Link) -> Callable[..., Settings]:
     """Settings that reach the database through the link."""
 
     def make(**environment: str) -> Settings:
-        return Settings.from_env({"DATABASE_URL": link.url, **environment})
+        return Settings.from_env({**PATIENT, "DATABASE_URL": link.url, **environment})
 
     return make
 

@@ -21,7 +21,7 @@ from ops.provision import PrivateServers
 from tests.conftest import execute
 from tests.integration.db.conftest import accepted, answers, charge, split, withdraw
 from tests.integration.db.link import Link
-from tests.polling import poll_until
+from tests.polling import keeps, poll_until
 from wallet.config import Settings
 from wallet.errors import Unavailable
 from wallet.outcomes import Paid
@@ -72,12 +72,14 @@ async def service(settings: Settings) -> AsyncIterator[Service]:
     withdrawals.start()
     pool = await open_pool(settings)
     made = Service(ledger, withdrawals, Reader(pool, settings))
-    await made.prepare()
-    yield made
-    async with asyncio.timeout(10):
-        await ledger.stop()
-        await withdrawals.stop()
-    pool.terminate()
+    await poll_until(lambda: works(made.prepare))
+    try:
+        yield made
+    finally:
+        async with asyncio.timeout(60):
+            await ledger.stop()
+            await withdrawals.stop()
+        pool.terminate()
 
 
 async def refused(call: Callable[[], Awaitable[None]]) -> float:
@@ -102,15 +104,45 @@ async def check_away_and_back(
     made: Service, go_away: Callable[[], Awaitable[None]], come_back: Callable[[], Awaitable[None]]
 ) -> None:
     """The goal of this module, for one way to be away."""
-    await go_away()
-    for _ in range(2):  # the first finds a broken connection, the second none
-        times = await asyncio.gather(*(refused(call) for call in made.calls for _ in range(8)))
-        assert max(times) < AWAY_MAX_S + SLACK_S
-    await come_back()
+
+    async def away_and_back() -> float:
+        await go_away()
+        times: list[float] = []
+        for _ in range(2):  # the first finds a broken connection, the second none
+            times += await asyncio.gather(*(refused(call) for call in made.calls for _ in range(8)))
+        await come_back()
+        back_s = await all_work(made)
+        return max(max(times) / (AWAY_MAX_S + SLACK_S), back_s / BACK_MAX_S)
+
+    await keeps(1.0, away_and_back, what="the share of what is allowed")
+
+
+async def all_work(made: Service) -> float:
+    """Wait until each call goes through; return how long that took, in seconds."""
     started = time.monotonic()
     for call in made.calls:
-        await poll_until(lambda call=call: works(call), BACK_MAX_S, what=call.__name__)  # type: ignore[misc]
-    assert time.monotonic() - started < BACK_MAX_S
+        await poll_until(lambda call=call: works(call), what=call.__name__)  # type: ignore[misc]
+    return time.monotonic() - started
+
+
+@pytest.fixture
+def make_settings(database_url: str) -> Callable[..., Settings]:
+    """The limits of a service in use, which are what is looked at here."""
+
+    def make(**environment: str) -> Settings:
+        return Settings.from_env({"DATABASE_URL": database_url, **environment})
+
+    return make
+
+
+@pytest.fixture
+def linked_settings(link: Link) -> Callable[..., Settings]:
+    """The same, for a database that is reached through the link."""
+
+    def make(**environment: str) -> Settings:
+        return Settings.from_env({"DATABASE_URL": link.url, **environment})
+
+    return make
 
 
 # --- A real server, stopped and frozen ---
@@ -173,8 +205,7 @@ async def test_a_server_that_is_killed(own_server: PrivateServers, own_settings:
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert answers(results).keys() <= {"new", "replayed", "Unavailable"}
         await asyncio.to_thread(own_server.stack.wait_healthy)
-        for call in made.calls:
-            await poll_until(lambda call=call: works(call), 30, what=call.__name__)  # type: ignore[misc]
+        await all_work(made)
         after, _, _ = await split(made.reader)
         again = await asyncio.gather(*(made.ledger.submit(charge(1, key=key)) for key in keys))
         acknowledged = {result.receipt.id for result in results if not isinstance(result, BaseException)}
@@ -200,10 +231,10 @@ async def test_no_connections_left(own_server: PrivateServers, own_settings: Set
     pool = await open_pool(settings)
     made = Service(ledger, Withdrawals(settings), Reader(pool, settings))
     for call in (made.write, made.read):
-        assert await refused(call) < AWAY_MAX_S
+        await keeps(AWAY_MAX_S, lambda call=call: refused(call))  # type: ignore[misc]
     await execute(own_server.database_url, "alter role limited connection limit 5")
     for call in (made.write, made.read):
-        await poll_until(lambda call=call: works(call), BACK_MAX_S, what=call.__name__)  # type: ignore[misc]
+        await poll_until(lambda call=call: works(call), what=call.__name__)  # type: ignore[misc]
     await ledger.stop()
     await pool.close()
 
@@ -220,7 +251,7 @@ async def test_a_server_that_is_short_of_something(
             " create trigger fail before insert on transfers execute function fail()"
         )
         before = await split(made.reader)
-        assert await refused(made.write) < AWAY_MAX_S
+        await keeps(AWAY_MAX_S, lambda: refused(made.write))
         assert await split(made.reader) == before
         await connection.execute("drop function fail cascade")
         await made.write()
@@ -234,10 +265,10 @@ async def test_a_server_that_became_a_standby(
     async with service(linked_settings()) as made:
         await connection.execute(f"alter database {name} set default_transaction_read_only = on")
         link.cut()
-        assert await refused(made.write) < AWAY_MAX_S
+        await keeps(AWAY_MAX_S, lambda: refused(made.write))
         await made.read()
         await connection.execute(f"alter database {name} reset default_transaction_read_only")
-        await poll_until(lambda: works(made.write), BACK_MAX_S)
+        await poll_until(lambda: works(made.write))
 
 
 # --- The network ---
@@ -264,12 +295,17 @@ async def test_a_network_that_fails_within_a_transaction(
 ) -> None:
     """Goal: a transaction whose statement or commit is never answered is given up in time as well."""
     async with service(linked_settings()) as made:
-        link.freezes_after = statement
-        times = await asyncio.gather(*(refused(call) for call in (made.write, made.move) for _ in range(8)))
-        assert max(times) < AWAY_MAX_S + SLACK_S
-        link.thaw()
-        for call in made.calls:
-            await poll_until(lambda call=call: works(call), BACK_MAX_S, what=call.__name__)  # type: ignore[misc]
+
+        async def away_and_back() -> float:
+            link.freezes_after = statement
+            times = await asyncio.gather(
+                *(refused(call) for call in (made.write, made.move) for _ in range(8))
+            )
+            link.thaw()
+            await all_work(made)
+            return max(times)
+
+        await keeps(AWAY_MAX_S + SLACK_S, away_and_back)
 
 
 async def test_a_network_that_refuses(link: Link, linked_settings: Callable[..., Settings]) -> None:
@@ -301,16 +337,20 @@ async def test_stop_is_bounded_while_the_server_is_away(
     link: Link, linked_settings: Callable[..., Settings]
 ) -> None:
     """Goal: a process that is told to end does so though the database hangs, and nobody is left waiting."""
-    async with service(linked_settings()) as made:
-        link.freeze()
-        tasks = [asyncio.ensure_future(made.ledger.submit(charge(1))) for _ in range(2000)]
-        await poll_until(lambda: len(asyncio.all_tasks()) > 2000 or any(task.done() for task in tasks))
-        started = time.monotonic()
-        async with asyncio.timeout(30):
+
+    async def stop() -> float:
+        link.thaw()
+        async with service(linked_settings()) as made:
+            link.freeze()
+            tasks = [asyncio.ensure_future(made.ledger.submit(charge(1))) for _ in range(2000)]
+            await poll_until(lambda: len(asyncio.all_tasks()) > 2000 or any(task.done() for task in tasks))
+            started = time.monotonic()
             await made.ledger.stop()
             results = await asyncio.gather(*tasks, return_exceptions=True)
-        assert time.monotonic() - started < 4
-        assert answers(results) == {"Unavailable": 2000}
+            assert answers(results) == {"Unavailable": 2000}
+            return time.monotonic() - started
+
+    await keeps(4.0, stop)
 
 
 async def test_a_process_that_starts_first_waits(
@@ -322,7 +362,7 @@ async def test_a_process_that_starts_first_waits(
     await poll_until(lambda: link.refused >= 3)
     assert not waiting.done()
     link.refuses = False
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, 60)
 
 
 async def test_late_outcomes_are_written_after_an_outage(

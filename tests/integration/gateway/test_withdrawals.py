@@ -88,7 +88,10 @@ async def test_by_key(api: Api) -> None:
     assert (await api.get("/withdrawals")).bad_fields == {"idempotency_key"}
 
 
-@pytest.mark.parametrize("name", [str(uuid4()), "x", "0", "%00", "..%2F..", uuid4().hex])
+UNKNOWN = "00000000-0000-7000-8000-000000000000"
+
+
+@pytest.mark.parametrize("name", [UNKNOWN, UNKNOWN.replace("-", ""), "x", "0", "%00", "..%2F.."])
 async def test_unknown(shared_api: Api, name: str) -> None:
     """Goal: what names no withdrawal is not found, whatever it looks like."""
     assert (await shared_api.call("GET", f"/withdrawals/{name}")).code == "withdrawal_not_found"
@@ -143,7 +146,7 @@ async def test_wait_ends_early(api: Api, withdrawals: Withdrawals) -> None:
     await api.get("/health/live")
     assert not waiting.done()
     await pay(withdrawals, id)
-    replies = await asyncio.wait_for(asyncio.gather(waiting, *others), 5)
+    replies = await asyncio.wait_for(asyncio.gather(waiting, *others), 25)
     assert {reply.json["status"] for reply in replies} == {"completed"}
 
 
@@ -153,7 +156,7 @@ async def test_wait_that_is_over(api: Api) -> None:
     started = time.monotonic()
     reply = await api.get(f"/withdrawals/{id}", wait=0.3)
     assert (reply.status, reply.json["status"]) == (200, "pending")
-    assert 0.3 <= time.monotonic() - started < 3
+    assert 0.3 <= time.monotonic() - started < 25  # the longest wait there is takes 30 s
     assert reply.headers["retry-after"] == "1"
 
 
@@ -161,7 +164,7 @@ async def test_nothing_to_wait_for(api: Api, withdrawals: Withdrawals) -> None:
     """Goal: of a withdrawal that has ended, or is unknown, the answer comes at once."""
     id = await accepted(api)
     await pay(withdrawals, id)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(25):
         assert (await api.get(f"/withdrawals/{id}", wait=30)).json["status"] == "completed"
         assert (await api.get(f"/withdrawals/{uuid4()}", wait=30)).status == 404
     assert (await api.get(f"/withdrawals/{id}", wait=31)).bad_fields == {"wait"}

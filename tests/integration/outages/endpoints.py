@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -75,9 +76,8 @@ def is_refused(call: Call, answer: Answer) -> bool:
 
 
 def check_refused(call: Call, answer: Answer) -> None:
-    """Assert a clear 503 in time."""
+    """Assert a clear 503."""
     assert is_refused(call, answer), (call, answer)
-    assert answer.seconds < REFUSED_MAX_S + SLACK_S, call
     if call.path == "/charges":
         assert answer.json["results"][0]["error"]["code"] in ("unavailable", "overloaded")
         return
@@ -89,25 +89,29 @@ def check_refused(call: Call, answer: Answer) -> None:
         assert answer.code in ("unavailable", "overloaded")
 
 
-async def all_refuse(service: Service, calls: Sequence[Call], *, at_once: int = 4) -> None:
-    """Make each call several times at once; each must be refused in time, and what needs no database goes on."""
+async def all_refuse(service: Service, calls: Sequence[Call], *, at_once: int = 4) -> float:
+    """Make each call several times at once; each must be refused, and what needs no database goes on.
+
+    Returns the time of the slowest answer, in seconds.
+    """
 
     async def is_known() -> bool:  # a health report serves for half a second
         return (await service.call("GET", "/health")).status == 503
 
-    await poll_until(is_known, REFUSED_MAX_S + SLACK_S)
+    await poll_until(is_known)
     made = [call for call in calls for _ in range(at_once)]
     answers = await asyncio.gather(*(call.on(service) for call in made))
     for call, answer in zip(made, answers, strict=True):
         check_refused(call, answer)
     for path in ("/health/live", "/metrics", "/openapi.json", "/docs"):
-        answer = await service.call("GET", path)
-        assert answer.status == 200, path
-        assert answer.seconds < REFUSED_MAX_S + SLACK_S, path
+        answers.append(await service.call("GET", path))
+        assert answers[-1].status == 200, path
+    return max(answer.seconds for answer in answers)
 
 
-async def all_work(service: Service, calls: Sequence[Call], timeout_s: float = BACK_MAX_S + SLACK_S) -> None:
-    """Return when no call is refused any more, `timeout_s` from now at the latest."""
+async def all_work(service: Service, calls: Sequence[Call]) -> float:
+    """Return when no call is refused any more, and how many seconds that took."""
+    started = time.monotonic()
 
     async def works(call: Call) -> bool:
         answer = await call.on(service)
@@ -115,8 +119,6 @@ async def all_work(service: Service, calls: Sequence[Call], timeout_s: float = B
         return not is_refused(call, answer)
 
     await asyncio.gather(
-        *(
-            poll_until(lambda call=call: works(call), timeout_s, what=str(call), interval_s=INTERVAL_S)
-            for call in calls
-        )  # type: ignore[misc]
+        *(poll_until(lambda call=call: works(call), what=str(call), interval_s=INTERVAL_S) for call in calls)  # type: ignore[misc]
     )
+    return time.monotonic() - started

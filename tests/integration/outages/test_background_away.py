@@ -52,7 +52,7 @@ async def test_a_rabbitmq_that_takes_nothing(service: Service) -> None:
         async def is_noticed() -> bool:
             return await health(service, "rabbitmq") == "down"
 
-        await poll_until(is_noticed, 30, interval_s=INTERVAL_S)
+        await poll_until(is_noticed, interval_s=INTERVAL_S)
         ids += [await service.withdraw(10) for _ in range(20)]
         assert await service.split() == Split(0, held=400)
     finally:

@@ -20,7 +20,7 @@ WITHDRAWALS = int(os.environ.get("TEST_OUTAGE_WITHDRAWALS", "2000"))
 WALLETS = 50
 CLIENTS = 48
 ACCEPTED_PER_S_MIN = 50
-PAID_PER_S_MIN = 25
+PAID_PER_S_MIN = 10
 """On a machine that is shared by many; far below what a quiet one does."""
 
 MEMORY_MB_MAX = {"rabbitmq": 400, "postgres": 400}
@@ -105,7 +105,7 @@ async def test_many_withdrawals_wait_for_the_bank(service: Service) -> None:
             health = (await service.call("GET", "/health")).json
             return bool(health["dependencies"]["bank"]["status"] == "down")
 
-        await poll_until(bank_is_known_to_be_away, 30, interval_s=INTERVAL_S)
+        await poll_until(bank_is_known_to_be_away, 60, interval_s=INTERVAL_S)
         await service.faults()
         started = time.monotonic()
         await service.nothing_waits(60 + WITHDRAWALS / PAID_PER_S_MIN)
