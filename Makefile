@@ -15,7 +15,7 @@ TOOLS := $(VENV)/.tools
 PYTEST_ARGS ?=
 # Tests are spread over so many processes, each with servers of its own: most of the time they wait. 0: in one.
 WORKERS ?= 4
-SPREAD = --numprocesses=$(WORKERS) --dist=worksteal
+SPREAD = --numprocesses=$(WORKERS)
 # Arguments of `wbs up`, `wbs bench` and `wbs chaos`: make run ARGS="--gateways 4"
 ARGS ?=
 

@@ -24,7 +24,7 @@ from db.pool import Reader, open_pool
 from db.withdrawals import Withdrawals
 from ops.provision import private_servers
 from ops.stack import Stack
-from tests import polling
+from tests import polling, spread
 from tests.ports import separate_stacks
 from tests.service import PACE, Service, defaults, make_whole
 from wallet.config import Settings
@@ -71,6 +71,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("thorough")
         elif place.startswith(ALONE):
             item.add_marker("alone")
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=spread.turn_of)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> spread.ByGroup:
+    """Spread the tests over the workers of a parallel run."""
+    return spread.ByGroup(config, log)
 
 
 def unavailable(reason: str) -> None:

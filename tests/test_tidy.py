@@ -336,7 +336,6 @@ RUN_NOT_IMPORTED = {
     "pytest-cov": "an option of `make test-coverage`",
     "pytest-randomly": "a plugin: random order, with the seed printed",
     "pytest-timeout": "a plugin: no test runs for ever",
-    "pytest-xdist": "an option of `make test`: several workers",
     "setuptools": "builds the package",
     "types-psutil": "types for mypy",
     "types-pyyaml": "types for mypy",
