@@ -11,7 +11,8 @@ from ops import ports
 
 FIRST = 10_000
 EACH = 1_000
-WORKERS_MAX = (ports.PORT_MIN - FIRST) // EACH
+STACKS_FIRST, STACKS_END = ports.PORT_MIN, ports.PORT_MAX
+WORKERS_MAX = (STACKS_FIRST - FIRST) // EACH
 
 _worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % WORKERS_MAX
 # Not seeded, unlike the tests: another run on this machine begins elsewhere.
@@ -30,6 +31,6 @@ def free_port() -> int:
 def separate_stacks() -> None:
     """Let the stacks that this worker starts choose among ports that no other worker's stacks choose."""
     if "PYTEST_XDIST_WORKER" in os.environ:
-        each = (ports.PORT_MAX - ports.PORT_MIN) // WORKERS_MAX
-        ports.PORT_MIN += _worker * each
+        each = (STACKS_END - STACKS_FIRST) // WORKERS_MAX
+        ports.PORT_MIN = STACKS_FIRST + _worker * each
         ports.PORT_MAX = ports.PORT_MIN + each

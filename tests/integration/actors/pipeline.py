@@ -11,6 +11,7 @@ import pika.exceptions
 
 from db.ledger import Ledger
 from ops.audit import run_audit
+from tests.conftest import PATIENT
 from tests.integration.actors.processes import BankProcess, Process
 from tests.polling import poll_until
 from wallet.commands import Charge, Withdraw
@@ -45,7 +46,7 @@ class Pipeline:
         self.relay = Process("actors.relay", folder, environment)
         self.actors = Process("actors", folder, environment)
         self.reconciler = Process("actors.reconciler", folder, environment)
-        self.ledger = Ledger(self.settings)
+        self.ledger = Ledger(Settings.from_env({**environment, **PATIENT}))
         self.ledger.start()
         self.direct_rabbitmq_url = self.settings.rabbitmq_url
         """For looking at the queues, also if the processes go by way of a proxy."""

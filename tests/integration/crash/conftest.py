@@ -45,6 +45,15 @@ PATIENT = {"WBS_BANK_TIMEOUT_MS": "8000", "WBS_ROUND_DEADLINE_MS": "9000", "WBS_
 """A bank call ends by itself, however busy the machine is, and no second round begins."""
 
 
+UNHURRIED = {
+    "WBS_BANK_CONNECT_TIMEOUT_MS": "2500",
+    "WBS_BANK_TIMEOUT_MS": "2500",
+    "WBS_ROUND_DEADLINE_MS": "2600",
+    "WBS_LEASE_MS": "5200",
+}
+"""A bank call outlasts a stall of the machine, and yet a test can wait for the end of a lease."""
+
+
 @pytest_asyncio.fixture
 async def patient_stage(make_stage: Callable[..., Stage]) -> Stage:
     """The whole service with the bank running, for tests in which nobody waits for the end of a lease."""
@@ -56,6 +65,6 @@ async def patient_stage(make_stage: Callable[..., Stage]) -> Stage:
 @pytest_asyncio.fixture
 async def stage(make_stage: Callable[..., Stage]) -> Stage:
     """The whole service with the bank running, and no faults at the bank."""
-    stage = make_stage()
+    stage = make_stage(**UNHURRIED)
     stage.bank.start()
     return stage

@@ -178,7 +178,7 @@ def _ask_bank(path: str) -> str:
 def cut_off_by_the_time_limit() -> None:
     """Let dramatiq cancel the coroutine in the middle of the call, as it does with one that takes too long."""
     in_the_bank_call(reached)
-    actors.payouts.time_limit = lambda _: timedelta(milliseconds=400)
+    actors.payouts.time_limit = lambda _: timedelta(milliseconds=2000)
     actors.broker.TimeLimit = partial(actors.broker.TimeLimit, interval=20)  # type: ignore[assignment,misc]
     actors.middleware.event_loop._INTERRUPT_CHECK_S = 0.02
 

@@ -25,7 +25,7 @@ async def test_killed_at(stage: Stage, step: str) -> None:
     """Goal: wherever the actor dies, the next one pays what was not paid, and nothing a second time."""
     status, attempts, payouts, messages = STEPS[step]
     if step == "bank paid, reply not read":
-        await stage.bank.faults(latency_ms=200)
+        await stage.bank.faults(latency_ms=1200)
     (id_,) = await stage.pipeline.withdraw(1)
     stage.pipeline.relay.start()
     await stage.start_crashing("actors.__main__", step).died()

@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from tests.conftest import execute, with_database
+from tests.conftest import PATIENT, execute, with_database
 from tests.integration.actors.processes import Process
 from tests.integration.db.link import Link
 from tests.polling import poll_until
@@ -171,14 +171,14 @@ def start_gateway(
     """`await start_gateway(WBS_API_KEYS=…)`: a gateway that answers, on the test's database."""
 
     async def start(**environment: str) -> Gateway:
-        return await spawn_gateway(**{"DATABASE_URL": database_url, **environment}).ready(session)
+        return await spawn_gateway(**{**PATIENT, "DATABASE_URL": database_url, **environment}).ready(session)
 
     return start
 
 
 @pytest_asyncio.fixture
 async def gateway(start_gateway: StartGateway) -> Gateway:
-    """A gateway with the default settings."""
+    """A gateway with the default settings, but patient."""
     gateway: Gateway = await start_gateway()
     return gateway
 
@@ -201,7 +201,7 @@ def shared_database_url(postgres_url: str, template_database: str) -> Iterator[s
 @pytest.fixture(scope="module")
 def shared_gateway(shared_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """One gateway for the module's tests that need neither a fresh database nor settings of their own."""
-    gateway = Gateway(tmp_path_factory.mktemp("shared"), {"DATABASE_URL": shared_database_url})
+    gateway = Gateway(tmp_path_factory.mktemp("shared"), {**PATIENT, "DATABASE_URL": shared_database_url})
     gateway.start()
     yield gateway
     gateway.ensure_gone()

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import aiohttp
 
+from tests.conftest import PATIENT
 from tests.integration.db.link import Link
 from tests.integration.gateway.conftest import Api, Gateway, Reply, StartGateway, new_key
 from tests.polling import keeps, poll_until
@@ -95,7 +96,8 @@ async def check_away_and_back(
 
 
 async def linked(start_gateway: StartGateway, link: Link) -> Gateway:
-    gateway: Gateway = await start_gateway(DATABASE_URL=link.url)
+    # The limits of a service in use, which are what is looked at here.
+    gateway: Gateway = await start_gateway(**dict.fromkeys(PATIENT, ""), DATABASE_URL=link.url)
     return gateway
 
 
