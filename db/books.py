@@ -1,7 +1,7 @@
 """The steps that every change of balances is made of: lock the wallets, then write the books and the balances."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -9,9 +9,11 @@ from uuid import UUID
 import asyncpg
 
 from db.errors import CareNeeded
+from db.pool import autocommit
 from db.sql import load
-from wallet.decide import KeyId, NewKey
-from wallet.ledger import MaturedLock, Transfer, Wallet, WalletChange, WalletId
+from wallet.decide import KeyId, NewKey, Receipt
+from wallet.expect import Expected
+from wallet.ledger import MaturedLock, Transfer, Wallet, WalletId
 
 _SQL = load("ledger")
 
@@ -46,18 +48,29 @@ async def lock_wallets(connection: Any, ids: Iterable[WalletId], keys: Iterable[
     return Locked(wallets, rows[-1]["now"], used)
 
 
-async def lock_and_change_wallets(connection: Any, changes: Sequence[WalletChange]) -> Locked:
-    """Lock wallets, given in key order, and change their balances. The wallets returned are as they were before.
+async def write_expected(connection: Any, expected: Expected, ring_after: timedelta) -> list[Receipt]:
+    """Lock the wallets and write the batch, all by one statement; return the receipts, in order.
 
-    Raises CareNeeded if a balance or total would pass its limits: nothing of the batch may stay then.
+    Raises CareNeeded, and nothing of the batch stays, if any of it cannot be accepted or is not new.
     """
     try:
-        rows = await connection.fetch(_SQL["lock_and_change_wallets"], changes)
+        async with autocommit(connection):
+            [row] = await connection.fetch(
+                _SQL["write_expected"],
+                expected.changes,
+                expected.movements,
+                expected.first_release_at,
+                ring_after,
+            )
+    except asyncpg.RaiseError as error:
+        raise CareNeeded("a wallet is not there yet or has too little, or a release is over") from error
     except asyncpg.CheckViolationError as error:
         raise CareNeeded("a balance would pass its limits") from error
-    if not rows:
-        raise CareNeeded("none of the wallets is there yet")
-    return Locked({(row[0], row[1]): Wallet(*row[:5]) for row in rows}, rows[-1]["now"], [])
+    except asyncpg.UniqueViolationError as error:
+        if _is_used_key(error):
+            raise CareNeeded("an idempotency key was used before") from error
+        raise
+    return expected.receipts(row["id_start"], row["now"])
 
 
 async def create_wallets(connection: Any, ids: Iterable[WalletId]) -> None:
@@ -109,7 +122,7 @@ async def record(
     try:
         row = await connection.fetchrow(_SQL["record"], movements, changes, now)
     except asyncpg.UniqueViolationError as error:
-        if error.constraint_name == "idempotency_keys_pkey":
+        if _is_used_key(error):
             raise CareNeeded("an idempotency key was used before") from error
         raise
     assert row["wallets"] == len(changes), "a wallet under lock is gone"
@@ -121,6 +134,10 @@ async def end_locks(connection: Any, releases: Sequence[Transfer], released: Ite
     rows = [(t.user_id, t.currency, t.reference, release_at[t.reference]) for t in releases]
     status = await connection.execute(_SQL["end_locks"], *zip(*rows, strict=True))
     assert status == f"DELETE {len(rows)}", "a lock was released twice"
+
+
+def _is_used_key(error: asyncpg.UniqueViolationError) -> bool:
+    return bool(error.constraint_name == "idempotency_keys_pkey")
 
 
 def _split(pairs: Iterable[tuple[str, str]]) -> tuple[list[str], list[str]]:

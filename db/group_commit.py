@@ -23,7 +23,7 @@ from db.errors import (
     DecideAgain,
     translate,
 )
-from db.pool import connect, transaction
+from db.pool import connect
 from wallet.config import Settings
 from wallet.errors import Overloaded, Unavailable, WalletError
 from wallet.telemetry import BACKLOG, BATCH_SECONDS, BATCH_SIZE, log
@@ -31,7 +31,7 @@ from wallet.telemetry import BACKLOG, BATCH_SECONDS, BATCH_SIZE, log
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 WriteBatch = Callable[[Any, Sequence[Request]], Awaitable[Sequence[Answer | WalletError]]]
-"""Writes a batch within the transaction that is open on the connection; one answer a request, in order."""
+"""Writes a batch in one transaction on the connection; returns one answer a request, in order."""
 
 HeldElsewhere = Callable[[Any, Sequence[Request]], Awaitable[Sequence[bool]]]
 """Tells of each request whether it needs a lock that a transaction elsewhere has kept for long."""
@@ -143,8 +143,7 @@ class GroupCommit(Generic[Request, Answer]):
     async def _write(self, requests: Sequence[Request]) -> Sequence[Answer | WalletError]:
         if self._connection is None or self._connection.is_closed():
             self._connection = await connect(self._settings)
-        async with transaction(self._connection):
-            return await self._write_batch(self._connection, requests)
+        return await self._write_batch(self._connection, requests)
 
     async def _split(
         self, batch: list[tuple[Request, "asyncio.Future[Answer]"]], deadline: float, error: Exception

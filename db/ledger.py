@@ -4,10 +4,9 @@ One batch, whatever its size: lock the wallets, decide, write. Locks are taken i
 → keys by every process, each sorted. The unique key of idempotency_keys is what guarantees that a key is used
 once.
 
-Nearly always all keys are new and all requests accepted. So a batch is first written in that hope: the wallets
-are locked and changed by one statement, and no key is looked up. Should the decision then say otherwise, or a
-constraint (a key is used, a balance too small), nothing of the batch stays and it is written carefully: look up
-the keys, lock, decide, and write what was decided. Both ways decide by the same function.
+Nearly always all keys are new and all requests can be accepted. So a batch is first written in that hope, by one
+statement that locks, checks that it is so, and writes (`wallet.expect`). If it is not so, the statement undoes
+itself and the batch is written carefully: look up the keys, lock, decide, and write what was decided.
 """
 
 import asyncio
@@ -21,13 +20,14 @@ from db.books import (
     create_wallets,
     end_locks,
     list_matured,
-    lock_and_change_wallets,
     lock_wallets,
     record,
+    write_expected,
 )
 from db.errors import CareNeeded, DecideAgain
 from db.group_commit import GroupCommit
 from db.outbox import Doorbell
+from db.pool import transaction
 from db.releases import release_all_in
 from db.sql import load
 from wallet.commands import Charge, LedgerCommand, Withdraw
@@ -40,9 +40,9 @@ from wallet.decide import (
     Recorded,
     WithdrawReceipt,
     decide,
-    expected_changes,
 )
 from wallet.errors import WalletError
+from wallet.expect import expect
 from wallet.ids import uuid7_sequence
 from wallet.ledger import MaturedLock, Wallet, WalletId
 
@@ -92,30 +92,20 @@ class Ledger:
     ) -> Sequence[Recorded | WalletError]:
         if not self._careful_batches:
             try:
-                return await self._write_hopefully(connection, commands)
+                receipts = await write_expected(connection, expect(commands), self._ring_after)
             except CareNeeded:
                 self._careful_batches = _CAREFUL_BATCHES
-                raise
-        outcomes = await self._write_carefully(connection, commands)
+            else:
+                if any(isinstance(command, Withdraw) for command in commands):
+                    self._doorbell.ring()
+                return [Recorded(receipt, replayed=False) for receipt in receipts]
+        async with transaction(connection):
+            outcomes = await self._write_carefully(connection, commands)
         if any(isinstance(outcome, WalletError) or outcome.replayed for outcome in outcomes):
             self._careful_batches = _CAREFUL_BATCHES
-        else:
+        elif self._careful_batches:
             self._careful_batches -= 1
         return outcomes
-
-    async def _write_hopefully(
-        self, connection: Any, commands: Sequence[LedgerCommand]
-    ) -> Sequence[Recorded | WalletError]:
-        """Write a batch whose keys are all new and whose requests are all accepted; else raise CareNeeded."""
-        changes = expected_changes(commands)
-        wallets, now, _ = await lock_and_change_wallets(connection, changes)
-        if len(wallets) < len(changes):
-            raise CareNeeded("some wallets are not there yet")
-        decision = decide(commands, {}, wallets, now, uuid7_sequence(now))
-        if any(wallets[change[:2]].change() != change[2:] for change in changes):
-            raise CareNeeded("not all is accepted, or not all is new")
-        await self._write(connection, decision, {}, [])
-        return decision.outcomes
 
     async def _write_carefully(
         self, connection: Any, commands: Sequence[LedgerCommand]

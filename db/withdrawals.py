@@ -12,6 +12,7 @@ from uuid import UUID
 from db.books import lock_wallets, record
 from db.group_commit import GroupCommit
 from db.outbox import Doorbell
+from db.pool import autocommit, transaction
 from db.sql import load
 from wallet.commands import Cancel, Replay, Return, Settle, WithdrawalCommand
 from wallet.config import Settings
@@ -116,7 +117,8 @@ class Withdrawals:
 
     async def _write_begins(self, connection: Any, asked: Sequence[_Begin]) -> Sequence[Attempt | None]:
         columns = zip(*set(asked), strict=True)
-        rows = await connection.fetch(_SQL["begin"], *columns, self._lease)
+        async with autocommit(connection):
+            rows = await connection.fetch(_SQL["begin"], *columns, self._lease)
         begun = {row["id"]: Attempt(*row) for row in rows}
         # If two deliveries of one message meet in a batch, the first gets the attempt and the second nothing.
         return [begun.pop(one.withdrawal_id, None) for one in asked]
@@ -124,6 +126,11 @@ class Withdrawals:
     async def _write_moves(
         self, connection: Any, commands: Sequence[WithdrawalCommand]
     ) -> Sequence[Status | WalletError]:
+        async with transaction(connection):
+            moves = await self._move(connection, commands)
+        return moves.outcomes
+
+    async def _move(self, connection: Any, commands: Sequence[WithdrawalCommand]) -> Moves:
         rows = await connection.fetch(_SQL["lock"], list({c.withdrawal_id for c in commands}))
         withdrawals = {row["id"]: _withdrawal(row) for row in rows}
         locked = await lock_wallets(connection, {(w.user_id, w.currency) for w in withdrawals.values()})
@@ -134,7 +141,7 @@ class Withdrawals:
             await record(connection, moves.transfers, locked.wallets.values())
         if moves.changed:
             await self._write(connection, moves, locked.now)
-        return moves.outcomes
+        return moves
 
     async def _write(self, connection: Any, moves: Moves, now: Any) -> None:
         for step in _steps_before_the_last(moves):

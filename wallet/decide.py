@@ -19,7 +19,7 @@ from wallet.errors import (
     ValidationFailed,
     WalletError,
 )
-from wallet.ledger import Kind, Transfer, Wallet, WalletChange, WalletId
+from wallet.ledger import Kind, Transfer, Wallet, WalletId
 from wallet.money import AMOUNT_MAX
 
 
@@ -91,25 +91,6 @@ class Decision:
     """Releases among the transfers: their locks end."""
     starved: set[WalletId] = field(default_factory=set)
     """Wallets with more matured locks than were listed, and where one more might have changed an answer."""
-
-
-def expected_changes(requests: Sequence[LedgerCommand]) -> list[WalletChange]:
-    """Return how the wallets change if every request is accepted, in key order."""
-    changes: dict[WalletId, list[int]] = {}
-    for request in requests:
-        change = changes.setdefault((request.user_id, request.currency), [0, 0, 0, 0])
-        if isinstance(request, Withdraw):
-            change[0] -= request.amount
-            change[2] += request.amount
-        elif request.release_at is None:
-            change[0] += request.amount
-        else:
-            change[1] += request.amount
-        change[3] += 1
-    return [
-        (user_id, currency, available, locked, held, transactions)
-        for (user_id, currency), (available, locked, held, transactions) in sorted(changes.items())
-    ]
 
 
 def decide(

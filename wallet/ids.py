@@ -21,10 +21,16 @@ def uuid7_sequence(now: datetime, entropy: bytes | None = None) -> Iterator[UUID
     Layout: 48 bits of milliseconds, 12 bits of the fraction of the millisecond, a 14-bit sequence, 48 random
     bits. `entropy` (6 bytes) is drawn from the system unless given; each identifier adds to it.
     """
-    random_bits = int.from_bytes(os.urandom(6) if entropy is None else entropy, "big")
     for microseconds in count((now - _EPOCH) // _MICROSECOND):
         milliseconds, rest = divmod(microseconds, 1000)
-        high = (milliseconds << 80) | (0x7 << 76) | ((rest * 4096 // 1000) << 64) | (0b10 << 62)
-        for sequence in range(_SEQUENCE_LENGTH):
-            random_bits = (random_bits + 0x9E3779B97F4B) & 0xFFFFFFFFFFFF
-            yield UUID(int=high | (sequence << 48) | random_bits)
+        start = (milliseconds << 16) | (0x7 << 12) | (rest * 4096 // 1000)
+        for end in uuid7_ends(entropy):
+            yield UUID(int=start << 64 | end)
+
+
+def uuid7_ends(entropy: bytes | None = None) -> Iterator[int]:
+    """Yield the last 64 bits of 16,384 ascending identifiers, for when the instant is not known yet."""
+    random_bits = int.from_bytes(os.urandom(6) if entropy is None else entropy, "big")
+    for sequence in range(_SEQUENCE_LENGTH):
+        random_bits = (random_bits + 0x9E3779B97F4B) & 0xFFFFFFFFFFFF
+        yield (0b10 << 62) | (sequence << 48) | random_bits

@@ -45,10 +45,6 @@ WalletId = tuple[str, str]
 """(user_id, currency)"""
 
 
-WalletChange = tuple[str, str, int, int, int, int]
-"""(user_id, currency, what is added to available, locked, held, and to the number of transactions)"""
-
-
 class Transfer(NamedTuple):
     """One row of the books. `total_after` is the wallet's total once it took effect, in minor units."""
 

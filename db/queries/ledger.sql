@@ -24,9 +24,12 @@ select
 from (select 1) as one_row
 left join locked_wallets as w on true;
 
--- name: lock_and_change_wallets
--- Locks wallets and changes their balances ($1) by one visit to each, in the order given; tells what they were
--- before, and the clock after the last lock.
+-- name: write_expected
+-- All of a batch by one statement, in the hope that its keys are new and every request can be accepted: the wallets
+-- ($1, in key order) are locked and changed by one visit to each, then the movements ($2) are written. The clock is
+-- read after the last lock; the identifiers begin with it. Refused as a whole if a wallet is not there or has too
+-- little, or if the earliest `release_at` ($3) is over; a used key violates idempotency_keys_pkey.
+-- $4: how long the doorbell may stay unanswered before the reconciler rings again.
 with changed as (
     update wallets as w
     set
@@ -34,17 +37,102 @@ with changed as (
         locked = w.locked + c.locked,
         held = w.held + c.held,
         transactions = w.transactions + c.transactions
-    from unnest($1::balance_change[]) as c
-    where w.user_id = c.user_id and w.currency = c.currency
-    returning
-        w.user_id,
-        w.currency,
-        w.available - c.available as available,
-        w.locked - c.locked as locked,
-        w.held - c.held as held
+    from unnest($1::expected_change[]) with ordinality as c (
+        user_id, currency, available, locked, held, transactions, needed, number
+    )
+    where w.user_id = c.user_id and w.currency = c.currency and w.available >= c.needed
+    returning c.number, w.available + w.locked + w.held - c.available - c.locked - c.held as total_before
+),
+
+lock_taken as (
+    select
+        count(*) as wallets,
+        array_agg(total_before order by number) as totals_before,
+        clock_timestamp() as now
+    from changed
+),
+
+instant as (
+    select *, (extract(epoch from now) * 1000000)::bigint as microseconds
+    from lock_taken
+),
+
+decision as (
+    select
+        now,
+        totals_before,
+        lpad(to_hex(microseconds / 1000), 12, '0')
+        || '7'
+        || lpad(to_hex(microseconds % 1000 * 4096 / 1000), 3, '0') as id_start,
+        case when wallets < cardinality($1) or $3::timestamptz <= now then refuse_batch() else true end as accepted
+    from instant
+),
+
+movements as materialized (
+    select (d.id_start || m.id_end)::uuid as id, d.totals_before[m.wallet] + m.total_change as total_after, d.now, m.*
+    from decision as d
+    cross join unnest($2::expected_movement[]) as m
+),
+
+new_transfers as (
+    insert into transfers (
+        id, user_id, currency, kind, debit_account, credit_account, amount, total_after, reference, release_at,
+        metadata, created_at
+    )
+    select
+        id,
+        user_id,
+        currency,
+        kind,
+        case when kind = 'charge' then 'funding' else 'available' end,
+        case when kind = 'reserve' then 'held' when release_at is null then 'available' else 'locked' end,
+        amount,
+        total_after,
+        id,
+        release_at,
+        case when kind = 'charge' then metadata end,
+        now
+    from movements
+),
+
+new_keys as (
+    insert into idempotency_keys (client, key, fingerprint, user_id, currency, movement_id)
+    select client, key, fingerprint, user_id, currency, id
+    from movements
+    order by client, key
+),
+
+new_locks as (
+    insert into locks (user_id, currency, release_at, charge_id, amount)
+    select user_id, currency, release_at, id, amount
+    from movements
+    where release_at is not null
+),
+
+new_withdrawals as (
+    insert into withdrawals (
+        id, user_id, currency, amount, destination, metadata, created_at, updated_at, next_attempt_at, ring_at
+    )
+    select id, user_id, currency, amount, destination, metadata, now, now, now, now + $4::interval
+    from movements
+    where kind = 'reserve'
+),
+
+new_history as (
+    insert into withdrawal_history (user_id, withdrawal_id, seq, status, at, reason)
+    select user_id, id, 1, 'pending', now, 'funds reserved'
+    from movements
+    where kind = 'reserve'
+),
+
+doorbell as (
+    insert into outbox (user_id, withdrawal_id, created_at)
+    select user_id, id, now
+    from movements
+    where kind = 'reserve'
 )
 
-select user_id, currency, available, locked, held, clock_timestamp() as now from changed;
+select now, id_start from decision where accepted;
 
 -- name: receipts
 -- What used keys stand for: the unchanging part of a charge or withdrawal, so that a replay gives the same bytes.

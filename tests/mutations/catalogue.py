@@ -292,7 +292,13 @@ LEDGER = (
     ),
     Mutation(
         "a batch written in hope locks in the order of its requests",
-        (Change("wallet/decide.py", "in sorted(changes.items())\n", "in changes.items()\n"),),
+        (
+            Change(
+                "wallet/expect.py",
+                "    ids = sorted({(request.user_id, request.currency) for request in requests})\n",
+                "    ids = list(dict.fromkeys((request.user_id, request.currency) for request in requests))\n",
+            ),
+        ),
         (_DB + "test_lock_order.py",),
     ),
     Mutation(
@@ -303,6 +309,11 @@ LEDGER = (
                 "    where client is not null\n    order by client, key\n",
                 "    where client is not null\n",
             ),
+            Change(
+                "db/queries/ledger.sql",
+                "    from movements\n    order by client, key\n",
+                "    from movements\n",
+            ),
         ),
         (_DB + "test_lock_order.py",),
     ),
@@ -310,9 +321,9 @@ LEDGER = (
         "a batch written in hope is kept though not all was accepted",
         (
             Change(
-                "db/ledger.py",
-                "        if any(wallets[change[:2]].change() != change[2:] for change in changes):\n",
-                "        if False:\n",
+                "db/queries/ledger.sql",
+                "case when wallets < cardinality($1) or $3::timestamptz <= now then refuse_batch() else true end",
+                "true",
             ),
         ),
         (_DB + "test_batches_in_hope.py",),

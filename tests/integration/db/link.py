@@ -2,11 +2,17 @@
 
 import asyncio
 from contextlib import suppress
+from contextvars import ContextVar
 from urllib.parse import urlsplit, urlunsplit
 
 from tests.integration.actors.proxy import Proxy
 
 _SSL_REQUEST = (80877103).to_bytes(4, "big")
+_IDLE = b"Z\x00\x00\x00\x05I"
+"""The end of a reply: the server is in no transaction (any more)."""
+
+_ASYNCPGS_OWN = (b"typeinfo_tree", b"'jit'")
+"""Of what asyncpg asks for itself, about the types of parameters, on each new connection."""
 
 
 class _Messages:
@@ -15,6 +21,12 @@ class _Messages:
     def __init__(self) -> None:
         self._rest = b""
         self._started = False
+        self._prepared: dict[bytes, bytes] = {}
+        """The text of each prepared statement."""
+        self._bound = b""
+        self._in_transaction = False
+        self.commits = False
+        """What was executed last, commits: `commit`, or a statement that is a transaction of its own."""
 
     def statements_in(self, data: bytes) -> list[str]:
         """Return what is executed by the messages that are complete with this piece of data."""
@@ -28,11 +40,31 @@ class _Messages:
             if len(self._rest) < length:
                 return found
             message, self._rest = self._rest[:length], self._rest[length:]
-            if self._started and message[:1] == b"Q":
-                found.append(message[5:-1].decode())
-            elif self._started and message[:1] == b"E":
-                found.append("prepared")
+            if self._started:
+                found += self._executed(message[:1], message[5:])
             self._started = self._started or message[4:8] != _SSL_REQUEST
+
+    def _executed(self, kind: bytes, body: bytes) -> list[str]:
+        if kind == b"P":
+            name, query = body.split(b"\0")[:2]
+            self._prepared[name] = query
+        elif kind == b"B":
+            self._bound = self._prepared[body.split(b"\0")[1]]
+        elif kind == b"Q":
+            statement = body[:-1].decode()
+            self._in_transaction = statement == "begin" or (
+                self._in_transaction and statement not in ("commit", "rollback")
+            )
+            self.commits = statement == "commit"
+            return [statement]
+        elif kind == b"E" and not any(words in self._bound for words in _ASYNCPGS_OWN):
+            self.commits = not self._in_transaction
+            return ["prepared"]
+        return []
+
+
+_MESSAGES: ContextVar[_Messages] = ContextVar("messages")
+"""Of the connection whose two directions are passed on in this context."""
 
 
 class Link(Proxy):
@@ -71,15 +103,19 @@ class Link(Proxy):
         self.freezes_after = b""
         self._thawed.set()
 
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        _MESSAGES.set(_Messages())
+        await super()._serve(reader, writer)
+
     async def _pass(
         self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, is_reply: bool = False
     ) -> None:
-        messages = _Messages()
+        messages = _MESSAGES.get()
         with suppress(ConnectionError):
             while data := await source.read(65536):
                 if not is_reply:
                     self.statements += messages.statements_in(data)
-                if self._loses(data, is_reply):
+                if messages.commits and self._loses(data, is_reply):
                     break
                 await self._thawed.wait()
                 sink.write(data)
@@ -89,11 +125,11 @@ class Link(Proxy):
         sink.transport.abort()
 
     def _loses(self, data: bytes, is_reply: bool) -> bool:
-        """Tell whether the connection is to be reset instead of passing this on."""
-        if is_reply and self.commits_done_to_lose and b"COMMIT\x00" in data:
+        """Tell whether the connection is to be reset instead of passing on a commit, or the answer to one."""
+        if is_reply and self.commits_done_to_lose and _IDLE in data:
             self.commits_done_to_lose -= 1
             return True
-        if not is_reply and self.commits_undone_to_lose and b"commit" in data.lower():
+        if not is_reply and self.commits_undone_to_lose:
             self.commits_undone_to_lose -= 1
             return True
         return False

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+import asyncpg
 import pytest
 
 from db.ledger import Ledger
@@ -58,3 +59,61 @@ async def test_too_much_hope(
     assert answers(results) == expected
     assert await split(reader) == wallet
     await books_hold()
+
+
+ROWS = {
+    "wallets": "select available, locked, held, transactions from wallets where user_id = $1",
+    "transfers": "select kind, debit_account, credit_account, amount, total_after, reference = id, release_at,"
+    " metadata::text, created_at = max(created_at) over () from transfers where user_id = $1 order by id",
+    "locks": "select release_at, amount, charge_id in (select id from transfers where amount = locks.amount)"
+    " from locks where user_id = $1 order by charge_id",
+    "withdrawals": "select amount, status, destination::text, metadata::text, attempts, rounds,"
+    " next_attempt_at = created_at, ring_at - created_at, history_length, created_at = updated_at, w.id in (select id from transfers),"
+    " (select json_agg(json_build_array(seq, status, reason, at = w.created_at)) from withdrawal_history"
+    " where withdrawal_id = w.id and user_id = w.user_id)::text,"
+    " (select count(*) from outbox where withdrawal_id = w.id and user_id = w.user_id and created_at = w.created_at)"
+    " from withdrawals as w where user_id = $1 order by id",
+    "keys": "select client, key, fingerprint is not null, currency, (select kind from transfers where id = movement_id)"
+    " from idempotency_keys as k where user_id = $1 order by movement_id",
+}
+
+
+async def test_both_ways_write_the_same(
+    settings: Settings, open_ledger: Callable[[Settings], Ledger], connection: asyncpg.Connection
+) -> None:
+    """Goal: what one statement writes in hope is what several write with care, column by column."""
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+
+    def batch(user: str) -> list[LedgerCommand]:
+        return [
+            charge(5, user=user, key=f"{user}-1", metadata='{"a": 1}'),
+            withdraw(12, user=user, key=f"{user}-2", destination='{"iban": "x"}', metadata='"m"'),
+            charge(7, user=user, key=f"{user}-3", release_at=tomorrow),
+            withdraw(3, user=user, key=f"{user}-4"),
+            charge(1, user=user, key=f"{user}-5"),
+        ]
+
+    await open_ledger(settings).submit(charge(10, user="hope", key="hope-0"))
+    careful, hopeful = open_ledger(settings), open_ledger(settings)
+    await careful.submit(charge(10, user="care", key="care-0"))  # a new wallet makes it careful
+    receipts = {}
+    for user, ledger in (("care", careful), ("hope", hopeful)):
+        results = await asyncio.gather(*(ledger.submit(command) for command in batch(user)))
+        receipts[user] = [
+            (type(r.receipt), r.replayed, r.receipt._replace(id=None, user_id="", created_at=None))  # type: ignore[arg-type]
+            for r in results
+        ]
+        ids = [r.receipt.id for r in results]
+        assert ids == sorted(ids)
+        created = await connection.fetchval("select max(created_at) from transfers where user_id = $1", user)
+        assert {r.receipt.created_at for r in results} == {created}
+        milliseconds = int(created.timestamp() * 1000)
+        assert {id.int >> 80 for id in ids} == {milliseconds}
+    assert receipts["care"] == receipts["hope"]
+    for table, query in ROWS.items():
+        care, hope = [
+            [str(tuple(row)).replace(user, "") for row in await connection.fetch(query, user)]
+            for user in ("care", "hope")
+        ]
+        assert care == hope, table
+        assert care, table

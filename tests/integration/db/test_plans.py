@@ -32,11 +32,16 @@ MOVEMENTS = (
     "::movement[]"
 )
 CHANGES = "array[row('user-1', 'USD', 1, 0, 0, 1)]::balance_change[]"
+EXPECTED_CHANGES = "array[row('user-1', 'USD', 1, 0, 0, 1, 0)]::expected_change[]"
+EXPECTED_MOVEMENTS = (
+    "array[row('8000000000000000', 1, 'user-1', 'USD', 'charge', 1, 1, null, null, null, 'c', 'k', '\\x00')]"
+    "::expected_movement[]"
+)
 
 # Parameters of every statement, as SQL. A statement that is missing here fails the first test.
 PARAMETERS: dict[tuple[str, str], list[str]] = {
     ("ledger", "lock_wallets"): [USERS, CURRENCIES, "array['shop']", "array['key-1']"],
-    ("ledger", "lock_and_change_wallets"): [CHANGES],
+    ("ledger", "write_expected"): [EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz", "'30 s'"],
     ("ledger", "receipts"): ["array['shop']", f"array['key-' || {ID}]"],
     ("ledger", "create_wallets"): [USERS, CURRENCIES],
     ("ledger", "matured_locks"): [USERS, CURRENCIES, NOW, "501"],

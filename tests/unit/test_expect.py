@@ -1,0 +1,64 @@
+"""What a batch is expected to write, held against what is decided request by request."""
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from tests.unit.strategies import NOW, Wallets, batches, decide_copy, wallets, with_own_keys
+from wallet.commands import LedgerCommand
+from wallet.decide import Recorded
+from wallet.expect import Expected, expect
+from wallet.money import AMOUNT_MAX
+
+ID_START = "0190000000007000"
+
+
+def would_be_taken(expected: Expected, before: Wallets) -> bool:
+    """Tell what the statement `write_expected` and the constraints of the tables would say."""
+    for change in expected.changes:
+        wallet = before[change[:2]]
+        total = wallet.total + change.available + change.locked + change.held
+        if wallet.available < change.needed or wallet.available + change.available < 0 or total > AMOUNT_MAX:
+            return False
+    return expected.first_release_at is None or expected.first_release_at > NOW
+
+
+@given(batches.map(with_own_keys), wallets)
+def test_what_is_taken_is_what_would_be_decided(batch: list[LedgerCommand], before: Wallets) -> None:
+    """Goal: a batch is taken exactly if each request is accepted from the money there; with the same rows then."""
+    expected = expect(batch)
+    decided = decide_copy(batch, before)
+    accepted = all(isinstance(outcome, Recorded) for outcome in decided.decision.outcomes)
+    assert would_be_taken(expected, before) == (accepted and not decided.decision.releases)
+    assume(would_be_taken(expected, before))
+    rows = zip(expected.movements, decided.decision.transfers, decided.decision.keys.values(), strict=True)
+    for movement, transfer, key in rows:
+        assert movement[2:6] == (transfer.user_id, transfer.currency, transfer.kind, transfer.amount)
+        assert movement.release_at == transfer.release_at
+        assert movement[10:] == key
+        change = expected.changes[movement.wallet - 1]
+        assert change[:2] == transfer[1:3]
+        assert before[change[:2]].total + movement.total_change == transfer.total_after
+    for change in expected.changes:
+        assert change[2:6] == decided.wallets[change[:2]].change()
+    receipts = expected.receipts(ID_START, NOW)
+    for outcome, receipt in zip(decided.decision.outcomes, receipts, strict=True):
+        assert isinstance(outcome, Recorded)
+        assert type(receipt) is type(outcome.receipt)
+        assert receipt[1:] == outcome.receipt[1:]
+
+
+@given(batches)
+def test_wallets_come_in_the_order_of_locks(batch: list[LedgerCommand]) -> None:
+    """Goal: each wallet is named once, in the order in which every process locks them."""
+    ids = [change[:2] for change in expect(batch).changes]
+    assert ids == sorted({(request.user_id, request.currency) for request in batch})
+
+
+@given(batches, st.binary(min_size=6, max_size=6))
+def test_identifiers_ascend(batch: list[LedgerCommand], entropy: bytes) -> None:
+    """Goal: identifiers are in the order of arrival, and those of the rows are those of the answers."""
+    expected = expect(batch, entropy)
+    ids = [receipt.id for receipt in expected.receipts(ID_START, NOW)]
+    assert ids == sorted(set(ids))
+    assert [id.hex for id in ids] == [ID_START + movement.id_end for movement in expected.movements]
+    assert all(id.version == 7 for id in ids)

@@ -1,0 +1,134 @@
+"""What a batch writes if all of its keys are new and every request is accepted, as it nearly always is.
+
+Known without looking at a wallet, so one statement can lock, decide and write: it changes the wallets only if each
+has the money that is `needed`, and refuses the batch otherwise. Then `wallet.decide` decides, request by request.
+Property tests hold the two against each other: where the statement would take a batch, `decide` accepts all of it,
+with the same rows.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from wallet.commands import LedgerCommand, Withdraw
+from wallet.decide import ChargeReceipt, Receipt, WithdrawReceipt
+from wallet.ids import uuid7_ends
+from wallet.ledger import WalletId
+
+
+class ExpectedChange(NamedTuple):
+    """What is added to a wallet. `needed` is the least that has to be available before, in minor units."""
+
+    user_id: str
+    currency: str
+    available: int
+    locked: int
+    held: int
+    transactions: int
+    needed: int
+
+
+class ExpectedMovement(NamedTuple):
+    """A charge, or a withdrawal's reserve, with the key it was asked for under.
+
+    `id_end` are the last 16 hexadecimal digits of its identifier. `wallet` counts the changes from 1;
+    `total_change` is what the batch has added to the wallet's total up to here.
+    """
+
+    id_end: str
+    wallet: int
+    user_id: str
+    currency: str
+    kind: str
+    amount: int
+    total_change: int
+    release_at: datetime | None
+    destination: str | None
+    metadata: str | None
+    client: str
+    key: str
+    fingerprint: bytes
+
+
+class Expected(NamedTuple):
+    """All that a batch writes, the changes in key order, the movements in order of arrival."""
+
+    requests: Sequence[LedgerCommand]
+    changes: list[ExpectedChange]
+    movements: list[ExpectedMovement]
+    first_release_at: datetime | None
+    """The earliest `release_at`: it has to be in the future still."""
+
+    def receipts(self, id_start: str, now: datetime) -> list[Receipt]:
+        """Return what is answered, once the identifiers' first 16 digits and the instant are known."""
+        return [
+            _receipt(request, UUID(id_start + movement.id_end), now)
+            for request, movement in zip(self.requests, self.movements, strict=True)
+        ]
+
+
+class _Sum:
+    """What a batch adds to one wallet, so far."""
+
+    __slots__ = ("available", "held", "locked", "needed", "transactions")
+
+    def __init__(self) -> None:
+        self.available = self.locked = self.held = self.transactions = self.needed = 0
+
+
+def expect(requests: Sequence[LedgerCommand], entropy: bytes | None = None) -> Expected:
+    """Return what the batch writes if all is new and accepted. `entropy` as in `uuid7_ends`."""
+    ids = sorted({(request.user_id, request.currency) for request in requests})
+    numbers = {id: number for number, id in enumerate(ids, 1)}
+    sums: dict[WalletId, _Sum] = {id: _Sum() for id in ids}
+    movements = []
+    first_release_at = None
+    for request, id_end in zip(requests, uuid7_ends(entropy), strict=False):
+        id = (request.user_id, request.currency)
+        sum = sums[id]
+        sum.transactions += 1
+        kind, release_at, destination = "charge", None, None
+        if isinstance(request, Withdraw):
+            kind, destination = "reserve", request.destination
+            sum.available -= request.amount
+            sum.held += request.amount
+            sum.needed = max(sum.needed, -sum.available)
+        elif request.release_at is None:
+            sum.available += request.amount
+        else:
+            release_at = request.release_at
+            sum.locked += request.amount
+            first_release_at = min(first_release_at or release_at, release_at)
+        movements.append(
+            ExpectedMovement(
+                f"{id_end:016x}",
+                numbers[id],
+                request.user_id,
+                request.currency,
+                kind,
+                request.amount,
+                sum.available + sum.locked + sum.held,
+                release_at,
+                destination,
+                request.metadata,
+                request.client,
+                request.key,
+                request.fingerprint(),
+            )
+        )
+    changes = [
+        ExpectedChange(*id, sum.available, sum.locked, sum.held, sum.transactions, sum.needed)
+        for id, sum in sums.items()
+    ]
+    return Expected(requests, changes, movements, first_release_at)
+
+
+def _receipt(request: LedgerCommand, id: UUID, now: datetime) -> Receipt:
+    if isinstance(request, Withdraw):
+        return WithdrawReceipt(
+            id, request.user_id, request.currency, request.amount, request.destination, request.metadata, now
+        )
+    return ChargeReceipt(
+        id, request.user_id, request.currency, request.amount, request.release_at, request.metadata, now
+    )
