@@ -68,7 +68,8 @@ ROWS = {
     "locks": "select release_at, amount, charge_id in (select id from transfers where amount = locks.amount)"
     " from locks where user_id = $1 order by charge_id",
     "withdrawals": "select amount, status, destination::text, metadata::text, attempts, rounds,"
-    " next_attempt_at = created_at, ring_at - created_at, history_length, created_at = updated_at, w.id in (select id from transfers),"
+    " next_attempt_at = created_at, ring_at - created_at, history_length, created_at = updated_at,"
+    " w.id in (select id from transfers),"
     " (select json_agg(json_build_array(seq, status, reason, at = w.created_at)) from withdrawal_history"
     " where withdrawal_id = w.id and user_id = w.user_id)::text,"
     " (select count(*) from outbox where withdrawal_id = w.id and user_id = w.user_id and created_at = w.created_at)"
