@@ -39,12 +39,18 @@ PATIENT = {
 TEMPLATE = f"wbs_test_template_{os.getpid()}"
 _numbers = itertools.count(1)
 
-# The machine is shared: a slow example says nothing about the code.
-hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
-hypothesis.settings.register_profile("thorough", deadline=None, print_blob=True, max_examples=2000)
+# The machine is shared: that an example is slow, or slow to make, says nothing about the code.
+hypothesis.settings.register_profile(
+    "default", deadline=None, print_blob=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.register_profile(
+    "thorough", hypothesis.settings.get_profile("default"), max_examples=2000
+)
 # Where only failing matters (tests/mutations): looking for the smallest example takes minutes.
 hypothesis.settings.register_profile(
-    "unshrunk", deadline=None, phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate]
+    "unshrunk",
+    hypothesis.settings.get_profile("default"),
+    phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
 )
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
