@@ -16,7 +16,8 @@ import signal
 import sys
 import threading
 import urllib.request
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial, wraps
 from inspect import iscoroutinefunction
@@ -29,7 +30,10 @@ from pika.channel import Channel
 import actors.broker
 import actors.middleware.event_loop
 import actors.payouts
+import db.books
+import db.ledger
 import db.releases
+import db.withdrawals
 import ops.dlq
 from actors.amqp import AmqpConnection
 from actors.bank.http import HttpBank
@@ -99,6 +103,37 @@ def before(owner: Any, name: str, when: Reached = always) -> None:
         return original(*arguments, **options)
 
     setattr(owner, name, die_before)
+
+
+def before_commit_of(owner: Any, name: str, when: Reached = always) -> None:
+    """Die when what `owner.name` writes has been written, and is not committed.
+
+    Where it is one statement, which commits itself, that statement gets a transaction around it here.
+    """
+    original = getattr(owner, name)
+    is_here = False
+
+    @wraps(original)
+    async def write(*arguments: Any, **options: Any) -> Any:
+        nonlocal is_here
+        is_here = when(arguments, None)
+        return await original(*arguments, **options)
+
+    @asynccontextmanager
+    async def die_before_commit(connection: Any) -> AsyncIterator[None]:
+        await connection.execute("begin")
+        try:
+            yield
+        except Exception:
+            await connection.execute("rollback")
+            raise
+        if is_here:
+            die()
+        await connection.execute("commit")
+
+    setattr(owner, name, write)
+    db.books.autocommit = db.withdrawals.autocommit = die_before_commit
+    db.ledger.transaction = db.withdrawals.transaction = die_before_commit
 
 
 def never_return(owner: Any, name: str) -> None:
@@ -195,19 +230,15 @@ def has_result(arguments: tuple[Any, ...], result: Any) -> bool:
     return bool(result)
 
 
-def has_any_result(arguments: tuple[Any, ...], result: Any) -> bool:
-    return any(result)
-
-
 STEPS: dict[str, Callable[[], None]] = {
     # gateway
-    "charge written, not committed": lambda: after(Ledger, "_write_batch", has(Charge)),
+    "charge written, not committed": lambda: before_commit_of(Ledger, "_write_batch", has(Charge)),
     "charge committed, not answered": lambda: after(GroupCommit, "_write", has(Charge)),
-    "withdrawal written, not committed": lambda: after(Ledger, "_write_batch", has(Withdraw)),
+    "withdrawal written, not committed": lambda: before_commit_of(Ledger, "_write_batch", has(Withdraw)),
     "withdrawal committed, not answered": lambda: after(GroupCommit, "_write", has(Withdraw)),
-    "cancel written, not committed": lambda: after(Withdrawals, "_write_moves", has(Cancel)),
+    "cancel written, not committed": lambda: before_commit_of(Withdrawals, "_write_moves", has(Cancel)),
     "cancel committed, not answered": lambda: after(GroupCommit, "_write", has(Cancel)),
-    "return written, not committed": lambda: after(Withdrawals, "_write_moves", has(Return)),
+    "return written, not committed": lambda: before_commit_of(Withdrawals, "_write_moves", has(Return)),
     "return committed, not answered": lambda: after(GroupCommit, "_write", has(Return)),
     # relay
     "outbox claimed": lambda: before(AmqpConnection, "publish", lambda a, _: len(a[2]) > 0),
@@ -218,12 +249,12 @@ STEPS: dict[str, Callable[[], None]] = {
     # actors
     "message in memory only": in_memory_only,
     "message received": lambda: before(Payouts, "pay"),
-    "attempt written, not committed": lambda: after(Withdrawals, "_write_begins", has_any_result),
+    "attempt written, not committed": lambda: before_commit_of(Withdrawals, "_write_begins"),
     "attempt committed": lambda: after(Withdrawals, "begin_attempt", has_result),
     "bank called": lambda: in_the_bank_call(die_unpaid),
     "bank paid, reply not read": lambda: in_the_bank_call(die_unread),
     "reply read": lambda: after(HttpBank, "pay"),
-    "outcome written, not committed": lambda: after(Withdrawals, "_write_moves", has(Settle)),
+    "outcome written, not committed": lambda: before_commit_of(Withdrawals, "_write_moves", has(Settle)),
     "outcome committed, not acked": lambda: after(Withdrawals, "settle"),
     "acked": lambda: after_answer("basic_ack"),
     "requires_attention committed, not dead-lettered": lambda: after(
