@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -258,7 +259,14 @@ def delete_queues(
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Everything, as `make run` starts it, with a fast ladder; started once. Tests take `service`."""
-    stack = Stack(tmp_path_factory.mktemp("stack"), env=defaults(**PACE))
+    with running_stack(tmp_path_factory.mktemp("stack"), **PATIENT) as stack:
+        yield stack
+
+
+@contextmanager
+def running_stack(folder: Path, **settings: str) -> Iterator[Stack]:
+    """A stack with a fast ladder, until the end of the block."""
+    stack = Stack(folder, env=defaults(**PACE, **settings))
     try:
         with stack:
             if stack.servers is None or stack.servers.rabbitmq is None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-STACK = ("tests/acceptance/", "tests/browser/", "tests/integration/outages/test_", "tests/model/")
+STACK = ("tests/acceptance/", "tests/browser/", "tests/model/")
+OUTAGES = "tests/integration/outages/"
 OWN_STACK = ("tests/acceptance/test_readme.py", "tests/integration/outages/test_disk_full.py")
 RABBITMQ = (
     "tests/integration/actors/test_bank_faults.py",
@@ -17,6 +18,13 @@ RABBITMQ = (
     "tests/integration/actors/test_pipeline.py",
     "tests/integration/actors/test_reconciler.py",
     "tests/integration/actors/test_relay.py",
+)
+LONG = (
+    "stack",
+    "outages",
+    "rabbitmq",
+    "tests/integration/crash/test_actor_crashes.py",
+    "tests/chaos/test_chaos_run.py",
 )
 QUICK = ("tests/unit/", "tests/test_tidy.py", "tests/chaos/test_checker.py", "tests/chaos/test_schedule.py")
 
@@ -27,6 +35,8 @@ def group_of(nodeid: str) -> str:
         return nodeid.partition("::")[0]
     if nodeid.startswith(STACK):
         return "stack"
+    if nodeid.startswith(OUTAGES):
+        return "outages"
     if nodeid.startswith(RABBITMQ):
         return "rabbitmq"
     return nodeid.partition("::")[0]
@@ -35,7 +45,7 @@ def group_of(nodeid: str) -> str:
 def turn_of(item: pytest.Item) -> int:
     """Long groups begin early, short tests fill what is left at the end; within that the order stays random."""
     group = group_of(item.nodeid)
-    if group in ("stack", "rabbitmq"):
+    if group in LONG:
         return 0
     return 2 if group.startswith(QUICK) else 1
 
