@@ -74,6 +74,91 @@ where w.id = any($1::uuid[])
 order by w.id
 for update;
 
+-- name: complete
+-- All of a batch of payments by one statement: the withdrawals ($1, $2, in key order) are completed under the bank's
+-- references ($3), then their wallets, in key order, lose what was held. $4: how the transfers' identifiers end.
+-- Refused as a whole if one of the withdrawals is not processing.
+with completed as (
+    update withdrawals as w
+    set
+        status = 'completed',
+        bank_reference = p.bank_reference,
+        failure_code = null,
+        failure_reason = null,
+        history_length = w.history_length + 1,
+        updated_at = clock_timestamp()
+    from unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) as p (id, user_id, bank_reference, id_end)
+    where w.id = p.id and w.user_id = p.user_id and case when w.status = 'processing' then true else false end
+    returning w.id, w.user_id, w.currency, w.amount, w.history_length, w.updated_at, p.id_end
+),
+
+paid as (
+    select user_id, currency, sum(amount)::bigint as amount
+    from completed
+    group by user_id, currency
+    order by user_id, currency
+),
+
+wallets_after as (
+    update wallets as w
+    set held = w.held - paid.amount
+    from paid
+    where w.user_id = paid.user_id and w.currency = paid.currency
+    returning w.user_id, w.currency, w.available + w.locked + w.held as total
+),
+
+lock_taken as (
+    select count(*) as wallets, clock_timestamp() as now
+    from wallets_after
+),
+
+instant as (
+    select *, (extract(epoch from now) * 1000000)::bigint as microseconds
+    from lock_taken
+),
+
+decision as (
+    select
+        now,
+        lpad(to_hex(microseconds / 1000), 12, '0')
+        || '7'
+        || lpad(to_hex(microseconds % 1000 * 4096 / 1000), 3, '0') as id_start,
+        case
+            when (select count(*) from completed) < cardinality($1) or wallets < (select count(*) from paid)
+                then refuse_batch()
+            else true
+        end as accepted
+    from instant
+),
+
+new_history as (
+    insert into withdrawal_history (withdrawal_id, user_id, seq, status, at, reason)
+    select id, user_id, history_length, 'completed', updated_at, 'the bank paid'
+    from completed
+)
+
+insert into transfers (
+    id, user_id, currency, kind, debit_account, credit_account, amount, total_after, reference, created_at
+)
+select
+    (d.id_start || c.id_end)::uuid,
+    c.user_id,
+    c.currency,
+    'payout',
+    'held',
+    'bank',
+    c.amount,
+    w.total + sum(c.amount) over later_ones - c.amount,
+    c.id,
+    d.now
+from decision as d
+cross join completed as c
+join wallets_after as w on w.user_id = c.user_id and w.currency = c.currency
+where d.accepted
+window later_ones as (
+    partition by c.user_id, c.currency order by c.id_end rows between current row and unbounded following
+);
+
 -- name: step
 -- A state that a withdrawal only passes through within a batch; `move` writes the rest.
 update withdrawals as w

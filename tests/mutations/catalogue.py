@@ -329,6 +329,17 @@ LEDGER = (
         (_DB + "test_batches_in_hope.py",),
     ),
     Mutation(
+        "payments are written though one is not processing",
+        (
+            Change(
+                "db/queries/withdrawals.sql",
+                "when (select count(*) from completed) < cardinality($1) or wallets <",
+                "when wallets <",
+            ),
+        ),
+        (_DB + "test_batches_in_hope.py", _DB + "test_withdrawals.py"),
+    ),
+    Mutation(
         "more is withdrawn than there is",
         (
             Change(

@@ -74,6 +74,7 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ("withdrawals", "count_open"): [],
     ("withdrawals", "requiring_attention"): ["null", "100"],
     ("withdrawals", "by_ids"): [IDS],
+    ("withdrawals", "complete"): [IDS, "array['user-1']", "array['p1']", "array['8000000000000000']"],
     ("withdrawals", "step"): [IDS, "array['user-1']", "array['completed']", "array['p1']"],
     ("withdrawals", "move"): [
         IDS, "array['user-1']", "array['completed']", "array[1]", f"array[{NOW}]", "array[3]",

@@ -79,10 +79,10 @@ async def test_a_batch_of_attempts_and_outcomes(
     ledger: Ledger,
     open_withdrawals: Callable[[Settings], Withdrawals],
 ) -> None:
-    """Goal: attempts begun and outcomes written are as cheap, whatever the outcomes."""
+    """Goal: attempts begun and outcomes written are as cheap, whatever the outcomes; payments take one statement."""
     withdrawals = open_withdrawals(linked_settings())
     await ledger.submit(charge(10_000))
-    begins, settles = [], []
+    begins, settles, payments = [], [], []
     for size in (2, *SIZES):
         ids = await asyncio.gather(*(accepted(ledger, withdraw(1)) for _ in range(size)))
         executed(link)
@@ -93,6 +93,12 @@ async def test_a_batch_of_attempts_and_outcomes(
             *(withdrawals.settle(attempt, outcomes[n % 2]) for n, attempt in enumerate(attempts) if attempt)
         )
         settles.append(len(executed(link)))
+        ids = await asyncio.gather(*(accepted(ledger, withdraw(1)) for _ in range(size)))
+        attempts = await asyncio.gather(*(withdrawals.begin_attempt(id, "ann") for id in ids))
+        executed(link)
+        await asyncio.gather(*(withdrawals.settle(attempt, Paid("p")) for attempt in attempts if attempt))
+        payments.append(executed(link))
+    assert payments[1:] == [["prepared"]] * len(SIZES)
     assert len(set(begins[1:])) == 1
     assert len(set(settles[1:])) == 1
     assert begins[-1] == 1
