@@ -1,8 +1,8 @@
 -- name: claim
--- The oldest messages, for this relay alone until its transaction ends.
+-- Messages, those of the oldest withdrawals first, for this relay alone until its transaction ends.
 select user_id, withdrawal_id
 from outbox
-order by created_at
+order by withdrawal_id, user_id
 limit $1
 for update skip locked;
 

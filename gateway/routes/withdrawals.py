@@ -5,7 +5,7 @@ from uuid import UUID
 from sanic import Request
 
 from db.reads import WithdrawalView
-from gateway.answers import AcceptedWithdrawal, Withdrawal, accepted_of, encode, status_url, withdrawal_of
+from gateway.answers import AcceptedWithdrawal, Withdrawal, accepted_of, encode, withdrawal_of
 from gateway.body import header_key, json_body
 from gateway.endpoint import Endpoints
 from gateway.http import JSON, Answer
@@ -143,11 +143,12 @@ def register(endpoints: Endpoints, services: Services) -> None:
         recorded = await services.ledger.submit(command)
         receipt = recorded.receipt
         assert isinstance(receipt, WithdrawReceipt)
-        extra = {"location": status_url(receipt.id), **POLL_AFTER}
+        answer = accepted_of(receipt)
+        extra = {"location": answer.status_url, **POLL_AFTER}
         if recorded.replayed:
             IDEMPOTENT_REPLAYS.inc()
             extra["idempotent-replayed"] = "true"
-        return Answer(encode(accepted_of(receipt)), 202, extra=extra)
+        return Answer(encode(answer), 202, extra=extra)
 
     async def withdrawal(request: Request, client: str, withdrawal_id: str) -> Answer:
         query = by_id.read(request.query_string)
