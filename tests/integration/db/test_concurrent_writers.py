@@ -140,14 +140,19 @@ async def test_two_real_processes(
             str(Path(__file__).with_name("writer_process.py")),
             database_url,
             str(seed),
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             cwd=ROOT,
             env={"PYTHONPATH": str(ROOT)},
         )
         for seed in (1, 2)
     ]
-    async with asyncio.timeout(60):
-        outputs = [json.loads((await process.communicate())[0]) for process in processes]
+    async with asyncio.timeout(200):
+        for process in processes:
+            assert process.stdout is not None
+            assert await process.stdout.readline() == b"ready\n"
+        told = await asyncio.gather(*(process.communicate(b"go\n") for process in processes))
+    outputs = [json.loads(output) for output, _ in told]
     new = [output["new"] for output in outputs]
     # 1,000 charges of 2 and 300 withdrawals of 3, each sent by both; nobody was ever short.
     assert sum(new) == 1300
