@@ -329,6 +329,28 @@ LEDGER = (
         (_DB + "test_batches_in_hope.py",),
     ),
     Mutation(
+        "a batch written in hope does not look at what is there before",
+        (
+            Change(
+                "db/queries/ledger.sql",
+                "where w.user_id = c.user_id and w.currency = c.currency and w.available >= c.needed",
+                "where w.user_id = c.user_id and w.currency = c.currency",
+            ),
+        ),
+        (_DB + "test_batches_in_hope.py",),
+    ),
+    Mutation(
+        "payments complete whatever the state",
+        (
+            Change(
+                "db/queries/withdrawals.sql",
+                "w.user_id = p.user_id and case when w.status = 'processing' then true else false end",
+                "w.user_id = p.user_id",
+            ),
+        ),
+        (_DB + "test_batches_in_hope.py", _DB + "test_withdrawals.py"),
+    ),
+    Mutation(
         "payments are written though one is not processing",
         (
             Change(
