@@ -144,7 +144,7 @@ class BankComparison:
 
     async def _take_back(self, entry: BookEntry, known: Known) -> None:
         try:
-            await self._withdrawals.return_(known.id, entry.payout_id, entry.amount)
+            await self._withdrawals.return_(known.id, entry.payout_id, entry.amount, entry.currency)
         except (NotReturnable, IllegalMove) as error:
             self._name("not_returnable", entry, ours=str(error))
             return

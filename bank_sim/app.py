@@ -21,7 +21,7 @@ It shares no code with the wallet; HTTP is the contract. Errors are problem+json
     What goes wrong from now on; fields and drawing in `faults.py`. They are written in the books, so killing
     the bank does not heal it; WBS_BANK_FAULTS counts only while none were ever set. They strike POST /payouts
     and GET /payouts/{reference}, never the listing (audits must be able to run), /return, /faults or /health.
-    - latency: a payment is booked at its end, then answered.
+    - latency: a payment is booked just before its end, then answered.
     - decline_rate: by reference, remembered.
     - error_rate: 40 % 500 before paying, 40 % 500 after paying, 10 % 503 and 10 % 429, both unpaid.
     - lost_reply_rate (payments): paid, then the connection is cut without a byte.

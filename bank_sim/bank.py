@@ -12,7 +12,7 @@ from sanic.exceptions import RequestCancelled
 
 from . import replies, requests
 from .book_file import BookFile
-from .books import Books
+from .books import PACE_S, Books
 from .callbacks import Callbacks
 from .entries import Answer, ReturnOrder, SaveFaults, Verb
 from .faults import NO_FAULTS, FaultInjector, Faults, Verdict
@@ -77,7 +77,11 @@ class Bank:
             return await self._fail(request, verdict)
         if verdict.delay_s and not self._stopping.is_set():
             FAULTS.labels("latency").inc()
-            answer = await self._books.submit_later(order, verdict.delay_s)
+            loop = asyncio.get_running_loop()
+            answered_at = loop.time() + verdict.delay_s
+            # The commit is a part of the latency, not something that comes on top of it.
+            answer = await self._books.submit_later(order, max(0.0, verdict.delay_s - PACE_S))
+            await self._pause(answered_at - loop.time())
         else:
             answer = await self._books.submit(order)
         if answer.verb is Verb.BOOKED:

@@ -1,5 +1,6 @@
 """The steps that every change of balances is made of: lock the wallets, then write the books and the balances."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -16,6 +17,13 @@ from wallet.expect import Expected
 from wallet.ledger import MaturedLock, Transfer, Wallet, WalletId
 
 _SQL = load("ledger")
+
+_WRITE_PLAIN_CHARGES = re.sub(
+    r"^-- only with locks or withdrawals$.*?^-- end$",
+    "",
+    _SQL["write_expected"],
+    flags=re.MULTILINE | re.DOTALL,
+)
 
 _NO_KEYS: Mapping[UUID, NewKey] = MappingProxyType({})
 _NO_KEY = (None, None, None)
@@ -53,15 +61,13 @@ async def write_expected(connection: Any, expected: Expected, ring_after: timede
 
     Raises CareNeeded, and nothing of the batch stays, if any of it cannot be accepted or is not new.
     """
+    arguments = (expected.changes, expected.movements, expected.first_release_at)
     try:
         async with autocommit(connection):
-            [row] = await connection.fetch(
-                _SQL["write_expected"],
-                expected.changes,
-                expected.movements,
-                expected.first_release_at,
-                ring_after,
-            )
+            if expected.plain:
+                [row] = await connection.fetch(_WRITE_PLAIN_CHARGES, *arguments)
+            else:
+                [row] = await connection.fetch(_SQL["write_expected"], *arguments, ring_after)
     except asyncpg.RaiseError as error:
         raise CareNeeded("a wallet is not there yet or has too little, or a release is over") from error
     except asyncpg.CheckViolationError as error:

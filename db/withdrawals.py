@@ -102,9 +102,9 @@ class Withdrawals:
         """Give the money back if the bank was never called. Raises NotCancellable, WithdrawalNotFound."""
         return await self._moves.submit(Cancel(withdrawal_id))
 
-    async def return_(self, withdrawal_id: UUID, payout_id: str, amount: int) -> Status:
+    async def return_(self, withdrawal_id: UUID, payout_id: str, amount: int, currency: str) -> Status:
         """Take back what the bank returned, once. Raises NotReturnable, IllegalMove, WithdrawalNotFound."""
-        return await self._moves.submit(Return(withdrawal_id, payout_id, amount))
+        return await self._moves.submit(Return(withdrawal_id, payout_id, amount, currency))
 
     async def replay(self, withdrawal_id: UUID) -> Status:
         """Try again what requires attention. Raises IllegalMove if it doesn't, WithdrawalNotFound."""

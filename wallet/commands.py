@@ -83,6 +83,7 @@ class Return(msgspec.Struct, frozen=True, gc=False):
     withdrawal_id: UUID
     payout_id: str
     amount: int
+    currency: str
 
 
 class Replay(msgspec.Struct, frozen=True, gc=False):

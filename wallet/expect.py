@@ -59,6 +59,8 @@ class Expected(NamedTuple):
     movements: list[ExpectedMovement]
     first_release_at: datetime | None
     """The earliest `release_at`: it has to be in the future still."""
+    plain: bool
+    """Nothing but charges that lock nothing."""
 
     def receipts(self, id_start: str, now: datetime) -> list[Receipt]:
         """Return what is answered, once the identifiers' first 16 digits and the instant are known."""
@@ -84,20 +86,21 @@ def expect(requests: Sequence[LedgerCommand], entropy: bytes | None = None) -> E
     sums: dict[WalletId, _Sum] = {id: _Sum() for id in ids}
     movements = []
     first_release_at = None
+    plain = True
     for request, id_end in zip(requests, uuid7_ends(entropy), strict=False):
         id = (request.user_id, request.currency)
         sum = sums[id]
         sum.transactions += 1
         kind, release_at, destination = "charge", None, None
         if isinstance(request, Withdraw):
-            kind, destination = "reserve", request.destination
+            kind, destination, plain = "reserve", request.destination, False
             sum.available -= request.amount
             sum.held += request.amount
             sum.needed = max(sum.needed, -sum.available)
         elif request.release_at is None:
             sum.available += request.amount
         else:
-            release_at = request.release_at
+            release_at, plain = request.release_at, False
             sum.locked += request.amount
             first_release_at = min(first_release_at or release_at, release_at)
         movements.append(
@@ -121,7 +124,7 @@ def expect(requests: Sequence[LedgerCommand], entropy: bytes | None = None) -> E
         ExpectedChange(*id, sum.available, sum.locked, sum.held, sum.transactions, sum.needed)
         for id, sum in sums.items()
     ]
-    return Expected(requests, changes, movements, first_release_at)
+    return Expected(requests, changes, movements, first_release_at, plain)
 
 
 def _receipt(request: LedgerCommand, id: UUID, now: datetime) -> Receipt:

@@ -214,8 +214,11 @@ def _return(command: Return, mover: _Mover) -> None:
         raise IllegalMove(f"the bank returned {command.payout_id}, it had paid {withdrawal.bank_reference}")
     if withdrawal.status is Status.RETURNED:
         return
-    if command.amount != withdrawal.amount:
-        raise IllegalMove(f"the bank returned {command.amount}, the withdrawal is {withdrawal.amount}")
+    if (command.amount, command.currency) != (withdrawal.amount, withdrawal.currency):
+        raise IllegalMove(
+            f"the bank returned {command.amount} {command.currency}, "
+            f"the withdrawal is {withdrawal.amount} {withdrawal.currency}"
+        )
     if withdrawal.status in END_STATES - {Status.COMPLETED}:
         raise NotReturnable(withdrawal.status.value)
     if withdrawal.status is Status.PENDING:

@@ -29,7 +29,8 @@ left join locked_wallets as w on true;
 -- ($1, in key order) are locked and changed by one visit to each, then the movements ($2) are written. The clock is
 -- read after the last lock; the identifiers begin with it. Refused as a whole if a wallet is not there or has too
 -- little, or if the earliest `release_at` ($3) is over; a used key violates idempotency_keys_pkey.
--- $4: how long the doorbell may stay unanswered before the reconciler rings again.
+-- $4: how long the doorbell may stay unanswered before the reconciler rings again. Of plain charges only, a batch is
+-- written without the part that is marked: what does nothing has to be set up all the same.
 with changed as (
     update wallets as w
     set
@@ -95,13 +96,7 @@ new_transfers as (
     from movements
 ),
 
-new_keys as (
-    insert into idempotency_keys (client, key, fingerprint, user_id, currency, movement_id)
-    select client, key, fingerprint, user_id, currency, id
-    from movements
-    order by client, key
-),
-
+-- only with locks or withdrawals
 new_locks as (
     insert into locks (user_id, currency, release_at, charge_id, amount)
     select user_id, currency, release_at, id, amount
@@ -130,6 +125,14 @@ doorbell as (
     select user_id, id, now
     from movements
     where kind = 'reserve'
+),
+-- end
+
+new_keys as (
+    insert into idempotency_keys (client, key, fingerprint, user_id, currency, movement_id)
+    select client, key, fingerprint, user_id, currency, id
+    from movements
+    order by client, key
 )
 
 select now, id_start from decision where accepted;

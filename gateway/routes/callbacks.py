@@ -91,7 +91,9 @@ def register(endpoints: Endpoints, services: Services) -> None:
         if webhook is None:
             raise Unavailable("WBS_BANK_WEBHOOK_SECRET is not set: callbacks can't be verified")
         told = read_callback(webhook, json_body(request), dict(request.headers))
-        status = await services.withdrawals.return_(_withdrawal_id(told), told.payout_id, told.amount)
+        status = await services.withdrawals.return_(
+            _withdrawal_id(told), told.payout_id, told.amount, told.currency
+        )
         log.info("payout_returned", withdrawal_id=told.reference, status=status)
         return Answer(b"", 204)
 

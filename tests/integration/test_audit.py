@@ -45,7 +45,7 @@ async def books(ledger: Ledger, withdrawals: Withdrawals) -> dict[str, UUID]:
             name, Paid(f"payout-{name}")
         )
         await withdrawals.settle(attempt, outcome)
-    await withdrawals.return_(made["returned"], "payout-returned", 100)
+    await withdrawals.return_(made["returned"], "payout-returned", 100, "USD")
     return made
 
 

@@ -99,8 +99,9 @@ COMMANDS: dict[str, WithdrawalCommand] = {
     "unknown, of an earlier attempt": news(OutcomeUnknown("timeout"), attempt=0),
     "unknown, of a lease that was given up": news(OutcomeUnknown("timeout"), lease_until=NOW),
     "cancel": Cancel(ID),
-    "return": Return(ID, "p1", AMOUNT),
-    "return of another amount": Return(ID, "p1", AMOUNT - 1),
+    "return": Return(ID, "p1", AMOUNT, "USD"),
+    "return in another currency": Return(ID, "p1", AMOUNT, "EUR"),
+    "return of another amount": Return(ID, "p1", AMOUNT - 1, "USD"),
     "replay": Replay(ID),
 }
 
@@ -144,6 +145,10 @@ TABLE: dict[str, dict[Status, Status | type[WalletError]]] = {
         COMPLETED: RETURNED,
         FAILED: NotReturnable,
         CANCELLED: NotReturnable,
+        RETURNED: RETURNED,
+    },
+    "return in another currency": {
+        **dict.fromkeys(Status, IllegalMove),
         RETURNED: RETURNED,
     },
     "return of another amount": {
@@ -254,18 +259,18 @@ def test_the_payout_id_is_kept() -> None:
 def test_a_return_that_overtakes_the_payment_is_both() -> None:
     """Goal: money that came back was paid before: both are written, in order, and the wallet has it again."""
     setting = Setting(PROCESSING)
-    moves = setting.take(Return(ID, "p1", AMOUNT), news(Paid("p1")))
+    moves = setting.take(Return(ID, "p1", AMOUNT, "USD"), news(Paid("p1")))
     assert moves.outcomes == [RETURNED, RETURNED]
     assert setting.path == [PROCESSING, COMPLETED, RETURNED]
     assert [transfer.kind for transfer in moves.transfers] == [Kind.PAYOUT, Kind.RETURN]
     assert (setting.wallet.available, setting.wallet.held) == (11 + AMOUNT, 5)
 
 
-@pytest.mark.parametrize("then", [None, Return(ID, "p1", AMOUNT)])
+@pytest.mark.parametrize("then", [None, Return(ID, "p1", AMOUNT, "USD")])
 def test_a_return_of_another_payout_is_refused(then: Return | None) -> None:
     """Goal: a payout that we know nothing of, sent back, is no reason to give ours back: that one was paid."""
     setting = Setting(PROCESSING)
-    moves = setting.take(*filter(None, (news(Paid("p1")), then, Return(ID, "p2", AMOUNT))))
+    moves = setting.take(*filter(None, (news(Paid("p1")), then, Return(ID, "p2", AMOUNT, "USD"))))
     assert isinstance(moves.outcomes[-1], IllegalMove)
     assert setting.path[-1] is (RETURNED if then else COMPLETED)
     assert setting.wallet.available == 11 + (AMOUNT if then else 0)
@@ -286,7 +291,7 @@ steps = st.lists(
         st.just("begin"),
         st.just("wait"),
         st.tuples(st.just("news"), st.integers(0, 5), outcomes),
-        st.sampled_from((Cancel(ID), Return(ID, "p1", AMOUNT), Replay(ID))),
+        st.sampled_from((Cancel(ID), Return(ID, "p1", AMOUNT, "USD"), Replay(ID))),
     ),
     max_size=40,
 )

@@ -209,11 +209,11 @@ async def test_returned_once(
 ) -> None:
     """Goal: money that came back is added once, however often and in whatever order the news comes."""
     with pytest.raises(NotReturnable):
-        await withdrawals.return_(pending, "p1", 60)
+        await withdrawals.return_(pending, "p1", 60, "USD")
     attempt = await _begin(withdrawals, pending)
     with pytest.raises(IllegalMove):
-        await withdrawals.return_(pending, "p1", 59)
-    news = [withdrawals.return_(pending, "p1", 60) for _ in range(10)]
+        await withdrawals.return_(pending, "p1", 59, "USD")
+    news = [withdrawals.return_(pending, "p1", 60, "USD") for _ in range(10)]
     paid = [withdrawals.settle(attempt, Paid("p1")) for _ in range(10)]
     results = await asyncio.gather(*(one for pair in zip(news, paid, strict=True) for one in pair))
     assert results[-1] is Status.RETURNED
@@ -304,7 +304,7 @@ async def test_many_kinds_of_moves_in_one_batch(
         withdrawals.cancel(ids[3]),
         withdrawals.cancel(ids[0]),
         withdrawals.replay(ids[4]),
-        withdrawals.return_(ids[0], "p0", 10),
+        withdrawals.return_(ids[0], "p0", 10, "USD"),
         return_exceptions=True,
     )
     assert [getattr(result, "value", type(result).__name__) for result in results] == [
