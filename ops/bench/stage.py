@@ -185,7 +185,7 @@ class Stage:
     def memory(self) -> list[dict[str, Any]]:
         """Resident memory of each process in MB; of servers with their children, what they share once."""
         rows = []
-        for row in self.stack.ps():
+        for row in [*self.stack.ps(), *(self.small.ps() if self.small else ())]:
             process = psutil.Process(int(row["pid"]))
             children = process.children(recursive=True)
             if children:
@@ -198,7 +198,7 @@ class Stage:
     def cpu_s(self) -> dict[str, float]:
         """CPU seconds used so far, by kind of process: unlike rates, hardly changed by what else runs here."""
         used: dict[str, float] = {}
-        for row in self.stack.ps():
+        for row in [*self.stack.ps(), *(self.small.ps() if self.small else ())]:
             process = psutil.Process(int(row["pid"]))
             for one in [process, *process.children(recursive=True)]:
                 with contextlib.suppress(psutil.Error):
