@@ -205,9 +205,9 @@ MOVES = (
         (
             Change(
                 "wallet/settle.py",
-                "    if withdrawal.status is Status.RETURNED:\n        return\n    if command.amount",
+                "    if withdrawal.status is Status.RETURNED:\n        return\n    if (command.amount",
                 "    if withdrawal.status is Status.RETURNED:\n"
-                "        mover.move_money(Kind.RETURN)\n        return\n    if command.amount",
+                "        mover.move_money(Kind.RETURN)\n        return\n    if (command.amount",
             ),
         ),
         (_UNIT + "test_settle.py", _DB + "test_withdrawals.py::test_returned_once"),
