@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from ops import processes
 from ops.errors import OpsError
 from ops.ports import accepts, private_port
@@ -31,7 +29,7 @@ max_connections = 100
 fsync = on
 synchronous_commit = on
 full_page_writes = on
-shared_buffers = {shared_buffers_mb}MB
+shared_buffers = 256MB
 effective_cache_size = 1GB
 work_mem = 8MB
 maintenance_work_mem = 128MB
@@ -187,27 +185,13 @@ def configure(server: Postgres) -> None:
     libraries = server.bin_dir.parent.glob("lib/**/pg_stat_statements.so")
     preload = "pg_stat_statements" if any(libraries) else ""
     compression = "lz4" if accepts_setting(server, "wal_compression=lz4") else "on"
-    text = CONFIGURATION.format(
-        port=server.port,
-        preload=preload,
-        wal_compression=compression,
-        shared_buffers_mb=shared_buffers_mb(psutil.virtual_memory().total),
-    )
+    text = CONFIGURATION.format(port=server.port, preload=preload, wal_compression=compression)
     write_as(server, "wbs.conf", text)
     main = server.data / "postgresql.conf"
     include = "include = 'wbs.conf'"
     present = main.read_text(encoding="utf-8")
     if include not in present:
         write_as(server, main.name, f"{present}\n{include}\n")
-
-
-def shared_buffers_mb(memory_bytes: int) -> int:
-    """Return the size of PostgreSQL's cache: a sixteenth of the machine's memory, within 128 MB and 1 GB.
-
-    It takes up memory only as the books grow into it. With ten million transfers, 256 MB hold a fourth of the
-    indexes, and every charge writes to a random page of two.
-    """
-    return max(128, min(1024, memory_bytes // 16 // 2**20))
 
 
 def accepts_setting(server: Postgres, setting: str) -> bool:
