@@ -185,7 +185,7 @@ class Stage:
     def memory(self) -> list[dict[str, Any]]:
         """Resident memory of each process in MB; of servers with their children, what they share once."""
         rows = []
-        for row in [*self.stack.ps(), *(self.small.ps() if self.small else ())]:
+        for row in self.stack.ps():
             process = psutil.Process(int(row["pid"]))
             children = process.children(recursive=True)
             if children:
