@@ -42,7 +42,17 @@ $$;
 
 comment on function refuse_batch is 'Undoes the statement that calls it: nothing of a batch may stay.';
 
+create function uuid7_start(at timestamptz) returns text language sql stable
+return
+    lpad(to_hex((extract(epoch from at) * 1000000)::bigint / 1000), 12, '0')
+    || '7'
+    || lpad(to_hex((extract(epoch from at) * 1000000)::bigint % 1000 * 4096 / 1000), 3, '0');
+
+comment on function uuid7_start is 'The first 16 hexadecimal digits of an identifier; see wallet/ids.py.';
+
 -- migrate: rollback
+
+drop function uuid7_start;
 
 drop function refuse_batch;
 

@@ -53,20 +53,13 @@ lock_taken as (
     from changed
 ),
 
-instant as (
-    select *, (extract(epoch from now) * 1000000)::bigint as microseconds
-    from lock_taken
-),
-
 decision as (
     select
         now,
         totals_before,
-        lpad(to_hex(microseconds / 1000), 12, '0')
-        || '7'
-        || lpad(to_hex(microseconds % 1000 * 4096 / 1000), 3, '0') as id_start,
+        uuid7_start(now) as id_start,
         case when wallets < cardinality($1) or $3::timestamptz <= now then refuse_batch() else true end as accepted
-    from instant
+    from lock_taken
 ),
 
 movements as materialized (

@@ -112,23 +112,16 @@ lock_taken as (
     from wallets_after
 ),
 
-instant as (
-    select *, (extract(epoch from now) * 1000000)::bigint as microseconds
-    from lock_taken
-),
-
 decision as (
     select
         now,
-        lpad(to_hex(microseconds / 1000), 12, '0')
-        || '7'
-        || lpad(to_hex(microseconds % 1000 * 4096 / 1000), 3, '0') as id_start,
+        uuid7_start(now) as id_start,
         case
             when (select count(*) from completed) < cardinality($1) or wallets < (select count(*) from paid)
                 then refuse_batch()
             else true
         end as accepted
-    from instant
+    from lock_taken
 ),
 
 new_history as (
