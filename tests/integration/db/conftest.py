@@ -45,6 +45,16 @@ async def split(reader: Reader, user: str = "ann") -> Split:
     return balance.withdrawable, balance.locked, balance.held
 
 
+async def waiting_for_locks(connection: asyncpg.Connection) -> int:
+    """Count those in this database who wait for a lock now."""
+    # Within a transaction the same activity is seen always, unless it is forgotten.
+    await connection.execute("select pg_stat_clear_snapshot()")
+    count: int = await connection.fetchval(
+        "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    )
+    return count
+
+
 def answers(results: list[Recorded | BaseException]) -> dict[str, int]:
     """Count what came of many submissions: `new`, `replayed`, or the name of the error."""
     counts: dict[str, int] = {}

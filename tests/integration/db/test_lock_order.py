@@ -16,7 +16,7 @@ import pytest_asyncio
 from db.ledger import Ledger
 from db.releases import release_in
 from db.withdrawals import Withdrawals
-from tests.integration.db.conftest import accepted, charge, withdraw
+from tests.integration.db.conftest import accepted, charge, waiting_for_locks, withdraw
 from tests.polling import poll_until
 from wallet.config import Settings
 from wallet.outcomes import Paid
@@ -67,13 +67,7 @@ async def check_that_first_is_locked(
     async with holder.transaction():
         await holder.execute(LOCK_WALLET, LAST)
         writing = asyncio.ensure_future(write())
-
-        async def is_waiting() -> bool:
-            query = """select count(*) from pg_stat_activity
-                where datname = current_database() and wait_event_type = 'Lock'"""
-            return bool(await looker.fetchval(query))
-
-        await poll_until(is_waiting, 30, what="the batch waits for the last wallet")
+        await poll_until(lambda: waiting_for_locks(looker), 30, what="the batch waits for the last wallet")
         with pytest.raises(asyncpg.LockNotAvailableError):
             await looker.execute(look, *([FIRST] if "$1" in look else []))
     await writing
@@ -155,13 +149,7 @@ async def test_keys_of_a_batch(
         )
 
     writing = asyncio.ensure_future(write())
-
-    async def is_waiting() -> bool:
-        query = """select count(*) from pg_stat_activity
-            where datname = current_database() and wait_event_type = 'Lock'"""
-        return bool(await elsewhere.fetchval(query))
-
-    await poll_until(is_waiting, 30, what="the batch waits for key z")
+    await poll_until(lambda: waiting_for_locks(elsewhere), 30, what="the batch waits for key z")
     await elsewhere.execute("set lock_timeout = '200ms'")
     with pytest.raises(asyncpg.LockNotAvailableError):
         await elsewhere.execute(insert, "a")

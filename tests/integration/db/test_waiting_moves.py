@@ -7,7 +7,7 @@ import asyncpg
 
 from db.ledger import Ledger
 from db.withdrawals import Withdrawals
-from tests.integration.db.conftest import accepted, charge, withdraw
+from tests.integration.db.conftest import accepted, charge, waiting_for_locks, withdraw
 from tests.polling import poll_until
 from wallet.config import Settings
 from wallet.withdrawal import Status
@@ -26,21 +26,13 @@ async def test_what_is_being_cancelled_is_not_begun(
     await ledger.submit(charge(60))
     id = await accepted(ledger, withdraw(60))
 
-    async def waiting() -> int:
-        query = """select count(*) from pg_stat_activity
-            where datname = current_database() and wait_event_type = 'Lock'"""
-        await connection.execute(
-            "select pg_stat_clear_snapshot()"
-        )  # a transaction sees the same activity always
-        return await connection.fetchval(query)
-
     async def actor_has_asked() -> bool:
-        return begin.done() or await waiting() == 2
+        return begin.done() or await waiting_for_locks(connection) == 2
 
     async with connection.transaction():
         await connection.execute("select from wallets where user_id = 'ann' for update")
         cancel = asyncio.create_task(gateway.cancel(id))
-        await poll_until(waiting, 30, what="the cancel waits for the wallet")
+        await poll_until(lambda: waiting_for_locks(connection), 30, what="the cancel waits for the wallet")
         begin = asyncio.create_task(actor.begin_attempt(id, "ann"))
         await poll_until(actor_has_asked, 30, what="the actor waits for the cancel")
     assert (await cancel, await begin) == (Status.CANCELLED, None)
