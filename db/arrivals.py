@@ -10,9 +10,11 @@ Item = TypeVar("Item")
 class Arrivals(Generic[Item]):
     """A queue that is emptied in batches. Bounded by whoever adds to it.
 
-    An idle service takes a single item at once. Under load, the items of a batch are answered together, and those
-    who asked tend to ask again together: to wait for them, `linger_s` at most, makes one batch of two. This is
-    PostgreSQL's own commit_delay with commit_siblings.
+    An idle service takes a single item at once. Under load, a batch waits until half of those under way have come,
+    `linger_s` at most: the other half come while it is dealt with, so that neither side waits for the other, and
+    no batch is so small that what each batch costs is paid for nothing. Items that come at a steady pace, whatever
+    the answers do, are half of those under way from the start, so they wait for nobody. This is PostgreSQL's own
+    commit_delay with commit_siblings.
     """
 
     def __init__(self, *, batch_max: int, linger_s: float) -> None:
@@ -47,8 +49,8 @@ class Arrivals(Generic[Item]):
 
     async def next_batch(self) -> list[Item]:
         """Return the next batch, in order of arrival; an empty one if closed and nothing waits any more."""
-        companions = self._last_size + len(self._waiting)
-        """So many were under way together while the last batch was dealt with."""
+        under_way = self._last_size + len(self._waiting)
+        """So many there were together while the last batch was dealt with."""
         loop = asyncio.get_running_loop()
         if not self._waiting and not self._closed:
             idle_since = loop.time()
@@ -58,8 +60,8 @@ class Arrivals(Generic[Item]):
             # Let the requests that arrived in the same round of the event loop join this batch.
             await asyncio.sleep(0)
             if loop.time() - idle_since > self._linger_s:
-                companions = 0  # they are not coming
-        self._wanted = min(companions, self._batch_max)
+                under_way = 0  # the others are not coming
+        self._wanted = min((under_way + 1) // 2, self._batch_max)
         if len(self._waiting) < self._wanted and self._linger_s and not self._closed:
             self._arrived.clear()
             linger = loop.call_later(self._linger_s, self._arrived.set)

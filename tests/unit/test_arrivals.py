@@ -37,21 +37,34 @@ async def test_a_single_item_does_not_wait() -> None:
         assert seconds < LONG_S / 2
 
 
-async def test_those_who_ask_again_make_one_batch() -> None:
-    """Goal: after a batch of three, the next begins as soon as three are there."""
+async def test_half_of_those_under_way_make_a_batch() -> None:
+    """Goal: after a batch of four, with two more waiting by then, the next begins as soon as three are there."""
+    queue = arrivals(linger_s=LONG_S)
+    await batch_of(queue, 0, 1, 2, 3)
+    queue.add(4)
+    queue.add(5)
+    batch, seconds = await batch_of(queue, 6)
+    assert batch == [4, 5, 6]
+    assert seconds < LONG_S / 2
+
+
+async def test_those_who_come_at_a_steady_pace_do_not_wait() -> None:
+    """Goal: where as many came during a batch as were in it, the next batch begins at once."""
     queue = arrivals(linger_s=LONG_S)
     await batch_of(queue, 0, 1, 2)
-    batch, seconds = await batch_of(queue, 3, 4, 5)
+    for number in (3, 4, 5):
+        queue.add(number)
+    batch, seconds = await batch_of(queue)
     assert batch == [3, 4, 5]
     assert seconds < LONG_S / 2
 
 
 async def test_those_who_do_not_come_back_are_not_waited_for_long() -> None:
-    """Goal: one of three comes back: its batch begins after the linger, not later."""
+    """Goal: one of four comes back: its batch begins after the linger, not later."""
     queue = arrivals()
-    await batch_of(queue, 0, 1, 2)
-    batch, seconds = await batch_of(queue, 3)
-    assert batch == [3]
+    await batch_of(queue, 0, 1, 2, 3)
+    batch, seconds = await batch_of(queue, 4)
+    assert batch == [4]
     assert LINGER_S * 0.9 <= seconds < LINGER_S * 50
 
 
