@@ -5,9 +5,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+import asyncpg
 import pytest
 
 from db.ledger import Ledger
+from db.sql import load
 from db.withdrawals import Withdrawals
 from tests.integration.db.conftest import accepted, charge, withdraw
 from tests.integration.db.link import Link
@@ -103,3 +105,14 @@ async def test_a_batch_of_attempts_and_outcomes(
     assert len(set(settles[1:])) == 1
     assert begins[-1] == 1
     assert settles[-1] < 8
+
+
+async def test_used_keys_are_told_once(ledger: Ledger, connection: asyncpg.Connection) -> None:
+    """Goal: the answer to `lock_wallets` grows with the batch, not with its square, when all of it is replayed."""
+    users = [f"u{n}" for n in range(20)]
+    await asyncio.gather(*(ledger.submit(charge(1, user=user, key=user)) for user in users))
+    query = load("ledger")["lock_wallets"]
+    rows = await connection.fetch(query, sorted(users), ["USD"] * 20, ["shop"] * 20, sorted(users))
+    assert len(rows) == 20
+    assert len(rows[0]["used"]) == 20
+    assert not any(row["used"] for row in rows[1:])
