@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
+from asyncpg.pgproto.pgproto import UUID as PgUUID
 
 from db.errors import CareNeeded
 from db.pool import autocommit
@@ -76,7 +77,8 @@ async def write_expected(connection: Any, expected: Expected, ring_after: timede
         if _is_used_key(error):
             raise CareNeeded("an idempotency key was used before") from error
         raise
-    return expected.receipts(row["id_start"], row["now"])
+    # asyncpg's UUID is Python's, made by C in a seventh of the time.
+    return expected.receipts(row["id_start"], row["now"], PgUUID)
 
 
 async def create_wallets(connection: Any, ids: Iterable[WalletId]) -> None:

@@ -6,7 +6,7 @@ Property tests hold the two against each other: where the statement would take a
 with the same rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -62,34 +62,38 @@ class Expected(NamedTuple):
     plain: bool
     """Nothing but charges that lock nothing."""
 
-    def receipts(self, id_start: str, now: datetime) -> list[Receipt]:
-        """Return what is answered, once the identifiers' first 16 digits and the instant are known."""
+    def receipts(
+        self, id_start: str, now: datetime, make_id: Callable[[str], UUID] = UUID
+    ) -> list[Receipt]:
+        """Return what is answered, once the identifiers' first 16 digits and the instant are known.
+
+        `make_id` makes an identifier of 32 hexadecimal digits.
+        """
         return [
-            _receipt(request, UUID(id_start + movement.id_end), now)
+            _receipt(request, make_id(id_start + movement.id_end), now)
             for request, movement in zip(self.requests, self.movements, strict=True)
         ]
 
 
 class _Sum:
-    """What a batch adds to one wallet, so far."""
+    """What a batch adds to one wallet, so far. `number`: its place among the changes, from 1."""
 
-    __slots__ = ("available", "held", "locked", "needed", "transactions")
+    __slots__ = ("available", "held", "locked", "needed", "number", "transactions")
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
+        self.number = number
         self.available = self.locked = self.held = self.transactions = self.needed = 0
 
 
 def expect(requests: Sequence[LedgerCommand], entropy: bytes | None = None) -> Expected:
     """Return what the batch writes if all is new and accepted. `entropy` as in `uuid7_ends`."""
     ids = sorted({(request.user_id, request.currency) for request in requests})
-    numbers = {id: number for number, id in enumerate(ids, 1)}
-    sums: dict[WalletId, _Sum] = {id: _Sum() for id in ids}
+    sums: dict[WalletId, _Sum] = {id: _Sum(number) for number, id in enumerate(ids, 1)}
     movements = []
     first_release_at = None
     plain = True
     for request, id_end in zip(requests, uuid7_ends(entropy), strict=False):
-        id = (request.user_id, request.currency)
-        sum = sums[id]
+        sum = sums[request.user_id, request.currency]
         sum.transactions += 1
         kind, release_at, destination = "charge", None, None
         if isinstance(request, Withdraw):
@@ -106,7 +110,7 @@ def expect(requests: Sequence[LedgerCommand], entropy: bytes | None = None) -> E
         movements.append(
             ExpectedMovement(
                 f"{id_end:016x}",
-                numbers[id],
+                sum.number,
                 request.user_id,
                 request.currency,
                 kind,
