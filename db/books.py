@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
-from asyncpg.pgproto.pgproto import UUID as PgUUID
+from asyncpg.pgproto import pgproto
 
 from db.errors import CareNeeded
 from db.pool import autocommit
@@ -78,7 +78,7 @@ async def write_expected(connection: Any, expected: Expected, ring_after: timede
             raise CareNeeded("an idempotency key was used before") from error
         raise
     # asyncpg's UUID is Python's, made by C in a seventh of the time.
-    return expected.receipts(row["id_start"], row["now"], PgUUID)
+    return expected.receipts(row["id_start"], row["now"], pgproto.UUID)
 
 
 async def create_wallets(connection: Any, ids: Iterable[WalletId]) -> None:

@@ -62,9 +62,7 @@ class Expected(NamedTuple):
     plain: bool
     """Nothing but charges that lock nothing."""
 
-    def receipts(
-        self, id_start: str, now: datetime, make_id: Callable[[str], UUID] = UUID
-    ) -> list[Receipt]:
+    def receipts(self, id_start: str, now: datetime, make_id: Callable[[str], UUID] = UUID) -> list[Receipt]:
         """Return what is answered, once the identifiers' first 16 digits and the instant are known.
 
         `make_id` makes an identifier of 32 hexadecimal digits.
