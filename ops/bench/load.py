@@ -94,11 +94,17 @@ def pgbench(bin_dir: str, database_url: str, script: str, seconds: float, folder
     return Sample(float(tps.group(1)), mean_ms=float(mean.group(1)))
 
 
-def open_loop(url: str, kind: str, per_s: float, seconds: float, *, requests: int | None = None) -> Sample:
-    """Send requests at a fixed pace, whatever the answers do; latencies count from when each was due."""
+def open_loop(
+    url: str, kind: str, per_s: float, seconds: float, *, requests: int | None = None, warm_up_s: float = 0.0
+) -> Sample:
+    """Send requests at a fixed pace, whatever the answers do; latencies count from when each was due.
+
+    What is due in the first `warm_up_s` seconds is sent, and not counted.
+    """
     plan = {"url": url, "kind": kind, "per_s": per_s, "seconds": seconds, "requests": requests}
+    plan["warm_up_s"] = warm_up_s
     plan |= {"first_user": FIRST_USER, "users": USERS, "seed": random.randrange(2**30)}
-    output = _run([sys.executable, "-m", "ops.bench.open_loop", json.dumps(plan)], seconds)
+    output = _run([sys.executable, "-m", "ops.bench.open_loop", json.dumps(plan)], warm_up_s + seconds)
     told = json.loads(output.splitlines()[-1])
     if told["errors"] or not told["requests"]:
         raise InvalidRun(f"{kind} at {per_s:.0f}/s: {told['errors']} of {told['requests']} requests failed")

@@ -22,6 +22,9 @@ _BULK_ITEMS = 1_000
 
 _AFTER_CHECKPOINT_S = 15
 
+_WARM_UP_S = 1.0
+"""Of the open-loop generator, before its latencies count."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -128,8 +131,9 @@ class Bench:
                 )
         return self._keep(scenario, sample)
 
-    def _open_loop(self, scenario: str, kind: str, per_s: float, requests: int | None = None) -> Sample:
-        sample = load.open_loop(self._stage.api, kind, per_s, max(self._plan.seconds, 5), requests=requests)
+    def _open_loop(self, scenario: str, kind: str, per_s: float) -> Sample:
+        seconds = max(self._plan.seconds, 5)
+        sample = load.open_loop(self._stage.api, kind, per_s, seconds, warm_up_s=_WARM_UP_S)
         return self._keep(scenario, sample)
 
     def _payouts(self) -> None:
