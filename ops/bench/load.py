@@ -106,8 +106,10 @@ def open_loop(
     plan |= {"first_user": FIRST_USER, "users": USERS, "seed": random.randrange(2**30)}
     output = _run([sys.executable, "-m", "ops.bench.open_loop", json.dumps(plan)], warm_up_s + seconds)
     told = json.loads(output.splitlines()[-1])
-    if told["errors"] or not told["requests"]:
-        raise InvalidRun(f"{kind} at {per_s:.0f}/s: {told['errors']} of {told['requests']} requests failed")
+    if told["failures"] or not told["requests"]:
+        raise InvalidRun(
+            f"{kind} at {per_s:.0f}/s: of {told['requests']} requests failed: {told['failures']}"
+        )
     return Sample(
         told["requests"] / told["seconds"], told["p50_ms"], told["p99_ms"], told["mean_ms"], told["detail"]
     )

@@ -15,7 +15,7 @@ import json
 import random
 import re
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any, cast
@@ -39,7 +39,8 @@ class Generator:
 
     def __init__(self, plan: dict[str, Any]) -> None:
         self.latencies_s: list[float] = []
-        self.errors = 0
+        self.failures: Counter[str] = Counter()
+        """What was no success: the status, or `lost`."""
         self.lateness_s = 0.0
         """The worst that this process itself was behind its plan."""
         self._per_s = float(plan["per_s"])
@@ -84,14 +85,15 @@ class Generator:
         if due >= self._measured_from:
             self.latencies_s.append(perf_counter() - due)
         self._answered += 1
-        self.errors += not status.startswith(b"2")
+        if not status.startswith(b"2"):
+            self.failures[status.decode("ascii", "replace")] += 1
         self._idle.append(connection)
         self._send()
         self._check_end()
 
     def lost(self) -> None:
         """A connection broke before its answer came."""
-        self.errors += 1
+        self.failures["lost"] += 1
         self._answered += 1
         self.latencies_s.append(DRAIN_S)
         self._check_end()
@@ -165,7 +167,7 @@ async def carry_out(plan: dict[str, Any]) -> dict[str, Any]:
     try:
         seconds = await generator.run(url.hostname or "127.0.0.1", url.port or 80)
     except TimeoutError:
-        return {"requests": len(generator.latencies_s), "errors": "the last answers did not come:"}
+        return {"requests": len(generator.latencies_s), "failures": {"no answer": "the last"}}
     ordered = sorted(generator.latencies_s)
 
     def at(percent: float) -> float:
@@ -173,7 +175,7 @@ async def carry_out(plan: dict[str, Any]) -> dict[str, Any]:
 
     return {
         "requests": len(ordered),
-        "errors": generator.errors,
+        "failures": generator.failures,
         "seconds": seconds,
         "p50_ms": at(50),
         "p99_ms": at(99),
