@@ -77,11 +77,15 @@ async def balances(reader: Reader, ids: Sequence[WalletId]) -> dict[WalletId, Ba
     """Return the balances of wallets, by one query; of unknown ones, zeros. Raises Unavailable."""
     users, currencies = zip(*ids, strict=True)
     rows = await reader.fetch(_SQL["balances"], users, currencies)
-    found = {id: Balance(*id, 0, 0, 0, 0) for id in ids}
-    for user_id, currency, available, locked, held, matured in rows:
-        found[user_id, currency] = Balance(
+    found = {
+        (user_id, currency): Balance(
             user_id, currency, available + locked + held, available + matured, locked - matured, held
         )
+        for user_id, currency, available, locked, held, matured in rows
+    }
+    for id in ids:
+        if id not in found:
+            found[id] = Balance(*id, 0, 0, 0, 0)
     return found
 
 

@@ -101,6 +101,7 @@ class QueryReader(Generic[Query]):
     def __init__(self, kind: type[Query]) -> None:
         self._kind = kind
         self._fields = {field.name: field for field in msgspec.structs.fields(kind)}
+        self._required = [name for name, field in self._fields.items() if field.required]
         self._decoders = {
             name: None if takes_text(field.type) else msgspec.json.Decoder(field.type)
             for name, field in self._fields.items()
@@ -120,8 +121,8 @@ class QueryReader(Generic[Query]):
                 errors.append((name, "is given twice"))
             else:
                 values[name] = self._value(name, text, errors)
-        for name, field in self._fields.items():
-            if field.required and name not in values:
+        for name in self._required:
+            if name not in values:
                 errors.append((name, "is required"))
         if errors:
             raise ValidationFailed(errors)
