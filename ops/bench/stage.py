@@ -203,7 +203,9 @@ class Stage:
             for one in [process, *process.children(recursive=True)]:
                 with contextlib.suppress(psutil.Error):
                     times = one.cpu_times()
-                    used[str(row["kind"])] = used.get(str(row["kind"]), 0.0) + times.user + times.system
+                    spent = times.user + times.system
+                    spent += times.children_user + times.children_system  # of children that have ended
+                    used[str(row["kind"])] = used.get(str(row["kind"]), 0.0) + spent
         return used
 
     def audit(self) -> Report:
