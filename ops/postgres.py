@@ -20,6 +20,8 @@ from ops.state import StateDir, remove_orphans
 
 DATABASE = "wpdb"
 SUPERUSER = "postgres"
+WAL_SEGMENT_MB = 4
+"""Until there are segments to use again, each new one is filled with zeros while commits wait: for 16 MB 30 ms."""
 
 # Durable as in production (fsync, synchronous_commit). The rest suits a small machine with other work to do.
 CONFIGURATION = """\
@@ -169,7 +171,8 @@ def initialize(server: Postgres) -> None:
         shutil.rmtree(leftover) if leftover.is_dir() and not leftover.is_symlink() else leftover.unlink()
     initdb = [
         *(str(server.bin_dir / "initdb"), "-D", str(server.data), "-U", SUPERUSER),
-        *("--encoding=UTF8", "--locale=C", "--auth=trust", "--data-checksums"),
+        *("--encoding=UTF8", "--locale=C", "--auth=trust"),
+        *("--data-checksums", f"--wal-segsize={WAL_SEGMENT_MB}"),
     ]
     check(run_as(server.account, initdb), "initdb")
     statements = f"ALTER ROLE {SUPERUSER} PASSWORD '{server.password}'\nCREATE DATABASE {DATABASE}\n"

@@ -1,6 +1,7 @@
 """The scenarios. Each round runs them all, yardsticks among them: noise then hits both parts of a ratio."""
 
 import asyncio
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -94,6 +95,7 @@ class Bench:
             self._payouts()
 
     def _pgbench(self) -> Sample:
+        _settle()
         sample = load.pgbench(
             self._stage.postgres_bin,
             self._stage.pgbench_url,
@@ -117,6 +119,7 @@ class Bench:
         writes = writes and kind != "noop"
         stage = self._stage
         api = stage.small.urls["api"] if small and stage.small else stage.api
+        _settle()
         before = stage.transactions(small=small) if writes else 0
         meter = CpuMeter(stage.cpu_s)
         sample = load.wrk(api, kind, self._plan.seconds, connections=connections)
@@ -132,6 +135,7 @@ class Bench:
         return self._keep(scenario, sample)
 
     def _open_loop(self, scenario: str, kind: str, per_s: float) -> Sample:
+        _settle()
         seconds = max(self._plan.seconds, 5)
         sample = load.open_loop(self._stage.api, kind, per_s, seconds, warm_up_s=_WARM_UP_S)
         return self._keep(scenario, sample)
@@ -158,6 +162,7 @@ class Bench:
 
     def _drain(self, scenario: str, since: datetime, actors: int) -> Sample:
         """Let the actors empty the queue that was prepared since then; the rate from first to last."""
+        _settle()
         self._stage.start_actors(actors)
         self._stage.wait_paid()
         done = asyncio.run(benchmark.drain(self._stage.database_url, since))
@@ -214,3 +219,12 @@ class Bench:
         latency = f"   p50 {sample.p50_ms:.1f} ms, p99 {sample.p99_ms:.1f} ms" if sample.p99_ms else ""
         self._progress.say(f"  {scenario:<18}{sample.per_s:>10,.0f}/s{latency}")
         return self._results.add(scenario, sample)
+
+
+def _settle() -> None:
+    """Write out what earlier runs have left in the system's cache.
+
+    Linux does it by itself, 30 s later: in the middle of another run, 200 MB at once after bulk charges, and commits
+    wait for the disk behind them.
+    """
+    os.sync()
