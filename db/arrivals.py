@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from math import ceil
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -10,16 +11,17 @@ Item = TypeVar("Item")
 class Arrivals(Generic[Item]):
     """A queue that is emptied in batches. Bounded by whoever adds to it.
 
-    An idle service takes a single item at once. Under load, a batch waits until half of those under way have come,
-    `linger_s` at most: the other half come while it is dealt with, so that neither side waits for the other, and
-    no batch is so small that what each batch costs is paid for nothing. Items that come at a steady pace, whatever
-    the answers do, are half of those under way from the start, so they wait for nobody. This is PostgreSQL's own
-    commit_delay with commit_siblings.
+    An idle service takes a single item at once. Under load, a batch waits until a share (`awaited`) of those under way
+    have come, `linger_s` at most. All of them make the largest batches, but then whoever deals with a batch and
+    whoever asks take turns. Half of them come while the other half are dealt with, so that both are always at work;
+    and where items come at a steady pace, whatever the answers do, half of those under way are there from the start.
+    This is PostgreSQL's own commit_delay with commit_siblings.
     """
 
-    def __init__(self, *, batch_max: int, linger_s: float) -> None:
+    def __init__(self, *, batch_max: int, linger_s: float, awaited: float) -> None:
         self._batch_max = batch_max
         self._linger_s = linger_s
+        self._awaited = awaited
         self._waiting: deque[Item] = deque()
         self._arrived = asyncio.Event()
         self._wanted = 1
@@ -61,7 +63,7 @@ class Arrivals(Generic[Item]):
             await asyncio.sleep(0)
             if loop.time() - idle_since > self._linger_s:
                 under_way = 0  # the others are not coming
-        self._wanted = min((under_way + 1) // 2, self._batch_max)
+        self._wanted = min(ceil(under_way * self._awaited), self._batch_max)
         if len(self._waiting) < self._wanted and self._linger_s and not self._closed:
             self._arrived.clear()
             linger = loop.call_later(self._linger_s, self._arrived.set)

@@ -54,7 +54,7 @@ class GroupCommit(Generic[Request, Answer]):
         self._write_batch = write_batch
         self._held_elsewhere = held_elsewhere
         self._arrivals: Arrivals[tuple[Request, asyncio.Future[Answer]]] = Arrivals(
-            batch_max=settings.batch_size_max, linger_s=settings.batch_linger_us / 1e6
+            batch_max=settings.batch_size_max, linger_s=settings.batch_linger_us / 1e6, awaited=0.5
         )
         self._stopping = False
         self._connection: Any = None

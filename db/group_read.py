@@ -38,8 +38,9 @@ class GroupRead(Generic[Key, Value]):
     ) -> None:
         self._kind = kind
         self._read = read
+        # All are awaited: a query takes so little time that nobody is kept idle by it.
         self._arrivals: Arrivals[tuple[Key, asyncio.Future[Value]]] = Arrivals(
-            batch_max=KEYS_MAX, linger_s=linger_us / 1e6
+            batch_max=KEYS_MAX, linger_s=linger_us / 1e6, awaited=1.0
         )
         self._task: asyncio.Task[None] | None = None
         self._size_metric = BATCH_SIZE.labels(kind)

@@ -11,9 +11,9 @@ LONG_S = 60.0
 """No machine is so slow that this could be taken for anything else."""
 
 
-def arrivals(batch_max: int = 10, linger_s: float = LINGER_S) -> Arrivals[int]:
+def arrivals(batch_max: int = 10, linger_s: float = LINGER_S, awaited: float = 0.5) -> Arrivals[int]:
     """Return an empty queue with a linger long enough to be seen."""
-    return Arrivals(batch_max=batch_max, linger_s=linger_s)
+    return Arrivals(batch_max=batch_max, linger_s=linger_s, awaited=awaited)
 
 
 async def batch_of(queue: Arrivals[int], *items: int) -> tuple[list[int], float]:
@@ -35,6 +35,15 @@ async def test_a_single_item_does_not_wait() -> None:
         batch, seconds = await batch_of(queue, number)
         assert batch == [number]
         assert seconds < LONG_S / 2
+
+
+async def test_all_can_be_awaited() -> None:
+    """Goal: after a batch of three, the next begins as soon as three are there, if all are to be waited for."""
+    queue = arrivals(linger_s=LONG_S, awaited=1.0)
+    await batch_of(queue, 0, 1, 2)
+    batch, seconds = await batch_of(queue, 3, 4, 5)
+    assert batch == [3, 4, 5]
+    assert seconds < LONG_S / 2
 
 
 async def test_half_of_those_under_way_make_a_batch() -> None:
