@@ -91,6 +91,11 @@ class Generator:
         self._send()
         self._check_end()
 
+    @property
+    def unanswered(self) -> int:
+        """How many of the plan have neither been answered nor lost."""
+        return self._count - self._answered
+
     def lost(self) -> None:
         """A connection broke before its answer came."""
         self.failures["lost"] += 1
@@ -99,7 +104,7 @@ class Generator:
         self._check_end()
 
     def _check_end(self) -> None:
-        if self._answered >= self._count:
+        if self.unanswered <= 0:
             self._finished.set()
 
 
@@ -167,7 +172,7 @@ async def carry_out(plan: dict[str, Any]) -> dict[str, Any]:
     try:
         seconds = await generator.run(url.hostname or "127.0.0.1", url.port or 80)
     except TimeoutError:
-        return {"requests": len(generator.latencies_s), "failures": {"no answer": "the last"}}
+        return {"requests": len(generator.latencies_s), "failures": {"no answer": generator.unanswered}}
     ordered = sorted(generator.latencies_s)
 
     def at(percent: float) -> float:

@@ -172,6 +172,7 @@ class Bench:
 
     def _paced(self, scenario: str, per_s: float) -> None:
         """Withdrawals at a pace that can be kept: how long from accepted to completed?"""
+        _settle()
         since = asyncio.run(benchmark.clock(self._stage.database_url))
         sent = load.open_loop(self._stage.api, "withdraw", per_s, max(self._plan.seconds, 5))
         self._stage.wait_paid()
