@@ -92,7 +92,7 @@ async def test_one_key_for_two_requests(service: Service) -> None:
 async def test_a_lock_opens_by_itself(service: Service) -> None:
     """Goal: `release_at` comes with every background process stopped too, and the money can be spent."""
     await service.stop(*BACKGROUND)
-    release_at = datetime.now(UTC) + timedelta(seconds=4)
+    release_at = datetime.now(UTC) + timedelta(seconds=8)
     await service.charge(400, release_at=release_at.isoformat())
     assert await service.split() == Split(0, locked=400)
     refused = await service.call("POST", "/withdraw", json=service.order(1))

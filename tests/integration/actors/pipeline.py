@@ -13,6 +13,7 @@ from db.ledger import Ledger
 from ops.audit import run_audit
 from tests.conftest import PATIENT
 from tests.integration.actors.processes import BankProcess, Process
+from tests.locks import mature
 from tests.polling import poll_until
 from wallet.commands import Charge, Withdraw
 from wallet.config import Settings
@@ -79,6 +80,10 @@ class Pipeline:
 
     async def execute(self, statement: str, *arguments: Any) -> Any:
         return await self._sql.fetch(statement, *arguments)
+
+    async def mature(self) -> None:
+        """Let the locks of today mature."""
+        await mature(self._sql)
 
     async def count(self, *statuses: str) -> int:
         """How many withdrawals are in one of these states."""

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import aiohttp
@@ -11,6 +10,7 @@ import pytest
 from tests.conftest import delete_queues
 from tests.integration.actors.pipeline import Pipeline
 from tests.integration.actors.processes import Process
+from tests.locks import in_an_hour
 from tests.polling import poll_until
 from wallet.commands import Charge
 
@@ -174,9 +174,9 @@ async def test_one_of_two_leads_and_the_other_takes_over(pipeline: Pipeline) -> 
 
 async def test_matured_locks_are_released_in_the_books(pipeline: Pipeline) -> None:
     """Goal: money whose time has come moves from locked to available in the background."""
-    release_at = datetime.now(UTC) + timedelta(seconds=1)
-    await pipeline.ledger.submit(Charge("test", "locked", "saver", "USD", 70, release_at))
+    await pipeline.ledger.submit(Charge("test", "locked", "saver", "USD", 70, in_an_hour()))
     pipeline.start(pipeline.bank, pipeline.reconciler)
+    await pipeline.mature()
 
     async def is_available() -> bool:
         row = (await pipeline.execute("select * from wallets where user_id = 'saver'"))[0]

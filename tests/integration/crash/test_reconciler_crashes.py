@@ -1,17 +1,17 @@
 """The reconciler killed in the middle of what it does."""
 
-from datetime import UTC, datetime, timedelta
-
 import pytest
 
 from tests.integration.crash.stage import SETTLED_S_MAX, Stage
+from tests.locks import in_an_hour
 from tests.polling import poll_until
 
 
 @pytest.mark.parametrize("step", ["release written, not committed", "release committed"])
 async def test_killed_while_releasing(stage: Stage, step: str) -> None:
     """Goal: money whose time has come is released once."""
-    await stage.charge("eve", 70, release_at=datetime.now(UTC) + timedelta(seconds=2))
+    await stage.charge("eve", 70, release_at=in_an_hour())
+    await stage.pipeline.mature()
     await stage.start_crashing("actors.reconciler", step).died()
     committed = step == "release committed"
     assert await stage.wallet("eve") == ((70, 0, 0) if committed else (0, 70, 0))

@@ -10,7 +10,7 @@ import pytest
 from db.ledger import Ledger
 from db.pool import Reader
 from tests.integration.db.conftest import answers, charge, split, withdraw
-from tests.polling import poll_until
+from tests.locks import in_an_hour, mature
 from wallet.commands import Charge, Withdraw
 from wallet.config import Settings
 from wallet.decide import ChargeReceipt, WithdrawReceipt
@@ -71,22 +71,18 @@ async def test_a_replay_is_the_first_answer(
     assert one.release_at == lock.release_at
 
 
-async def _has_matured(reader: Reader) -> bool:
-    withdrawable, _, _ = await split(reader)
-    return withdrawable > 0
-
-
 async def test_a_replay_is_the_same_after_its_lock_was_released(
-    ledger: Ledger, reader: Reader, books_hold: BooksHold
+    ledger: Ledger, connection: asyncpg.Connection, books_hold: BooksHold
 ) -> None:
     """Goal: what happened since changes nothing in the answer: not the release, not the payout."""
-    soon = datetime.now(UTC) + timedelta(seconds=1)
-    lock = charge(5, key="k", release_at=soon)
-    first = await ledger.submit(lock)
-    await poll_until(lambda: _has_matured(reader))
+    lock = charge(5, key="k", release_at=in_an_hour())
+    await ledger.submit(lock)
+    await mature(connection)
+    matured = await ledger.submit(lock)
     out = withdraw(5, key="out")
     taken = await ledger.submit(out)
-    assert (await ledger.submit(lock)).receipt == first.receipt
+    assert await connection.fetchval("select count(*) from locks") == 0
+    assert (await ledger.submit(lock)).receipt == matured.receipt
     assert (await ledger.submit(out)).receipt == taken.receipt
     await books_hold()
 

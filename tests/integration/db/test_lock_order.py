@@ -6,7 +6,6 @@ other test notices: it costs a second each time, and the patience of whoever wai
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -17,6 +16,7 @@ from db.ledger import Ledger
 from db.releases import release_in
 from db.withdrawals import Withdrawals
 from tests.integration.db.conftest import accepted, charge, waiting_for_locks, withdraw
+from tests.locks import in_an_hour, mature
 from tests.polling import poll_until
 from wallet.config import Settings
 from wallet.outcomes import Paid
@@ -120,10 +120,9 @@ async def test_releases(
     database_url: str,
 ) -> None:
     """Goal: releases in the background lock their wallets by key too."""
-    release_at = datetime.now(UTC) + timedelta(milliseconds=200)
     for user in (LAST, FIRST):
-        await wallets.submit(charge(5, user=user, release_at=release_at))
-    await poll_until(lambda: datetime.now(UTC) > release_at, what="the locks have matured")
+        await wallets.submit(charge(5, user=user, release_at=in_an_hour()))
+    await mature(connection)
     releasing = await asyncpg.connect(database_url, timeout=10)
     try:
         await check_that_first_is_locked(

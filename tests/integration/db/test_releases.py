@@ -13,22 +13,17 @@ from db.pool import Reader, connect
 from db.reconciliation import ReconcilerSession
 from db.releases import release_matured
 from tests.integration.db.conftest import accepted, answers, charge, split, withdraw
+from tests.locks import in_a_month, in_an_hour, mature
 from tests.polling import poll_until
 from wallet.config import Settings
 from wallet.errors import InsufficientFunds
 
 BooksHold = Callable[[], Awaitable[dict[str, int]]]
-SOON_S = 2.5
 
 
-def soon(seconds: float = SOON_S) -> datetime:
-    """Return an instant that comes while the test runs."""
-    return datetime.now(UTC) + timedelta(seconds=seconds)
-
-
-async def matured(reader: Reader, user: str = "ann") -> bool:
-    """Tell whether nothing of a wallet is locked any more."""
-    return (await split(reader, user))[1] == 0
+async def matured(reader: Reader) -> bool:
+    """Tell whether nothing is locked any more."""
+    return (await split(reader))[1] == 0
 
 
 async def locked_in_books(connection: asyncpg.Connection) -> int:
@@ -41,7 +36,7 @@ async def test_matured_without_any_job(
     ledger: Ledger, reader: Reader, connection: asyncpg.Connection, books_hold: BooksHold
 ) -> None:
     """Goal: with nothing in the background, matured money is read as withdrawable and can be withdrawn."""
-    at = soon()
+    at = datetime.now(UTC) + timedelta(seconds=5)
     await ledger.submit(charge(70, release_at=at))
     assert await split(reader) == (0, 70, 0)
     with pytest.raises(InsufficientFunds):
@@ -55,14 +50,18 @@ async def test_matured_without_any_job(
     await books_hold()
 
 
-async def test_only_what_has_matured(ledger: Ledger, reader: Reader, books_hold: BooksHold) -> None:
+async def test_only_what_has_matured(
+    ledger: Ledger, reader: Reader, connection: asyncpg.Connection, books_hold: BooksHold
+) -> None:
     """Goal: of several locks those whose time has come count, the others stay locked."""
     await asyncio.gather(
         ledger.submit(charge(5)),
-        ledger.submit(charge(10, release_at=soon())),
-        ledger.submit(charge(20, release_at=soon(3600))),
+        ledger.submit(charge(10, release_at=in_an_hour())),
+        ledger.submit(charge(20, release_at=in_a_month())),
     )
-    await poll_until(lambda: _split_is(reader, (15, 20, 0)))
+    assert await split(reader) == (5, 30, 0)
+    await mature(connection)
+    assert await split(reader) == (15, 20, 0)
     with pytest.raises(InsufficientFunds) as refusal:
         await ledger.submit(withdraw(16))
     assert refusal.value.withdrawable == 15
@@ -71,20 +70,17 @@ async def test_only_what_has_matured(ledger: Ledger, reader: Reader, books_hold:
     await books_hold()
 
 
-async def _split_is(reader: Reader, expected: tuple[int, int, int]) -> bool:
-    return await split(reader) == expected
-
-
 async def test_2000_matured_locks(
     ledger: Ledger, reader: Reader, connection: asyncpg.Connection, books_hold: BooksHold
 ) -> None:
     """Goal: more matured locks than one transaction releases: a withdrawal of all of them is still accepted."""
     count = 2000
     assert count > 2 * MATURED_MAX
-    at = soon(10)
+    at = in_an_hour()
     await asyncio.gather(*(ledger.submit(charge(1, release_at=at)) for _ in range(count)))
     assert await split(reader) == (0, count, 0)
-    await poll_until(lambda: matured(reader))
+    await mature(connection)
+    assert await split(reader) == (count, 0, 0)
     assert await locked_in_books(connection) == count
     with pytest.raises(InsufficientFunds) as refusal:
         await ledger.submit(withdraw(count + 1))
@@ -98,9 +94,9 @@ async def test_a_small_withdrawal_of_many_matured_locks(
     ledger: Ledger, reader: Reader, connection: asyncpg.Connection, books_hold: BooksHold
 ) -> None:
     """Goal: a withdrawal that part of the matured locks can pay releases a bounded number of them."""
-    at = soon(5)
+    at = in_an_hour()
     await asyncio.gather(*(ledger.submit(charge(1, release_at=at)) for _ in range(MATURED_MAX + 100)))
-    await poll_until(lambda: matured(reader))
+    await mature(connection)
     await ledger.submit(withdraw(10))
     assert await connection.fetchval("select count(*) from transfers where kind = 'release'") == MATURED_MAX
     assert await split(reader) == (MATURED_MAX + 90, 0, 10)
@@ -111,15 +107,15 @@ async def test_the_background_releases(
     settings: Settings, ledger: Ledger, reader: Reader, connection: asyncpg.Connection, books_hold: BooksHold
 ) -> None:
     """Goal: the reconciler writes releases of many wallets, changes no balance that is read, and ends."""
-    at = soon(4)
+    at = in_an_hour()
     users = [f"u{n}" for n in range(30)]
     await asyncio.gather(
         *(ledger.submit(charge(2, user=user, release_at=at)) for user in users for _ in range(3))
     )
-    await ledger.submit(charge(2, user="later", release_at=soon(3600)))
+    await ledger.submit(charge(2, user="later", release_at=in_a_month()))
     session = ReconcilerSession(settings)
     assert await session.lead()
-    await poll_until(lambda: matured(reader, users[-1]))
+    await mature(connection)
     before = [await split(reader, user) for user in users]
     released = 0
     while count := await session.release_matured():
@@ -133,21 +129,21 @@ async def test_the_background_releases(
 
 
 async def test_the_background_races_with_withdrawals(
-    settings: Settings, ledger: Ledger, reader: Reader, books_hold: BooksHold
+    settings: Settings, ledger: Ledger, reader: Reader, connection: asyncpg.Connection, books_hold: BooksHold
 ) -> None:
     """Goal: releases by two reconcilers and by withdrawals at once: each lock is released once, all is spent."""
-    at = soon(4)
+    at = in_an_hour()
     users = [f"u{n}" for n in range(5)]
     await asyncio.gather(
         *(ledger.submit(charge(1, user=user, release_at=at)) for user in users for _ in range(60))
     )
-    await poll_until(lambda: matured(reader, users[-1]))
+    await mature(connection)
 
     async def background() -> None:
-        connection = await connect(settings)
-        while await release_matured(connection, wallets_max=2):
+        releasing = await connect(settings)
+        while await release_matured(releasing, wallets_max=2):
             pass
-        await connection.close(timeout=5)
+        await releasing.close(timeout=5)
 
     withdrawals = [ledger.submit(withdraw(3, user=user)) for _ in range(25) for user in users]
     *_, results = await asyncio.gather(
@@ -160,11 +156,17 @@ async def test_the_background_races_with_withdrawals(
 
 
 async def test_a_lock_matures_between_two_withdrawals_of_one_batch(
-    ledger: Ledger, reader: Reader, books_hold: BooksHold
+    ledger: Ledger, reader: Reader, connection: asyncpg.Connection, books_hold: BooksHold
 ) -> None:
     """Goal: while locks mature, withdrawals sent all the time are accepted for exactly what there is."""
-    for n in range(20):
-        await ledger.submit(charge(1, release_at=soon(0.6 + n * 0.03)))
+    at = in_an_hour()
+    await asyncio.gather(*(ledger.submit(charge(1, release_at=at)) for _ in range(20)))
+
+    async def one_after_the_other() -> None:
+        for _ in range(20):
+            await mature(connection, 1)
+
+    maturing = asyncio.ensure_future(one_after_the_other())
     taken = 0
     while taken < 20:
         results = await asyncio.gather(
@@ -173,6 +175,7 @@ async def test_a_lock_matures_between_two_withdrawals_of_one_batch(
         taken += answers(results).get("new", 0)
         withdrawable, locked, held = await split(reader)
         assert (withdrawable + locked + held, held) == (20, taken)
+    await maturing
     with pytest.raises(InsufficientFunds):
         await accepted(ledger, withdraw(1))
     await books_hold()

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from tests.integration.gateway.conftest import Api, new_key, together
-from tests.polling import poll_until
+from tests.locks import in_an_hour, mature
 
 NDJSON = {"content-type": "application/x-ndjson"}
 
@@ -128,17 +128,13 @@ async def test_release_at_in_the_past(api: Api, movements: Any) -> None:
     assert await movements() == (0, 0, 0)
 
 
-async def test_locked_until_release_at(api: Api) -> None:
+async def test_locked_until_release_at(api: Api, connection: asyncpg.Connection) -> None:
     """Goal: locked money is withdrawable from its instant, with no background process running at all."""
-    release_at = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
-    assert (await api.charge(42, 10, release_at=release_at)).status == 200
+    assert (await api.charge(42, 10, release_at=in_an_hour().isoformat())).status == 200
     assert await api.balance() == {"total": 10, "withdrawable": 0, "locked": 10, "held": 0}
     assert (await api.withdraw(42, 10)).code == "insufficient_funds"
-
-    async def released() -> bool:
-        return (await api.balance())["withdrawable"] == 10
-
-    await poll_until(released)
+    await mature(connection)
+    assert await api.balance() == {"total": 10, "withdrawable": 10, "locked": 0, "held": 0}
     assert (await api.withdraw(42, 10)).status == 202
     assert await api.balance() == {"total": 10, "withdrawable": 0, "locked": 0, "held": 10}
 

@@ -1,0 +1,34 @@
+"""Locked money in tests: it matures when a test says so, and not while a slow machine is still preparing the test."""
+
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+
+MATURE = """
+with due as (
+    select charge_id from locks where release_at < now() + interval '1 day'
+    and release_at > now() order by release_at, charge_id limit $1
+), charges as (
+    update transfers set release_at = release_at - interval '1 day'
+    where id in (select charge_id from due)
+)
+update locks set release_at = release_at - interval '1 day'
+where charge_id in (select charge_id from due)
+"""
+
+
+def in_an_hour() -> datetime:
+    """Return the `release_at` of a lock that `mature` opens."""
+    return datetime.now(UTC) + timedelta(hours=1)
+
+
+def in_a_month() -> datetime:
+    """Return the `release_at` of a lock that stays."""
+    return datetime.now(UTC) + timedelta(days=30)
+
+
+async def mature(connection: asyncpg.Connection, limit: int | None = None) -> None:
+    """Let locks of today mature, the first `limit` of them: as if each had been asked for a day earlier."""
+    async with connection.transaction():
+        await connection.execute("set local session_replication_role = replica")  # transfers are append-only
+        await connection.execute(MATURE, limit)
