@@ -87,8 +87,9 @@ async def write_expected(connection: Any, expected: Expected, ring_after: timede
 
 
 async def create_wallets(connection: Any, ids: Iterable[WalletId]) -> None:
-    """Create the wallets that are not there yet."""
-    await connection.execute(_SQL["create_wallets"], *_split(ids))
+    """Create the wallets that are not there yet, in a transaction of their own."""
+    async with autocommit(connection):
+        await connection.execute(_SQL["create_wallets"], *_split(ids))
 
 
 async def list_matured(connection: Any, wallets: Sequence[Wallet], now: datetime) -> None:

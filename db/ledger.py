@@ -115,8 +115,9 @@ class Ledger:
         locked = await lock_wallets(connection, ids, keys)
         missing = _to_create(commands, locked.wallets, locked.used_keys)
         if missing:
-            await create_wallets(connection, missing)
-            locked = await lock_wallets(connection, ids, keys)
+            # Not here, under lock: who waits for a wallet that somebody else is just creating must hold no other.
+            self._careful_batches = 0
+            raise DecideAgain("wallets are not there yet", partial(create_wallets, ids=missing))
         known = await _known(connection, locked.used_keys) if locked.used_keys else {}
         wallets = locked.wallets
         for id in ids - wallets.keys():

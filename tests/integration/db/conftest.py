@@ -38,6 +38,12 @@ async def accepted(ledger: Ledger, command: LedgerCommand) -> UUID:
     return (await ledger.submit(command)).receipt.id
 
 
+async def submit_twice(ledger: Ledger, command: LedgerCommand) -> None:
+    """Submit a command and replay it, which makes the ledger write its next batches carefully."""
+    await ledger.submit(command)
+    assert (await ledger.submit(command)).replayed
+
+
 async def split(reader: Reader, user: str = "ann") -> Split:
     """Return a wallet's withdrawable, locked and held money."""
     balance = (await reads.balances(reader, [(user, "USD")]))[user, "USD"]

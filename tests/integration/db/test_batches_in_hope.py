@@ -10,7 +10,7 @@ import pytest
 from db.ledger import Ledger
 from db.pool import Reader
 from db.withdrawals import Withdrawals
-from tests.integration.db.conftest import Split, accepted, answers, charge, split, withdraw
+from tests.integration.db.conftest import Split, accepted, answers, charge, split, submit_twice, withdraw
 from wallet.commands import LedgerCommand
 from wallet.config import Settings
 from wallet.outcomes import Paid
@@ -56,8 +56,7 @@ async def test_too_much_hope(
     """Goal: each request has its own answer, and only what was accepted has moved money."""
     requests, expected, wallet = BATCHES[name]
     await open_ledger(settings).submit(charge(10, key="first"))
-    # A new wallet makes a ledger careful for a while: this one has seen nothing yet, so it hopes.
-    hopeful = open_ledger(settings)
+    hopeful = open_ledger(settings)  # it has seen nothing yet that needs care
     results = await asyncio.gather(*(hopeful.submit(request) for request in requests), return_exceptions=True)
     assert answers(results) == expected
     assert await split(reader) == wallet
@@ -100,7 +99,7 @@ async def test_both_ways_write_the_same(
 
     await open_ledger(settings).submit(charge(10, user="hope", key="hope-0"))
     careful, hopeful = open_ledger(settings), open_ledger(settings)
-    await careful.submit(charge(10, user="care", key="care-0"))  # a new wallet makes it careful
+    await submit_twice(careful, charge(10, user="care", key="care-0"))
     receipts = {}
     for user, ledger in (("care", careful), ("hope", hopeful)):
         results = await asyncio.gather(*(ledger.submit(command) for command in batch(user)))

@@ -15,7 +15,7 @@ import pytest_asyncio
 from db.ledger import Ledger
 from db.releases import release_in
 from db.withdrawals import Withdrawals
-from tests.integration.db.conftest import accepted, charge, waiting_for_locks, withdraw
+from tests.integration.db.conftest import accepted, charge, submit_twice, waiting_for_locks, withdraw
 from tests.locks import in_an_hour, mature
 from tests.polling import poll_until
 from wallet.config import Settings
@@ -83,9 +83,29 @@ async def test_wallets_of_a_batch(
     carefully: bool,
 ) -> None:
     """Goal: a batch locks its wallets by key, in whatever order their requests came."""
-    # A ledger that has just made new wallets is careful for a while; one that has seen nothing yet is not.
-    ledger = wallets if carefully else open_ledger(patient)
+    ledger = open_ledger(patient)
+    if carefully:
+        await submit_twice(ledger, charge(1, user=FIRST))
     await check_that_first_is_locked(lambda: charges(ledger), connection, elsewhere, LOCK_WALLET)
+
+
+async def test_new_wallets_of_a_batch(
+    wallets: Ledger, connection: asyncpg.Connection, elsewhere: asyncpg.Connection
+) -> None:
+    """Goal: a batch that waits for a wallet which is being created elsewhere holds no other wallet meanwhile."""
+    creating = connection.transaction()
+    await creating.start()
+    await connection.execute("insert into wallets (user_id, currency) values ('new', 'USD')")
+
+    async def write() -> None:
+        await together(*(wallets.submit(charge(1, user=user)) for user in (LAST, "new", FIRST)))
+
+    writing = asyncio.ensure_future(write())
+    await poll_until(lambda: waiting_for_locks(elsewhere), 30, what="the batch waits for the new wallet")
+    for user in (LAST, FIRST):
+        await elsewhere.execute(LOCK_WALLET, user)
+    await creating.rollback()
+    await writing
 
 
 @pytest.mark.parametrize(

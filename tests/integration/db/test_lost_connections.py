@@ -9,7 +9,7 @@ import pytest
 from db.ledger import Ledger
 from db.pool import Reader
 from db.withdrawals import Withdrawals
-from tests.integration.db.conftest import accepted, answers, charge, split, withdraw
+from tests.integration.db.conftest import accepted, answers, charge, split, submit_twice, withdraw
 from tests.integration.db.link import Link
 from tests.polling import poll_until
 from wallet.config import Settings
@@ -27,7 +27,7 @@ async def ledger_of_100(
 ) -> Ledger:
     """A ledger behind the link with 100 charged, that writes its next batches in the one way or the other."""
     ledger = open_ledger(linked_settings())
-    await ledger.submit(charge(99))  # a new wallet makes it careful
+    await submit_twice(ledger, charge(99))
     if request.param == "by one statement":
         ledger = open_ledger(linked_settings())
     await ledger.submit(charge(1))
