@@ -11,6 +11,8 @@ from wallet.errors import BalanceLimitExceeded, IllegalMove, InsufficientFunds, 
 CONNECTION_ERRORS = (
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     asyncpg.TooManyConnectionsError,

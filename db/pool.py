@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
-from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
 from db.errors import CONNECTION_ERRORS
 from wallet.config import Settings
@@ -16,7 +15,6 @@ Connection = asyncpg.Connection[asyncpg.Record] if hasattr(asyncpg.Connection, "
 Pool = Any
 
 _CONNECT_TIMEOUT_S_MIN = 1.5
-_BOOT_DEADLINE_S = 60
 
 
 def _server_settings(settings: Settings) -> dict[str, str]:
@@ -97,18 +95,6 @@ async def open_pool(settings: Settings, *, size: int | None = None) -> Any:
 
 async def _no_reset(connection: Any) -> None:
     """Nothing to reset: we never change a session's state, and asyncpg's reset costs a round trip a query."""
-
-
-@retry(
-    retry=retry_if_exception_type(CONNECTION_ERRORS),
-    wait=wait_exponential_jitter(multiplier=0.05, max=1),
-    stop=stop_after_delay(_BOOT_DEADLINE_S),
-    reraise=True,
-)
-async def wait_for_database(settings: Settings) -> None:
-    """Return when the database answers. Raises one of CONNECTION_ERRORS after 60 s."""
-    connection = await connect(settings)
-    await connection.close(timeout=1)
 
 
 class Reader:

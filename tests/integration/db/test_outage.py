@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from db.ledger import Ledger
 from db.migrate import migrate
-from db.pool import Reader, open_pool, wait_for_database
+from db.pool import Reader, open_pool
 from db.withdrawals import Withdrawals
 from ops.provision import PrivateServers
 from tests.conftest import execute
@@ -222,14 +222,25 @@ async def test_a_server_that_is_killed(own_server: PrivateServers, own_settings:
         assert finally_ - after == len(keys) - replayed
 
 
-async def test_no_connections_left(own_server: PrivateServers, own_settings: Settings) -> None:
-    """Goal: with every connection of our role in use by others we refuse in time, and go on when one is free."""
+@pytest.mark.parametrize(
+    ("shut", "open_"),
+    [
+        ("connection limit 0", "connection limit 5"),
+        ("password 'changed'", "password 'secret'"),
+        ("nologin", "login"),
+    ],
+)
+async def test_a_server_that_does_not_let_us_in(
+    own_server: PrivateServers, own_settings: Settings, shut: str, open_: str
+) -> None:
+    """Goal: while our role can't connect, all its connections in use, say, we refuse in time; then we go on."""
     url = urlsplit(own_server.database_url)
     ours = url._replace(netloc=f"limited:secret@127.0.0.1:{url.port}")
     await execute(
         own_settings.database_url,  # migrated, so its tables are there
-        "create role limited login password 'secret' connection limit 0",
+        "create role limited login password 'secret'",
         "grant select, insert, update, delete on all tables in schema public to limited",
+        f"alter role limited {shut}",
     )
     settings = Settings.from_env({"DATABASE_URL": urlunsplit(ours)})
     ledger = Ledger(settings)
@@ -238,11 +249,12 @@ async def test_no_connections_left(own_server: PrivateServers, own_settings: Set
     made = Service(ledger, Withdrawals(settings), Reader(pool, settings))
     for call in (made.write, made.read):
         await keeps(AWAY_MAX_S, lambda call=call: refused(call))  # type: ignore[misc]
-    await execute(own_server.database_url, "alter role limited connection limit 5")
+    await execute(own_server.database_url, f"alter role limited {open_}")
     for call in (made.write, made.read):
         await poll_until(lambda call=call: works(call), what=call.__name__)  # type: ignore[misc]
     await ledger.stop()
     await pool.close()
+    await execute(own_server.database_url, "drop owned by limited", "drop role limited")
 
 
 @pytest.mark.parametrize("condition", ["disk_full", "out_of_memory", "io_error"])
@@ -355,18 +367,6 @@ async def test_stop_is_bounded_while_the_server_is_away(
             return time.monotonic() - started
 
     await keeps(4.0, stop)
-
-
-async def test_a_process_that_starts_first_waits(
-    link: Link, linked_settings: Callable[..., Settings]
-) -> None:
-    """Goal: `wait_for_database` outlasts a server that is not there yet, and returns when it is."""
-    link.refuses = True
-    waiting = asyncio.ensure_future(wait_for_database(linked_settings()))
-    await poll_until(lambda: link.refused >= 3)
-    assert not waiting.done()
-    link.refuses = False
-    await asyncio.wait_for(waiting, 60)
 
 
 async def test_late_outcomes_are_written_after_an_outage(
