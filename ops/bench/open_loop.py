@@ -4,9 +4,9 @@ A closed-loop generator stops asking while the service is slow, and so leaves ou
 have waited ("coordinated omission", Gil Tene). Here a request's latency counts from the moment it was *due*,
 whether or not a connection was free to send it then.
 
-Its own process, one event loop, no parsing beyond the status and the length, so that it leaves the machine to what
-is measured. How late it was itself is among the figures. Its first moments are not: 256 connections that are all
-opened at once, and a Python that has not run this code yet, are nothing that the service does.
+Its own process, one event loop, requests made beforehand, no parsing beyond the status and the length, so that it
+leaves the machine to what is measured. How late it was itself is among the figures. Its first moments are not: 256
+connections that are all opened at once, and a Python that has not run this code yet, are nothing that the service does.
 """
 
 import asyncio
@@ -24,7 +24,10 @@ from urllib.parse import urlsplit
 import uvloop
 
 CONNECTIONS = 256
-"""At most so many requests under way. Those due beyond wait for a connection, and their clocks run."""
+"""At most so many requests under way. Those due beyond wait for a connection, and their clocks run.
+
+The last one that became free is used first, as clients' pools do: most stay unused until something stalls.
+"""
 
 DRAIN_S = 15.0
 """How long to wait for the last answers."""
@@ -48,8 +51,9 @@ class Generator:
         self._measured_from = 0.0
         self._count = int(plan["requests"] or plan["per_s"] * (self._warm_up_s + plan["seconds"]))
         self._answered = 0
-        self._make = request_maker(plan)
-        self._idle: deque[Connection] = deque()
+        make = request_maker(plan)
+        self._requests = deque(make() for _ in range(self._count))
+        self._idle: list[Connection] = []
         self._due: deque[float] = deque()
         self._sent = 0
         self._finished = asyncio.Event()
@@ -78,7 +82,7 @@ class Generator:
 
     def _send(self) -> None:
         while self._due and self._idle:
-            self._idle.popleft().send(self._due.popleft(), self._make())
+            self._idle.pop().send(self._due.popleft(), self._requests.popleft())
 
     def answered(self, connection: "Connection", due: float, status: bytes) -> None:
         """Take an answer in, and use the connection again."""

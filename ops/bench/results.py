@@ -117,7 +117,7 @@ TARGETS = (
     ),
     Target("bulk charges/s ÷ pgbench", 4, lambda r: r.ratio("bulk", "pgbench")),
     Target("balance reads/s ÷ noop/s", 0.75, lambda r: r.ratio("balance", "noop")),
-    Target("withdrawals accepted/s ÷ charges/s", 0.80, lambda r: r.ratio("withdraw", "charges")),
+    Target("withdrawals accepted/s ÷ charges/s", 0.80, lambda r: r.ratio("withdraw", "charges_beside")),
     Target(
         "withdrawals completed/s, bank at 0 ms ÷ pgbench", 0.22, lambda r: r.ratio("payouts_0ms", "pgbench")
     ),
@@ -151,6 +151,7 @@ _TITLES = {
     "transactions": "transactions, a page",
     "mix": "60 % charges, 36 % reads, 4 % withdrawals",
     "withdraw": "withdrawals accepted",
+    "charges_beside": "… in the same minute, charges",
     "payouts_0ms": "withdrawals completed, bank 0 ms",
     "payouts_200ms": "withdrawals completed, bank 200 ms",
     "latency_0ms": "… at half that rate: accepted→completed",

@@ -78,19 +78,20 @@ class Bench:
         self._stage.wait_paid()
 
     def round(self, groups: Sequence[str]) -> None:
-        """Run the yardsticks and the scenarios of these groups once."""
-        self._pgbench()
-        charges = self._wrk("charges", "charge")
+        """Run the yardsticks and the scenarios of these groups once, what is compared next to each other."""
         if "peaks" in groups:
+            self._wrk("balance", "balance", writes=False)
             self._wrk("noop", "noop")
             self._wrk("hot", "hot")
+        charges = self._wrk("charges", "charge")
+        self._pgbench()
+        if "latency" in groups:
+            self._open_loop("open_loop", "charge", charges.per_s / 2)
+        if "peaks" in groups:
             self._wrk("bulk", "bulk", connections=_BULK_CONNECTIONS, items=_BULK_ITEMS)
-            self._wrk("balance", "balance", writes=False)
             self._wrk("transactions", "transactions", writes=False)
             self._wrk("mix", "mix", writes=False)
             self._stage.wait_paid()
-        if "latency" in groups:
-            self._open_loop("open_loop", "charge", charges.per_s / 2)
         if "payouts" in groups:
             self._payouts()
 
@@ -145,6 +146,7 @@ class Bench:
         stage = self._stage
         since = asyncio.run(benchmark.clock(stage.database_url))
         stage.pause_payouts()
+        self._wrk("charges_beside", "charge")
         self._wrk("withdraw", "withdraw")
         stage.publish()
         fast = self._drain("payouts_0ms", since, ACTORS)
