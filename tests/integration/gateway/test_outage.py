@@ -157,9 +157,14 @@ async def test_same_key_after_an_outage(
     api = Api((await linked(start_gateway, link)).url, session)
     await back(api)
     before = (await movements())[0]
-    link.freezes_after = b"commit"
     key = new_key()
+    link.freezes_after = key.encode()  # its batch is one statement, a transaction of its own
     assert (await api.charge(42, 7, idempotency_key=key)).status == 503
+
+    async def took_place() -> bool:
+        return bool((await movements())[0] == before + 1)
+
+    await poll_until(took_place)
     link.thaw()
 
     async def answered() -> bool:
