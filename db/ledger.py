@@ -116,6 +116,7 @@ class Ledger:
         missing = _to_create(commands, locked.wallets, locked.used_keys)
         if missing:
             # Not here, under lock: who waits for a wallet that somebody else is just creating must hold no other.
+            # Once they are there, the batch hopes again.
             self._careful_batches = 0
             raise DecideAgain("wallets are not there yet", partial(create_wallets, ids=missing))
         known = await _known(connection, locked.used_keys) if locked.used_keys else {}

@@ -4,15 +4,18 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
-MATURE = """
+EARLIER = timedelta(days=1)
+"""So much earlier than was asked for is the `release_at` of a lock that `mature` has opened."""
+
+_MATURE = """
 with due as (
-    select charge_id from locks where release_at < now() + interval '1 day'
-    and release_at > now() order by release_at, charge_id limit $1
+    select charge_id from locks where release_at > now() and release_at - $1::interval <= now()
+    order by release_at, charge_id limit $2
 ), charges as (
-    update transfers set release_at = release_at - interval '1 day'
+    update transfers set release_at = release_at - $1::interval
     where id in (select charge_id from due)
 )
-update locks set release_at = release_at - interval '1 day'
+update locks set release_at = release_at - $1::interval
 where charge_id in (select charge_id from due)
 """
 
@@ -28,7 +31,7 @@ def in_a_month() -> datetime:
 
 
 async def mature(connection: asyncpg.Connection, limit: int | None = None) -> None:
-    """Let locks of today mature, the first `limit` of them: as if each had been asked for a day earlier."""
+    """Let locks of the next 24 hours mature, the first `limit` of them: as if asked for a day earlier."""
     async with connection.transaction():
         await connection.execute("set local session_replication_role = replica")  # transfers are append-only
-        await connection.execute(MATURE, limit)
+        await connection.execute(_MATURE, EARLIER, limit)

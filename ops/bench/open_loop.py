@@ -55,7 +55,6 @@ class Generator:
         self._requests = deque(make() for _ in range(self._count))
         self._idle: list[Connection] = []
         self._due: deque[float] = deque()
-        self._sent = 0
         self._finished = asyncio.Event()
 
     async def run(self, host: str, port: int) -> float:

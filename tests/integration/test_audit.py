@@ -13,6 +13,7 @@ from db.audit import Findings, Payout, audit_bank, audit_books
 from db.ledger import Ledger
 from db.withdrawals import Withdrawals
 from ops import audit as audit_command
+from tests.locks import in_a_month
 from wallet.commands import Charge, Withdraw
 from wallet.config import Settings
 from wallet.outcomes import Declined, OutcomeUnknown, Paid
@@ -33,8 +34,7 @@ async def withdraw(ledger: Ledger, amount: int = 100) -> UUID:
 async def books(ledger: Ledger, withdrawals: Withdrawals) -> dict[str, UUID]:
     """Books with something in every state; returns the withdrawals by state."""
     await ledger.submit(Charge("default", key(), USER, "USD", 10_000))
-    later = datetime.now(UTC) + timedelta(hours=1)
-    await ledger.submit(Charge("default", key(), USER, "USD", 50, release_at=later))
+    await ledger.submit(Charge("default", key(), USER, "USD", 50, release_at=in_a_month()))
     names = ("pending", "cancelled", "processing", "completed", "failed", "returned")
     made = {name: await withdraw(ledger) for name in names}
     await withdrawals.cancel(made["cancelled"])

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import asyncpg
 import pytest
@@ -11,6 +11,7 @@ from db.ledger import Ledger
 from db.pool import Reader
 from db.withdrawals import Withdrawals
 from tests.integration.db.conftest import Split, accepted, answers, charge, split, submit_twice, withdraw
+from tests.locks import in_a_month
 from wallet.commands import LedgerCommand
 from wallet.config import Settings
 from wallet.outcomes import Paid
@@ -86,13 +87,13 @@ async def test_both_ways_write_the_same(
     settings: Settings, open_ledger: Callable[[Settings], Ledger], connection: asyncpg.Connection
 ) -> None:
     """Goal: what one statement writes in hope is what several write with care, column by column."""
-    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    later = in_a_month()
 
     def batch(user: str) -> list[LedgerCommand]:
         return [
             charge(5, user=user, key=f"{user}-1", metadata='{"a": 1}'),
             withdraw(12, user=user, key=f"{user}-2", destination='{"iban": "x"}', metadata='"m"'),
-            charge(7, user=user, key=f"{user}-3", release_at=tomorrow),
+            charge(7, user=user, key=f"{user}-3", release_at=later),
             withdraw(3, user=user, key=f"{user}-4"),
             charge(1, user=user, key=f"{user}-5"),
         ]

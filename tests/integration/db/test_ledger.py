@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import asyncpg
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from db.ledger import Ledger
 from db.pool import Reader
 from tests.integration.db.conftest import answers, charge, split, withdraw
-from tests.locks import in_an_hour, mature
+from tests.locks import EARLIER, in_a_month, in_an_hour, mature
 from wallet.commands import Charge, Withdraw
 from wallet.config import Settings
 from wallet.decide import ChargeReceipt, WithdrawReceipt
@@ -28,14 +28,10 @@ ODD_JSON = '{"b" : [1, 2.50], "a":"ä\\u0000\\n",  "b": null }'
 """Must come back as it went in: its order, its blanks, its doubled key."""
 
 
-def _tomorrow() -> datetime:
-    return datetime.now(UTC) + timedelta(days=1)
-
-
 async def test_money_in_and_out(ledger: Ledger, reader: Reader, books_hold: BooksHold) -> None:
     """Goal: charges add to withdrawable or locked, a withdrawal moves to held, and the books say the same."""
     await ledger.submit(charge(100))
-    await ledger.submit(charge(40, release_at=_tomorrow()))
+    await ledger.submit(charge(40, release_at=in_a_month()))
     assert await split(reader) == (100, 40, 0)
     await ledger.submit(withdraw(70))
     assert await split(reader) == (30, 40, 70)
@@ -55,7 +51,7 @@ async def test_a_replay_is_the_first_answer(
     ledger: Ledger, settings: Settings, open_ledger: Callable[[Settings], Ledger], restart: bool
 ) -> None:
     """Goal: a repeated request gets the very same receipt from any process, with its JSON as it came."""
-    lock = charge(5, key="k1", release_at=_tomorrow(), metadata=ODD_JSON)
+    lock = charge(5, key="k1", release_at=in_a_month(), metadata=ODD_JSON)
     plain = charge(50, key="k2")
     out = withdraw(20, key="k3", destination=ODD_JSON, metadata='"m"')
     first = [await ledger.submit(command) for command in (lock, plain, out)]
@@ -76,13 +72,14 @@ async def test_a_replay_is_the_same_after_its_lock_was_released(
 ) -> None:
     """Goal: what happened since changes nothing in the answer: not the release, not the payout."""
     lock = charge(5, key="k", release_at=in_an_hour())
-    await ledger.submit(lock)
+    first = (await ledger.submit(lock)).receipt
+    assert isinstance(first, ChargeReceipt)
+    assert first.release_at == lock.release_at
     await mature(connection)
-    matured = await ledger.submit(lock)
     out = withdraw(5, key="out")
     taken = await ledger.submit(out)
     assert await connection.fetchval("select count(*) from locks") == 0
-    assert (await ledger.submit(lock)).receipt == matured.receipt
+    assert (await ledger.submit(lock)).receipt == first._replace(release_at=first.release_at - EARLIER)
     assert (await ledger.submit(out)).receipt == taken.receipt
     await books_hold()
 

@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -15,6 +14,7 @@ from db.pool import Reader
 from db.reconciliation import Known, ReconcilerSession
 from db.withdrawals import Withdrawals
 from tests.integration.db.conftest import accepted, charge, split, withdraw
+from tests.locks import in_a_month
 from wallet.config import Settings
 from wallet.errors import WithdrawalNotFound
 from wallet.outcomes import Declined, OutcomeUnknown, Paid
@@ -65,7 +65,7 @@ async def _list(reader: Reader, **page: object) -> Listing:
 
 async def test_transactions_newest_first(ledger: Ledger, withdrawals: Withdrawals, reader: Reader) -> None:
     """Goal: charges and withdrawals, newest first, each once; releases, payouts and refunds are steps of these."""
-    later = datetime.now(UTC) + timedelta(hours=1)
+    later = in_a_month()
     await ledger.submit(charge(10, metadata='{"order": 1}'))
     await ledger.submit(charge(20, release_at=later))
     paid = await accepted(ledger, withdraw(3, destination='"iban"', metadata='"m"'))

@@ -166,16 +166,16 @@ async def test_a_lock_matures_between_two_withdrawals_of_one_batch(
         for _ in range(20):
             await mature(connection, 1)
 
-    maturing = asyncio.ensure_future(one_after_the_other())
     taken = 0
-    while taken < 20:
-        results = await asyncio.gather(
-            *(ledger.submit(withdraw(1)) for _ in range(3)), return_exceptions=True
-        )
-        taken += answers(results).get("new", 0)
-        withdrawable, locked, held = await split(reader)
-        assert (withdrawable + locked + held, held) == (20, taken)
-    await maturing
+    async with asyncio.TaskGroup() as group:
+        group.create_task(one_after_the_other())
+        while taken < 20:
+            results = await asyncio.gather(
+                *(ledger.submit(withdraw(1)) for _ in range(3)), return_exceptions=True
+            )
+            taken += answers(results).get("new", 0)
+            withdrawable, locked, held = await split(reader)
+            assert (withdrawable + locked + held, held) == (20, taken)
     with pytest.raises(InsufficientFunds):
         await accepted(ledger, withdraw(1))
     await books_hold()

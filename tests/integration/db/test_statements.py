@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import asyncpg
@@ -13,6 +12,7 @@ from db.sql import load
 from db.withdrawals import Withdrawals
 from tests.integration.db.conftest import accepted, charge, withdraw
 from tests.integration.db.link import Link
+from tests.locks import in_a_month
 from wallet.commands import LedgerCommand
 from wallet.config import Settings
 from wallet.outcomes import Declined, Paid
@@ -28,15 +28,10 @@ def executed(link: Link) -> list[str]:
     return statements
 
 
-def later() -> datetime:
-    """Return an instant that does not come while the test runs."""
-    return datetime.now(UTC) + timedelta(hours=1)
-
-
 KINDS: dict[str, Callable[[int], LedgerCommand]] = {
     "charges": lambda n: charge(1, user=f"u{n}"),
     "charges of one wallet": lambda n: charge(1),
-    "charges with a lock": lambda n: charge(1, user=f"u{n}", release_at=later()),
+    "charges with a lock": lambda n: charge(1, user=f"u{n}", release_at=in_a_month()),
     "withdrawals": lambda n: withdraw(1, user=f"u{n}"),
     "a mixture": lambda n: charge(1, user=f"u{n}") if n % 2 else withdraw(1, user=f"u{n}"),
 }
