@@ -76,21 +76,28 @@ class Reads:
         return await self._run(reads.ended, ids)
 
     async def health(self) -> tuple[int, list[Heartbeat]]:
-        """Return how many withdrawals wait, and what the background processes last said."""
-        length, beats = await asyncio.gather(self._run(reads.queue_length), self._run(heartbeats.heartbeats))
+        """Return how many withdrawals wait, and what the background processes last said.
+
+        Outside the bound on reads, so that many of those are not taken for an outage: to be asked one at a time.
+        """
+        reader = self._open_reader()
+        length, beats = await asyncio.gather(reads.queue_length(reader), heartbeats.heartbeats(reader))
         return length, beats
 
     async def _read_balances(self, ids: Sequence[WalletId]) -> dict[WalletId, Balance]:
-        assert self._reader is not None
-        return await reads.balances(self._reader, ids)
+        return await reads.balances(self._open_reader(), ids)
 
     async def _run(self, query: Callable[..., Awaitable[Result]], *arguments: Any, **named: Any) -> Result:
-        if self._reader is None:
-            raise Unavailable("the service is starting or stopping")
+        reader = self._open_reader()
         if self._under_way >= READS_MAX:
             raise Overloaded("too many reads are under way")
         self._under_way += 1
         try:
-            return await query(self._reader, *arguments, **named)
+            return await query(reader, *arguments, **named)
         finally:
             self._under_way -= 1
+
+    def _open_reader(self) -> Reader:
+        if self._reader is None:
+            raise Unavailable("the service is starting or stopping")
+        return self._reader

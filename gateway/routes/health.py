@@ -1,5 +1,6 @@
 """GET /health, /health/live, /health/ready: how the service is doing, for people and for load balancers."""
 
+import asyncio
 import time
 
 from sanic import Request
@@ -86,14 +87,15 @@ class HealthReporter:
         self._reads = reads
         self._report: Health | None = None
         self._made_at = 0.0
+        self._making = asyncio.Lock()
 
     async def report(self) -> Health:
         """Return how all is, at most FRESH_S old."""
-        now = time.monotonic()
-        if self._report is None or now - self._made_at > FRESH_S:
-            self._report = await self._make()
-            self._made_at = time.monotonic()
-        return self._report
+        async with self._making:
+            if self._report is None or time.monotonic() - self._made_at > FRESH_S:
+                self._report = await self._make()
+                self._made_at = time.monotonic()
+            return self._report
 
     async def _make(self) -> Health:
         try:

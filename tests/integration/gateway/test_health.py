@@ -1,0 +1,43 @@
+"""/health when very many ask: it says `down` only if the database is away."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+
+from gateway.reads import READS_MAX, Reads
+from gateway.routes.health import HealthReporter
+from tests.conftest import PATIENT
+from wallet.config import Settings
+from wallet.errors import Overloaded
+
+MANY = READS_MAX + 100
+
+
+@pytest_asyncio.fixture
+async def reads(database_url: str) -> AsyncIterator[Reads]:
+    reads = Reads(Settings.from_env({**PATIENT, "DATABASE_URL": database_url}))
+    await reads.start()
+    yield reads
+    await reads.stop()
+
+
+async def test_many_ask_at_once(reads: Reads) -> None:
+    """Goal: one report serves them all, and one who leaves takes nobody with him."""
+    reporter = HealthReporter(reads)
+    asking = [asyncio.ensure_future(reporter.report()) for _ in range(MANY)]
+    await asyncio.sleep(0)
+    asking.pop(0).cancel()
+    reports = await asyncio.gather(*asking)
+    assert {report.status for report in reports} == {"degraded"}
+    assert len(set(map(id, reports))) == 1
+
+
+async def test_more_reads_than_are_taken(reads: Reads) -> None:
+    """Goal: where reads are refused because too many are under way, the database is not away."""
+    pages = [asyncio.ensure_future(reads.transactions("ann", "USD", 20, None, 0)) for _ in range(MANY)]
+    await asyncio.sleep(0)
+    report = await HealthReporter(reads).report()
+    found = await asyncio.gather(*pages, return_exceptions=True)
+    assert sum(isinstance(page, Overloaded) for page in found) == MANY - READS_MAX
+    assert report.status == "degraded"
