@@ -6,7 +6,8 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
-PYTHON ?= python3
+# The interpreter, if not the one that deploy/choose-python chooses.
+PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 # What runs is installed in seconds; tests and tools weigh four times as much and come when they are needed.
@@ -27,7 +28,7 @@ help: ## show this list
 init: $(TOOLS) ## make .venv with the pinned dependencies (again only when they change)
 
 # make-venv looks at the contents, so a file that was only touched installs nothing.
-$(RUNTIME): requirements.lock pyproject.toml deploy/make-venv
+$(RUNTIME): requirements.lock pyproject.toml deploy/make-venv deploy/choose-python
 	@PYTHON=$(PYTHON) bash deploy/make-venv $(VENV) $@ requirements.lock
 
 $(TOOLS): $(RUNTIME) requirements-dev.lock

@@ -1,6 +1,7 @@
 """The files that others run by: lock files, Procfile, docker-compose.yml, Makefile, settings."""
 
 import re
+import shutil
 import subprocess
 from dataclasses import fields
 from pathlib import Path
@@ -119,3 +120,30 @@ def test_example_settings_exist() -> None:
     )
     assert len(named) > 10
     assert not {name for name in named - known if name not in sources}
+
+
+@pytest.mark.parametrize("compiled", ["with optimization", "without", "not at all"])
+def test_the_interpreter_for_the_virtual_environment(compiled: str, tmp_path: Path) -> None:
+    """Goal: an interpreter of one's own is taken, unless it is slow and the system's is not."""
+    python = tmp_path / "python3"
+    if compiled != "not at all":
+        python.write_text(f"#!/bin/sh\nexit {0 if compiled == 'with optimization' else 1}\n")
+        python.chmod(0o755)
+    bash = shutil.which("bash")
+    assert bash is not None
+    ran = subprocess.run(
+        [bash, ROOT / "deploy" / "choose-python"],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    suits = "import ensurepip, sys, venv; assert sys.version_info >= (3, 11)"
+    system = Path("/usr/bin/python3")
+    system_suits = (
+        system.exists() and not subprocess.run([system, "-c", suits], timeout=60, check=False).returncode
+    )
+    expected = "python3" if compiled == "with optimization" or not system_suits else str(system)
+    assert ran.stdout.strip() == expected
+    assert (str(python) in ran.stderr) == (compiled == "without" and system_suits)
