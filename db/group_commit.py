@@ -48,13 +48,17 @@ class GroupCommit(Generic[Request, Answer]):
         settings: Settings,
         write_batch: WriteBatch[Request, Answer],
         held_elsewhere: HeldElsewhere[Request],
+        order: Callable[[Request], Any] | None = None,
     ) -> None:
         self._settings = settings
         self._kind = kind
         self._write_batch = write_batch
         self._held_elsewhere = held_elsewhere
         self._arrivals: Arrivals[tuple[Request, asyncio.Future[Answer]]] = Arrivals(
-            batch_max=settings.batch_size_max, linger_s=settings.batch_linger_us / 1e6, awaited=0.5
+            batch_max=settings.batch_size_max,
+            linger_s=settings.batch_linger_us / 1e6,
+            awaited=0.5,
+            order=(lambda waiting: order(waiting[0])) if order else None,
         )
         self._stopping = False
         self._connection: Any = None

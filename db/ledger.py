@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from db.books import (
@@ -59,7 +60,11 @@ class Ledger:
         self._doorbell = Doorbell(settings)
         self._ring_after = timedelta(milliseconds=settings.redrive_after_ms)
         self._group_commit: GroupCommit[LedgerCommand, Recorded] = GroupCommit(
-            "ledger", settings, self._write_batch, self._held_elsewhere
+            "ledger",
+            settings,
+            self._write_batch,
+            self._held_elsewhere,
+            order=attrgetter("user_id", "currency"),
         )
         self._held_for = timedelta(milliseconds=settings.lock_timeout_ms / 2)
         self._careful_batches = 0

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from typing import Any
 
 from db.arrivals import Arrivals
 from tests.polling import keeps, poll_until
@@ -11,9 +12,11 @@ LONG_S = 60.0
 """No machine is so slow that this could be taken for anything else."""
 
 
-def arrivals(batch_max: int = 10, linger_s: float = LINGER_S, awaited: float = 0.5) -> Arrivals[int]:
+def arrivals(
+    batch_max: int = 10, linger_s: float = LINGER_S, awaited: float = 0.5, **more: Any
+) -> Arrivals[int]:
     """Return an empty queue with a linger long enough to be seen."""
-    return Arrivals(batch_max=batch_max, linger_s=linger_s, awaited=awaited)
+    return Arrivals(batch_max=batch_max, linger_s=linger_s, awaited=awaited, **more)
 
 
 async def batch_of(queue: Arrivals[int], *items: int) -> tuple[list[int], float]:
@@ -103,3 +106,36 @@ async def test_no_batch_is_longer_than_allowed() -> None:
     queue.close()
     assert await queue.next_batch() == [4]
     assert await queue.next_batch() == []
+
+
+async def test_what_belongs_together_is_in_one_batch() -> None:
+    """Goal: more than one batch can take is shared out by order: tens here, the first come first among equals."""
+    queue = arrivals(batch_max=3, order=lambda item: item // 10)
+    for item in (25, 12, 31, 14, 22, 37, 11, 21):
+        queue.add(item)
+    batches = [await queue.next_batch()]
+    queue.add(10)  # too late for this run
+    assert len(queue) == 7
+    batches += [await queue.next_batch() for _ in range(3)]
+    assert batches == [[12, 14], [11, 25, 22], [21, 31, 37], [10]]
+    assert len(queue) == 0
+
+
+async def test_nobody_is_overtaken_for_long() -> None:
+    """Goal: only so many batches are put in order together; what came before them is written before them."""
+    queue = arrivals(batch_max=2, order=lambda item: -item)
+    for item in range(20):
+        queue.add(item)
+    assert [await queue.next_batch() for _ in range(5)] == [[7, 6], [5, 4], [3, 2], [1, 0], [15, 14]]
+    assert sorted(queue.take_all()) == [*range(8, 14), *range(16, 20)]
+    assert len(queue) == 0
+    queue.close()
+    assert await queue.next_batch() == []
+
+
+async def test_what_fits_into_one_batch_stays_in_order_of_arrival() -> None:
+    """Goal: ordering is for what is too much for one batch."""
+    queue = arrivals(batch_max=3, order=lambda item: -item)
+    for item in (1, 2, 3):
+        queue.add(item)
+    assert await queue.next_batch() == [1, 2, 3]
