@@ -98,11 +98,13 @@ async def _no_reset(connection: Any) -> None:
 
 
 class Reader:
-    """Runs one query at a time on the pool, with a bound on how long and on how many wait."""
+    """Runs queries on the pool, in order of arrival, with a bound on how long each takes."""
 
     def __init__(self, pool: Any, settings: Settings) -> None:
         self._pool = pool
         self._timeout_s = settings.read_timeout_ms / 1000
+        # The pool gives a free connection to whoever asks just then, and those who wait begin anew.
+        self._turns = asyncio.Semaphore(pool.get_max_size())
 
     async def fetch(self, query: str, *arguments: Any) -> list[Any]:
         """Return the rows. Raises Unavailable if the database does not answer in time, a second try included."""
@@ -121,7 +123,7 @@ class Reader:
             raise Unavailable("the database can't be reached") from error
 
     async def _fetch_once(self, query: str, arguments: tuple[Any, ...]) -> list[Any]:
-        async with self._pool.acquire() as connection:
+        async with self._turns, self._pool.acquire() as connection:
             return await _fetch(connection, query, arguments)
 
     async def fetchrow(self, query: str, *arguments: Any) -> Any | None:

@@ -1,8 +1,11 @@
 """Reads: balances, pages of transactions, withdrawals, what the operator sees."""
 
 import asyncio
+import itertools
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -10,7 +13,7 @@ import pytest
 
 from db import heartbeats, reads
 from db.ledger import Ledger
-from db.pool import Reader
+from db.pool import Reader, open_pool
 from db.reconciliation import Known, ReconcilerSession
 from db.withdrawals import Withdrawals
 from tests.integration.db.conftest import accepted, charge, split, withdraw
@@ -209,3 +212,36 @@ async def test_what_the_reconciler_reads(
     assert pages == stuck
     await session.close()
     await books_hold()
+
+
+class WatchedPool:
+    """A pool that notes whose turn it was: the number of the task's request."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+        self.get_max_size = pool.get_max_size
+        self.asked: dict[asyncio.Task[Any] | None, int] = {}
+        self.served: list[int] = []
+
+    @asynccontextmanager
+    async def acquire(self) -> AsyncIterator[Any]:
+        async with self._pool.acquire() as connection:
+            self.served.append(self.asked.get(asyncio.current_task(), 0))
+            yield connection
+
+
+async def test_whoever_came_first_is_read_for_first(settings: Settings) -> None:
+    """Goal: where all connections are in use, nobody is overtaken."""
+    pool = WatchedPool(connections := await open_pool(settings, size=2))
+    reader = Reader(pool, settings)
+    await asyncio.gather(*(reader.fetch("select 1") for _ in range(2)))  # both are connected now
+    numbers = itertools.count(1)
+
+    async def ask() -> None:
+        for _ in range(50):
+            pool.asked[asyncio.current_task()] = next(numbers)
+            await reader.fetch("select 1")
+
+    await asyncio.gather(*(ask() for _ in range(16)))
+    await connections.close()
+    assert pool.served == sorted(pool.served)
