@@ -125,7 +125,8 @@ where
 limit $1;
 
 -- name: withdrawals
--- A page of withdrawals after $1 with their histories and the transfers that belong to them.
+-- A page of withdrawals after $1 with their histories (which begin with pending, see reads.sql) and the transfers that
+-- belong to them.
 select
     w.id,
     w.user_id,
@@ -137,9 +138,9 @@ select
     t.amounts
 from (select * from withdrawals where id > $1 order by id limit $2) as w
 cross join lateral (
-    select array_agg(status order by seq) as path
+    select array['pending'] || array_agg(status order by seq) as path
     from withdrawal_history
-    where withdrawal_id = w.id and user_id = w.user_id
+    where withdrawal_id = w.id and user_id = w.user_id and seq > 1
 ) as h
 cross join lateral (
     select array_agg(kind order by id) as kinds, array_agg(amount order by id) as amounts

@@ -107,13 +107,6 @@ new_withdrawals as (
     where kind = 'reserve'
 ),
 
-new_history as (
-    insert into withdrawal_history (user_id, withdrawal_id, seq, status, at, reason)
-    select user_id, id, 1, 'pending', now, 'funds reserved'
-    from movements
-    where kind = 'reserve'
-),
-
 doorbell as (
     insert into outbox (user_id, withdrawal_id, created_at)
     select user_id, id, now
@@ -235,12 +228,6 @@ with new_withdrawals as (
         $1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::json[], $6::json[], $7::timestamptz[]
     ) as new (id, user_id, currency, amount, destination, metadata, at)
     returning id, user_id, created_at
-),
-
-new_history as (
-    insert into withdrawal_history (user_id, withdrawal_id, seq, status, at, reason)
-    select user_id, id, 1, 'pending', created_at, 'funds reserved'
-    from new_withdrawals
 )
 
 insert into outbox (user_id, withdrawal_id, created_at)

@@ -33,7 +33,7 @@ _STATEMENTS = (
     from generate_series(1, {WITHDRAWALS}) as n""",
     """
     insert into withdrawal_history (user_id, withdrawal_id, seq, status, at, reason)
-    select user_id, id, seq, 'pending', now(), 'x' from withdrawals cross join generate_series(1, 3) as seq""",
+    select user_id, id, seq, 'pending', now(), 'x' from withdrawals cross join generate_series(2, 4) as seq""",
     """
     insert into outbox (user_id, withdrawal_id, created_at)
     select user_id, id, created_at from withdrawals where id in (select id from withdrawals limit 5000)""",

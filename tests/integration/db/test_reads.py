@@ -214,6 +214,24 @@ async def test_what_the_reconciler_reads(
     await books_hold()
 
 
+async def test_a_history_that_an_earlier_version_began(
+    ledger: Ledger,
+    reader: Reader,
+    connection: asyncpg.Connection,
+    books_hold: Callable[[], Awaitable[dict[str, int]]],
+) -> None:
+    """Goal: the first state is implied; a row that says it all the same does not make it two."""
+    await ledger.submit(charge(10))
+    id = await accepted(ledger, withdraw(3))
+    found = await reads.withdrawal(reader, id)
+    assert found.history == [reads.HistoryEntry("pending", found.created_at, "funds reserved")]
+    await connection.execute(
+        "insert into withdrawal_history select user_id, id, 1, 'pending', created_at, 'funds reserved' from withdrawals"
+    )
+    assert await reads.withdrawal(reader, id) == found
+    await books_hold()
+
+
 class WatchedPool:
     """A pool that notes whose turn it was: the number of the task's request."""
 
