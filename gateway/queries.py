@@ -112,6 +112,13 @@ class QueryReader(Generic[Query]):
 
         Raises ValidationFailed, naming each bad parameter.
         """
+        if not query_string:  # as it nearly always is: one look at all that the path holds
+            try:
+                return msgspec.convert(
+                    {name: unquote(raw, errors="strict") for name, raw in path.items()}, self._kind
+                )
+            except (msgspec.ValidationError, UnicodeError):
+                pass  # what is wrong is told below
         errors: list[tuple[str, str]] = []
         values: dict[str, Any] = {}
         for name, text in self._given(query_string, path, errors):

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
 
 import asyncpg
 import psutil
@@ -235,12 +236,13 @@ async def test_a_server_that_does_not_let_us_in(
 ) -> None:
     """Goal: while our role can't connect, all its connections in use, say, we refuse in time; then we go on."""
     url = urlsplit(own_server.database_url)
-    ours = url._replace(netloc=f"limited:secret@127.0.0.1:{url.port}")
+    role = f"limited_{uuid4().hex}"  # one that failed leaves its own behind, in nobody's way
+    ours = url._replace(netloc=f"{role}:secret@127.0.0.1:{url.port}")
     await execute(
         own_settings.database_url,  # migrated, so its tables are there
-        "create role limited login password 'secret'",
-        "grant select, insert, update, delete on all tables in schema public to limited",
-        f"alter role limited {shut}",
+        f"create role {role} login password 'secret'",
+        f"grant select, insert, update, delete on all tables in schema public to {role}",
+        f"alter role {role} {shut}",
     )
     settings = Settings.from_env({"DATABASE_URL": urlunsplit(ours)})
     ledger = Ledger(settings)
@@ -249,12 +251,12 @@ async def test_a_server_that_does_not_let_us_in(
     made = Service(ledger, Withdrawals(settings), Reader(pool, settings))
     for call in (made.write, made.read):
         await keeps(AWAY_MAX_S, lambda call=call: refused(call))  # type: ignore[misc]
-    await execute(own_server.database_url, f"alter role limited {open_}")
+    await execute(own_server.database_url, f"alter role {role} {open_}")
     for call in (made.write, made.read):
         await poll_until(lambda call=call: works(call), what=call.__name__)  # type: ignore[misc]
     await ledger.stop()
     await pool.close()
-    await execute(own_server.database_url, "drop owned by limited", "drop role limited")
+    await execute(own_server.database_url, f"drop owned by {role}", f"drop role {role}")
 
 
 @pytest.mark.parametrize("condition", ["disk_full", "out_of_memory", "io_error"])
