@@ -93,10 +93,10 @@ async def test_connections_are_killed_all_the_time(
     ledger = open_ledger(make_settings(WBS_BATCH_SIZE_MAX="5"))
     await ledger.submit(charge(10_000))
     killed, succeeded = 0, 0
-    clients = 32
+    clients, steps = 32, 36
 
     async def client(number: int) -> None:
-        for step in range(12):
+        for step in range(steps):
             key = f"{number}-{step}"
             command = charge(3, key=key) if step % 3 else withdraw(1, key=key)
             while True:  # as a client does that was told to come back
@@ -110,20 +110,20 @@ async def test_connections_are_killed_all_the_time(
 
     async def killer() -> None:
         nonlocal killed
-        while succeeded < clients * 12:
+        while succeeded < clients * steps:
             killed += await connection.fetchval(
                 "select count(pg_terminate_backend(pid)) from pg_stat_activity"
                 " where application_name = 'wbs' and datname = current_database()"
             )
             # Not all the time: somebody has to get through in between, or nothing would be shown.
-            enough = min(succeeded + 7, clients * 12)
+            enough = min(succeeded + 7, clients * steps)
             await poll_until(lambda enough=enough: succeeded >= enough)  # type: ignore[misc]
 
     await asyncio.gather(killer(), *(client(number) for number in range(clients)))
     assert killed > 10
     withdrawable, _, held = await split(reader)
-    assert (withdrawable, held) == (10_000 + 32 * 8 * 3 - 32 * 4, 32 * 4)
-    assert (await books_hold())["keys"] == 1 + 32 * 12
+    assert (withdrawable, held) == (10_000 + 32 * 24 * 3 - 32 * 12, 32 * 12)
+    assert (await books_hold())["keys"] == 1 + 32 * 36
 
 
 @pytest.mark.parametrize("outcome", [Paid("p1"), OutcomeUnknown("timeout")])
