@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from itertools import chain, pairwise
+from itertools import pairwise
 from math import ceil
 from typing import Any, Generic, TypeVar
 
@@ -35,8 +35,8 @@ class Arrivals(Generic[Item]):
         self._awaited = awaited
         self._order = order
         self._waiting: deque[Item] = deque()
-        self._run: deque[list[Item]] = deque()
-        """The batches that the present run still has."""
+        self._sizes: deque[int] = deque()
+        """Of the batches that the present run still has; they are the first that wait."""
         self._arrived = asyncio.Event()
         self._wanted = 1
         """So many have to wait before `_arrived` is set."""
@@ -44,7 +44,7 @@ class Arrivals(Generic[Item]):
         self._closed = False
 
     def __len__(self) -> int:
-        return len(self._waiting) + sum(map(len, self._run))
+        return len(self._waiting)
 
     def add(self, item: Item) -> None:
         """Let an item wait for the next batch."""
@@ -59,19 +59,18 @@ class Arrivals(Generic[Item]):
 
     def take_all(self) -> list[Item]:
         """Return everything that waits, to be dealt with otherwise."""
-        items = [*chain.from_iterable(self._run), *self._waiting]
-        self._run.clear()
+        items = list(self._waiting)
         self._waiting.clear()
+        self._sizes.clear()
         return items
 
     async def next_batch(self) -> list[Item]:
         """Return the next batch, by `order` or arrival; an empty one if closed and nothing waits any more."""
-        if not self._run:
+        if not self._sizes:
             await self._wait()
             self._begin_run()
-        batch = self._run.popleft()
-        self._last_size = len(batch)
-        return batch
+        self._last_size = self._sizes.popleft()
+        return [self._waiting.popleft() for _ in range(self._last_size)]
 
     async def _wait(self) -> None:
         """Return when the next batch should begin."""
@@ -98,9 +97,9 @@ class Arrivals(Generic[Item]):
         """Make batches of what waits: one, or several of the same length if it has to be put in order."""
         batches_max = _RUN_MAX if self._order else 1
         size = min(len(self._waiting), batches_max * self._batch_max)
-        items = [self._waiting.popleft() for _ in range(size)]
         batches = max(ceil(size / self._batch_max), 1)
-        if batches > 1:
-            items.sort(key=self._order)
+        if self._order and batches > 1:
+            run = sorted((self._waiting.popleft() for _ in range(size)), key=self._order)
+            self._waiting.extendleft(reversed(run))
         cuts = [size * number // batches for number in range(batches + 1)]
-        self._run.extend(items[first:end] for first, end in pairwise(cuts))
+        self._sizes.extend(end - first for first, end in pairwise(cuts))

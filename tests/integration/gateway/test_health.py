@@ -7,7 +7,6 @@ import pytest_asyncio
 
 from gateway.reads import READS_MAX, Reads
 from gateway.routes.health import HealthReporter
-from tests.conftest import PATIENT
 from wallet.config import Settings
 from wallet.errors import Overloaded
 
@@ -15,8 +14,8 @@ MANY = READS_MAX + 100
 
 
 @pytest_asyncio.fixture
-async def reads(database_url: str) -> AsyncIterator[Reads]:
-    reads = Reads(Settings.from_env({**PATIENT, "DATABASE_URL": database_url}))
+async def reads(settings: Settings) -> AsyncIterator[Reads]:
+    reads = Reads(settings)
     await reads.start()
     yield reads
     await reads.stop()
