@@ -10,6 +10,7 @@ from gateway import console
 from gateway.auth import Authenticator, RateLimiter
 from gateway.body import BODY_BYTES_MAX
 from gateway.endpoint import Endpoints
+from gateway.router import LookUpRouter
 from gateway.routes import balances, callbacks, charges, health, operations, pages, transactions, withdrawals
 from gateway.services import Services
 from wallet.config import Settings
@@ -29,7 +30,9 @@ def create_app(settings: Settings) -> Sanic[Any, Any]:
 
     Raises SettingsError.
     """
-    app: Sanic[Any, Any] = Sanic(f"wallet_gateway_{next(_numbers)}", configure_logging=False)
+    app: Sanic[Any, Any] = Sanic(
+        f"wallet_gateway_{next(_numbers)}", router=LookUpRouter(), configure_logging=False
+    )
     app.config.update(
         {
             "ACCESS_LOG": False,

@@ -1,0 +1,45 @@
+"""Finds the route of a request. Most paths end in the name of a wallet or a withdrawal, and seldom come again soon.
+
+Sanic's own router takes such a path apart, 3 µs, and remembers the last 1,024: less than there are users.
+"""
+
+from typing import Any
+
+from sanic.router import Router
+
+
+class LookUpRouter(Router):
+    """Finds a route without parameters by its path, one whose only parameter is the last part by what comes before.
+
+    Sanic finds the others, and what is wrong.
+    """
+
+    def finalize(self, *args: Any, **kwargs: Any) -> None:
+        """Look through the routes, once all are there."""
+        super().finalize(*args, **kwargs)
+        plain = [route for route in self.routes if not route.params]
+        taken = {_start(route) for route in plain}
+        self._by_path = {
+            (method, f"/{route.path}"): (route, route.handler, {}) for route in plain for method in route.methods
+        }
+        self._by_start = {
+            (method, f"/{_start(route)}"): (route, route.handler, *route.labels)
+            for route in self.routes
+            if len(route.params) == 1 and route.path.endswith(":str>") and _start(route) not in taken
+            for method in route.methods
+        }
+
+    def get(self, path: str, method: str, host: str | None) -> Any:
+        """Return (route, handler, parameters). Raises Sanic's NotFound and MethodNotAllowed."""
+        if found := self._by_path.get((method, path)):
+            return found
+        start, _, last = path.rpartition("/")
+        if last and (ending := self._by_start.get((method, start))):
+            route, handler, name = ending
+            return route, handler, {name: last}
+        return super().get(path, method, host)
+
+
+def _start(route: Any) -> str:
+    start: str = route.path.rpartition("/")[0]
+    return start
