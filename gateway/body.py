@@ -19,8 +19,8 @@ async def read_body(request: Request, bytes_max: int) -> bytes:
     Sanic's own way keeps all that it reads, up to one limit for all routes, and resets the connection beyond.
     """
     stream: Any = request.stream
-    body = b""
-    size = 0
+    body = request.body  # all of it, or nothing yet
+    size = len(body)
     while stream.request_body:
         part = await stream.read()
         if part:

@@ -19,17 +19,19 @@ class LookUpRouter(Router):
         super().finalize(*args, **kwargs)
         plain = [route for route in self.routes if not route.params]
         taken = {_start(route) for route in plain}
-        self._by_path = {
-            (method, f"/{route.path}"): (route, route.handler, {}) for route in plain for method in route.methods
+        self._by_path: dict[tuple[str, str], Any] = {
+            (method, f"/{route.path}"): (route, route.handler, {})
+            for route in plain
+            for method in route.methods
         }
-        self._by_start = {
+        self._by_start: dict[tuple[str, str], Any] = {
             (method, f"/{_start(route)}"): (route, route.handler, *route.labels)
             for route in self.routes
             if len(route.params) == 1 and route.path.endswith(":str>") and _start(route) not in taken
             for method in route.methods
         }
 
-    def get(self, path: str, method: str, host: str | None) -> Any:
+    def get(self, path: str, method: str, host: str | None) -> Any:  # type: ignore[override]
         """Return (route, handler, parameters). Raises Sanic's NotFound and MethodNotAllowed."""
         if found := self._by_path.get((method, path)):
             return found

@@ -16,6 +16,7 @@ from sanic import Sanic
 from sanic.http.constants import Stage
 
 from gateway.app import create_app
+from gateway.protocol import PlainProtocol
 from gateway.services import Services
 from wallet.config import Settings
 from wallet.telemetry import log
@@ -56,7 +57,11 @@ async def serve(settings: Settings) -> None:
     listener = listen(settings.http_host, settings.http_port)
     await services.start()
     server = await app.create_server(
-        sock=listener, access_log=False, backlog=BACKLOG, asyncio_server_kwargs={"start_serving": False}
+        sock=listener,
+        protocol=PlainProtocol,
+        access_log=False,
+        backlog=BACKLOG,
+        asyncio_server_kwargs={"start_serving": False},
     )
     assert server is not None
     await server.startup()  # type: ignore[no-untyped-call]

@@ -38,6 +38,7 @@ def outcome(router: Any, find: Any, path: str, method: str) -> Any:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE", "get"])
 def test_finds_what_sanics_finds(router: LookUpRouter, method: str) -> None:
+    """Goal: whatever the path, route, parameters and refusal are those of Sanic's router."""
     for path in PATHS:
         theirs = outcome(router, Router._get, path, method)
         assert outcome(router, LookUpRouter.get, path, method) == theirs, path
@@ -46,6 +47,7 @@ def test_finds_what_sanics_finds(router: LookUpRouter, method: str) -> None:
 def test_paths_of_wallets_and_withdrawals_are_not_taken_apart(
     router: LookUpRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Goal: the paths that most requests have are looked up."""
     monkeypatch.setattr(router, "resolve", None)
     for path in ("/balance/42", "/transactions/42", "/withdrawals/0199d3c0"):
         assert router.get(path, "GET", None)[2].popitem()[1] == path.rpartition("/")[2]

@@ -1,0 +1,103 @@
+"""The short way of a plain request through Sanic. Whatever is not plain goes Sanic's own way, which ends the same.
+
+Sanic's way has room for middleware, signals, websockets and streams, of which there are none here: 10 of a charge's
+70 µs in the gateway, 15 of the 47 that all but the ledger takes (docs/adr/0011-plain-requests.md). All that is known
+here of Sanic's insides, version 25.12, is `Http` of sanic.http.http1, `HttpProtocol` and `Sanic.handle_request`.
+"""
+
+from typing import Any
+
+from sanic.compat import Header
+from sanic.exceptions import SanicException
+from sanic.http.http1 import Http
+from sanic.server.protocols.http_protocol import HttpProtocol
+
+from gateway.body import BODY_BYTES_MAX
+
+_NOT_PLAIN = frozenset({"connection", "expect", "transfer-encoding", "upgrade"})
+"""Headers that change how a connection goes on, or how long a body is."""
+
+
+class PlainHttp(Http):
+    """Reads a plain request: HTTP/1.1, all there, with a `Content-Length` if it has a body."""
+
+    async def http1_request_header(self) -> None:
+        """Fill in `self.request`, its body included where it is plain. Raises SanicException as Sanic does."""
+        if not self._read_plain():
+            await super().http1_request_header()  # type: ignore[no-untyped-call]
+
+    def _read_plain(self) -> bool:
+        """Read a request if it is plain, as Sanic would; else change nothing and return False."""
+        protocol: Any = self.protocol
+        buffer: bytearray = self.recv_buffer
+        end = buffer.find(b"\r\n\r\n")
+        if not 0 < end < self.HEADER_MAX_SIZE:
+            return False
+        head = bytes(buffer[:end])
+        try:
+            first_line, *lines = head.decode("ascii").split("\r\n")
+            method, url, version = first_line.split(" ")
+            headers = []
+            length = None
+            for line in lines:
+                name, value = line.split(":", 1)
+                name, value = name.lower(), value.lstrip()
+                if name in _NOT_PLAIN and (name, value.lower()) != ("connection", "keep-alive"):
+                    return False
+                if name == "content-length":
+                    if length is not None or not value.isdigit():
+                        return False
+                    length = int(value)
+                headers.append((name, value))
+            if version != "HTTP/1.1" or (length or 0) > BODY_BYTES_MAX:
+                return False
+            request = protocol.request_class(
+                url_bytes=url.encode("ascii"),
+                headers=Header(headers),
+                head=head,
+                version="1.1",
+                method=method,
+                transport=protocol.transport,
+                app=protocol.app,
+            )
+        except (ValueError, SanicException):  # Sanic says what is wrong
+            return False
+        body_end = end + 4 + (length or 0)
+        if length is not None and len(buffer) < body_end:
+            return False
+        request.body = bytes(buffer[end + 4 : body_end])
+        del buffer[:body_end]
+        self.url, self.keep_alive = url, protocol.app.config.KEEP_ALIVE
+        self.head_only = method.upper() == "HEAD"
+        self.request_bytes = self.request_bytes_left = 0
+        protocol.state["requests_count"] += 1
+        self.request, request.stream = request, self
+        return True
+
+
+class PlainProtocol(HttpProtocol):
+    """A connection to a client. Every handler of the application has to return an `Answer`."""
+
+    HTTP_CLASS = PlainHttp
+
+    def _setup(self) -> None:
+        super()._setup()  # type: ignore[no-untyped-call]
+        self.request_handler = self._answer
+
+    async def _answer(self, request: Any) -> None:
+        """Do what `Sanic.handle_request` does, for an application without middleware, signals and websockets."""
+        app: Any = self.app
+        stream = request.stream
+        try:
+            request.route, handler, parts = app.router.get(
+                request.path, request.method, request.headers.get("host")
+            )
+            if stream.request_body:
+                if hasattr(handler, "is_stream"):
+                    stream.request_max_size = float("inf")
+                else:
+                    await request.receive_body()
+            answer = await handler(request, **parts)
+            await stream.respond(answer).send()
+        except Exception as error:  # noqa: BLE001 - the boundary, as in Sanic
+            await app.handle_exception(request, error)
