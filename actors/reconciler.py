@@ -18,7 +18,7 @@ from actors.metrics import serve_metrics
 from actors.reconciliation import BankComparison
 from db.errors import CONNECTION_ERRORS
 from db.heartbeats import forget_old
-from db.pool import Reader, open_pool
+from db.pool import PoolReader, Reader, open_pool
 from db.reconciliation import ReconcilerSession
 from db.withdrawals import Withdrawals
 from wallet.config import Settings
@@ -180,7 +180,7 @@ async def run_reconciler(settings: Settings, stop: asyncio.Event) -> None:
     withdrawals = Withdrawals(settings)
     withdrawals.start()
     pool = await open_pool(settings, size=1)
-    reader = Reader(pool, settings)
+    reader = PoolReader(pool, settings)
     reconciler = Reconciler(settings, session, BankComparison(bank, session, withdrawals), reader)
     beating = asyncio.ensure_future(beat_for_ever(reader, "reconciler", reconciler.detail))
     try:

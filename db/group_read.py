@@ -58,15 +58,15 @@ class GroupRead(Generic[Key, Value]):
             self._task = None
         self._fail(self._arrivals.take_all(), Unavailable("the service is stopping"))
 
-    async def get(self, key: Key) -> Value:
-        """Return the value of `key`. Raises Overloaded if too many wait, and what `read` raises."""
+    def get(self, key: Key) -> "asyncio.Future[Value]":
+        """Return what will have the value of `key`, or what `read` raises. Raises Overloaded if too many wait."""
         if self._task is None:
             raise Unavailable("the service is starting or stopping")
         if len(self._arrivals) >= WAITING_MAX:
             raise Overloaded("too many reads are waiting")
         future: asyncio.Future[Value] = asyncio.get_running_loop().create_future()
         self._arrivals.add((key, future))
-        return await future
+        return future
 
     async def _run(self) -> None:
         while batch := await self._arrivals.next_batch():

@@ -1,6 +1,7 @@
 """Connections: how one is opened, and the pool for reads. Each with its limits in time and number."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -97,14 +98,11 @@ async def _no_reset(connection: Any) -> None:
     """Nothing to reset: we never change a session's state, and asyncpg's reset costs a round trip a query."""
 
 
-class Reader:
-    """Runs queries on the pool, in order of arrival, with a bound on how long each takes."""
+class Reader(ABC):
+    """Runs queries, with a bound on how long each takes."""
 
-    def __init__(self, pool: Any, settings: Settings) -> None:
-        self._pool = pool
+    def __init__(self, settings: Settings) -> None:
         self._timeout_s = settings.read_timeout_ms / 1000
-        # The pool gives a free connection to whoever asks just then, and those who wait begin anew.
-        self._turns = asyncio.Semaphore(pool.get_max_size())
 
     async def fetch(self, query: str, *arguments: Any) -> list[Any]:
         """Return the rows. Raises Unavailable if the database does not answer in time, a second try included."""
@@ -122,14 +120,56 @@ class Reader:
         except CONNECTION_ERRORS as error:
             raise Unavailable("the database can't be reached") from error
 
-    async def _fetch_once(self, query: str, arguments: tuple[Any, ...]) -> list[Any]:
-        async with self._turns, self._pool.acquire() as connection:
-            return await _fetch(connection, query, arguments)
-
     async def fetchrow(self, query: str, *arguments: Any) -> Any | None:
         """Return the first row, or None. Raises Unavailable."""
         rows = await self.fetch(query, *arguments)
         return rows[0] if rows else None
+
+    @abstractmethod
+    async def _fetch_once(self, query: str, arguments: tuple[Any, ...]) -> list[Any]:
+        """Return the rows. Raises CONNECTION_ERRORS; the next call is to be on another connection then."""
+
+
+class PoolReader(Reader):
+    """Runs queries on the pool, in order of arrival."""
+
+    def __init__(self, pool: Any, settings: Settings) -> None:
+        super().__init__(settings)
+        self._pool = pool
+        # The pool gives a free connection to whoever asks just then, and those who wait begin anew.
+        self._turns = asyncio.Semaphore(pool.get_max_size())
+
+    async def _fetch_once(self, query: str, arguments: tuple[Any, ...]) -> list[Any]:
+        async with self._turns, self._pool.acquire() as connection:
+            return await _fetch(connection, query, arguments)
+
+
+class OwnReader(Reader):
+    """Runs one query at a time on a connection of its own, which it opens when it is needed.
+
+    To take a connection of the pool and to give it back takes longer than a small query does.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._settings = settings
+        self._connection: Any = None
+
+    def terminate(self) -> None:
+        """Close the connection at once; the next query opens another one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
+
+    async def _fetch_once(self, query: str, arguments: tuple[Any, ...]) -> list[Any]:
+        try:
+            if self._connection is None:
+                self._connection = await connect(self._settings)
+            rows: list[Any] = await self._connection.fetch(query, *arguments)
+        except BaseException:
+            self.terminate()
+            raise
+        return rows
 
 
 async def _fetch(connection: Any, query: str, arguments: tuple[Any, ...]) -> list[Any]:

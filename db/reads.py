@@ -12,6 +12,9 @@ from wallet.ledger import WalletId
 
 _SQL = load("reads")
 
+CURRENCIES_MAX = 4
+"""In one query for balances: it looks for each of its users in each of its currencies."""
+
 
 class Balance(NamedTuple):
     """A wallet's split, in minor units: total = withdrawable + locked + held."""
@@ -74,15 +77,20 @@ class WithdrawalView(NamedTuple):
 
 
 async def balances(reader: Reader, ids: Sequence[WalletId]) -> dict[WalletId, Balance]:
-    """Return the balances of wallets, by one query; of unknown ones, zeros. Raises Unavailable."""
-    users, currencies = zip(*ids, strict=True)
-    rows = await reader.fetch(_SQL["balances"], users, currencies)
-    found = {
-        (user_id, currency): Balance(
-            user_id, currency, available + locked + held, available + matured, locked - matured, held
-        )
-        for user_id, currency, available, locked, held, matured in rows
-    }
+    """Return the balances of wallets, by a query for every CURRENCIES_MAX currencies; of unknown ones, zeros.
+
+    Raises Unavailable.
+    """
+    found: dict[WalletId, Balance] = {}
+    currencies = sorted({currency for _, currency in ids})
+    for first in range(0, len(currencies), CURRENCIES_MAX):
+        some = currencies[first : first + CURRENCIES_MAX]
+        users = {user_id for user_id, currency in ids if currency in some}
+        rows = await reader.fetch(_SQL["balances"], users, some)
+        for user_id, currency, available, locked, held, matured in rows:
+            found[user_id, currency] = Balance(
+                user_id, currency, available + locked + held, available + matured, locked - matured, held
+            )
     for id in ids:
         if id not in found:
             found[id] = Balance(*id, 0, 0, 0, 0)

@@ -8,7 +8,7 @@ from uuid import UUID
 from db import heartbeats, reads
 from db.group_read import GroupRead
 from db.heartbeats import Heartbeat
-from db.pool import Reader, open_pool
+from db.pool import OwnReader, PoolReader, Reader, open_pool
 from db.reads import Balance, TransactionPage, WithdrawalView
 from wallet.config import Settings
 from wallet.errors import Overloaded, Unavailable
@@ -27,6 +27,7 @@ class Reads:
         self._settings = settings
         self._pool: Any = None
         self._reader: Reader | None = None
+        self._balance_reader = OwnReader(settings)
         self._under_way = 0
         self._balances: GroupRead[WalletId, Balance] = GroupRead(
             "balances", self._read_balances, linger_us=settings.batch_linger_us
@@ -35,12 +36,13 @@ class Reads:
     async def start(self) -> None:
         """Make the pool. It connects when it is needed: the database may be away."""
         self._pool = await open_pool(self._settings)
-        self._reader = Reader(self._pool, self._settings)
+        self._reader = PoolReader(self._pool, self._settings)
         self._balances.start()
 
     async def stop(self) -> None:
         """Close the connections, at once: nobody waits for an answer any more."""
         await self._balances.stop()
+        self._balance_reader.terminate()
         if self._pool is not None:
             self._pool.terminate()
             self._reader = None
@@ -53,9 +55,9 @@ class Reads:
         idle = self._pool.get_idle_size()
         return self._pool.get_size() - idle, idle
 
-    async def balance(self, user_id: str, currency: str) -> Balance:
+    def balance(self, user_id: str, currency: str) -> Awaitable[Balance]:
         """Return the split of a wallet; of an unknown one, zeros."""
-        return await self._balances.get((user_id, currency))
+        return self._balances.get((user_id, currency))
 
     async def transactions(
         self, user_id: str, currency: str, limit: int, before: UUID | None, skip: int
@@ -85,7 +87,7 @@ class Reads:
         return length, beats
 
     async def _read_balances(self, ids: Sequence[WalletId]) -> dict[WalletId, Balance]:
-        return await reads.balances(self._open_reader(), ids)
+        return await reads.balances(self._balance_reader, ids)
 
     async def _run(self, query: Callable[..., Awaitable[Result]], *arguments: Any, **named: Any) -> Result:
         reader = self._open_reader()

@@ -27,7 +27,7 @@ from typing import Any
 from uuid import UUID
 
 from actors.dead_letters import DeadLetter, DeadLettersUnreachable, count, look_through
-from db.pool import Reader, open_pool
+from db.pool import PoolReader, Reader, open_pool
 from db.reads import Attention, WithdrawalView, requiring_attention, withdrawal
 from db.withdrawals import Withdrawals
 from ops.environment import load_environment
@@ -260,7 +260,7 @@ async def _opened(settings: Settings) -> AsyncIterator[tuple[Reader, Withdrawals
     withdrawals = Withdrawals(settings)
     withdrawals.start()
     try:
-        yield Reader(pool, settings), withdrawals
+        yield PoolReader(pool, settings), withdrawals
     finally:
         await withdrawals.stop()
         await pool.close()

@@ -21,7 +21,7 @@ import pytest_asyncio
 
 from db.ledger import Ledger
 from db.migrate import migrate
-from db.pool import Reader, open_pool
+from db.pool import PoolReader, Reader, open_pool
 from db.withdrawals import Withdrawals
 from ops.provision import private_servers
 from ops.stack import Stack
@@ -209,7 +209,7 @@ async def withdrawals(settings: Settings) -> AsyncIterator[Withdrawals]:
 async def reader(settings: Settings) -> AsyncIterator[Reader]:
     """The reads of the test's database."""
     pool = await open_pool(settings)
-    yield Reader(pool, settings)
+    yield PoolReader(pool, settings)
     await pool.close()
 
 

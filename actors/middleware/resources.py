@@ -13,7 +13,7 @@ from tenacity import AsyncRetrying, stop_after_attempt, wait_exponential_jitter
 from actors.bank import open_bank
 from actors.bank.breaker import Breaker, WatchedBank
 from actors.bank.protocol import Bank
-from db.pool import Reader, open_pool
+from db.pool import PoolReader, Reader, open_pool
 from db.withdrawals import Withdrawals
 from wallet.config import Settings
 from wallet.telemetry import log
@@ -67,7 +67,7 @@ class Resources(Middleware):
     async def _open(self) -> None:
         # None of these needs its server to be there yet: each connects when it is first used.
         self._pool = await open_pool(self.settings, size=2)
-        self.reader = Reader(self._pool, self.settings)
+        self.reader = PoolReader(self._pool, self.settings)
         self.breaker = Breaker.of(self.settings)
         self.bank = WatchedBank(open_bank(self.settings), self.breaker)
         self.withdrawals = Withdrawals(self.settings)

@@ -1,5 +1,6 @@
 -- name: balances
--- What has matured counts as available from its very instant, released in the books or not.
+-- Of all these users ($1) in all these currencies ($2), which costs less than to join pairs of them: nearly always there
+-- is one currency. What has matured counts as available from its very instant, released in the books or not.
 select
     w.user_id,
     w.currency,
@@ -11,8 +12,8 @@ select
         from locks as l
         where l.user_id = w.user_id and l.currency = w.currency and l.release_at <= clock_timestamp()
     ) else 0 end as matured
-from unnest($1::text[], $2::text[]) as asked (user_id, currency)
-join wallets as w using (user_id, currency);
+from wallets as w
+where w.user_id = any($1::text[]) and w.currency = any($2::text[]);
 
 -- name: transactions
 -- A page, newest first: before the identifier $3 if given, after skipping $5. Charges and reserves only: the

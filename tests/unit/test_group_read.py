@@ -39,8 +39,8 @@ async def group(source: Source) -> AsyncIterator[GroupRead[int, str]]:
     await group.stop()
 
 
-async def ask(group: GroupRead[int, str], *keys: int) -> "list[asyncio.Task[str]]":
-    tasks = [asyncio.create_task(group.get(key)) for key in keys]
+async def ask(group: GroupRead[int, str], *keys: int) -> "list[asyncio.Future[str]]":
+    tasks = [group.get(key) for key in keys]
     for _ in range(5):
         await asyncio.sleep(0)
     return tasks

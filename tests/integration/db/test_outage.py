@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -14,9 +15,12 @@ import psutil
 import pytest
 import pytest_asyncio
 
+from db import reads
+from db.group_read import GroupRead
 from db.ledger import Ledger
 from db.migrate import migrate
-from db.pool import Reader, open_pool
+from db.pool import OwnReader, PoolReader, Reader, open_pool
+from db.reads import Balance
 from db.withdrawals import Withdrawals
 from ops.provision import PrivateServers
 from tests.conftest import execute
@@ -25,6 +29,7 @@ from tests.integration.db.link import Link
 from tests.polling import keeps, poll_until
 from wallet.config import Settings
 from wallet.errors import NotCancellable, Unavailable
+from wallet.ledger import WalletId
 from wallet.outcomes import Paid
 
 AWAY_MAX_S = 2.0
@@ -35,10 +40,14 @@ SLACK_S = 0.5  # the machine is shared
 class Service:
     """What a gateway and an actor do with the database."""
 
-    def __init__(self, ledger: Ledger, withdrawals: Withdrawals, reader: Reader) -> None:
+    def __init__(self, ledger: Ledger, withdrawals: Withdrawals, reader: Reader, settings: Settings) -> None:
         self.ledger = ledger
         self.withdrawals = withdrawals
         self.reader = reader
+        self.own_reader = OwnReader(settings)
+        self.grouped: GroupRead[WalletId, Balance] = GroupRead(
+            "test", partial(reads.balances, self.own_reader)
+        )
 
     async def write(self) -> None:
         """Charge something."""
@@ -47,6 +56,10 @@ class Service:
     async def read(self) -> None:
         """Read a balance."""
         await split(self.reader)
+
+    async def read_grouped(self) -> None:
+        """Read a balance together with others, on a connection that is used for nothing else."""
+        await self.grouped.get(("ann", "USD"))
 
     async def move(self) -> None:
         """Begin an attempt."""
@@ -62,13 +75,14 @@ class Service:
         await self.ledger.submit(charge(1000))
         self.withdrawal_id = await accepted(self.ledger, withdraw(1))
         await self.read()
+        await self.read_grouped()
         await self.move()
         await self.cancel()
 
     @property
     def calls(self) -> list[Callable[[], Awaitable[None]]]:
         """Each way to the database."""
-        return [self.write, self.read, self.move]
+        return [self.write, self.read, self.read_grouped, self.move]
 
 
 @asynccontextmanager
@@ -78,7 +92,8 @@ async def service(settings: Settings) -> AsyncIterator[Service]:
     ledger.start()
     withdrawals.start()
     pool = await open_pool(settings)
-    made = Service(ledger, withdrawals, Reader(pool, settings))
+    made = Service(ledger, withdrawals, PoolReader(pool, settings), settings)
+    made.grouped.start()
     await poll_until(lambda: works(made.prepare))
     try:
         yield made
@@ -86,7 +101,9 @@ async def service(settings: Settings) -> AsyncIterator[Service]:
         async with asyncio.timeout(60):
             await ledger.stop()
             await withdrawals.stop()
+            await made.grouped.stop()
         pool.terminate()
+        made.own_reader.terminate()
 
 
 async def refused(call: Callable[[], Awaitable[None]]) -> float:
@@ -248,14 +265,17 @@ async def test_a_server_that_does_not_let_us_in(
     ledger = Ledger(settings)
     ledger.start()
     pool = await open_pool(settings)
-    made = Service(ledger, Withdrawals(settings), Reader(pool, settings))
-    for call in (made.write, made.read):
+    made = Service(ledger, Withdrawals(settings), PoolReader(pool, settings), settings)
+    made.grouped.start()
+    for call in (made.write, made.read, made.read_grouped):
         await keeps(AWAY_MAX_S, lambda call=call: refused(call))  # type: ignore[misc]
     await execute(own_server.database_url, f"alter role {role} {open_}")
-    for call in (made.write, made.read):
+    for call in (made.write, made.read, made.read_grouped):
         await poll_until(lambda call=call: works(call), what=call.__name__)  # type: ignore[misc]
     await ledger.stop()
     await pool.close()
+    await made.grouped.stop()
+    made.own_reader.terminate()
     await execute(own_server.database_url, f"drop owned by {role}", f"drop role {role}")
 
 

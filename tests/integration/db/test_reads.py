@@ -9,11 +9,12 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
+import msgspec
 import pytest
 
 from db import heartbeats, reads
 from db.ledger import Ledger
-from db.pool import Reader, open_pool
+from db.pool import PoolReader, Reader, open_pool
 from db.reconciliation import Known, ReconcilerSession
 from db.withdrawals import Withdrawals
 from tests.integration.db.conftest import accepted, charge, split, withdraw
@@ -37,6 +38,22 @@ async def test_balances_of_many(ledger: Ledger, reader: Reader) -> None:
         ("ann", "USD"): 5,
         ("ann", "EUR"): 0,
     }
+
+
+async def test_balances_in_many_currencies(ledger: Ledger, reader: Reader) -> None:
+    """Goal: more currencies than one query takes are told apart too, whoever has money in which."""
+    currencies = [f"X{letter}{letter}" for letter in "ABCDEFGHIJ"]
+    assert len(currencies) > 2 * reads.CURRENCIES_MAX
+    for number, currency in enumerate(currencies):
+        command = charge(1 + number, user=("ann", "bob")[number % 2])
+        await ledger.submit(msgspec.structs.replace(command, currency=currency))
+    ids = [(user, currency) for currency in currencies for user in ("ann", "bob")]
+    found = await reads.balances(reader, ids)
+    assert [found[id].total for id in ids] == [
+        1 + number if user == ("ann", "bob")[number % 2] else 0
+        for number in range(len(currencies))
+        for user in ("ann", "bob")
+    ]
 
 
 async def test_a_balance_is_read_in_one_piece(
@@ -251,7 +268,7 @@ class WatchedPool:
 async def test_whoever_came_first_is_read_for_first(settings: Settings) -> None:
     """Goal: where all connections are in use, nobody is overtaken."""
     pool = WatchedPool(connections := await open_pool(settings, size=2))
-    reader = Reader(pool, settings)
+    reader = PoolReader(pool, settings)
     await asyncio.gather(*(reader.fetch("select 1") for _ in range(2)))  # both are connected now
     numbers = itertools.count(1)
 
