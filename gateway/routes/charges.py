@@ -114,11 +114,11 @@ NOOP = Operation(
 
 def register(endpoints: Endpoints, services: Services) -> None:
     """Serve the charges."""
-    reader, submit = services.requests, services.ledger.submit
+    reader, enqueue = services.requests, services.ledger.enqueue
 
     async def charge(request: Request, client: str) -> Answer:
         command = reader.charge(json_body(request), client, header_key(request))
-        recorded = await submit(command)
+        recorded = await enqueue(command)
         receipt = recorded.receipt
         assert isinstance(receipt, ChargeReceipt)
         if recorded.replayed:
@@ -128,7 +128,7 @@ def register(endpoints: Endpoints, services: Services) -> None:
 
     async def charges(request: Request, client: str) -> Answer:
         commands = _commands(reader, request, client)
-        results = await _submit_all(services.ledger.enqueue, commands)
+        results = await _submit_all(enqueue, commands)
         if NDJSON in request.headers.get("accept", ""):
             return Answer(encode_lines(results), content_type=NDJSON)
         return Answer(encode_results(results))
