@@ -8,7 +8,7 @@ here of Sanic's insides, version 25.12, is `Http` of sanic.http.http1, `HttpProt
 from typing import Any
 
 from sanic.compat import Header
-from sanic.exceptions import SanicException
+from sanic.exceptions import BadRequest, SanicException
 from sanic.http.http1 import Http
 from sanic.server.protocols.http_protocol import HttpProtocol
 
@@ -16,15 +16,18 @@ from gateway.body import BODY_BYTES_MAX
 
 _NOT_PLAIN = frozenset({"connection", "expect", "transfer-encoding", "upgrade"})
 """Headers that change how a connection goes on, or how long a body is."""
+_DOUBTFUL = (b" :", b"\t:", b"\n ", b"\n\t", b"\0")
+"""Where one of these is, a header may say different things to us and to a proxy (see `_check_headers`)."""
 
 
 class PlainHttp(Http):
     """Reads a plain request: HTTP/1.1, all there, with a `Content-Length` if it has a body."""
 
     async def http1_request_header(self) -> None:
-        """Fill in `self.request`, its body included where it is plain. Raises SanicException as Sanic does."""
+        """Fill in `self.request`, its body included where it is plain. Raises SanicException."""
         if not self._read_plain():
             await super().http1_request_header()  # type: ignore[no-untyped-call]
+            _check_headers(self.request.headers)
 
     def _read_plain(self) -> bool:
         """Read a request if it is plain, as Sanic would; else change nothing and return False."""
@@ -34,8 +37,12 @@ class PlainHttp(Http):
         if not 0 < end < self.HEADER_MAX_SIZE:
             return False
         head = bytes(buffer[:end])
+        if any(map(head.__contains__, _DOUBTFUL)):
+            return False
         try:
             first_line, *lines = head.decode("ascii").split("\r\n")
+            if head.count(b"\r") != len(lines) or head.count(b"\n") != len(lines):
+                return False
             method, url, version = first_line.split(" ")
             headers = []
             length = None
@@ -73,6 +80,17 @@ class PlainHttp(Http):
         protocol.state["requests_count"] += 1
         self.request, request.stream = request, self
         return True
+
+
+def _check_headers(headers: Header) -> None:
+    """Raise BadRequest where a proxy could have read another header, or another body, than Sanic has.
+
+    White space around a name, folded lines, and line ends or NUL within a value: RFC 9112, sections 5.1 and 5.2, and
+    RFC 9110, section 5.5. `Content-Length : 5` would be no length to Sanic, and the body the next request.
+    """
+    for name, value in headers.items():
+        if name != name.strip() or any(char in value for char in "\r\n\0"):
+            raise BadRequest("Bad Request")
 
 
 class PlainProtocol(HttpProtocol):

@@ -1,4 +1,7 @@
-"""The short way reads what Sanic reads: the same request, the same rest for the next one, or the same refusal."""
+"""The short way reads what Sanic reads: the same request, the same rest for the next one, or the same refusal.
+
+But for headers that a proxy might read otherwise, which Sanic takes and we refuse.
+"""
 
 from collections.abc import Awaitable
 from types import SimpleNamespace
@@ -8,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sanic import Request
-from sanic.exceptions import SanicException
+from sanic.exceptions import BadRequest, SanicException
 from sanic.http.http1 import Http
 
 from gateway.body import BODY_BYTES_MAX
@@ -150,9 +153,36 @@ def _limit(monkeypatch: pytest.MonkeyPatch) -> None:
 @settings(max_examples=1_500)
 @given(requests(), st.booleans())
 def test_reads_what_sanic_reads(received: bytes, keep_alive: bool) -> None:
-    """Goal: a request, spoilt in any way, is understood or refused as by Sanic's own reader."""
-    theirs = read(connection(Http, received, keep_alive=keep_alive))
-    assert read(connection(PlainHttp, received, keep_alive=keep_alive)) == theirs
+    """Goal: a request, spoilt in any way, is understood or refused as by Sanic's own reader; ambiguity is refused."""
+    theirs, ours = (
+        connection(Http, received, keep_alive=keep_alive),
+        connection(PlainHttp, received, keep_alive=keep_alive),
+    )
+    outcome = read(theirs)
+    if theirs.request is not None and ambiguous(theirs.request):
+        with pytest.raises(BadRequest):
+            at_once(ours.http1_request_header())
+    else:
+        assert read(ours) == outcome
+
+
+def ambiguous(request: Request) -> bool:
+    """Tell whether a header has white space around its name, or a line end or NUL in its value."""
+    return any(
+        name.strip() != name or {"\r", "\n", "\0"} & set(value) for name, value in request.headers.items()
+    )
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b"Content-Length : 5", b"Content-Length\t: 5", b" folded: 1", b"X: a\nContent-Length: 5", b"X: \0"],
+)
+@pytest.mark.parametrize("more", [b"", b"\r\nX: \xc3\xa9", b"\r\nExpect: 100-continue"])
+def test_what_a_proxy_may_read_otherwise_is_refused(header: bytes, more: bytes) -> None:
+    """Goal: no second request hides in the body of a first one, whichever way is taken."""
+    http = connection(PlainHttp, b"POST / HTTP/1.1\r\n" + header + more + b"\r\n\r\nhello", keep_alive=True)
+    with pytest.raises(BadRequest):
+        at_once(http.http1_request_header())
 
 
 @pytest.mark.parametrize(

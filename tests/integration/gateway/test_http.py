@@ -181,6 +181,17 @@ async def test_pipelined(shared_api: Api) -> None:
     assert answer.count(b"HTTP/1.1 200 ") == 1
 
 
+@pytest.mark.parametrize("header", [b"content-length : %d", b" content-length: %d", b"x: y\ncontent-length: %d"])
+async def test_smuggled(shared_api: Api, header: bytes) -> None:
+    """Goal: a header that a proxy may read otherwise ends the connection; what follows is no request of its own."""
+    hidden = b"GET /health/live HTTP/1.1\r\nhost: y\r\n\r\n"
+    head = b"POST /charge HTTP/1.1\r\nhost: x\r\n" + header % len(hidden) + b"\r\n\r\n"
+    answer = await raw_request(shared_api, head + hidden, close=False)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b'"code":"malformed_request"' in answer
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
 async def test_chunked(shared_api: Api) -> None:
     """Goal: a body in chunks is a body."""
     body = request(1).partition(b"\r\n\r\n")[2]
