@@ -22,8 +22,8 @@ _BULK_CONNECTIONS = 8
 _BULK_ITEMS = 1_000
 
 _AFTER_CHECKPOINT_S = 30
-"""By then 19 of 20 pages of the index of ten million keys have been changed since the checkpoint, at 11,000 charges/s. The
-rest is about what checkpoints cost in the long run: at 4 GB of log, 3 of 100 charges are the first to change their page."""
+"""By then 19 of 20 pages of the index of ten million keys have been changed since the checkpoint, at 11,000 charges/s.
+The rest is what checkpoints cost in the long run: at 4 GB of log, 3 of 100 charges are the first of their page."""
 
 _WARM_UP_S = 1.0
 """Of the open-loop generator, before its latencies count."""

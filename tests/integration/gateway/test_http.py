@@ -181,7 +181,9 @@ async def test_pipelined(shared_api: Api) -> None:
     assert answer.count(b"HTTP/1.1 200 ") == 1
 
 
-@pytest.mark.parametrize("header", [b"content-length : %d", b" content-length: %d", b"x: y\ncontent-length: %d"])
+@pytest.mark.parametrize(
+    "header", [b"content-length : %d", b" content-length: %d", b"x: y\ncontent-length: %d"]
+)
 async def test_smuggled(shared_api: Api, header: bytes) -> None:
     """Goal: a header that a proxy may read otherwise ends the connection; what follows is no request of its own."""
     hidden = b"GET /health/live HTTP/1.1\r\nhost: y\r\n\r\n"
