@@ -1,8 +1,8 @@
 """The short way of a plain request through Sanic. Whatever is not plain goes Sanic's own way, which ends the same.
 
-Sanic's way has room for middleware, signals, websockets and streams, of which there are none here: some 10 of a charge's
-70 µs in the gateway (docs/adr/0011-plain-requests.md). All that is known here of Sanic's insides, version 25.12, is `Http`
-of sanic.http.http1, `HttpProtocol` and `Sanic.handle_request`.
+Sanic's way has room for middleware, signals, websockets and streams, of which there are none here: some 10 of a
+charge's 70 µs in the gateway (docs/adr/0011-plain-requests.md). All that is known here of Sanic's insides, version
+25.12, is `Http` of sanic.http.http1, `HttpProtocol` and `Sanic.handle_request`.
 """
 
 from typing import Any
