@@ -157,26 +157,17 @@ class OwnReader(Reader):
 
     def terminate(self) -> None:
         """Close the connection at once; the next query opens another one."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.terminate()
+        if self._connection is not None:
+            self._connection.terminate()
 
     async def _fetch_once(self, query: str, arguments: tuple[Any, ...]) -> list[Any]:
-        try:
-            if self._connection is None:
-                self._connection = await connect(self._settings)
-            rows: list[Any] = await self._connection.fetch(query, *arguments)
-        except BaseException:
-            self.terminate()
-            raise
-        return rows
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await connect(self._settings)
+        return await _fetch(self._connection, query, arguments)
 
 
 async def _fetch(connection: Any, query: str, arguments: tuple[Any, ...]) -> list[Any]:
-    try:
+    # Given back as it is, a connection that was cut off would be waited for until the server has taken note of it.
+    async with autocommit(connection):
         rows: list[Any] = await connection.fetch(query, *arguments)
-    except (TimeoutError, asyncio.CancelledError):
-        # Given back as it is, it would be waited for once more: until the server has taken note of the end.
-        connection.terminate()
-        raise
     return rows

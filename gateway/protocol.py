@@ -16,8 +16,6 @@ from gateway.body import BODY_BYTES_MAX
 
 _NOT_PLAIN = frozenset({"connection", "expect", "transfer-encoding", "upgrade"})
 """Headers that change how a connection goes on, or how long a body is."""
-_DOUBTFUL = (b" :", b"\t:", b"\n ", b"\n\t", b"\0")
-"""Where one of these is, a header may say different things to us and to a proxy (see `_check_headers`)."""
 
 
 class PlainHttp(Http):
@@ -37,17 +35,15 @@ class PlainHttp(Http):
         if not 0 < end < self.HEADER_MAX_SIZE:
             return False
         head = bytes(buffer[:end])
-        if any(map(head.__contains__, _DOUBTFUL)):
-            return False
         try:
             first_line, *lines = head.decode("ascii").split("\r\n")
-            if head.count(b"\r") != len(lines) or head.count(b"\n") != len(lines):
-                return False
             method, url, version = first_line.split(" ")
             headers = []
             length = None
             for line in lines:
                 name, value = line.split(":", 1)
+                if name != name.strip() or not line.isprintable():
+                    return False  # `_check_headers` looks closer
                 name, value = name.lower(), value.lstrip()
                 if name in _NOT_PLAIN and (name, value.lower()) != ("connection", "keep-alive"):
                     return False
@@ -56,7 +52,9 @@ class PlainHttp(Http):
                         return False
                     length = int(value)
                 headers.append((name, value))
-            if version != "HTTP/1.1" or (length or 0) > BODY_BYTES_MAX:
+            body_start = end + 4
+            body_end = body_start + (length or 0)
+            if version != "HTTP/1.1" or len(buffer) < body_end or body_end - body_start > BODY_BYTES_MAX:
                 return False
             request = protocol.request_class(
                 url_bytes=url.encode("ascii"),
@@ -69,10 +67,7 @@ class PlainHttp(Http):
             )
         except (ValueError, SanicException):  # Sanic says what is wrong
             return False
-        body_end = end + 4 + (length or 0)
-        if length is not None and len(buffer) < body_end:
-            return False
-        request.body = bytes(buffer[end + 4 : body_end])
+        request.body = bytes(buffer[body_start:body_end])
         del buffer[:body_end]
         self.url, self.keep_alive = url, protocol.app.config.KEEP_ALIVE
         self.head_only = method.upper() == "HEAD"

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -30,7 +31,7 @@ class Reads:
         self._balance_reader = OwnReader(settings)
         self._under_way = 0
         self._balances: GroupRead[WalletId, Balance] = GroupRead(
-            "balances", self._read_balances, linger_us=settings.batch_linger_us
+            "balances", partial(reads.balances, self._balance_reader), linger_us=settings.batch_linger_us
         )
 
     async def start(self) -> None:
@@ -85,9 +86,6 @@ class Reads:
         reader = self._open_reader()
         length, beats = await asyncio.gather(reads.queue_length(reader), heartbeats.heartbeats(reader))
         return length, beats
-
-    async def _read_balances(self, ids: Sequence[WalletId]) -> dict[WalletId, Balance]:
-        return await reads.balances(self._balance_reader, ids)
 
     async def _run(self, query: Callable[..., Awaitable[Result]], *arguments: Any, **named: Any) -> Result:
         reader = self._open_reader()
