@@ -160,6 +160,11 @@ class _Pair(asyncio.Protocol):
                 transport.abort()
         self.end()
 
+    def eof_delivered(self) -> None:
+        """One direction has ended. After the other one has too, nobody else would close the connections."""
+        if self.to_client.ended and self.to_target.ended:
+            self.end()
+
     def end(self) -> None:
         """Let both sides go, after what was written to them already."""
         self.proxy._pairs.discard(self)
@@ -220,6 +225,8 @@ class _Direction:
         self._timer: asyncio.TimerHandle | None = None
         self._sink_full = False
         self._closed = False
+        self.ended = False
+        """The sender's end was delivered."""
 
     def connect(self, *, source: asyncio.Transport | None, sink: asyncio.Transport | None) -> None:
         """Both ends are there: what came before may go."""
@@ -284,6 +291,8 @@ class _Direction:
                 self._sink.write_eof()
             except OSError:  # the other side is gone already, and the loop has not heard of it yet
                 self._sink.abort()
+            self.ended = True
+            self._pair.eof_delivered()
 
     def _regulate(self) -> None:
         """Stop reading from the source while too much is held or the sink is full."""

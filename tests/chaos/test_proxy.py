@@ -92,6 +92,22 @@ async def _write(writer: asyncio.StreamWriter, data: bytes) -> None:
     await writer.drain()
 
 
+async def test_a_connection_that_both_sides_have_ended_is_let_go(
+    proxy: Proxy, connect: Connect, poll_until: Callable[..., Any]
+) -> None:
+    """The client says that it will send no more, the server says so too: nothing of the pair stays."""
+    reader, writer = line = await connect()
+    await ask(line)
+    [pair] = proxy._pairs
+    writer.write_eof()
+    async with asyncio.timeout(60):
+        assert await reader.read() == b""
+    await poll_until(lambda: not proxy._pairs)
+    for transport in (pair.client, pair.target):
+        assert transport is not None
+        assert transport.is_closing()
+
+
 async def test_reset_ends_connections_and_takes_new_ones(proxy: Proxy, connect: Connect) -> None:
     """RST for those that are there; the next one works."""
     line = await connect()
