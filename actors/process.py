@@ -10,13 +10,18 @@ from collections.abc import Awaitable, Callable
 import uvloop
 
 from wallet.config import Settings, SettingsError
+from wallet.open_files import raise_open_files_limit
 from wallet.telemetry import configure_logging, log
 
 BAD_SETTINGS_EXIT_CODE = 2
 
 
 def boot(kind: str) -> Settings:
-    """Read the settings and set up logging. Ends the process with a sentence if the settings are wrong."""
+    """Allow many open files, read the settings, set up logging.
+
+    Ends the process with a sentence if the settings are wrong.
+    """
+    raise_open_files_limit()
     configure_logging(kind, "info")
     try:
         settings = Settings.from_env()

@@ -8,11 +8,13 @@ from prometheus_client import multiprocess
 
 from gateway.server import serve
 from wallet.config import Settings, SettingsError
+from wallet.open_files import raise_open_files_limit
 from wallet.telemetry import configure_logging, log
 
 
 def main() -> int:
     """Serve until told to stop. Returns the exit code: 0, or 1 with one clear sentence in the log."""
+    raise_open_files_limit()
     try:
         settings = Settings.from_env()
         configure_logging("gateway", settings.log_level)

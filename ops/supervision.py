@@ -31,6 +31,8 @@ from ops.state import StateDir, read_json, write_json, write_private
 NAME = "supervisord"
 LOG_BYTES_MAX = 20_000_000
 FILES_MAX = 8192
+"""Open files that the servers may have (our own processes raise it further); supervisord tries to close so many at
+each start of a program."""
 CONTROL_TIMEOUT_S = 10.0
 STOP_ALL_TIMEOUT_S = 150.0
 

@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import itertools
+import resource
 import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,33 @@ async def test_sigterm_under_load(
     assert written == load.acknowledged
     assert gateway.events("gateway_stopped")
     assert not gateway.events("connections_cut")
+
+
+@contextlib.contextmanager
+def open_files_limit(soft: int) -> Iterator[None]:
+    """What is started within inherits this limit."""
+    before, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before, hard))
+
+
+async def test_more_clients_than_files_are_usually_allowed(
+    spawn_gateway: Callable[..., Gateway], database_url: str, session: aiohttp.ClientSession
+) -> None:
+    """Goal: a login shell's soft limit (often 1,024 files, here 256) is not the limit of a gateway's connections."""
+    with open_files_limit(256):
+        gateway = spawn_gateway(DATABASE_URL=database_url)
+    await gateway.ready(session)
+    lines = [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in range(300)]
+    for reader, writer in lines:
+        writer.write(b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n")
+        async with asyncio.timeout(60):
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+    for _, writer in lines:
+        writer.close()
 
 
 async def test_sigterm_with_idle_and_waiting_clients(gateway: Gateway, api: Api) -> None:
