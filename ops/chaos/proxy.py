@@ -160,9 +160,9 @@ class _Pair(asyncio.Protocol):
                 transport.abort()
         self.end()
 
-    def eof_delivered(self) -> None:
-        """One direction has ended. After the other one has too, nobody else would close the connections."""
-        if self.to_client.ended and self.to_target.ended:
+    def one_way_ended(self) -> None:
+        """The other one goes on. When both have ended, nobody else would close the connections."""
+        if self.to_client.closed and self.to_target.closed:
             self.end()
 
     def end(self) -> None:
@@ -224,9 +224,7 @@ class _Direction:
         self._held_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._sink_full = False
-        self._closed = False
-        self.ended = False
-        """The sender's end was delivered."""
+        self.closed = False
 
     def connect(self, *, source: asyncio.Transport | None, sink: asyncio.Transport | None) -> None:
         """Both ends are there: what came before may go."""
@@ -235,12 +233,11 @@ class _Direction:
 
     def take(self, data: bytes | None) -> None:
         """Bytes, or the end of them (None), came from the source."""
-        loop = asyncio.get_running_loop()
         proxy = self._pair.proxy
         if not self._held and self._open() and not proxy.delay_s:
             self._deliver(data)
             return
-        self._held.append((loop.time() + proxy.delay_s, data))
+        self._held.append((asyncio.get_running_loop().time() + proxy.delay_s, data))
         self._held_bytes += len(data or b"")
         self._regulate()
         self.flush()
@@ -268,14 +265,14 @@ class _Direction:
 
     def close(self) -> None:
         """No more comes or goes."""
-        self._closed = True
+        self.closed = True
         self._held.clear()
         self._held_bytes = 0
         if self._timer is not None:
             self._timer.cancel()
 
     def _open(self) -> bool:
-        if self._sink is None or self._closed:
+        if self._sink is None or self.closed:
             return False
         mode = self._pair.proxy.mode
         return mode != "blackhole" and not (mode == "mute" and self._answers)
@@ -291,8 +288,8 @@ class _Direction:
                 self._sink.write_eof()
             except OSError:  # the other side is gone already, and the loop has not heard of it yet
                 self._sink.abort()
-            self.ended = True
-            self._pair.eof_delivered()
+            self.closed = True
+            self._pair.one_way_ended()
 
     def _regulate(self) -> None:
         """Stop reading from the source while too much is held or the sink is full."""
