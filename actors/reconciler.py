@@ -18,7 +18,7 @@ from actors.metrics import serve_metrics
 from actors.reconciliation import BankComparison
 from db.errors import CONNECTION_ERRORS
 from db.heartbeats import forget_old
-from db.pool import PoolReader, Reader, open_pool
+from db.pool import Reader
 from db.reconciliation import ReconcilerSession
 from db.withdrawals import Withdrawals
 from wallet.config import Settings
@@ -179,8 +179,7 @@ async def run_reconciler(settings: Settings, stop: asyncio.Event) -> None:
     bank = open_bank(settings)
     withdrawals = Withdrawals(settings)
     withdrawals.start()
-    pool = await open_pool(settings, size=1)
-    reader = PoolReader(pool, settings)
+    reader = Reader(settings, size=1)
     reconciler = Reconciler(settings, session, BankComparison(bank, session, withdrawals), reader)
     beating = asyncio.ensure_future(beat_for_ever(reader, "reconciler", reconciler.detail))
     try:
@@ -189,7 +188,7 @@ async def run_reconciler(settings: Settings, stop: asyncio.Event) -> None:
         beating.cancel()
         await withdrawals.stop()
         await bank.close()
-        pool.terminate()
+        reader.terminate()
 
 
 def main() -> int:

@@ -17,7 +17,7 @@ from actors.heartbeat import beat_for_ever
 from actors.metrics import serve_metrics
 from db.errors import CONNECTION_ERRORS
 from db.outbox import Message, Outbox
-from db.pool import PoolReader, open_pool
+from db.pool import Reader
 from wallet.config import Settings
 from wallet.telemetry import RELAY_PUBLISH_FAILURES, RELAY_PUBLISHED, log
 
@@ -147,17 +147,17 @@ async def run_relay(
 ) -> None:
     """Run one relay until `stop` is set."""
     relay = Relay(Outbox(settings), connect)
-    pool = await open_pool(settings, size=1)
+    reader = Reader(settings, size=1)
 
     def detail() -> dict[str, str]:
         return {"rabbitmq": relay.state if settings.rabbitmq_url else "in memory"}
 
-    beating = asyncio.ensure_future(beat_for_ever(PoolReader(pool, settings), "relay", detail))
+    beating = asyncio.ensure_future(beat_for_ever(reader, "relay", detail))
     try:
         await relay.run(stop)
     finally:
         beating.cancel()
-        pool.terminate()
+        reader.terminate()
 
 
 def main() -> int:

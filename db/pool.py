@@ -1,7 +1,6 @@
-"""Connections: how one is opened, and the pool for reads. Each with its limits in time and number."""
+"""Connections: how one is opened, and those that reads share. Each with its limits in time and number."""
 
 import asyncio
-from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,7 +12,6 @@ from wallet.config import Settings
 from wallet.errors import Unavailable
 
 Connection = asyncpg.Connection[asyncpg.Record] if hasattr(asyncpg.Connection, "__class_getitem__") else Any
-Pool = Any
 
 _CONNECT_TIMEOUT_S_MIN = 1.5
 
@@ -81,40 +79,41 @@ async def autocommit(connection: Any) -> AsyncIterator[None]:
         raise
 
 
-async def open_pool(settings: Settings, *, size: int | None = None) -> Any:
-    """Open the pool for reads; it opens its connections when they are needed, so this works without a server."""
-    return await asyncpg.create_pool(
-        settings.database_url,
-        min_size=0,
-        max_size=size or settings.db_pool_size,
-        timeout=max(_CONNECT_TIMEOUT_S_MIN, settings.read_timeout_ms / 1000),
-        command_timeout=settings.read_timeout_ms / 1000,
-        server_settings=_server_settings(settings),
-        reset=_no_reset,
-    )
+class Reader:
+    """Runs queries on up to `size` connections of its own, in order of arrival, each within a bound of time.
 
+    asyncpg's pool costs a small query more than the query does, and lets newcomers overtake who waits.
+    """
 
-async def _no_reset(connection: Any) -> None:
-    """Nothing to reset: we never change a session's state, and asyncpg's reset costs a round trip a query."""
-
-
-class Reader(ABC):
-    """Runs queries, with a bound on how long each takes."""
-
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, size: int) -> None:
+        self._settings = settings
         self._timeout_s = settings.read_timeout_ms / 1000
+        self._turns = asyncio.Semaphore(size)
+        self._terminated = False
+        self._open: set[Any] = set()
+        self._idle: list[Any] = []
+        """The one used last on top: its caches are warm."""
+
+    @property
+    def connections(self) -> tuple[int, int]:
+        """Connections in use, and idle."""
+        return len(self._open) - len(self._idle), len(self._idle)
 
     async def fetch(self, query: str, *arguments: Any) -> list[Any]:
-        """Return the rows. Raises Unavailable if the database does not answer in time, a second try included."""
+        """Return the rows. Raises Unavailable if the database does not answer in time, a second try included.
+
+        Connects when it is needed, so that a database that is away stops nothing before.
+        """
         try:
-            async with asyncio.timeout(self._timeout_s):
-                try:
-                    return await self._fetch_once(query, arguments)
-                except TimeoutError:
-                    raise
-                except CONNECTION_ERRORS:
-                    # A connection that died since its last use fails once; a new one tells whether the server is up.
-                    return await self._fetch_once(query, arguments)
+            async with asyncio.timeout(self._timeout_s), self._turns:
+                if self._idle:
+                    try:
+                        return await self._fetch(self._idle.pop(), query, arguments)
+                    except TimeoutError:
+                        raise
+                    except CONNECTION_ERRORS:
+                        pass  # It may have died since its last use; a new one tells whether the server is up.
+                return await self._fetch(await self._connect(), query, arguments)
         except TimeoutError as error:
             raise Unavailable("the database did not answer in time") from error
         except CONNECTION_ERRORS as error:
@@ -125,49 +124,26 @@ class Reader(ABC):
         rows = await self.fetch(query, *arguments)
         return rows[0] if rows else None
 
-    @abstractmethod
-    async def _fetch_once(self, query: str, arguments: tuple[Any, ...]) -> list[Any]:
-        """Return the rows. Raises CONNECTION_ERRORS; the next call is to be on another connection then."""
-
-
-class PoolReader(Reader):
-    """Runs queries on the pool, in order of arrival."""
-
-    def __init__(self, pool: Any, settings: Settings) -> None:
-        super().__init__(settings)
-        self._pool = pool
-        # The pool gives a free connection to whoever asks just then, and those who wait begin anew.
-        self._turns = asyncio.Semaphore(pool.get_max_size())
-
-    async def _fetch_once(self, query: str, arguments: tuple[Any, ...]) -> list[Any]:
-        async with self._turns, self._pool.acquire() as connection:
-            return await _fetch(connection, query, arguments)
-
-
-class OwnReader(Reader):
-    """Runs one query at a time on a connection of its own, which it opens when it is needed.
-
-    To take a connection of the pool and to give it back takes longer than a small query does.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
-        self._settings = settings
-        self._connection: Any = None
-
     def terminate(self) -> None:
-        """Close the connection at once; the next query opens another one."""
-        if self._connection is not None:
-            self._connection.terminate()
+        """Close the connections at once, and open no more."""
+        self._terminated = True
+        for connection in self._open:
+            connection.terminate()
 
-    async def _fetch_once(self, query: str, arguments: tuple[Any, ...]) -> list[Any]:
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await connect(self._settings)
-        return await _fetch(self._connection, query, arguments)
+    async def _connect(self) -> Any:
+        if self._terminated:
+            raise Unavailable("the service is stopping")
+        connection = await connect(self._settings)
+        self._open.add(connection)
+        return connection
 
-
-async def _fetch(connection: Any, query: str, arguments: tuple[Any, ...]) -> list[Any]:
-    # Given back as it is, a connection that was cut off would be waited for until the server has taken note of it.
-    async with autocommit(connection):
-        rows: list[Any] = await connection.fetch(query, *arguments)
-    return rows
+    async def _fetch(self, connection: Any, query: str, arguments: tuple[Any, ...]) -> list[Any]:
+        try:
+            async with autocommit(connection):
+                rows: list[Any] = await connection.fetch(query, *arguments)
+            return rows
+        finally:
+            if connection.is_closed():
+                self._open.discard(connection)
+            else:
+                self._idle.append(connection)

@@ -9,10 +9,10 @@ from uuid import UUID
 from db import heartbeats, reads
 from db.group_read import GroupRead
 from db.heartbeats import Heartbeat
-from db.pool import OwnReader, PoolReader, Reader, open_pool
+from db.pool import Reader
 from db.reads import Balance, TransactionPage, WithdrawalView
 from wallet.config import Settings
-from wallet.errors import Overloaded, Unavailable
+from wallet.errors import Overloaded
 from wallet.ledger import WalletId
 
 READS_MAX = 512
@@ -25,36 +25,27 @@ class Reads:
     """What the gateway asks the database. Methods raise Unavailable, Overloaded and what they name."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._pool: Any = None
-        self._reader: Reader | None = None
-        self._balance_reader = OwnReader(settings)
+        self._reader = Reader(settings, settings.db_pool_size)
+        self._balance_reader = Reader(settings, 1)
         self._under_way = 0
         self._balances: GroupRead[WalletId, Balance] = GroupRead(
             "balances", partial(reads.balances, self._balance_reader), linger_us=settings.batch_linger_us
         )
 
-    async def start(self) -> None:
-        """Make the pool. It connects when it is needed: the database may be away."""
-        self._pool = await open_pool(self._settings)
-        self._reader = PoolReader(self._pool, self._settings)
+    def start(self) -> None:
+        """Begin to read; needs a running event loop, no server yet."""
         self._balances.start()
 
     async def stop(self) -> None:
         """Close the connections, at once: nobody waits for an answer any more."""
         await self._balances.stop()
         self._balance_reader.terminate()
-        if self._pool is not None:
-            self._pool.terminate()
-            self._reader = None
+        self._reader.terminate()
 
     @property
     def connections(self) -> tuple[int, int]:
-        """Connections of the pool: in use, idle."""
-        if self._pool is None:
-            return 0, 0
-        idle = self._pool.get_idle_size()
-        return self._pool.get_size() - idle, idle
+        """Connections for reads (that of balances apart): in use, idle."""
+        return self._reader.connections
 
     def balance(self, user_id: str, currency: str) -> Awaitable[Balance]:
         """Return the split of a wallet; of an unknown one, zeros."""
@@ -83,21 +74,16 @@ class Reads:
 
         Outside the bound on reads, so that many of those are not taken for an outage: to be asked one at a time.
         """
-        reader = self._open_reader()
-        length, beats = await asyncio.gather(reads.queue_length(reader), heartbeats.heartbeats(reader))
+        length, beats = await asyncio.gather(
+            reads.queue_length(self._reader), heartbeats.heartbeats(self._reader)
+        )
         return length, beats
 
     async def _run(self, query: Callable[..., Awaitable[Result]], *arguments: Any, **named: Any) -> Result:
-        reader = self._open_reader()
         if self._under_way >= READS_MAX:
             raise Overloaded("too many reads are under way")
         self._under_way += 1
         try:
-            return await query(reader, *arguments, **named)
+            return await query(self._reader, *arguments, **named)
         finally:
             self._under_way -= 1
-
-    def _open_reader(self) -> Reader:
-        if self._reader is None:
-            raise Unavailable("the service is starting or stopping")
-        return self._reader

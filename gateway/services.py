@@ -41,7 +41,7 @@ class Services:
 
     async def start(self) -> None:
         """Start them; the database may be away, they connect when they can."""
-        await self.reads.start()
+        self.reads.start()
         self.ledger.start()
         self.withdrawals.start()
         self.watcher.start()

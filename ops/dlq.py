@@ -27,7 +27,7 @@ from typing import Any
 from uuid import UUID
 
 from actors.dead_letters import DeadLetter, DeadLettersUnreachable, count, look_through
-from db.pool import PoolReader, Reader, open_pool
+from db.pool import Reader
 from db.reads import Attention, WithdrawalView, requiring_attention, withdrawal
 from db.withdrawals import Withdrawals
 from ops.environment import load_environment
@@ -256,14 +256,14 @@ def _letters(settings: Settings) -> list[DeadLetter] | None:
 
 @asynccontextmanager
 async def _opened(settings: Settings) -> AsyncIterator[tuple[Reader, Withdrawals]]:
-    pool = await open_pool(settings, size=1)
+    reader = Reader(settings, size=1)
     withdrawals = Withdrawals(settings)
     withdrawals.start()
     try:
-        yield PoolReader(pool, settings), withdrawals
+        yield reader, withdrawals
     finally:
         await withdrawals.stop()
-        await pool.close()
+        reader.terminate()
 
 
 async def _all_requiring_attention(reader: Reader) -> AsyncIterator[Attention]:

@@ -21,7 +21,7 @@ import pytest_asyncio
 
 from db.ledger import Ledger
 from db.migrate import migrate
-from db.pool import PoolReader, Reader, open_pool
+from db.pool import Reader
 from db.withdrawals import Withdrawals
 from ops.provision import private_servers
 from ops.stack import Stack
@@ -208,9 +208,9 @@ async def withdrawals(settings: Settings) -> AsyncIterator[Withdrawals]:
 @pytest_asyncio.fixture
 async def reader(settings: Settings) -> AsyncIterator[Reader]:
     """The reads of the test's database."""
-    pool = await open_pool(settings)
-    yield PoolReader(pool, settings)
-    await pool.close()
+    reader = Reader(settings, settings.db_pool_size)
+    yield reader
+    reader.terminate()
 
 
 # --- RabbitMQ ---

@@ -13,7 +13,7 @@ from tenacity import AsyncRetrying, stop_after_attempt, wait_exponential_jitter
 from actors.bank import open_bank
 from actors.bank.breaker import Breaker, WatchedBank
 from actors.bank.protocol import Bank
-from db.pool import PoolReader, Reader, open_pool
+from db.pool import Reader
 from db.withdrawals import Withdrawals
 from wallet.config import Settings
 from wallet.telemetry import log
@@ -32,7 +32,6 @@ class Resources(Middleware):
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._pool: Any = None
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Called after the event loop has started and before any message is taken.
@@ -66,8 +65,7 @@ class Resources(Middleware):
 
     async def _open(self) -> None:
         # None of these needs its server to be there yet: each connects when it is first used.
-        self._pool = await open_pool(self.settings, size=2)
-        self.reader = PoolReader(self._pool, self.settings)
+        self.reader = Reader(self.settings, size=2)
         self.breaker = Breaker.of(self.settings)
         self.bank = WatchedBank(open_bank(self.settings), self.breaker)
         self.withdrawals = Withdrawals(self.settings)
@@ -78,7 +76,7 @@ class Resources(Middleware):
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 await self.withdrawals.stop()
                 await self.bank.close()
-                await self._pool.close()
+                self.reader.terminate()
         except TimeoutError:
             log.warning("actors_closed_late")
 

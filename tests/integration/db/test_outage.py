@@ -19,7 +19,7 @@ from db import reads
 from db.group_read import GroupRead
 from db.ledger import Ledger
 from db.migrate import migrate
-from db.pool import OwnReader, PoolReader, Reader, open_pool
+from db.pool import Reader
 from db.reads import Balance
 from db.withdrawals import Withdrawals
 from ops.provision import PrivateServers
@@ -40,13 +40,13 @@ SLACK_S = 0.5  # the machine is shared
 class Service:
     """What a gateway and an actor do with the database."""
 
-    def __init__(self, ledger: Ledger, withdrawals: Withdrawals, reader: Reader, settings: Settings) -> None:
+    def __init__(self, ledger: Ledger, withdrawals: Withdrawals, settings: Settings) -> None:
         self.ledger = ledger
         self.withdrawals = withdrawals
-        self.reader = reader
-        self.own_reader = OwnReader(settings)
+        self.reader = Reader(settings, settings.db_pool_size)
+        self.grouped_reader = Reader(settings, 1)
         self.grouped: GroupRead[WalletId, Balance] = GroupRead(
-            "test", partial(reads.balances, self.own_reader)
+            "test", partial(reads.balances, self.grouped_reader)
         )
 
     async def write(self) -> None:
@@ -91,8 +91,7 @@ async def service(settings: Settings) -> AsyncIterator[Service]:
     ledger, withdrawals = Ledger(settings), Withdrawals(settings)
     ledger.start()
     withdrawals.start()
-    pool = await open_pool(settings)
-    made = Service(ledger, withdrawals, PoolReader(pool, settings), settings)
+    made = Service(ledger, withdrawals, settings)
     made.grouped.start()
     await poll_until(lambda: works(made.prepare))
     try:
@@ -102,8 +101,8 @@ async def service(settings: Settings) -> AsyncIterator[Service]:
             await ledger.stop()
             await withdrawals.stop()
             await made.grouped.stop()
-        pool.terminate()
-        made.own_reader.terminate()
+        made.reader.terminate()
+        made.grouped_reader.terminate()
 
 
 async def refused(call: Callable[[], Awaitable[None]]) -> float:
@@ -264,8 +263,7 @@ async def test_a_server_that_does_not_let_us_in(
     settings = Settings.from_env({"DATABASE_URL": urlunsplit(ours)})
     ledger = Ledger(settings)
     ledger.start()
-    pool = await open_pool(settings)
-    made = Service(ledger, Withdrawals(settings), PoolReader(pool, settings), settings)
+    made = Service(ledger, Withdrawals(settings), settings)
     made.grouped.start()
     for call in (made.write, made.read, made.read_grouped):
         await keeps(AWAY_MAX_S, lambda call=call: refused(call))  # type: ignore[misc]
@@ -273,9 +271,9 @@ async def test_a_server_that_does_not_let_us_in(
     for call in (made.write, made.read, made.read_grouped):
         await poll_until(lambda call=call: works(call), what=call.__name__)  # type: ignore[misc]
     await ledger.stop()
-    await pool.close()
     await made.grouped.stop()
-    made.own_reader.terminate()
+    made.reader.terminate()
+    made.grouped_reader.terminate()
     await execute(own_server.database_url, f"drop owned by {role}", f"drop role {role}")
 
 

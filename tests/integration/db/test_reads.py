@@ -3,8 +3,7 @@
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,7 +13,7 @@ import pytest
 
 from db import heartbeats, reads
 from db.ledger import Ledger
-from db.pool import PoolReader, Reader, open_pool
+from db.pool import Reader
 from db.reconciliation import Known, ReconcilerSession
 from db.withdrawals import Withdrawals
 from tests.integration.db.conftest import accepted, charge, split, withdraw
@@ -249,34 +248,32 @@ async def test_a_history_that_an_earlier_version_began(
     await books_hold()
 
 
-class WatchedPool:
-    """A pool that notes whose turn it was: the number of the task's request."""
+class WatchedReader(Reader):
+    """Notes whose turn it was: the number of the task's request."""
 
-    def __init__(self, pool: Any) -> None:
-        self._pool = pool
-        self.get_max_size = pool.get_max_size
+    def __init__(self, settings: Settings, size: int) -> None:
+        super().__init__(settings, size)
         self.asked: dict[asyncio.Task[Any] | None, int] = {}
         self.served: list[int] = []
 
-    @asynccontextmanager
-    async def acquire(self) -> AsyncIterator[Any]:
-        async with self._pool.acquire() as connection:
-            self.served.append(self.asked.get(asyncio.current_task(), 0))
-            yield connection
+    async def _fetch(self, connection: Any, query: str, arguments: tuple[Any, ...]) -> list[Any]:
+        self.served.append(self.asked.get(asyncio.current_task(), 0))
+        return await super()._fetch(connection, query, arguments)
 
 
 async def test_whoever_came_first_is_read_for_first(settings: Settings) -> None:
     """Goal: where all connections are in use, nobody is overtaken."""
-    pool = WatchedPool(connections := await open_pool(settings, size=2))
-    reader = PoolReader(pool, settings)
+    reader = WatchedReader(settings, size=2)
     await asyncio.gather(*(reader.fetch("select 1") for _ in range(2)))  # both are connected now
+    assert reader.connections == (0, 2)
     numbers = itertools.count(1)
 
     async def ask() -> None:
         for _ in range(50):
-            pool.asked[asyncio.current_task()] = next(numbers)
+            reader.asked[asyncio.current_task()] = next(numbers)
             await reader.fetch("select 1")
 
     await asyncio.gather(*(ask() for _ in range(16)))
-    await connections.close()
-    assert pool.served == sorted(pool.served)
+    assert reader.connections == (0, 2)
+    reader.terminate()
+    assert reader.served == sorted(reader.served)

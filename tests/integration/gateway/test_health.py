@@ -16,7 +16,7 @@ MANY = READS_MAX + 100
 @pytest_asyncio.fixture
 async def reads(settings: Settings) -> AsyncIterator[Reads]:
     reads = Reads(settings)
-    await reads.start()
+    reads.start()
     yield reads
     await reads.stop()
 
