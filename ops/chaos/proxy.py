@@ -272,10 +272,8 @@ class _Direction:
             self._timer.cancel()
 
     def _open(self) -> bool:
-        if self._sink is None or self.closed:
-            return False
-        mode = self._pair.proxy.mode
-        return mode != "blackhole" and not (mode == "mute" and self._answers)
+        shut = ("blackhole", "mute") if self._answers else ("blackhole",)
+        return self._sink is not None and not self.closed and self._pair.proxy.mode not in shut
 
     def _deliver(self, data: bytes | None) -> None:
         assert self._sink is not None
