@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print the table, write the files."""
     plan = _plan(args)
     progress = Progress.to_terminal()
-    load.require_tools()
+    load.require_tools(progress)
     if args.plots is not None:
         from ops.bench import plots  # a development tool: fail before the measuring, not after
     results = Results({"runs": plan.runs, "seconds": plan.seconds, "groups": list(plan.groups), **_FIXED})

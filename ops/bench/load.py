@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from ops import apt
 from ops.errors import OpsError
+from ops.progress import Progress
 
 CONNECTIONS = 64
 FIRST_USER = 10_001
@@ -46,8 +48,11 @@ class Sample:
         return {k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(self).items() if v}
 
 
-def require_tools() -> None:
-    """OpsError if wrk is missing."""
+def require_tools(progress: Progress) -> None:
+    """Install wrk if it is missing. OpsError if that is not possible here."""
+    if shutil.which("wrk") is None:
+        progress.say("Installing wrk with apt-get")
+        apt.install("wrk", progress=progress)
     if shutil.which("wrk") is None:
         raise OpsError("The benchmark needs wrk: `apt-get install wrk`, then try again.")
 
