@@ -6,6 +6,7 @@ with Stack(folder, env={"WBS_RETRY_ROUNDS": "3"}) as stack:
 
 import contextlib
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -166,8 +167,8 @@ class Stack:
         supervisord = processes.recorded(self.state, supervision.NAME)
         if supervisord is not None:
             self._progress.say("Stopping: gateways, then relay, actors and reconciler, bank, servers")
-            processes.send(supervisord, 18)  # SIGCONT: a frozen one would not hear us
-            processes.send(supervisord, 15)
+            processes.send(supervisord, signal.SIGCONT)  # a frozen one would not hear us
+            processes.send(supervisord, signal.SIGTERM)
             poll(
                 lambda: self._ended(supervisord),
                 what="the processes to finish what they hold",
@@ -180,6 +181,7 @@ class Stack:
                 self._supervisord.wait(timeout=10)
         leftovers = self._end_leftovers()
         self.state.env_file.unlink(missing_ok=True)
+        self.state.remove_socket_folder()
         return supervisord is not None or leftovers
 
     def _ended(self, supervisord: processes.Identity) -> bool:
@@ -203,7 +205,14 @@ class Stack:
             if members:
                 stop_signal = int(documents.get(members[0][0], {}).get("stop_signal", 15))
                 processes.end([one for _, one in members], stop_signal=stop_signal, timeout_s=20.0)
-        return bool(left)
+        return self._end_orphans() or bool(left)
+
+    def _end_orphans(self) -> bool:
+        """End PostgreSQL's processes whose parent is gone: they leave by themselves, unless they are frozen."""
+        data = self.state.recall("postgres", "data")
+        orphans = processes.working_in(Path(data), "postgres") if data else []
+        processes.end(orphans, stop_signal=signal.SIGKILL)
+        return bool(orphans)
 
     # --- While it runs -------------------------------------------------------------------------------------
 

@@ -97,9 +97,22 @@ class StateDir:
         path = self.run / "supervisor.sock"
         if len(os.fsencode(path)) <= SOCKET_PATH_LENGTH_MAX:
             return path
-        folder = Path("/tmp") / f"wbs-{os.geteuid()}-{self.digest}"
-        make_own_folder(folder, 0o700)
-        return folder / "s.sock"
+        if self._socket_folder.exists():
+            require_own(self._socket_folder)
+        return self._socket_folder / "s.sock"
+
+    @property
+    def _socket_folder(self) -> Path:
+        return Path("/tmp") / f"wbs-{os.geteuid()}-{self.digest}"
+
+    def make_socket_folder(self) -> None:
+        """Make the folder of the control socket, if it is outside. OpsError if somebody else's is there."""
+        if self.control_socket.parent == self._socket_folder:
+            make_own_folder(self._socket_folder, 0o700)
+
+    def remove_socket_folder(self) -> None:
+        """Remove it again: the stack has stopped."""
+        shutil.rmtree(self._socket_folder, ignore_errors=True)
 
     @property
     def public_folder(self) -> Path:
@@ -155,7 +168,7 @@ class StateDir:
     def delete(self) -> None:
         """Remove everything, the outside folders too. Only for a stack that does not run."""
         shutil.rmtree(self.public_folder, ignore_errors=True)
-        shutil.rmtree(Path("/tmp") / f"wbs-{os.geteuid()}-{self.digest}", ignore_errors=True)
+        self.remove_socket_folder()
         shutil.rmtree(self.root, ignore_errors=True)
 
 
@@ -163,10 +176,15 @@ def make_own_folder(folder: Path, mode: int) -> None:
     """Make `folder` in a place where everybody may write. OpsError if somebody else's is there."""
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
+    require_own(folder)
+    folder.chmod(mode)
+
+
+def require_own(folder: Path) -> None:
+    """OpsError if `folder`, in a place where everybody may write, is not ours."""
     status = folder.lstat()
     if status.st_uid != os.geteuid() or not folder.is_dir() or folder.is_symlink():
         raise OpsError(f"{folder} exists and is not ours: remove it, or set WBS_STATE_DIR to another folder.")
-    folder.chmod(mode)
 
 
 def remove_orphans() -> None:

@@ -138,6 +138,7 @@ def start(state: StateDir, configuration: Path, *, bound: bool) -> subprocess.Po
     """Start supervisord. `bound`: it stops the stack when the calling process dies, however that happens."""
     for stamp in state.run.glob("*.starts.json"):
         stamp.unlink()
+    state.make_socket_folder()
     state.control_socket.unlink(missing_ok=True)
     # The kernel ties the signal to the thread that starts the child: only one that lasts may ask for it.
     tie = bound and threading.current_thread() is threading.main_thread()

@@ -98,16 +98,37 @@ def test_leftovers_without_a_supervisor_are_ended(stack: Stack) -> None:
     assert not server.alive()
 
 
+def test_a_frozen_child_of_a_killed_server_is_ended(stack: Stack) -> None:
+    """Goal: PostgreSQL's processes end when their parent is killed; one that was frozen then can't."""
+    supervisord = processes.recorded(stack.state, supervision.NAME)
+    server = processes.identify(pid_of_postgres(stack))
+    assert supervisord is not None
+    assert server is not None
+    child = processes.identify(psutil.Process(server.pid).children()[0].pid)
+    assert child is not None
+    os.kill(child.pid, signal.SIGSTOP)
+    os.kill(supervisord.pid, signal.SIGKILL)
+    os.kill(server.pid, signal.SIGKILL)
+    wait_until(lambda: not server.alive())
+    assert child.alive()
+    assert stack.stop()
+    assert not child.alive()
+
+
 def test_what_was_started_is_gone_after_stop(tmp_path: Path) -> None:
-    """Goal: no process, port or environment file of a stopped stack is left."""
-    made = make_stack(tmp_path / "wbs")
+    """Goal: no process, port, environment file or folder outside of a stopped stack is left."""
+    made = make_stack(tmp_path / ("x" * 100) / "wbs")  # too long a path for a socket
     with made:
+        outside = made.state.control_socket.parent
+        assert outside.exists()
+        assert tmp_path not in outside.parents
         assert made.servers is not None
         assert made.servers.postgres is not None
         port = made.servers.postgres.port
         assert not is_free(port)
     assert is_free(port)
     assert not made.state.env_file.exists()
+    assert not outside.exists()
     assert not made.stop(), "nothing was left to stop"
     made.state.delete()
     assert not made.state.root.exists()
