@@ -80,18 +80,12 @@ class GroupCommit(Generic[Request, Answer]):
             await self._task
         await self._disconnect()
 
-    async def submit(self, request: Request) -> Answer:
-        """Return the answer once the request is committed. Raises WalletError: a refusal of this request only.
+    def submit(self, request: Request) -> "asyncio.Future[Answer]":
+        """Take the request, return what will be its answer once it is committed: many at once need no task each.
 
-        Raises Overloaded when too many wait, Unavailable when the database is away (the request may or may not
-        have taken effect then; sending it again under its key is safe).
-        """
-        return await self.enqueue(request)
-
-    def enqueue(self, request: Request) -> "asyncio.Future[Answer]":
-        """Take the request and return what `submit` waits for: many at once need no task each.
-
-        Raises Overloaded or Unavailable at once if it is not taken.
+        It may raise a WalletError: a refusal of this request only, or Unavailable if the database is away (the request
+        may or may not have taken effect then; sending it again under its key is safe). Raises Overloaded or
+        Unavailable at once if too many wait, or the service is stopping: it was not taken.
         """
         if len(self._arrivals) >= self._settings.backlog_max:
             raise Overloaded("too many requests are waiting")

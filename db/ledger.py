@@ -80,17 +80,14 @@ class Ledger:
         await self._group_commit.stop()
         await self._doorbell.stop()
 
-    async def submit(self, command: LedgerCommand) -> Recorded:
-        """Return the receipt once the movement is committed, or the first one if the key was used before.
+    def submit(self, command: LedgerCommand) -> "asyncio.Future[Recorded]":
+        """Return what will be the receipt once the movement is committed; the first one if the key was used before.
 
-        Raises ValidationFailed, InsufficientFunds, BalanceLimitExceeded, IdempotencyKeyReused (nothing moved, a
-        refused request leaves its key free), Overloaded, or Unavailable (may or may not have taken effect).
+        Or what it raises: ValidationFailed, InsufficientFunds, BalanceLimitExceeded, IdempotencyKeyReused (nothing
+        moved, a refused request leaves its key free), or Unavailable (may or may not have taken effect). What is not
+        even taken raises at once: Overloaded, or Unavailable.
         """
-        return await self._group_commit.enqueue(command)
-
-    def enqueue(self, command: LedgerCommand) -> "asyncio.Future[Recorded]":
-        """Take the command, return what `submit` waits for. Raises Overloaded or Unavailable if not taken."""
-        return self._group_commit.enqueue(command)
+        return self._group_commit.submit(command)
 
     async def _write_batch(
         self, connection: Any, commands: Sequence[LedgerCommand]

@@ -114,11 +114,11 @@ NOOP = Operation(
 
 def register(endpoints: Endpoints, services: Services) -> None:
     """Serve the charges."""
-    reader, enqueue = services.requests, services.ledger.enqueue
+    reader, submit = services.requests, services.ledger.submit
 
     async def charge(request: Request, client: str) -> Answer:
         command = reader.charge(json_body(request), client, header_key(request))
-        recorded = await enqueue(command)
+        recorded = await submit(command)
         receipt = recorded.receipt
         assert isinstance(receipt, ChargeReceipt)
         if recorded.replayed:
@@ -128,7 +128,7 @@ def register(endpoints: Endpoints, services: Services) -> None:
 
     async def charges(request: Request, client: str) -> Answer:
         commands = _commands(reader, request, client)
-        results = await _submit_all(enqueue, commands)
+        results = await _submit_all(submit, commands)
         if NDJSON in request.headers.get("accept", ""):
             return Answer(encode_lines(results), content_type=NDJSON)
         return Answer(encode_results(results))
@@ -150,10 +150,10 @@ def _commands(reader: RequestReader, request: Request, client: str) -> Sequence[
 
 
 async def _submit_all(
-    enqueue: Callable[[Charge], asyncio.Future[Recorded]], commands: Sequence[Charge | WalletError]
+    submit: Callable[[Charge], asyncio.Future[Recorded]], commands: Sequence[Charge | WalletError]
 ) -> list[ChargeResult]:
     """Return the result of each command. All are under way at once and share their transactions."""
-    under_way = [_enqueued(enqueue, command) for command in commands]
+    under_way = [_submitted(submit, command) for command in commands]
     results = []
     for one in under_way:
         try:
@@ -166,13 +166,13 @@ async def _submit_all(
     return results
 
 
-def _enqueued(
-    enqueue: Callable[[Charge], asyncio.Future[Recorded]], command: Charge | WalletError
+def _submitted(
+    submit: Callable[[Charge], asyncio.Future[Recorded]], command: Charge | WalletError
 ) -> Awaitable[Recorded]:
     try:
         if isinstance(command, WalletError):
             raise command
-        return enqueue(command)
+        return submit(command)
     except WalletError as error:
         refused: asyncio.Future[Recorded] = asyncio.get_running_loop().create_future()
         refused.set_exception(error)

@@ -140,7 +140,7 @@ def register(endpoints: Endpoints, services: Services) -> None:
 
     async def withdraw(request: Request, client: str) -> Answer:
         command = reader.withdraw(json_body(request), client, header_key(request))
-        recorded = await services.ledger.enqueue(command)
+        recorded = await services.ledger.submit(command)
         receipt = recorded.receipt
         assert isinstance(receipt, WithdrawReceipt)
         answer = accepted_of(receipt)

@@ -220,11 +220,11 @@ async def test_a_server_that_is_killed(own_server: PrivateServers, own_settings:
     async with service(own_settings) as made:
         before, _, _ = await split(made.reader)
         keys = [f"killed-{number}" for number in range(300)]
-        tasks = [asyncio.ensure_future(made.ledger.submit(charge(1, key=key))) for key in keys[:200]]
+        tasks = [made.ledger.submit(charge(1, key=key)) for key in keys[:200]]
         await poll_until(lambda: any(task.done() for task in tasks))
         [pid] = own_server.stack.pids("postgres")
         os.kill(pid, signal.SIGKILL)
-        tasks += [asyncio.ensure_future(made.ledger.submit(charge(1, key=key))) for key in keys[200:]]
+        tasks += [made.ledger.submit(charge(1, key=key)) for key in keys[200:]]
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert answers(results).keys() <= {"new", "replayed", "Unavailable"}
         await asyncio.to_thread(own_server.stack.wait_healthy)
@@ -378,8 +378,8 @@ async def test_stop_is_bounded_while_the_server_is_away(
         link.thaw()
         async with service(linked_settings()) as made:
             link.freeze()
-            tasks = [asyncio.ensure_future(made.ledger.submit(charge(1))) for _ in range(2000)]
-            await poll_until(lambda: len(asyncio.all_tasks()) > 2000 or any(task.done() for task in tasks))
+            tasks = [made.ledger.submit(charge(1)) for _ in range(2000)]
+            await asyncio.sleep(0)
             started = time.monotonic()
             await made.ledger.stop()
             results = await asyncio.gather(*tasks, return_exceptions=True)
