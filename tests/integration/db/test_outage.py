@@ -275,6 +275,11 @@ async def test_connections_cut_while_idle_are_not_noticed(
             link.cut()
             for call in made.calls:
                 await call()
+        await asyncio.gather(*(made.read() for _ in range(8)))
+        assert made.reader.connections == (0, 4)
+        link.cut()
+        await made.read()  # not on another one that is dead as well
+        await asyncio.gather(*(made.read() for _ in range(8)))
 
 
 async def test_stop_is_bounded_while_the_server_is_away(
