@@ -14,7 +14,7 @@ from db.pool import Reader
 from db.withdrawals import Withdrawals
 from ops.provision import PrivateServers, private_servers
 from tests.conftest import PATIENT
-from tests.integration.db.link import Link
+from tests.integration.link import Link
 from wallet.commands import Charge, LedgerCommand, Withdraw
 from wallet.config import Settings
 from wallet.decide import Recorded
@@ -84,16 +84,6 @@ def books_hold(connection: asyncpg.Connection) -> Callable[[], Awaitable[dict[st
         return findings.checked
 
     return check
-
-
-@pytest_asyncio.fixture
-async def link(database_url: str) -> AsyncIterator[Link]:
-    """A network between us and the database, working until told otherwise."""
-    link = Link(database_url)
-    await link.start()
-    yield link
-    link.thaw()
-    await link.stop()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from db.ledger import Ledger
 from db.pool import Reader
 from db.withdrawals import Withdrawals
 from tests.integration.db.conftest import accepted, answers, charge, split, submit_twice, withdraw
-from tests.integration.db.link import Link
+from tests.integration.link import Link
 from tests.polling import poll_until
 from wallet.config import Settings
 from wallet.errors import Unavailable

@@ -11,7 +11,7 @@ from db.ledger import Ledger
 from db.sql import load
 from db.withdrawals import Withdrawals
 from tests.integration.db.conftest import accepted, charge, withdraw
-from tests.integration.db.link import Link
+from tests.integration.link import Link
 from tests.locks import in_a_month
 from wallet.commands import LedgerCommand
 from wallet.config import Settings

@@ -16,7 +16,6 @@ import pytest_asyncio
 
 from tests.conftest import PATIENT, execute, with_database
 from tests.integration.actors.processes import Process
-from tests.integration.db.link import Link
 from tests.polling import poll_until
 from tests.ports import free_port
 
@@ -222,16 +221,6 @@ async def nothing_moves(shared_database_url: str) -> AsyncIterator[None]:
     yield
     assert await connection.fetchrow(COUNTS) == before
     await connection.close(timeout=10)
-
-
-@pytest_asyncio.fixture
-async def link(database_url: str) -> AsyncIterator[Link]:
-    """A network between a gateway and the database, working until told otherwise."""
-    link = Link(database_url)
-    await link.start()
-    yield link
-    link.thaw()
-    await link.stop()
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 from standardwebhooks import Webhook
 
 from db.withdrawals import Withdrawals
-from tests.integration.db.link import Link
 from tests.integration.gateway.conftest import Api, Reply, StartGateway, together
+from tests.integration.link import Link
 from wallet.outcomes import Declined, Paid
 
 SECRET = "whsec_" + base64.b64encode(b"the bank's and the wallet's").decode()

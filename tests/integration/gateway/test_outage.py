@@ -9,8 +9,8 @@ from uuid import uuid4
 import aiohttp
 
 from tests.conftest import PATIENT
-from tests.integration.db.link import Link
 from tests.integration.gateway.conftest import Api, Gateway, Reply, StartGateway, new_key
+from tests.integration.link import Link
 from tests.polling import keeps, poll_until
 
 ANSWER_S_MAX = 2.2
