@@ -7,7 +7,6 @@ the real one.
 
 import ctypes
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -20,7 +19,6 @@ from ops.state import StateDir, read_json, write_json
 # supervisord starts a program again at once, for ever (startsecs=0); its own backoff would grow without end
 # under repeated kills. So starts are spaced here: never more than one a second.
 START_INTERVAL_S = 1.0
-ORPHANS_LEAVE_S = 2.0
 EPMD_WAIT_S = 5.0
 PR_SET_PDEATHSIG = 1
 
@@ -74,10 +72,8 @@ def clear_postgres(data: Path) -> None:
 
     Runs as the server's user, who alone may look at its processes' folders.
     """
-    orphans = processes.working_in(data, "postgres")
-    if orphans and not processes.wait_gone(orphans, ORPHANS_LEAVE_S):
-        # Nothing that was committed is lost with them: the log is on disk, and is replayed at the start.
-        processes.end(orphans, stop_signal=signal.SIGKILL)
+    # Nothing that was committed is lost with them: the log is on disk, and is replayed at the start.
+    processes.end_orphans(data, "postgres")
     # Nobody works in this folder now, so a pid in the lock file is stale, or somebody else's by now.
     (data / "postmaster.pid").unlink(missing_ok=True)
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from ops.state import StateDir, read_json, write_json
 
+ORPHANS_LEAVE_S = 2.0
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -82,6 +84,17 @@ def working_in(folder: Path, command: str) -> list[Identity]:
             if identity is not None:
                 found.append(identity)
     return found
+
+
+def end_orphans(folder: Path, command: str) -> bool:
+    """End what `working_in` finds after its parent was killed: it leaves by itself in a moment, unless it is frozen.
+
+    False if there was nothing.
+    """
+    orphans = working_in(folder, command)
+    if orphans and not wait_gone(orphans, ORPHANS_LEAVE_S):
+        end(orphans, stop_signal=signal.SIGKILL)
+    return bool(orphans)
 
 
 def send(identity: Identity, number: int) -> None:

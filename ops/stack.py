@@ -205,14 +205,9 @@ class Stack:
             if members:
                 stop_signal = int(documents.get(members[0][0], {}).get("stop_signal", 15))
                 processes.end([one for _, one in members], stop_signal=stop_signal, timeout_s=20.0)
-        return self._end_orphans() or bool(left)
-
-    def _end_orphans(self) -> bool:
-        """End PostgreSQL's processes whose parent is gone: they leave by themselves, unless they are frozen."""
         data = self.state.recall("postgres", "data")
-        orphans = processes.working_in(Path(data), "postgres") if data else []
-        processes.end(orphans, stop_signal=signal.SIGKILL)
-        return bool(orphans)
+        orphans = bool(data) and processes.end_orphans(Path(data), "postgres")
+        return orphans or bool(left)
 
     # --- While it runs -------------------------------------------------------------------------------------
 

@@ -8,7 +8,6 @@ counter that grows and no FATAL. Groups are stopped one after the other, highest
 import contextlib
 import http.client
 import os
-import resource
 import shlex
 import signal
 import socket
@@ -27,6 +26,7 @@ from supervisor.xmlrpc import SupervisorTransport
 from ops import launch, processes
 from ops.errors import OpsError
 from ops.state import StateDir, read_json, write_json, write_private
+from wallet.open_files import allowed_open_files
 
 NAME = "supervisord"
 LOG_BYTES_MAX = 20_000_000
@@ -78,8 +78,6 @@ class Program:
 def write_configuration(state: StateDir, programs: list[Program]) -> Path:
     """Write `supervisord.conf` and `programs.json`; secrets are in the latter only (mode 600)."""
     write_json(state.programs_file, {program.name: program.document() for program in programs})
-    _, files_hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    files = FILES_MAX if files_hard == resource.RLIM_INFINITY else min(FILES_MAX, files_hard)
     lines = [
         "; Written by `wbs up` at every start; see ops/supervision.py.",
         "[supervisord]",
@@ -90,7 +88,7 @@ def write_configuration(state: StateDir, programs: list[Program]) -> Path:
         "logfile_maxbytes=5MB",
         "logfile_backups=1",
         "pidfile=run/supervisord.pid",
-        f"minfds={files}",
+        f"minfds={allowed_open_files(FILES_MAX)}",
         *(["user=root"] if os.geteuid() == 0 else []),
         "[unix_http_server]",
         f"file={escape(state.control_socket)}",

@@ -19,11 +19,13 @@ async def server(answer: Callable[[int], bytes | None], *, hold: int = 0) -> Asy
     """Answers the n-th request by `answer(n)`, none before the first `hold` have come; None breaks the connection."""
     came = 0
     enough = asyncio.Event()
-    ended: set[asyncio.Task[None] | None] = set()
+    serving: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal came
-        ended.add(asyncio.current_task())
+        task = asyncio.current_task()
+        assert task is not None
+        serving.add(task)
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -42,9 +44,7 @@ async def server(answer: Callable[[int], bytes | None], *, hold: int = 0) -> Asy
         yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
     finally:
         listening.close()
-        await asyncio.gather(
-            *filter(None, ended)
-        )  # the generator is gone, so each sees the end of its connection
+        await asyncio.gather(*serving)  # the generator is gone, so each sees the end of its connection
 
 
 async def ask(url: str, warm_up_s: float = 0.0) -> load.Sample:
