@@ -20,7 +20,7 @@ select
     case when row_number() over () = 1 then (
         select array_agg(k.client || e'\x1f' || k.key)
         from unnest($3::text[], $4::text[]) as asked (client, key)
-        join idempotency_keys as k using (client, key)
+        join idempotency_keys as k on k.digest = key_digest(asked.client, asked.key)
     ) end as used
 from (select 1) as one_row
 left join locked_wallets as w on true;
@@ -140,7 +140,7 @@ select
     w.destination,
     case when w.id is null then t.metadata else w.metadata end as metadata
 from unnest($1::text[], $2::text[]) as asked (client, key)
-join idempotency_keys as k using (client, key)
+join idempotency_keys as k on k.digest = key_digest(asked.client, asked.key)
 join transfers as t on t.user_id = k.user_id and t.currency = k.currency and t.id = k.movement_id
 left join withdrawals as w on w.id = t.id and w.user_id = t.user_id;
 

@@ -78,7 +78,7 @@ where w.id = $1;
 select k.movement_id as id
 from idempotency_keys as k
 join withdrawals as w on w.id = k.movement_id and w.user_id = k.user_id
-where k.client = $1 and k.key = $2;
+where k.digest = key_digest($1, $2);
 
 -- name: ended
 -- Which of these have ended.
