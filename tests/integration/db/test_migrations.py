@@ -61,7 +61,8 @@ async def test_money_tables_can_be_distributed(connection: asyncpg.Connection) -
     rows = await connection.fetch(
         "select tablename, indexdef from pg_indexes where schemaname = 'public' and indexdef ~ 'UNIQUE'"
     )
-    ours = {"heartbeats", "bank_cursor", "idempotency_keys", "stack", "leases"}  # no money, or distributed by key
+    # No money, or distributed by key.
+    ours = {"heartbeats", "bank_cursor", "idempotency_keys", "stack", "leases"}
     for row in rows:
         if row["tablename"] not in ours and "pogo" not in row["tablename"]:
             assert "user_id" in row["indexdef"], row["indexdef"]
