@@ -16,7 +16,7 @@ from actors.settlement import RoundLimits, run_round
 from db import reads
 from db.withdrawals import Attempt
 from wallet.errors import IllegalMove, TryLater, WithdrawalNotFound
-from wallet.outcomes import Declined, OutcomeUnknown, Paid, PayOutcome
+from wallet.outcomes import Declined, OutcomeUnknown, Paid, RoundOutcome
 from wallet.telemetry import ROUNDS_RESCHEDULED, log
 from wallet.withdrawal import Status
 
@@ -68,7 +68,7 @@ class Payouts:
         if found.status == Status.REQUIRES_ATTENTION:
             raise GivenUp("requires_attention")
 
-    async def _run_round(self, attempt: Attempt) -> PayOutcome:
+    async def _run_round(self, attempt: Attempt) -> RoundOutcome:
         order = PayoutOrder(str(attempt.withdrawal_id), attempt.amount, attempt.currency, attempt.destination)
         bank, breaker = self._resources.bank, self._resources.breaker
         try:
@@ -80,7 +80,7 @@ class Payouts:
             log.error("round_failed", exc_info=True, withdrawal_id=attempt.withdrawal_id)
             return OutcomeUnknown(f"our own fault: {type(error).__name__}")
 
-    async def _settle(self, attempt: Attempt, outcome: PayOutcome) -> Status | None:
+    async def _settle(self, attempt: Attempt, outcome: RoundOutcome) -> Status | None:
         """Write the outcome down, for as long as the lease lasts. None if that did not work."""
         try:
             status = await self._settle_with_retries(attempt, outcome)
@@ -111,7 +111,7 @@ class Payouts:
             log.info("declined", withdrawal_id=attempt.withdrawal_id, code=outcome.code)
         return status
 
-    async def _settle_with_retries(self, attempt: Attempt, outcome: PayOutcome) -> Status:
+    async def _settle_with_retries(self, attempt: Attempt, outcome: RoundOutcome) -> Status:
         settle = self._resources.withdrawals.settle
         try:
             return await settle(attempt, outcome)

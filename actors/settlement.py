@@ -12,7 +12,7 @@ from tenacity import AsyncRetrying, retry_if_result, stop_after_attempt, wait_ra
 
 from actors.bank.protocol import Bank, PayoutOrder
 from wallet.config import Settings
-from wallet.outcomes import BankUnavailable, FindOutcome, NotFound, OutcomeUnknown, PayOutcome
+from wallet.outcomes import BankUnavailable, FindOutcome, NotFound, OutcomeUnknown, RoundOutcome
 from wallet.telemetry import BANK_RETRIES
 
 
@@ -47,7 +47,7 @@ async def run_round(
     *,
     ask_first: bool,
     may_retry: Callable[[], bool] = _always,
-) -> PayOutcome:
+) -> RoundOutcome:
     """Try to have `order` paid and return how that ended.
 
     `ask_first`: an earlier round may have reached the bank, so look before paying. `may_retry` is asked
@@ -56,17 +56,17 @@ async def run_round(
     """
     payout_round = _Round(bank, order, ask_first)
 
-    def wants_another(outcome: PayOutcome) -> bool:
+    def wants_another(outcome: RoundOutcome) -> bool:
         return isinstance(outcome, BankUnavailable | OutcomeUnknown) and may_retry()
 
     # Nearly every round ends with its first try. Its two calls at most have timeouts of their own, and the
     # lease outlasts them (Settings.check); tenacity and the deadline would be a sixth of a payout's cost.
     started = monotonic()
-    first: PayOutcome | None = await payout_round.try_once()
+    first: RoundOutcome | None = await payout_round.try_once()
     if not wants_another(payout_round.outcome):
         return payout_round.outcome
 
-    async def next_try() -> PayOutcome:
+    async def next_try() -> RoundOutcome:
         nonlocal first
         if first is None:
             return await payout_round.try_once()
@@ -91,14 +91,14 @@ class _Round:
     """The tries of one round, and what is known after each."""
 
     def __init__(self, bank: Bank, order: PayoutOrder, ask_first: bool) -> None:
-        self.outcome: PayOutcome = BankUnavailable("not tried")
+        self.outcome: RoundOutcome = BankUnavailable("not tried")
         """What is known at this moment, also if the round is cut off here."""
         self._bank = bank
         self._order = order
         self._ask_first = ask_first
         self._tries = 0
 
-    async def try_once(self) -> PayOutcome:
+    async def try_once(self) -> RoundOutcome:
         self._tries += 1
         if self._tries > 1:
             BANK_RETRIES.inc()
@@ -116,7 +116,7 @@ class _Round:
             self._ask_first = True
         return self._learn(answer)
 
-    def _learn(self, answer: FindOutcome) -> PayOutcome:
+    def _learn(self, answer: FindOutcome) -> RoundOutcome:
         """Take in an answer. That the bank can't be reached now makes an unknown outcome no better known."""
         assert not isinstance(answer, NotFound)
         if not (isinstance(answer, BankUnavailable) and isinstance(self.outcome, OutcomeUnknown)):

@@ -21,7 +21,7 @@ from wallet.commands import Cancel, Replay, Return, Settle, WithdrawalCommand
 from wallet.config import Settings
 from wallet.errors import WalletError
 from wallet.ids import uuid7_ends, uuid7_sequence
-from wallet.outcomes import Paid, PayOutcome
+from wallet.outcomes import Paid, RoundOutcome
 from wallet.settle import Ladder, Moves, Withdrawal, decide_moves
 from wallet.telemetry import WITHDRAWALS_ENDED
 from wallet.withdrawal import END_STATES, Status
@@ -90,7 +90,7 @@ class Withdrawals:
         """
         return await self._begins.submit(_Begin(withdrawal_id, user_id))
 
-    async def settle(self, attempt: Attempt, outcome: PayOutcome) -> Status:
+    async def settle(self, attempt: Attempt, outcome: RoundOutcome) -> Status:
         """Write down how the attempt ended; return the state that follows. Late or doubled news change nothing.
 
         Raises IllegalMove if the bank contradicts what it said before.

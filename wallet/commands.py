@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from wallet.outcomes import PayOutcome
+from wallet.outcomes import RoundOutcome
 
 
 class Charge(msgspec.Struct, frozen=True, gc=False):
@@ -66,7 +66,7 @@ class Settle(msgspec.Struct, frozen=True, gc=False):
     withdrawal_id: UUID
     user_id: str
     attempt: int
-    outcome: PayOutcome
+    outcome: RoundOutcome
     lease_until: datetime | None = None
     """End of the attempt's lease; None where the news is not from an attempt."""
 

@@ -1,9 +1,11 @@
-"""The four answers a bank call can have. Everything that a network does is mapped to one of them.
+"""What a bank call can come to. Everything that a network does is mapped to one of these, by the bank client.
 
-Only `Declined` gives money back; only `Paid` ends a withdrawal well. The other two keep the money held.
+Only `Declined` gives money back; only `Paid` ends a withdrawal well; `Returned` brings back what was paid. The
+others keep the money held.
 """
 
 from dataclasses import dataclass
+from uuid import UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,9 +17,21 @@ class Paid:
 
 @dataclass(frozen=True, slots=True)
 class Declined:
-    """The bank refuses for good, and has not paid. `code` is the bank's reason."""
+    """The bank refuses this order for good. `code` is its reason.
+
+    As answer to an order it counts only while no call for it went before whose outcome is unknown; as answer
+    to a look-up it always does.
+    """
 
     code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The bank has the order and will say later what became of it. No failure; nothing is sent again."""
+
+    payout_id: str | None = None
+    """The bank's own name for it, where it has one already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +50,29 @@ class OutcomeUnknown:
 
 @dataclass(frozen=True, slots=True)
 class NotFound:
-    """Answer to a question only: the bank doesn't know the reference *yet*. Never a reason to refund."""
+    """Answer to a look-up only: the bank doesn't know the reference *yet*. Never a reason to refund."""
 
 
-PayOutcome = Paid | Declined | BankUnavailable | OutcomeUnknown
-FindOutcome = Paid | Declined | NotFound | BankUnavailable | OutcomeUnknown
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """Answer to a look-up only: the bank has paid, and the money came back to us.
+
+    `amount`, in minor units, is what came back; it can be less than was paid, or more.
+    """
+
+    payout_id: str
+    amount: int
+
+
+PayOutcome = Paid | Declined | Accepted | BankUnavailable | OutcomeUnknown
+FindOutcome = PayOutcome | Returned | NotFound
+RoundOutcome = PayOutcome | Returned
+"""What a round of calls for one withdrawal can come to."""
+
+
+def reference_text(reference: UUID | None, withdrawal_id: UUID) -> str:
+    """Return the text by which the bank knows a withdrawal: 32 hexadecimal digits of its reference.
+
+    A withdrawal from before there were references has none; the bank knows it by its id, with hyphens.
+    """
+    return str(withdrawal_id) if reference is None else reference.hex

@@ -15,7 +15,7 @@ from uuid import UUID
 from wallet.commands import Cancel, Replay, Return, Settle, WithdrawalCommand
 from wallet.errors import IllegalMove, NotCancellable, NotReturnable, WalletError, WithdrawalNotFound
 from wallet.ledger import Kind, Transfer, Wallet, WalletId
-from wallet.outcomes import BankUnavailable, Declined, OutcomeUnknown, Paid
+from wallet.outcomes import Accepted, BankUnavailable, Declined, OutcomeUnknown, Paid, Returned
 from wallet.withdrawal import END_STATES, Status, can_move
 
 
@@ -150,6 +150,11 @@ class _Mover:
 
 def _settle(command: Settle, mover: _Mover, ladder: Ladder) -> None:
     withdrawal, outcome = mover.withdrawal, command.outcome
+    if isinstance(outcome, Returned):
+        # What came back was paid first. That it came back, the reconciler reads in the bank's books.
+        outcome = Paid(outcome.payout_id)
+    if isinstance(outcome, Accepted):
+        outcome = OutcomeUnknown("the bank has it and will say later")
     if isinstance(outcome, Paid):
         _paid(outcome, mover)
     elif isinstance(outcome, Declined):
