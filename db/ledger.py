@@ -113,7 +113,7 @@ class Ledger:
         self, connection: Any, commands: Sequence[LedgerCommand]
     ) -> Sequence[Recorded | WalletError]:
         ids = {(command.user_id, command.currency) for command in commands}
-        keys = {(command.client, command.key) for command in commands}
+        keys = {(command.space, command.key) for command in commands}
         locked = await lock_wallets(connection, ids, keys)
         missing = _to_create(commands, locked.wallets, locked.used_keys)
         if missing:
@@ -168,7 +168,7 @@ def _to_create(
         for command in commands
         if isinstance(command, Charge)
         and (command.user_id, command.currency) not in wallets
-        and (command.client, command.key) not in used_keys
+        and (command.space, command.key) not in used_keys
     }
 
 

@@ -129,9 +129,9 @@ async def withdrawal(reader: Reader, id: UUID) -> WithdrawalView:
     return WithdrawalView._make((*values, history))
 
 
-async def withdrawal_by_key(reader: Reader, client: str, key: str) -> WithdrawalView:
-    """Return the withdrawal that was made under this key. Raises WithdrawalNotFound, Unavailable."""
-    row = await reader.fetchrow(_SQL["withdrawal_id_by_key"], client, key)
+async def withdrawal_by_key(reader: Reader, space: str, key: str) -> WithdrawalView:
+    """Return the withdrawal that was made under this key of the space. Raises WithdrawalNotFound, Unavailable."""
+    row = await reader.fetchrow(_SQL["withdrawal_id_by_key"], space, key)
     if row is None:
         raise WithdrawalNotFound("no withdrawal was made under this idempotency key")
     return await withdrawal(reader, row["id"])

@@ -11,18 +11,24 @@ from typing import NamedTuple
 from gateway.problems import RateLimited, Unauthorized
 from wallet.config import SettingsError
 
-DEFAULT_CLIENT = "default"
-"""The one client there is while authentication is off."""
-
 CLIENT_NAME_CHARS_MAX = 64
 SECRET_CHARS_MIN = 8
 
 
 class Caller(NamedTuple):
-    """A client and what its key allows. A name may have several keys, so that they can be rotated."""
+    """Whose key it is and what it allows. A name may have several keys, so that they can be rotated."""
 
-    client: str
+    name: str | None
+    """None while authentication is off."""
+    space: str
+    """What idempotency keys are unique in."""
     may_write: bool
+
+
+DEFAULT_SPACE = "default"
+
+NOBODY = Caller(None, DEFAULT_SPACE, may_write=True)
+"""Who calls while authentication is off."""
 
 
 class Authenticator:
@@ -59,10 +65,10 @@ class RateLimiter:
         assert per_s > 0
         self._per_s = float(per_s)
         self._clock = clock
-        self._buckets: dict[str, tuple[float, float]] = {}
+        self._buckets: dict[str | None, tuple[float, float]] = {}
         """client → (tokens left, when that was). As many entries as there are clients."""
 
-    def take(self, client: str) -> None:
+    def take(self, client: str | None) -> None:
         """Take one token. Raises RateLimited, which tells when there is one again."""
         now = self._clock()
         tokens, at = self._buckets.get(client, (self._per_s, now))
@@ -90,5 +96,5 @@ def _parse(api_keys: str) -> dict[bytes, Caller]:
             )
         if _digest(secret) in callers:
             raise SettingsError(f"WBS_API_KEYS: entry {number} has the secret of an earlier one")
-        callers[_digest(secret)] = Caller(name, may_write)
+        callers[_digest(secret)] = Caller(name, name, may_write)
     return callers

@@ -2,6 +2,7 @@
 
 from sanic import Request
 
+from gateway.auth import Caller
 from gateway.endpoint import Endpoints
 from gateway.http import Answer
 from gateway.operation import Operation
@@ -18,10 +19,10 @@ def register(endpoints: Endpoints) -> None:
     page = StaticFiles({"console.html": STATIC / "console.html"})
     files = StaticFiles({name: STATIC / name for name in ("console.css", "console.js")})
 
-    async def console(request: Request, client: str) -> Answer:
+    async def console(request: Request, caller: Caller) -> Answer:
         return page.answer("console.html")
 
-    async def console_file(request: Request, client: str, name: str) -> Answer:
+    async def console_file(request: Request, caller: Caller, name: str) -> Answer:
         return files.answer(name)
 
     endpoints.add(CONSOLE, console)

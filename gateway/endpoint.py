@@ -12,7 +12,7 @@ from typing import Any
 from sanic import Request, Sanic
 from sanic import exceptions as sanic_errors
 
-from gateway.auth import DEFAULT_CLIENT, Authenticator, RateLimiter
+from gateway.auth import NOBODY, Authenticator, Caller, RateLimiter
 from gateway.body import read_body
 from gateway.http import Answer
 from gateway.metrics import MetricsFlusher, RouteMetrics
@@ -35,7 +35,7 @@ UNROUTED = "unrouted"
 """Label of requests that met no endpoint: paths come from outside and must not become labels."""
 
 Handler = Callable[..., Awaitable[Answer]]
-"""(request, client, **parts of the path) -> Answer"""
+"""(request, caller, **parts of the path) -> Answer"""
 
 
 class RequestIds:
@@ -86,8 +86,8 @@ class Endpoints:
             try:
                 if bytes_max:
                     request.body = await read_body(request, bytes_max)
-                client = DEFAULT_CLIENT if identify is None else identify(request)
-                answer = await handler(request, client, **parts)
+                caller = NOBODY if identify is None else identify(request)
+                answer = await handler(request, caller, **parts)
             except sanic_errors.RequestCancelled:
                 raise
             except Exception as error:  # noqa: BLE001 - the boundary: every error becomes an answer
@@ -108,22 +108,21 @@ class Endpoints:
         self._flusher.add(metrics.flush)
         return metrics
 
-    def _identifier(self, writes: bool) -> Callable[[Request], str] | None:
-        """Return what finds out the client of a request, or None if there is nothing to find out."""
+    def _identifier(self, writes: bool) -> Callable[[Request], Caller] | None:
+        """Return what finds out who sent a request, or None if there is nothing to find out."""
         authenticator, limiter = self._authenticator, self._limiter
         if not authenticator.enabled and limiter is None:
             return None
 
-        def identify(request: Request) -> str:
-            client = DEFAULT_CLIENT
+        def identify(request: Request) -> Caller:
+            caller = NOBODY
             if authenticator.enabled:
                 caller = authenticator.identify(request.headers.get("authorization"))
                 if writes and not caller.may_write:
                     raise Forbidden("this key may only read")
-                client = caller.client
             if limiter is not None:
-                limiter.take(client)
-            return client
+                limiter.take(caller.name)
+            return caller
 
         return identify
 

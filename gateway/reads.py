@@ -61,9 +61,9 @@ class Reads:
         """Return a withdrawal as it is now. Raises WithdrawalNotFound."""
         return await self._run(reads.withdrawal, id)
 
-    async def withdrawal_by_key(self, client: str, key: str) -> WithdrawalView:
-        """Return the withdrawal that was made with this key of this client. Raises WithdrawalNotFound."""
-        return await self._run(reads.withdrawal_by_key, client, key)
+    async def withdrawal_by_key(self, space: str, key: str) -> WithdrawalView:
+        """Return the withdrawal that was made with this key of this space. Raises WithdrawalNotFound."""
+        return await self._run(reads.withdrawal_by_key, space, key)
 
     async def ended(self, ids: Sequence[UUID]) -> set[UUID]:
         """Return those for which nothing more will happen by itself."""

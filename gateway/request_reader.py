@@ -8,6 +8,7 @@ from datetime import datetime
 
 import msgspec
 
+from gateway.auth import Caller
 from gateway.request_errors import UNREADABLE, Errors, explain, json_text, one_key, raw_items, utc
 from gateway.requests import DESTINATION_BYTES_MAX, METADATA_BYTES_MAX, ChargeRequest, WithdrawRequest
 from wallet.commands import Charge, Withdraw
@@ -24,15 +25,15 @@ class RequestReader:
     def __init__(self, default_currency: str) -> None:
         self._default_currency = default_currency
 
-    def charge(self, body: bytes, client: str, header_key: str | None) -> Charge:
+    def charge(self, body: bytes, caller: Caller, header_key: str | None) -> Charge:
         """Return the command in `body`. Raises `ValidationFailed` or `MalformedJson`."""
         try:
             asked = _charge_decoder.decode(body)
         except UNREADABLE:
             raise explain(body, ChargeRequest, header_key) from None
-        return self._charge(asked, client, header_key)
+        return self._charge(asked, caller, header_key)
 
-    def withdraw(self, body: bytes, client: str, header_key: str | None) -> Withdraw:
+    def withdraw(self, body: bytes, caller: Caller, header_key: str | None) -> Withdraw:
         """Return the command in `body`. Raises `ValidationFailed` or `MalformedJson`."""
         try:
             asked = _withdraw_decoder.decode(body)
@@ -47,16 +48,17 @@ class RequestReader:
         if errors:
             raise ValidationFailed(errors)
         return Withdraw(
-            client,
+            caller.space,
             key,
             _text(asked.user_id),
             asked.currency or self._default_currency,
             asked.amount,
             destination,
             metadata,
+            caller.name,
         )
 
-    def charges(self, body: bytes, client: str) -> list[Charge | WalletError]:
+    def charges(self, body: bytes, caller: Caller) -> list[Charge | WalletError]:
         """Return the commands in a JSON array, each item read alone: a bad one is its error.
 
         Raises `ValidationFailed` if `body` is not an array, `MalformedJson` if it is not JSON.
@@ -64,26 +66,26 @@ class RequestReader:
         try:
             asked = _charges_decoder.decode(body)
         except UNREADABLE:
-            return [self._item(raw, client) for raw in raw_items(body)]
-        return [self._checked(item, client) for item in asked]
+            return [self._item(raw, caller) for raw in raw_items(body)]
+        return [self._checked(item, caller) for item in asked]
 
-    def charge_lines(self, body: bytes, client: str) -> list[Charge | WalletError]:
+    def charge_lines(self, body: bytes, caller: Caller) -> list[Charge | WalletError]:
         """Return the commands in NDJSON, one a line, each read alone. Empty lines are skipped."""
-        return [self._item(line, client) for line in body.split(b"\n") if line.strip()]
+        return [self._item(line, caller) for line in body.split(b"\n") if line.strip()]
 
-    def _item(self, body: bytes | msgspec.Raw, client: str) -> Charge | WalletError:
+    def _item(self, body: bytes | msgspec.Raw, caller: Caller) -> Charge | WalletError:
         try:
-            return self.charge(bytes(body), client, None)
+            return self.charge(bytes(body), caller, None)
         except WalletError as error:
             return error
 
-    def _checked(self, asked: ChargeRequest, client: str) -> Charge | WalletError:
+    def _checked(self, asked: ChargeRequest, caller: Caller) -> Charge | WalletError:
         try:
-            return self._charge(asked, client, None)
+            return self._charge(asked, caller, None)
         except WalletError as error:
             return error
 
-    def _charge(self, asked: ChargeRequest, client: str, header_key: str | None) -> Charge:
+    def _charge(self, asked: ChargeRequest, caller: Caller, header_key: str | None) -> Charge:
         key = asked.idempotency_key
         release_at: datetime | None = None
         metadata: str | None = None
@@ -101,13 +103,14 @@ class RequestReader:
             if errors:
                 raise ValidationFailed(errors)
         return Charge(
-            client,
+            caller.space,
             key,
             _text(asked.user_id),
             asked.currency or self._default_currency,
             asked.amount,
             release_at,
             metadata,
+            caller.name,
         )
 
 

@@ -10,9 +10,12 @@ from wallet.outcomes import RoundOutcome
 
 
 class Charge(msgspec.Struct, frozen=True, gc=False):
-    """Put `amount` minor units into a wallet, locked until `release_at` if that is given."""
+    """Put `amount` minor units into a wallet, locked until `release_at` if that is given.
 
-    client: str
+    `space`: what its key is unique in.
+    """
+
+    space: str
     key: str
     user_id: str
     currency: str
@@ -20,6 +23,8 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
     release_at: datetime | None = None
     metadata: str | None = None
     """JSON text, kept and given back as it came."""
+    by: str | None = None
+    """Name of the API key that asked; None where nobody was named."""
 
     def fingerprint(self) -> bytes:
         """Return 16 bytes that tell this request from another one under the same key."""
@@ -30,15 +35,20 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
 
 
 class Withdraw(msgspec.Struct, frozen=True, gc=False):
-    """Reserve `amount` minor units of a wallet, to be paid by the bank to `destination` (JSON text)."""
+    """Reserve `amount` minor units of a wallet, to be paid by the bank to `destination` (JSON text).
 
-    client: str
+    `space`: what its key is unique in.
+    """
+
+    space: str
     key: str
     user_id: str
     currency: str
     amount: int
     destination: str | None = None
     metadata: str | None = None
+    by: str | None = None
+    """Name of the API key that asked; None where nobody was named."""
 
     def fingerprint(self) -> bytes:
         """Return 16 bytes that tell this request from another one under the same key."""

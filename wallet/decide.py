@@ -58,7 +58,7 @@ class Recorded(NamedTuple):
 
 
 KeyId = tuple[str, str]
-"""(API client, idempotency key)"""
+"""(space, idempotency key)"""
 
 
 class KeyRecord(NamedTuple):
@@ -71,7 +71,7 @@ class KeyRecord(NamedTuple):
 class NewKey(NamedTuple):
     """An idempotency key to be written with the movement it stands for."""
 
-    client: str
+    space: str
     key: str
     fingerprint: bytes
 
@@ -108,7 +108,7 @@ def decide(
     decision = Decision()
     used = dict(known)
     for request in requests:
-        key_id = (request.client, request.key)
+        key_id = (request.space, request.key)
         earlier = used.get(key_id)
         if earlier is not None:
             decision.outcomes.append(_repeat(earlier, request))
@@ -124,7 +124,7 @@ def decide(
             continue
         fingerprint = request.fingerprint()
         used[key_id] = KeyRecord(fingerprint, receipt)
-        decision.keys[receipt.id] = NewKey(request.client, request.key, fingerprint)
+        decision.keys[receipt.id] = NewKey(request.space, request.key, fingerprint)
         decision.outcomes.append(Recorded(receipt, replayed=False))
     return decision
 

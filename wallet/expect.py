@@ -46,7 +46,7 @@ class ExpectedMovement(NamedTuple):
     release_at: datetime | None
     destination: str | None
     metadata: str | None
-    client: str
+    space: str
     key: str
     fingerprint: bytes
 
@@ -117,7 +117,7 @@ def expect(requests: Sequence[LedgerCommand], entropy: bytes | None = None) -> E
                 release_at,
                 destination,
                 request.metadata,
-                request.client,
+                request.space,
                 request.key,
                 request.fingerprint(),
             )

@@ -5,6 +5,7 @@ from dataclasses import replace
 from sanic import Request
 
 from gateway.answers import Balance, encode, user_id_back
+from gateway.auth import Caller
 from gateway.endpoint import Endpoints
 from gateway.http import Answer
 from gateway.operation import READ_ERRORS, Given, Operation
@@ -38,7 +39,7 @@ def register(endpoints: Endpoints, services: Services) -> None:
     reader, reads = QueryReader(BalanceQuery), services.reads
     default_currency = services.settings.default_currency
 
-    async def balance(request: Request, client: str, **path: str) -> Answer:
+    async def balance(request: Request, caller: Caller, **path: str) -> Answer:
         query = reader.read(request.query_string, **path)
         found = await reads.balance(query.user_id, query.currency or default_currency)
         return Answer(encode(Balance(user_id_back(found.user_id), *found[1:])))

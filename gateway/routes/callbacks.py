@@ -12,6 +12,7 @@ from msgspec import Meta
 from sanic import Request
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from gateway.auth import Caller
 from gateway.body import json_body
 from gateway.endpoint import Endpoints
 from gateway.http import JSON, Answer
@@ -87,7 +88,7 @@ def register(endpoints: Endpoints, services: Services) -> None:
     secret = services.settings.bank_webhook_secret
     webhook = Webhook(secret) if secret else None
 
-    async def callback(request: Request, client: str) -> Answer:
+    async def callback(request: Request, caller: Caller) -> Answer:
         if webhook is None:
             raise Unavailable("WBS_BANK_WEBHOOK_SECRET is not set: callbacks can't be verified")
         told = read_callback(webhook, json_body(request), dict(request.headers))

@@ -18,6 +18,7 @@ from gateway.answers import (
     encode_results,
     transaction_of,
 )
+from gateway.auth import Caller
 from gateway.body import BULK_BYTES_MAX, bulk_body, header_key, json_body
 from gateway.endpoint import Endpoints, Handler
 from gateway.http import JSON, NDJSON, Answer
@@ -116,8 +117,8 @@ def register(endpoints: Endpoints, services: Services) -> None:
     """Serve the charges."""
     reader, submit = services.requests, services.ledger.submit
 
-    async def charge(request: Request, client: str) -> Answer:
-        command = reader.charge(json_body(request), client, header_key(request))
+    async def charge(request: Request, caller: Caller) -> Answer:
+        command = reader.charge(json_body(request), caller, header_key(request))
         recorded = await submit(command)
         receipt = recorded.receipt
         assert isinstance(receipt, ChargeReceipt)
@@ -126,8 +127,8 @@ def register(endpoints: Endpoints, services: Services) -> None:
             return Answer(encode(transaction_of(receipt)), extra=REPLAYED)
         return Answer(encode(transaction_of(receipt)))
 
-    async def charges(request: Request, client: str) -> Answer:
-        commands = _commands(reader, request, client)
+    async def charges(request: Request, caller: Caller) -> Answer:
+        commands = _commands(reader, request, caller)
         results = await _submit_all(submit, commands)
         if NDJSON in request.headers.get("accept", ""):
             return Answer(encode_lines(results), content_type=NDJSON)
@@ -139,9 +140,9 @@ def register(endpoints: Endpoints, services: Services) -> None:
         endpoints.add(NOOP, _noop(reader))
 
 
-def _commands(reader: RequestReader, request: Request, client: str) -> Sequence[Charge | WalletError]:
+def _commands(reader: RequestReader, request: Request, caller: Caller) -> Sequence[Charge | WalletError]:
     body, lines = bulk_body(request)
-    commands = reader.charge_lines(body, client) if lines else reader.charges(body, client)
+    commands = reader.charge_lines(body, caller) if lines else reader.charges(body, caller)
     if not commands:
         raise ValidationFailed([("$", "must hold at least one charge")])
     if len(commands) > ITEMS_MAX:
@@ -194,8 +195,8 @@ def _noop(reader: RequestReader) -> Handler:
     """Return the benchmark's yardstick: all that a charge costs but the ledger."""
     id, now = UUID(_EXAMPLE_ANSWER["id"]), datetime.now(UTC)
 
-    async def noop(request: Request, client: str) -> Answer:
-        command = reader.charge(json_body(request), client, header_key(request))
+    async def noop(request: Request, caller: Caller) -> Answer:
+        command = reader.charge(json_body(request), caller, header_key(request))
         receipt = ChargeReceipt(
             id,
             command.user_id,

@@ -7,6 +7,7 @@ from sanic import Request
 
 from db.heartbeats import Heartbeat
 from gateway.answers import Dependency, Health, Liveness, encode
+from gateway.auth import Caller
 from gateway.endpoint import Endpoints
 from gateway.http import Answer
 from gateway.operation import Given, Operation
@@ -141,13 +142,13 @@ def register(endpoints: Endpoints, services: Services) -> None:
     reporter = HealthReporter(services.reads)
     alive = encode(Liveness("ok"))
 
-    async def health(request: Request, client: str) -> Answer:
+    async def health(request: Request, caller: Caller) -> Answer:
         return _answer(await reporter.report())
 
-    async def live(request: Request, client: str) -> Answer:
+    async def live(request: Request, caller: Caller) -> Answer:
         return Answer(alive)
 
-    async def ready(request: Request, client: str) -> Answer:
+    async def ready(request: Request, caller: Caller) -> Answer:
         report = await reporter.report()
         if services.draining:
             report = Health("down", report.queue_length, report.dependencies)

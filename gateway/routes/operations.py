@@ -6,6 +6,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.multiprocess import MultiProcessCollector
 from sanic import Request
 
+from gateway.auth import Caller
 from gateway.endpoint import Endpoints
 from gateway.http import Answer
 from gateway.operation import Given, Operation
@@ -31,7 +32,7 @@ def register(endpoints: Endpoints, services: Services) -> None:
         used.set(connections[0])
         idle.set(connections[1])
 
-    async def metrics(request: Request, client: str) -> Answer:
+    async def metrics(request: Request, caller: Caller) -> Answer:
         services.flusher.flush()
         return Answer(collect(), content_type=CONTENT_TYPE_LATEST)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 from sanic import Request
 
+from gateway.auth import Caller
 from gateway.endpoint import Endpoints
 from gateway.http import Answer
 from gateway.openapi import document
@@ -98,20 +99,20 @@ def register(endpoints: Endpoints, services: Services, version: str) -> bytes:
     files = StaticFiles(_DOCS_FILES)
     page = StaticFiles({"docs.html": STATIC / "docs.html"})
 
-    async def openapi(request: Request, client: str) -> Answer:
+    async def openapi(request: Request, caller: Caller) -> Answer:
         # Other pages may show it (the Swagger container of docker-compose.yml does): it is public anyway.
         return Answer(described, extra={"access-control-allow-origin": "*"})
 
-    async def docs(request: Request, client: str) -> Answer:
+    async def docs(request: Request, caller: Caller) -> Answer:
         return page.answer("docs.html")
 
-    async def docs_file(request: Request, client: str, name: str) -> Answer:
+    async def docs_file(request: Request, caller: Caller, name: str) -> Answer:
         return files.answer(name)
 
-    async def root(request: Request, client: str) -> Answer:
+    async def root(request: Request, caller: Caller) -> Answer:
         return Answer(b"", 302, extra={"location": "/docs"})
 
-    async def problem(request: Request, client: str, code: str) -> Answer:
+    async def problem(request: Request, caller: Caller, code: str) -> Answer:
         kind = KINDS.get(code)
         if kind is None:
             raise NotFound("there is no such code")

@@ -7,6 +7,7 @@ from uuid import UUID
 from sanic import Request
 
 from gateway.answers import TransactionsPage, encode, transaction_of_row
+from gateway.auth import Caller
 from gateway.endpoint import Endpoints
 from gateway.http import Answer
 from gateway.operation import READ_ERRORS, Given, Operation
@@ -69,7 +70,7 @@ def register(endpoints: Endpoints, services: Services) -> None:
     reader, reads = QueryReader(TransactionsQuery), services.reads
     default_currency = services.settings.default_currency
 
-    async def transactions(request: Request, client: str, **path: str) -> Answer:
+    async def transactions(request: Request, caller: Caller, **path: str) -> Answer:
         query = reader.read(request.query_string, **path)
         before, page = _position(query)
         currency = query.currency or default_currency

@@ -6,6 +6,7 @@ from sanic import Request
 
 from db.reads import WithdrawalView
 from gateway.answers import AcceptedWithdrawal, Withdrawal, accepted_of, encode, withdrawal_of
+from gateway.auth import Caller
 from gateway.body import header_key, json_body
 from gateway.endpoint import Endpoints
 from gateway.http import JSON, Answer
@@ -138,8 +139,8 @@ def register(endpoints: Endpoints, services: Services) -> None:
     reader, reads, watcher = services.requests, services.reads, services.watcher
     by_id, by_key = QueryReader(WithdrawalQuery), QueryReader(WithdrawalByKeyQuery)
 
-    async def withdraw(request: Request, client: str) -> Answer:
-        command = reader.withdraw(json_body(request), client, header_key(request))
+    async def withdraw(request: Request, caller: Caller) -> Answer:
+        command = reader.withdraw(json_body(request), caller, header_key(request))
         recorded = await services.ledger.submit(command)
         receipt = recorded.receipt
         assert isinstance(receipt, WithdrawReceipt)
@@ -150,13 +151,15 @@ def register(endpoints: Endpoints, services: Services) -> None:
             extra["idempotent-replayed"] = "true"
         return Answer(encode(answer), 202, extra=extra)
 
-    async def withdrawal(request: Request, client: str, withdrawal_id: str) -> Answer:
+    async def withdrawal(request: Request, caller: Caller, withdrawal_id: str) -> Answer:
         query = by_id.read(request.query_string)
         return await _answer_in_time(await reads.withdrawal(_id(withdrawal_id)), query.wait)
 
-    async def withdrawal_by_key(request: Request, client: str) -> Answer:
+    async def withdrawal_by_key(request: Request, caller: Caller) -> Answer:
         query = by_key.read(request.query_string)
-        return await _answer_in_time(await reads.withdrawal_by_key(client, query.idempotency_key), query.wait)
+        return await _answer_in_time(
+            await reads.withdrawal_by_key(caller.space, query.idempotency_key), query.wait
+        )
 
     async def _answer_in_time(found: WithdrawalView, wait_s: float) -> Answer:
         if wait_s and found.status in _MOVING:
@@ -164,7 +167,7 @@ def register(endpoints: Endpoints, services: Services) -> None:
             found = await reads.withdrawal(found.id)
         return _answer(found)
 
-    async def cancel(request: Request, client: str, withdrawal_id: str) -> Answer:
+    async def cancel(request: Request, caller: Caller, withdrawal_id: str) -> Answer:
         id = _id(withdrawal_id)
         await services.withdrawals.cancel(id)
         return _answer(await reads.withdrawal(id))

@@ -56,10 +56,10 @@ batches = st.lists(commands, max_size=16)
 def with_own_keys(batch: list[LedgerCommand]) -> list[LedgerCommand]:
     """Return the same requests, no two under one key."""
     return [
-        Charge(one.client, f"own-{n}", one.user_id, one.currency, one.amount, one.release_at, one.metadata)
+        Charge(one.space, f"own-{n}", one.user_id, one.currency, one.amount, one.release_at, one.metadata)
         if isinstance(one, Charge)
         else Withdraw(
-            one.client, f"own-{n}", one.user_id, one.currency, one.amount, one.destination, one.metadata
+            one.space, f"own-{n}", one.user_id, one.currency, one.amount, one.destination, one.metadata
         )
         for n, one in enumerate(batch)
     ]
@@ -107,5 +107,5 @@ def decide_copy(
         outcome.receipt.id: outcome.receipt for outcome in decision.outcomes if isinstance(outcome, tuple)
     }
     for movement_id, key in decision.keys.items():
-        known[key.client, key.key] = KeyRecord(key.fingerprint, receipts[movement_id])
+        known[key.space, key.key] = KeyRecord(key.fingerprint, receipts[movement_id])
     return Decided(decision, after, known)

@@ -71,7 +71,7 @@ class Model:
             request.release_at if isinstance(request, Charge) else request.destination,
             request.metadata,
         )
-        key = (request.client, request.key)
+        key = (request.space, request.key)
         if key in self.requests:
             return "replayed" if self.requests[key] == asked else "IdempotencyKeyReused"
         split = self.splits[request.user_id, request.currency]
@@ -201,7 +201,7 @@ def test_a_key_stands_for_one_movement(batch: list[LedgerCommand], before: Walle
     receipts: dict[tuple[str, str], Recorded] = {}
     first: dict[tuple[str, str], LedgerCommand] = {}
     for request, outcome in zip(batch, decided.decision.outcomes, strict=True):
-        key = (request.client, request.key)
+        key = (request.space, request.key)
         if key not in receipts:
             assert not isinstance(outcome, IdempotencyKeyReused)
             if isinstance(outcome, Recorded):
@@ -211,7 +211,7 @@ def test_a_key_stands_for_one_movement(batch: list[LedgerCommand], before: Walle
             assert outcome == Recorded(receipts[key].receipt, replayed=True)
         else:
             assert isinstance(outcome, IdempotencyKeyReused)
-    keys = [(key.client, key.key) for key in decided.decision.keys.values()]
+    keys = [(key.space, key.key) for key in decided.decision.keys.values()]
     assert len(keys) == len(set(keys))
     assert set(keys) == receipts.keys()
     movements = [t for t in decided.decision.transfers if t.kind in (Kind.CHARGE, Kind.RESERVE)]
@@ -242,9 +242,9 @@ def test_the_key_of_a_refused_request_stays_free(batch: list[LedgerCommand], bef
     """Goal: a refused request leaves no trace: its key can be used for another request afterwards."""
     decided = decide_copy(batch, before)
     for request, outcome in zip(batch, decided.decision.outcomes, strict=True):
-        if isinstance(outcome, Recorded) or (request.client, request.key) in decided.known:
+        if isinstance(outcome, Recorded) or (request.space, request.key) in decided.known:
             continue
-        small = Charge(request.client, request.key, "bob", "USD", 1)
+        small = Charge(request.space, request.key, "bob", "USD", 1)
         if decided.wallets["bob", "USD"].total == AMOUNT_MAX:
             continue
         retried = decide_copy([small], decided.wallets, decided.known)

@@ -12,9 +12,9 @@ KEYS = "shop=shop-secret, viewer=viewer-secret:read, shop=second-secret"
 @pytest.mark.parametrize(
     ("secret", "caller"),
     [
-        ("shop-secret", Caller("shop", True)),
-        ("second-secret", Caller("shop", True)),
-        ("viewer-secret", Caller("viewer", False)),
+        ("shop-secret", Caller("shop", "shop", True)),
+        ("second-secret", Caller("shop", "shop", True)),
+        ("viewer-secret", Caller("viewer", "viewer", False)),
     ],
 )
 def test_known_keys(secret: str, caller: Caller) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.auth import NOBODY, Caller
 from gateway.problems import MalformedJson
 from gateway.request_reader import RequestReader
 from gateway.requests import METADATA_BYTES_MAX, METADATA_KEYS_MAX, NESTING_MAX
@@ -26,7 +27,7 @@ def body(**fields: Any) -> bytes:
 def errors_of(raw: bytes, header_key: str | None = None, *, withdraw: bool = False) -> dict[str, str]:
     read = READER.withdraw if withdraw else READER.charge
     with pytest.raises(ValidationFailed) as refused:
-        read(raw, "default", header_key)
+        read(raw, NOBODY, header_key)
     return dict(refused.value.errors)
 
 
@@ -39,7 +40,9 @@ def nested(levels: int) -> Any:
 
 def test_plain_charge() -> None:
     """Goal: the commonest request becomes the command it says, in the default currency."""
-    assert READER.charge(body(), "shop", None) == Charge("shop", "k", "42", "USD", 100)
+    assert READER.charge(body(), Caller("shop", "partner", True), None) == Charge(
+        "partner", "k", "42", "USD", 100, by="shop"
+    )
 
 
 def test_whole_charge() -> None:
@@ -48,7 +51,7 @@ def test_whole_charge() -> None:
         b'{"user_id": "alice", "amount": 9007199254740991, "currency": "EUR", "idempotency_key": "k k",'
         b' "release_at": "2030-01-01T02:00:00.5+02:00", "metadata": {"b": [1, 2.50], "a": "\\u00e9\\u0000"}}'
     )
-    command = READER.charge(raw, "default", None)
+    command = READER.charge(raw, NOBODY, None)
     assert command.release_at == datetime(2030, 1, 1, 0, 0, 0, 500_000, tzinfo=UTC)
     assert (command.user_id, command.amount, command.currency) == ("alice", AMOUNT_MAX, "EUR")
     assert command.metadata == '{"b":[1,2.5],"a":"é\\u0000"}'
@@ -57,8 +60,8 @@ def test_whole_charge() -> None:
 def test_null_means_left_out() -> None:
     """Goal: clients that send null for what they leave out mean the same request."""
     nulls = body(release_at=None, currency=None, metadata=None)
-    assert READER.charge(nulls, "default", None) == READER.charge(body(), "default", None)
-    assert READER.charge(body(idempotency_key=None), "default", "k") == READER.charge(body(), "default", None)
+    assert READER.charge(nulls, NOBODY, None) == READER.charge(body(), NOBODY, None)
+    assert READER.charge(body(idempotency_key=None), NOBODY, "k") == READER.charge(body(), NOBODY, None)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +75,7 @@ def test_null_means_left_out() -> None:
 )
 def test_destination(destination: Any, kept: str | None) -> None:
     """Goal: a destination is a string or an object and is kept as it came."""
-    command = READER.withdraw(body(destination=destination), "default", None)
+    command = READER.withdraw(body(destination=destination), NOBODY, None)
     assert command == Withdraw("default", "k", "42", "USD", 100, kept)
 
 
@@ -149,7 +152,7 @@ def test_release_at_is_not_for_withdrawals() -> None:
 
 def test_long_integers_are_kept() -> None:
     """Goal: what is given back is what came, also where it is longer than a machine's word."""
-    assert READER.charge(body(metadata={"x": 2**100}), "default", None).metadata == f'{{"x":{2**100}}}'
+    assert READER.charge(body(metadata={"x": 2**100}), NOBODY, None).metadata == f'{{"x":{2**100}}}'
     digits = b'{"x": %b}' % (b"1" * 5000)
     assert list(errors_of(body(metadata=None).replace(b'"metadata": null', b'"metadata": ' + digits))) == [
         "metadata"
@@ -167,7 +170,7 @@ def test_numbers_beyond_floats() -> None:
 )
 def test_key_from_body_or_header(in_body: str | None, in_header: str | None, expected: str) -> None:
     """Goal: the key may come either way, or both ways the same."""
-    assert READER.charge(body(idempotency_key=in_body), "default", in_header).key == expected
+    assert READER.charge(body(idempotency_key=in_body), NOBODY, in_header).key == expected
 
 
 @pytest.mark.parametrize(
@@ -201,7 +204,7 @@ def test_missing_or_contradicting_key(in_body: str | None, in_header: str | None
 def test_what_is_no_json(raw: bytes) -> None:
     """Goal: what is not JSON is told so, whatever bytes they are, and never breaks the service."""
     with pytest.raises(MalformedJson):
-        READER.charge(raw, "default", None)
+        READER.charge(raw, NOBODY, None)
 
 
 @pytest.mark.parametrize("raw", [b"[]", b"1", b'"x"', b"null", b"true"])
@@ -213,7 +216,7 @@ def test_json_that_is_no_object(raw: bytes) -> None:
 def test_a_bad_item_harms_no_other() -> None:
     """Goal: of an array each item is read alone and in its place, whatever the others are."""
     raw = b"[%b, 3, %b, {}, %b]" % (body(), body(amount=0), body(idempotency_key="z", metadata={"a": 1}))
-    first, *bad, last = READER.charges(raw, "default")
+    first, *bad, last = READER.charges(raw, NOBODY)
     assert first == Charge("default", "k", "42", "USD", 100)
     assert all(isinstance(one, ValidationFailed) for one in bad)
     assert last == Charge("default", "z", "42", "USD", 100, None, '{"a":1}')
@@ -221,7 +224,7 @@ def test_a_bad_item_harms_no_other() -> None:
 
 def test_a_rule_broken_in_a_readable_array() -> None:
     """Goal: an item that decodes but breaks a rule is refused alone, too."""
-    good, bad = READER.charges(b"[%b, %b]" % (body(), body(idempotency_key=None)), "default")
+    good, bad = READER.charges(b"[%b, %b]" % (body(), body(idempotency_key=None)), NOBODY)
     assert isinstance(good, Charge)
     assert isinstance(bad, ValidationFailed)
 
@@ -229,7 +232,7 @@ def test_a_rule_broken_in_a_readable_array() -> None:
 def test_lines() -> None:
     """Goal: of NDJSON each line is read alone; what is no JSON harms no other line."""
     raw = body() + b"\n{\n\n\r\n" + body(idempotency_key="z") + b"\r\n"
-    first, bad, last = READER.charge_lines(raw, "default")
+    first, bad, last = READER.charge_lines(raw, NOBODY)
     assert isinstance(first, Charge)
     assert isinstance(bad, MalformedJson)
     assert isinstance(last, Charge)
@@ -239,7 +242,7 @@ def test_lines() -> None:
 def test_a_bulk_request_is_an_array(raw: bytes) -> None:
     """Goal: a single object is not taken for a bulk request."""
     with pytest.raises(ValidationFailed):
-        READER.charges(raw, "default")
+        READER.charges(raw, NOBODY)
 
 
 JSON_VALUES = st.recursive(
@@ -273,7 +276,7 @@ def test_both_ways_agree(fields: dict[str, Any], header_key: str | None, withdra
     read = READER.withdraw if withdraw else READER.charge
     reasons: list[tuple[str, str]] | None = None
     try:
-        command = read(json.dumps(fields).encode(), "default", header_key)
+        command = read(json.dumps(fields).encode(), NOBODY, header_key)
     except ValidationFailed as refused:
         reasons = refused.errors
     if reasons is None:
