@@ -46,6 +46,10 @@ BANK_RETRIES = Counter("wbs_bank_retries", "Bank calls beyond the first of their
 ROUNDS_RESCHEDULED = Counter("wbs_rounds_rescheduled", "Rounds that ended without an outcome.")
 DEAD_LETTERS = Counter("wbs_dead_letters", "Messages given up: their withdrawal requires attention.")
 
+TASK_RESTARTS = Counter(
+    "wbs_task_restarts", "Tasks meant to live as long as their process that ended and began anew.", ["task"]
+)
+
 RELAY_PUBLISHED = Counter("wbs_relay_published", "Messages confirmed by RabbitMQ.")
 RELAY_PUBLISH_FAILURES = Counter("wbs_relay_publish_failures", "Publishing attempts that failed.")
 RECONCILER_BEATS = Counter(
@@ -75,11 +79,13 @@ class EventLogger:
         """Something went wrong and is being dealt with."""
         self._log(logging.WARNING, event, ids)
 
-    def error(self, event: str, exc_info: bool = False, **ids: Any) -> None:
-        """Somebody has to look."""
+    def error(self, event: str, exc_info: bool | BaseException = False, **ids: Any) -> None:
+        """Somebody has to look. `exc_info` adds the traceback: of the exception being handled, or of this one."""
         self._log(logging.ERROR, event, ids, exc_info)
 
-    def _log(self, level: int, event: str, ids: dict[str, Any], exc_info: bool = False) -> None:
+    def _log(
+        self, level: int, event: str, ids: dict[str, Any], exc_info: bool | BaseException = False
+    ) -> None:
         if self._logger.isEnabledFor(level):
             self._logger.log(level, event, extra={"ids": ids}, exc_info=exc_info)
 
