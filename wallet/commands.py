@@ -1,11 +1,13 @@
 """What the service can be asked to do, as values. A command says what is wanted, never how it is stored."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from hashlib import blake2b
 from uuid import UUID
 
 import msgspec
 
+from wallet.canonical import canonical_or_nothing
+from wallet.fingerprints import fingerprint, is_of
 from wallet.outcomes import RoundOutcome
 
 
@@ -27,11 +29,16 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
     """Name of the API key that asked; None where nobody was named."""
 
     def fingerprint(self) -> bytes:
-        """Return 16 bytes that tell this request from another one under the same key."""
+        """Return what tells this request from another one under the same key."""
+        return fingerprint(self._parts(canonical_or_nothing))
+
+    def matches(self, made: bytes) -> bool:
+        """Tell whether a fingerprint, of whichever version, is this request's. Raises UnknownVersion."""
+        return is_of(made, self._parts)
+
+    def _parts(self, spell: Callable[[str | None], str]) -> tuple[str, ...]:
         release_at = "" if self.release_at is None else self.release_at.astimezone(UTC).isoformat()
-        return _digest(
-            "charge", self.user_id, self.currency, str(self.amount), release_at, self.metadata or ""
-        )
+        return "charge", self.user_id, self.currency, str(self.amount), release_at, spell(self.metadata)
 
 
 class Withdraw(msgspec.Struct, frozen=True, gc=False):
@@ -51,15 +58,16 @@ class Withdraw(msgspec.Struct, frozen=True, gc=False):
     """Name of the API key that asked; None where nobody was named."""
 
     def fingerprint(self) -> bytes:
-        """Return 16 bytes that tell this request from another one under the same key."""
-        return _digest(
-            "withdraw",
-            self.user_id,
-            self.currency,
-            str(self.amount),
-            self.destination or "",
-            self.metadata or "",
-        )
+        """Return what tells this request from another one under the same key."""
+        return fingerprint(self._parts(canonical_or_nothing))
+
+    def matches(self, made: bytes) -> bool:
+        """Tell whether a fingerprint, of whichever version, is this request's. Raises UnknownVersion."""
+        return is_of(made, self._parts)
+
+    def _parts(self, spell: Callable[[str | None], str]) -> tuple[str, ...]:
+        destination, metadata = spell(self.destination), spell(self.metadata)
+        return "withdraw", self.user_id, self.currency, str(self.amount), destination, metadata
 
 
 LedgerCommand = Charge | Withdraw
@@ -103,7 +111,3 @@ class Replay(msgspec.Struct, frozen=True, gc=False):
 
 
 WithdrawalCommand = Settle | Cancel | Return | Replay
-
-
-def _digest(*parts: str) -> bytes:
-    return blake2b("\x1f".join(parts).encode(), digest_size=16).digest()

@@ -16,9 +16,11 @@ from wallet.errors import (
     BalanceLimitExceeded,
     IdempotencyKeyReused,
     InsufficientFunds,
+    Unavailable,
     ValidationFailed,
     WalletError,
 )
+from wallet.fingerprints import UnknownVersion
 from wallet.ledger import Kind, Transfer, Wallet, WalletId
 from wallet.money import AMOUNT_MAX
 
@@ -130,9 +132,12 @@ def decide(
 
 
 def _repeat(earlier: KeyRecord, request: LedgerCommand) -> Recorded | WalletError:
-    if earlier.fingerprint != request.fingerprint():
-        return IdempotencyKeyReused("this idempotency key was used for another request")
-    return Recorded(earlier.receipt, replayed=True)
+    try:
+        if request.matches(earlier.fingerprint):
+            return Recorded(earlier.receipt, replayed=True)
+    except UnknownVersion:
+        return Unavailable("this idempotency key was used with a later version of this service")
+    return IdempotencyKeyReused("this idempotency key was used for another request")
 
 
 def _charge(

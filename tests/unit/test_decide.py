@@ -20,7 +20,13 @@ from tests.unit.strategies import (
 )
 from wallet.commands import Charge, LedgerCommand, Withdraw
 from wallet.decide import KeyRecord, Recorded
-from wallet.errors import BalanceLimitExceeded, IdempotencyKeyReused, InsufficientFunds, ValidationFailed
+from wallet.errors import (
+    BalanceLimitExceeded,
+    IdempotencyKeyReused,
+    InsufficientFunds,
+    Unavailable,
+    ValidationFailed,
+)
 from wallet.ids import uuid7_sequence
 from wallet.ledger import ACCOUNTS, Account, Kind, MaturedLock, Wallet
 from wallet.money import AMOUNT_MAX
@@ -358,3 +364,11 @@ def test_a_known_key_needs_no_wallet() -> None:
     receipt = decide_copy([request], _wallet()).decision.outcomes[0].receipt  # type: ignore[union-attr]
     known = {("c", "k"): KeyRecord(request.fingerprint(), receipt)}
     assert _only(decide_copy([request], {}, known)) == Recorded(receipt, replayed=True)
+
+
+def test_a_key_of_a_later_version() -> None:
+    """Goal: where it can't be told whether the request is the same, the client may try again, not give up."""
+    request = Charge("c", "k", "ann", "USD", 5)
+    receipt = decide_copy([request], _wallet()).decision.outcomes[0].receipt  # type: ignore[union-attr]
+    known = {("c", "k"): KeyRecord(b"\x03" + bytes(16), receipt)}
+    assert isinstance(_only(decide_copy([request], {}, known)), Unavailable)

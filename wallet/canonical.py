@@ -1,0 +1,115 @@
+"""JSON that a client may spell in many ways, in one spelling: two texts that say the same have the same one.
+
+The same values are meant: neither the order of an object's members nor white space is a difference, an escaped letter
+is the letter, and numbers are exact decimals: `1`, `1.0` and `1e0` are one, `0.1` and the float nearest to it are
+two. Floats have no part in this: what they could not tell apart, they would make one. Letters are compared as they
+are, without Unicode's normal forms.
+
+Texts come with their length limited. The work grows with it and with nothing that a text says: no power of ten is
+ever computed.
+"""
+
+import json
+import re
+from collections import Counter
+from functools import lru_cache
+from typing import Any
+
+PLAIN_DIGITS_MAX = 15
+"""Whole numbers of so many digits, as nearly all are, are spelled plainly; all others as digits and a power of ten."""
+
+_LONG_NUMBER = re.compile(rf"\d{{{PLAIN_DIGITS_MAX + 1}}}")
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+_DECIMAL = "\0"
+"""Name of an object's only member, where the object stands for a decimal: no name from outside holds NUL."""
+
+
+class DuplicateMember(ValueError):
+    """A member is named twice in one object. Its name, without escapes, is `name`."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+class UnfitText(ValueError):
+    """A string holds what no text can: NUL, or half of a surrogate pair."""
+
+
+def canonical_json(text: str) -> str:
+    """Return the one spelling of a JSON text that `checked_json` has passed, in ASCII.
+
+    Which is a text of its own kind and not to be shown: decimals are spelled as no other value could be.
+    """
+    read = _read_long if _LONG_NUMBER.search(text) else _read
+    return _spell(read(text))
+
+
+def canonical_or_nothing(text: str | None) -> str:
+    """Return the one spelling of what a client may leave out: `{}` and `null` say no more than nothing does."""
+    canonical = "" if text is None else canonical_json(text)
+    return "" if canonical in ("{}", "null") else canonical
+
+
+def checked_json(text: str) -> Any:
+    """Return the value of a JSON text, numbers as their texts.
+
+    Raises DuplicateMember (at any depth), UnfitText, RecursionError, or ValueError where it is no JSON.
+    """
+    value = _check(text)
+    if "\\u" in text and (_NUL.search(text) or not _is_unicode(value)):
+        raise UnfitText("holds NUL or half of a surrogate pair")
+    return value
+
+
+def names_given(text: str) -> list[str]:
+    """Return the names of an object's members, without escapes, as often as each is given."""
+    names: list[str] = _names(text)
+    return names
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        times = Counter(name for name, _ in pairs)
+        raise DuplicateMember(next(name for name in times if times[name] > 1))
+    return members
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _is_unicode(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@lru_cache(1024)
+def _number(text: str) -> Any:
+    """Return a number's value: a whole one of few digits as it is, any other one as digits and a power of ten."""
+    mantissa, _, exponent = text.lower().partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    sign = "-" if whole.startswith("-") else ""
+    digits = (whole.lstrip("-") + fraction).lstrip("0")
+    if not digits:
+        return 0
+    significant = digits.rstrip("0")
+    power = int(exponent or "0") - len(fraction) + len(digits) - len(significant)
+    if power >= 0 and len(significant) + power <= PLAIN_DIGITS_MAX:
+        return int(sign + significant + "0" * power)
+    return {_DECIMAL: f"{sign}{significant}e{power}"}
+
+
+_read = json.JSONDecoder(parse_float=_number).decode
+_read_long = json.JSONDecoder(parse_float=_number, parse_int=_number).decode
+_check = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_float=str, parse_int=str, parse_constant=_no_constant
+).decode
+_names = json.JSONDecoder(
+    object_pairs_hook=lambda pairs: [name for name, _ in pairs], parse_float=str, parse_int=str
+).decode
+_spell = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
