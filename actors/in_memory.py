@@ -60,7 +60,7 @@ def run(settings: Settings) -> int:
         await run_relay(settings, connect, stop)
         await asyncio.to_thread(stop_worker, worker, settings)
 
-    return process.run(until)
+    return process.run(until, beats=False)
 
 
 def main() -> int:

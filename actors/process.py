@@ -9,6 +9,9 @@ from collections.abc import Awaitable, Callable
 
 import uvloop
 
+from runtime import beat
+from runtime.identity import name_process
+from runtime.tasks import SupervisedTasks
 from wallet.config import Settings, SettingsError
 from wallet.open_files import raise_open_files_limit
 from wallet.telemetry import configure_logging, log
@@ -22,6 +25,7 @@ def boot(kind: str) -> Settings:
     Ends the process with a sentence if the settings are wrong.
     """
     raise_open_files_limit()
+    name_process(kind)
     configure_logging(kind, "info")
     try:
         settings = Settings.from_env()
@@ -35,10 +39,15 @@ def boot(kind: str) -> Settings:
     return settings
 
 
-def run(main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
-    """Run `main` on uvloop until it returns; SIGTERM and SIGINT set the event it was given. Return 0."""
+def run(main: Callable[[asyncio.Event], Awaitable[None]], *, beats: bool = True) -> int:
+    """Run `main` on uvloop until it returns; SIGTERM and SIGINT set the event it was given. Return 0.
+
+    `beats` is False where another event loop of the process does the work, and beats.
+    """
 
     async def until_stopped() -> None:
+        if beats:
+            beat.start(SupervisedTasks())
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

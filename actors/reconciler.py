@@ -162,6 +162,7 @@ class Reconciler:
     async def _close(self) -> None:
         if self._rabbitmq is not None:
             await self._rabbitmq.close()
+        await self._session.give_up()
         await self._session.close()
 
 

@@ -46,6 +46,7 @@ from sanic.http.http1 import Http
 
 from . import telemetry
 from .bank import Bank
+from .beat import beat_for_ever
 from .book_file import BookFile
 from .books import BooksBusy, BooksFailed
 from .replies import Refusal, problem
@@ -82,9 +83,12 @@ def create_app(settings: Settings, file: BookFile) -> Sanic[Any, Any]:
         app.add_route(_answering(bank, route, handler), path, [method], name=handler.__name__, unquote=True)
     app.error_handler.add(Exception, _server_problem)
 
+    beating: list[asyncio.Task[None]] = []
+
     @app.before_server_start
     async def start(_app: Sanic[Any, Any]) -> None:
         bank.start()
+        beating.append(asyncio.get_running_loop().create_task(beat_for_ever()))
         telemetry.log("started", host=settings.host, port=settings.port, books=file.books_id)
 
     @app.before_server_stop
@@ -94,6 +98,8 @@ def create_app(settings: Settings, file: BookFile) -> Sanic[Any, Any]:
     @app.after_server_stop
     async def close(_app: Sanic[Any, Any]) -> None:
         await bank.close()
+        for task in beating:
+            task.cancel()
         telemetry.log("stopped")
 
     return app

@@ -1,10 +1,13 @@
-"""What the reconciler needs of the database: a session of its own, in which it leads or waits."""
+"""What the reconciler needs of the database: a session of its own, and the lease by which it leads or waits."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from db.errors import CONNECTION_ERRORS
+from db.leases import LAPSES_S, LEADS_S, Lease
 from db.pool import connect
 from db.releases import release_matured
 from db.sql import load
@@ -14,6 +17,7 @@ _SQL = load("reconciliation")
 _WITHDRAWALS = load("withdrawals")
 _OUTBOX = load("outbox")
 _COMMAND_TIMEOUT_S = 5
+_LEASE = "reconciler"
 
 
 class Known(NamedTuple):
@@ -35,18 +39,24 @@ class ReconcilerSession:
         self._settings = settings
         self._ring_interval = timedelta(milliseconds=settings.redrive_after_ms)
         self._connection: Any = None
+        # Renewed at each beat: where beats are far apart, so is everything else.
+        lapses_s = max(LAPSES_S, 3 * settings.reconcile_interval_ms / 1000)
+        self._lease = Lease(_LEASE, lapses_s=lapses_s, leads_s=lapses_s * LEADS_S / LAPSES_S)
 
     async def lead(self) -> bool:
-        """Connect if needed and tell whether this process is the one that reconciles now."""
+        """Connect if needed and tell whether this process is the one that reconciles now. Ask before each step."""
         if self._connection is None or self._connection.is_closed():
             self._connection = await connect(self._settings, command_timeout_s=_COMMAND_TIMEOUT_S)
-            self._leads = False
-        if not self._leads:
-            self._leads = bool(await self._connection.fetchval(_SQL["try_lead"]))
-        return self._leads
+        return await self._lease.hold(self._connection)
+
+    async def give_up(self) -> None:
+        """Let another one lead at once: this process ends."""
+        with suppress(*CONNECTION_ERRORS):
+            if self._connection is not None and not self._connection.is_closed():
+                await self._lease.give_up(self._connection)
 
     async def close(self) -> None:
-        """Give up the connection and with it the lead."""
+        """Give up the connection. The lead is kept, for as long as it lasts."""
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None

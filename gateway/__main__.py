@@ -7,6 +7,7 @@ import uvloop
 from prometheus_client import multiprocess
 
 from gateway.server import serve
+from runtime.identity import name_process
 from wallet.config import Settings, SettingsError
 from wallet.open_files import raise_open_files_limit
 from wallet.telemetry import configure_logging, log
@@ -15,6 +16,7 @@ from wallet.telemetry import configure_logging, log
 def main() -> int:
     """Serve until told to stop. Returns the exit code: 0, or 1 with one clear sentence in the log."""
     raise_open_files_limit()
+    name_process("gateway")
     try:
         settings = Settings.from_env()
         configure_logging("gateway", settings.log_level)

@@ -11,7 +11,7 @@ from ops.state import StateDir, read_json
 from wallet.config import Settings, SettingsError
 
 # What belongs to one process, or to a supervisor above us, and must not be inherited by a stack's processes.
-NOT_INHERITED = ("PROMETHEUS_MULTIPROC_DIR", "WBS_METRICS_PORT", "NOTIFY_SOCKET")
+NOT_INHERITED = ("PROMETHEUS_MULTIPROC_DIR", "WBS_METRICS_PORT", "WBS_BEAT_FILE", "NOTIFY_SOCKET")
 
 
 def base(state: StateDir, overrides: Mapping[str, str], *, own_ports: bool) -> dict[str, str]:

@@ -5,7 +5,6 @@ program to supervisord's life, writes down who it is, and then *becomes* the pro
 the real one.
 """
 
-import ctypes
 import os
 import subprocess
 import sys
@@ -15,12 +14,12 @@ from typing import Any, NoReturn
 
 from ops import processes
 from ops.state import StateDir, read_json, write_json
+from runtime.parent import die_with_parent
 
 # supervisord starts a program again at once, for ever (startsecs=0); its own backoff would grow without end
 # under repeated kills. So starts are spaced here: never more than one a second.
 START_INTERVAL_S = 1.0
 EPMD_WAIT_S = 5.0
-PR_SET_PDEATHSIG = 1
 
 
 def main() -> NoReturn:
@@ -76,14 +75,6 @@ def clear_postgres(data: Path) -> None:
     processes.end_orphans(data, "postgres")
     # Nobody works in this folder now, so a pid in the lock file is stale, or somebody else's by now.
     (data / "postmaster.pid").unlink(missing_ok=True)
-
-
-def die_with_parent(stop_signal: int, parent_pid: int) -> None:
-    """Ask the kernel to stop us when supervisord dies, even by kill -9: nothing is left running alone."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, stop_signal, 0, 0, 0)
-    if os.getppid() != parent_pid:
-        sys.exit("supervisord has ended meanwhile")
 
 
 if __name__ == "__main__":

@@ -3,17 +3,24 @@
 import signal
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 
+from ops import watchdog
 from ops.ports import private_port
 from ops.servers import Servers
 from ops.state import StateDir, project_root
 from ops.supervision import Program
+from runtime import beat
 
 # How long each may take to finish what it holds before SIGKILL, s. Above the longest round of a withdrawal.
 GATEWAY_STOP_S = 20
 BACKGROUND_STOP_S = 30
 BANK_STOP_S = 15
 SERVER_STOP_S = 30
+WATCHDOG_STOP_S = 5
+
+WATCHDOGS = 2
+"""They watch over each other: one alone could be frozen, and nobody would see it."""
 
 KIND_ORDER = ("gateway", "relay", "actors", "reconciler", "bank_sim", "postgres", "rabbitmq")
 
@@ -73,8 +80,9 @@ def own_programs(
     metrics_folder = state.root / "metrics"
     for number in range(1, gateways + 1):
         extra = {"PROMETHEUS_MULTIPROC_DIR": str(metrics_folder)}
+        name = f"gateway_{number}"
         programs.append(
-            _program(f"gateway_{number}", "gateway", "gateway", "gateway", environment, extra, GATEWAY_STOP_S)
+            _program(state, name, "gateway", "gateway", "gateway", environment, extra, GATEWAY_STOP_S)
         )
     workers = {"WBS_ACTOR_THREADS": str(threads)}
     if environment.get("RABBITMQ_URL"):
@@ -84,7 +92,17 @@ def own_programs(
     else:
         programs.append(_background(state, "actors_1", "actors", "actors.in_memory", environment, workers))
     programs.append(_background(state, "reconciler", "reconciler", "actors.reconciler", environment))
-    programs.append(_program("bank_sim", "bank_sim", "bank", "bank_sim", environment, {}, BANK_STOP_S))
+    programs.append(_program(state, "bank_sim", "bank_sim", "bank", "bank_sim", environment, {}, BANK_STOP_S))
+    return programs
+
+
+def watchdog_programs(state: StateDir, base: Mapping[str, str]) -> list[Program]:
+    """What kills those of our own processes that are frozen."""
+    programs = []
+    for number in range(1, WATCHDOGS + 1):
+        name = f"watchdog_{number}"
+        program = _program(state, name, "", "watchdog", watchdog.__name__, base, {}, WATCHDOG_STOP_S)
+        programs.append(replace(program, argv=[*program.argv, str(state.root), name]))
     return programs
 
 
@@ -99,6 +117,7 @@ def _background(
     """A background process, with a metrics port of its own."""
     port = str(private_port(state, f"metrics_{name}"))
     return _program(
+        state,
         name,
         kind,
         "background",
@@ -110,6 +129,7 @@ def _background(
 
 
 def _program(
+    state: StateDir,
     name: str,
     kind: str,
     group: str,
@@ -123,7 +143,7 @@ def _program(
         kind=kind,
         group=group,
         argv=[sys.executable, "-m", module],
-        environment={**environment, **extra},
+        environment={**environment, **extra, beat.VARIABLE: str(state.run / f"{name}.beat")},
         cwd=project_root(),
         stop_timeout_s=stop_timeout_s,
     )

@@ -17,7 +17,7 @@ from ops.environment import load_environment as load_environment
 from ops.errors import OpsError
 from ops.migration import migrate
 from ops.ports import require_free
-from ops.programs import KIND_ORDER, own_programs, server_programs
+from ops.programs import KIND_ORDER, own_programs, server_programs, watchdog_programs
 from ops.progress import Progress, poll
 from ops.servers import Servers
 from ops.state import StateDir, read_json, write_json
@@ -106,6 +106,7 @@ class Stack:
             (self.state.root / "bank").mkdir(mode=0o700, exist_ok=True)
             own = own_programs(self.state, self.env, **self._counts)
             self.programs += [self._adapt(program) for program in own]
+            self.programs += watchdog_programs(self.state, base)
         configuration = supervision.write_configuration(self.state, self.programs)
         self._supervisord = supervision.start(self.state, configuration, bound=self._bound)
         self._write_down()

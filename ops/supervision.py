@@ -26,6 +26,7 @@ from supervisor.xmlrpc import SupervisorTransport
 from ops import launch, processes
 from ops.errors import OpsError
 from ops.state import StateDir, read_json, write_json, write_private
+from runtime.parent import die_with_parent
 from wallet.open_files import allowed_open_files
 
 NAME = "supervisord"
@@ -37,7 +38,8 @@ CONTROL_TIMEOUT_S = 10.0
 STOP_ALL_TIMEOUT_S = 150.0
 
 # Stop order: the highest first. Programs of one group stop together.
-PRIORITIES = {"gateway": 900, "background": 800, "bank": 700, "servers": 300, "epmd": 200}
+# The watchdogs first: a process that ends may be silent.
+PRIORITIES = {"watchdog": 990, "gateway": 900, "background": 800, "bank": 700, "servers": 300, "epmd": 200}
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ def start(state: StateDir, configuration: Path, *, bound: bool) -> subprocess.Po
             cwd=state.root,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(import_path())},
             start_new_session=True,  # Ctrl-C at the terminal is for `wbs up`, which then stops us in order
-            preexec_fn=(lambda: launch.die_with_parent(signal.SIGTERM, own_pid)) if tie else None,
+            preexec_fn=(lambda: die_with_parent(signal.SIGTERM, own_pid)) if tie else None,
         )
     processes.record(state, NAME, process.pid)
     deadline = time.monotonic() + CONTROL_TIMEOUT_S

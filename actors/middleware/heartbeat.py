@@ -1,4 +1,4 @@
-"""Says every few seconds that this process is alive and how it finds the bank."""
+"""Says every few seconds that this process is alive, and how it finds the bank."""
 
 import asyncio
 from typing import Any
@@ -8,6 +8,8 @@ from dramatiq.middleware import Middleware
 
 from actors.heartbeat import beat_for_ever
 from actors.middleware.resources import Resources, run_on_loop
+from runtime import beat
+from runtime.tasks import SupervisedTasks
 
 
 class Heartbeat(Middleware):
@@ -28,6 +30,7 @@ class Heartbeat(Middleware):
     async def _start(self) -> None:
         loop = asyncio.get_running_loop()
         self._task = loop.create_task(beat_for_ever(self._resources.reader, "actors", self._detail))
+        beat.start(SupervisedTasks())
 
     async def _stop(self) -> None:
         if self._task is not None:

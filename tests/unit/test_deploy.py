@@ -14,6 +14,7 @@ from wallet.config import Settings
 
 ROOT = Path(__file__).parents[2]
 PROCESSES = {"gateway", "relay", "actors", "reconciler", "bank_sim"}
+PARENT = ["python", "-m", "runtime.parent"]
 TARGETS = {"help", "init", "run", "stop", "refresh_db", "reset", "test", "test-coverage", "lint"}
 TARGETS |= {"bench", "chaos"}
 
@@ -31,10 +32,10 @@ def procfile() -> dict[str, str]:
 
 
 def test_compose_runs_what_the_procfile_lists(compose: dict[str, Any]) -> None:
-    """Goal: no Docker engine is here, so at least both ways run the same commands."""
+    """Goal: no Docker engine is here, so at least both ways run the same commands, in containers below a parent."""
     assert set(procfile()) == PROCESSES
     for name, command in procfile().items():
-        assert compose["services"][name]["command"] == command.split(), name
+        assert compose["services"][name]["command"] == [*PARENT, *command.split()], name
         module = command.split()[-1].replace(".", "/")
         assert (ROOT / f"{module}.py").exists() or (ROOT / module / "__main__.py").exists(), command
 
@@ -62,6 +63,20 @@ def test_compose_has_every_service_on_its_port(compose: dict[str, Any]) -> None:
         "password",
         "wpdb",
     ]
+
+
+def test_what_is_frozen_is_seen_in_containers(compose: dict[str, Any]) -> None:
+    """Goal: each of our containers ends when its process is frozen, is started again, and has a liveness probe."""
+    dockerfile = (ROOT / "deploy/Dockerfile").read_text(encoding="utf-8")
+    assert "WBS_BEAT_FILE=/data/beat" in dockerfile, "the parent and the probe look for the same file"
+    assert 'CMD ["python", "-m", "runtime.parent", "python", "-m", "gateway"]' in dockerfile
+    for name in PROCESSES:
+        service = compose["services"][name]
+        assert service["restart"] == "unless-stopped", name
+        probe = service["healthcheck"]["test"]
+        assert probe == ["CMD", "python", "-m", "runtime.probe"] or "/health" in probe[-1], name
+        # A probe that asked whether requests can be served would end every gateway because PostgreSQL is away.
+        assert "ready" not in probe[-1], name
 
 
 def test_compose_waits_for_what_it_needs(compose: dict[str, Any]) -> None:
@@ -115,7 +130,7 @@ def test_example_settings_exist() -> None:
     known = {str(field.metadata["env"]) for field in fields(Settings)}
     sources = "".join(
         path.read_text(encoding="utf-8")
-        for folder in ("ops", "bank_sim")
+        for folder in ("ops", "runtime", "bank_sim")
         for path in (ROOT / folder).glob("*.py")
     )
     assert len(named) > 10

@@ -84,11 +84,15 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ],
     ("reconciliation", "cursor"): [],
     ("reconciliation", "advance"): ["'x'"],
-    ("reconciliation", "try_lead"): [],
+    ("leases", "look"): ["'reconciler'"],
+    ("leases", "renew"): ["'reconciler'", "'host:1:a'"],
+    ("leases", "take_free"): ["'reconciler'", "'host:1:a'"],
+    ("leases", "take_over"): ["'reconciler'", "'host:2:b'", "'host:1:a'", "7"],
+    ("leases", "give_up"): ["'reconciler'", "'host:1:a'"],
 }  # fmt: skip
-FILES = ("ledger", "outbox", "reads", "withdrawals", "reconciliation")
+FILES = ("ledger", "outbox", "reads", "withdrawals", "reconciliation", "leases")
 
-BOUNDED = {"bank_cursor", "heartbeats"}
+BOUNDED = {"bank_cursor", "heartbeats", "leases"}
 """Tables of a few rows."""
 
 COUNTS_ALL = {("outbox", "depth")}

@@ -1,0 +1,85 @@
+"""A lease: of several processes one leads, and its lead ends by itself when it does not renew it.
+
+No clock is compared with another. The holder counts renewals in the lease's row. A challenger that has seen no
+renewal for `LAPSES_S`, by its own monotonic clock, takes the lease by compare-and-set. The holder stops leading by
+itself, by its own monotonic clock, when it has not renewed for `LEADS_S`, which is less: it began to count before its
+renewal was sent, the challenger after it was seen. So a holder that was frozen, or cut off, does not lead beside its
+successor, beyond the one step that was under way: steps have to be idempotent.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+from db.sql import load
+from runtime.identity import instance
+
+LAPSES_S = 8.0
+LEADS_S = 6.0
+RENEW_S = 1.0
+"""A lease that was renewed less than this ago is not renewed again."""
+
+_SQL = load("leases")
+
+
+class Lease:
+    """This process's claim to one lease. Ask it before each step; it renews itself when it is due."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        lapses_s: float = LAPSES_S,
+        leads_s: float = LEADS_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`lapses_s` must be the same for all who want the lease, and above `leads_s`."""
+        assert leads_s < lapses_s
+        self._name = name
+        self._holder = f"{instance()}:{uuid4().hex[:8]}"
+        self._lapses_s = lapses_s
+        self._leads_s = leads_s
+        self._clock = clock
+        self._renewed_at: float | None = None
+        self._seen: tuple[str, int] | None = None
+        self._seen_at = 0.0
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this process leads now, as far as it can know without asking."""
+        return self._renewed_at is not None and self._clock() - self._renewed_at < self._leads_s
+
+    async def hold(self, connection: Any) -> bool:
+        """Renew the lease, or take it if it is free or has lapsed; return whether this process leads.
+
+        Raises what the connection raises.
+        """
+        now = self._clock()
+        if self._renewed_at is not None and now - self._renewed_at < RENEW_S:
+            return True
+        # Also after an error, which leaves open whether the lease was taken.
+        if await connection.fetchval(_SQL["renew"], self._name, self._holder) is not None or await self._take(
+            connection, now
+        ):
+            self._renewed_at = now
+        else:
+            self._renewed_at = None
+        return self.is_held
+
+    async def give_up(self, connection: Any) -> None:
+        """Let another one lead at once. Raises what the connection raises."""
+        self._renewed_at = None
+        await connection.execute(_SQL["give_up"], self._name, self._holder)
+
+    async def _take(self, connection: Any, now: float) -> bool:
+        row = await connection.fetchrow(_SQL["look"], self._name)
+        if row is None:
+            return await connection.fetchval(_SQL["take_free"], self._name, self._holder) is not None
+        found = (row["holder"], row["renewals"])
+        if found != self._seen:
+            self._seen, self._seen_at = found, self._clock()
+            return False
+        if now - self._seen_at < self._lapses_s:
+            return False
+        return await connection.fetchval(_SQL["take_over"], self._name, self._holder, *found) is not None

@@ -1,0 +1,85 @@
+"""The beat: how a process shows, on its own machine, that it does its work.
+
+The event loop that does the work touches a file every second (`WBS_BEAT_FILE`), as long as none of its tasks is
+failing. Whoever watches over the process (`ops.watchdog` below `wbs up`, `runtime.parent` in a container) kills it
+when no beat has come for 10 s: a process that is frozen, or loops, does not end by itself. The beat says nothing of
+PostgreSQL, RabbitMQ or the bank: a process that waits for one of them beats.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # whoever only watches needs none of what a task needs: it starts faster, and is smaller
+    from runtime.tasks import SupervisedTasks
+
+VARIABLE = "WBS_BEAT_FILE"
+INTERVAL_S = 1.0
+SILENT_S_MAX = 10.0
+"""A process that has beaten and then does not for so long is dead."""
+START_S_MAX = 60.0
+"""So long a process may take to its first beat."""
+LOOK_S = 0.5
+"""How often a watcher looks."""
+LATE_S_MAX = 2.0
+"""A watcher that looks later than this was itself frozen, or its machine suspended."""
+
+
+def touch(file: Path) -> None:
+    """Beat once. Raises OSError."""
+    try:
+        os.utime(file)
+    except FileNotFoundError:
+        file.touch()
+
+
+def start(tasks: "SupervisedTasks") -> None:
+    """Beat from now on, on the running event loop, if somebody watches. Stops while one of these tasks is failing."""
+    named = os.environ.get(VARIABLE)
+    if named:
+        tasks.start("beat", partial(beat_for_ever, Path(named), tasks.failing))
+
+
+async def beat_for_ever(file: Path, failing: Callable[[], Sequence[str]]) -> None:
+    """Beat every second on the running event loop while `failing()` names nobody. Raises OSError."""
+    while True:
+        if not failing():
+            touch(file)
+        await asyncio.sleep(INTERVAL_S)
+
+
+class BeatWatch:
+    """Judges one process by the changes of its file's time stamp.
+
+    Only the watcher's own monotonic clock counts: stamps are compared with each other, never with a clock, so a clock
+    that is set changes nothing. Make a new one for each process: what an earlier one left is no beat.
+    """
+
+    def __init__(self, file: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._file = file
+        self._clock = clock
+        self._stamp = self._read()
+        self._looked_at = self._heard_at = clock()
+        self._limit_s = START_S_MAX
+
+    def is_silent(self) -> bool:
+        """Look, and tell whether no beat has come for too long. Call it every `LOOK_S`."""
+        now = self._clock()
+        if now - self._looked_at > LATE_S_MAX:
+            # While we did not run, the process may not have either: that time is not held against it.
+            self._heard_at += now - self._looked_at
+        self._looked_at = now
+        stamp = self._read()
+        if stamp is not None and stamp != self._stamp:
+            self._stamp, self._heard_at, self._limit_s = stamp, now, SILENT_S_MAX
+        return now - self._heard_at >= self._limit_s
+
+    def _read(self) -> int | None:
+        try:
+            return self._file.stat().st_mtime_ns
+        except OSError:
+            return None

@@ -1,0 +1,48 @@
+"""A liveness probe: `python -m runtime.probe`. Exit code 0 as soon as the process of WBS_BEAT_FILE beats, else 1.
+
+It waits for a beat, instead of reading the age of the last one, so that a clock that is set makes nobody look dead.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from runtime import beat
+
+WAIT_S_MAX = 4.0
+_LOOK_S = 0.05
+
+
+def beats(file: Path, wait_s: float = WAIT_S_MAX) -> bool:
+    """Return whether a beat comes within `wait_s`."""
+    deadline = time.monotonic() + wait_s
+    before = _stamp(file)
+    while time.monotonic() < deadline:
+        time.sleep(_LOOK_S)
+        if _stamp(file) != before:
+            return True
+    return False
+
+
+def _stamp(file: Path) -> int | None:
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+def main() -> int:
+    """Tell by the exit code; say why on standard error."""
+    named = os.environ.get(beat.VARIABLE)
+    if not named:
+        print(f"{beat.VARIABLE} is not set: nothing here beats", file=sys.stderr)  # noqa: T201  # a program by itself
+        return 1
+    if not beats(Path(named)):
+        print(f"no beat within {WAIT_S_MAX:g} s", file=sys.stderr)  # noqa: T201  # a program by itself
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
