@@ -13,6 +13,7 @@ import pika
 import pika.exceptions
 from pika.adapters.asyncio_connection import AsyncioConnection
 
+import actors.properties  # noqa: F401  # from here on pika reads what it can of a message's properties
 from actors import doorbell
 from wallet.config import Settings
 from wallet.telemetry import log
@@ -24,11 +25,11 @@ BLOCKED_TIMEOUT_S = 60.0
 """A connection that RabbitMQ has blocked (memory or disk alarm) for longer is closed, and opened anew."""
 
 
+PERSISTENT = pika.BasicProperties(delivery_mode=2)
+
+
 class AmqpError(Exception):
     """RabbitMQ can't be reached, or closed the connection, or did not answer in time."""
-
-
-_PERSISTENT = pika.BasicProperties(delivery_mode=2)
 
 
 def parameters(settings: Settings) -> list[pika.URLParameters]:
@@ -144,7 +145,7 @@ class AmqpConnection:
             return self._confirmed
         for place, body in enumerate(bodies):
             try:
-                self._channel.basic_publish("", queue, body, _PERSISTENT, mandatory=True)
+                self._channel.basic_publish("", queue, body, PERSISTENT, mandatory=True)
             except pika.exceptions.AMQPError as error:
                 self._lose(error)
                 break

@@ -1,12 +1,14 @@
 """The brokers and the middleware around each payout: the composition root of the actors."""
 
 from collections import deque
+from queue import Empty
 from typing import Any
 
 import dramatiq
 from dramatiq import Broker, Middleware, worker
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
-from dramatiq.brokers.stub import StubBroker
+from dramatiq.brokers.stub import StubBroker, _StubConsumer, _StubMessageProxy
+from dramatiq.errors import DecodeError
 from dramatiq.middleware import TimeLimit
 
 from actors import amqp, doorbell
@@ -17,12 +19,17 @@ from actors.middleware.heartbeat import Heartbeat
 from actors.middleware.metrics import Metrics
 from actors.middleware.resources import Resources
 from actors.payouts import declare_payouts
+from actors.rejections import rejections
 from wallet.config import Settings
 
 RESTART_DELAY_S = 1.0
 IN_MEMORY_DEAD_LETTERS_MAX = 1_000
 
+DELAYED_MAX = 100
+
 worker.CONSUMER_RESTART_DELAY_SECS = RESTART_DELAY_S  # dramatiq's own is 3 s, and can be set at import only
+# We delay no messages in the broker. Should somebody: a thousand a thread, as dramatiq would, are too many to hold.
+worker.DELAY_QUEUE_PREFETCH = DELAYED_MAX
 
 
 def compose(settings: Settings, *, in_memory: bool = False) -> Broker:
@@ -95,3 +102,29 @@ class InMemoryBroker(StubBroker):
     def __init__(self) -> None:
         super().__init__(middleware=[])
         self.dead_letters_by_queue.default_factory = lambda: deque(maxlen=IN_MEMORY_DEAD_LETTERS_MAX)  # type: ignore[assignment,return-value]
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 100) -> Any:
+        """Return a consumer of a queue. Called by a consumer thread when it starts."""
+        return InMemoryConsumer(  # type: ignore[no-untyped-call]
+            self.queues[queue_name], self.dead_letters_by_queue[queue_name], prefetch, timeout
+        )
+
+
+class InMemoryConsumer(_StubConsumer):
+    """What is none of our messages stops dramatiq's own for a second and is gone; here it is a dead letter."""
+
+    def __next__(self) -> Any:
+        if not self.prefetch_semaphore.acquire(timeout=self.timeout / 1000):
+            return None
+        try:
+            body = self.queue.get(timeout=self.timeout / 1000)
+        except Empty:
+            self.prefetch_semaphore.release()
+            return None
+        try:
+            message = doorbell.decode(body)
+        except DecodeError as error:
+            rejections.add("unreadable", detail=str(error), size=len(body))
+            self.nack(error)  # type: ignore[no-untyped-call]
+            return None
+        return _StubMessageProxy(message)

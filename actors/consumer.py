@@ -1,17 +1,30 @@
-"""dramatiq's RabbitMQ consumer, which can also give a message back, and which answers many messages at once."""
+"""dramatiq's RabbitMQ consumer, which can also give a message back, which answers many messages at once, and which no
+message can stop: what is none of ours is a dead letter before dramatiq sees it.
+"""
 
 from collections import deque
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 import pika.exceptions
-from dramatiq.brokers.rabbitmq import _RabbitmqConsumer
+from dramatiq.brokers.rabbitmq import _RabbitmqConsumer, _RabbitmqMessage
+from dramatiq.common import q_name
+from dramatiq.errors import ConnectionClosed, DecodeError
+
+from actors import amqp, doorbell
+from actors.properties import breaks_dead_lettering
+from actors.rejections import rejections
+
+_CONNECTION_ERRORS = (pika.exceptions.AMQPConnectionError, pika.exceptions.AMQPChannelError)
+_NOT_FOUND = 404
 
 
 class _Answer(NamedTuple):
     delivery_tag: int
     ack: bool
     requeue: bool = False
+    dead_letter: bytes | None = None
+    """To be put among the dead letters by ourselves, before the answer."""
 
 
 class Consumer(_RabbitmqConsumer):
@@ -31,23 +44,49 @@ class Consumer(_RabbitmqConsumer):
         self._sending_is_due = False
 
     def __next__(self) -> Any:
-        message = super().__next__()  # type: ignore[no-untyped-call]
-        if message is not None:
-            message.consumer = self
-        return message
+        """Return the next message; None if none has come for a while, or it was none of ours. Called by its thread.
+
+        Raises dramatiq's `ConnectionClosed`: the thread opens another consumer then.
+        """
+        try:
+            method, properties, body = next(self.iterator)
+        except (AssertionError, *_CONNECTION_ERRORS) as error:
+            if getattr(error, "reply_code", None) == _NOT_FOUND:
+                self.broker.queues_pending.add(q_name(self.queue_name))  # to be declared again
+            raise ConnectionClosed(error) from None  # type: ignore[no-untyped-call]
+        if method is None:
+            return None
+        reject = _Answer(method.delivery_tag, ack=False)
+        if breaks_dead_lettering(properties):
+            reject = _Answer(method.delivery_tag, ack=True, dead_letter=body)
+        try:
+            message = doorbell.decode(body)
+        except DecodeError as error:
+            rejections.add("unreadable", detail=str(error), size=len(body))
+            self._answer(reject)
+            return None
+        # By the message's queue dramatiq looks for the consumer to answer: of the delay queue it would find another's.
+        message = message.copy(queue_name=self.queue_name)
+        delivered: Any = _RabbitmqMessage(  # type: ignore[no-untyped-call]
+            method.redelivered, method.delivery_tag, message
+        )
+        delivered.consumer, delivered.reject = self, reject
+        return delivered
 
     def ack(self, message: Any) -> None:
         """Called by a worker thread when a message is done with, or is to be given back."""
         give_back = getattr(message, "give_back", False)
-        self._answer(message, _Answer(message._tag, ack=not give_back, requeue=give_back))
+        self._answer_message(message, _Answer(message._tag, ack=not give_back, requeue=give_back))
 
     def nack(self, message: Any) -> None:
         """Called by a worker thread when a message is a dead letter."""
-        self._answer(message, _Answer(message._tag, ack=False))
+        self._answer_message(message, message.reject)
 
-    def _answer(self, message: Any, answer: _Answer) -> None:
-        if message.consumer is not self:
-            return
+    def _answer_message(self, message: Any, answer: _Answer) -> None:
+        if message.consumer is self:
+            self._answer(answer)
+
+    def _answer(self, answer: _Answer) -> None:
         self._answers.append(answer)
         if not self._sending_is_due:
             # Two threads may both come here: then there are two callbacks, of which one finds nothing to do.
@@ -64,6 +103,8 @@ class Consumer(_RabbitmqConsumer):
         with suppress(pika.exceptions.AMQPError):
             while self._answers:
                 answer = self._answers.popleft()
+                if answer.dead_letter is not None:
+                    channel.basic_publish("", doorbell.DEAD_LETTER_QUEUE, answer.dead_letter, amqp.PERSISTENT)
                 if answer.ack:
                     channel.basic_ack(answer.delivery_tag)
                 else:

@@ -27,7 +27,16 @@ class DeadLetter(NamedTuple):
     withdrawal_id: UUID | None
     """None if it is not a message of ours."""
     body: bytes
+    """Its first `doorbell.BODY_BYTES_MAX` bytes: a stranger's may be as long as RabbitMQ takes it."""
+    size: int
     died_at: datetime | None
+
+    @property
+    def text(self) -> str:
+        """The body for a person to read: whatever it is, it can be printed."""
+        more = f"… ({self.size} bytes)" if self.size > len(self.body) else ""
+        text = self.body.decode(errors="backslashreplace")
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text) + more
 
 
 @contextmanager
@@ -61,7 +70,8 @@ def look_through(
             method, properties, body = channel.basic_get(doorbell.DEAD_LETTER_QUEUE)
             if method is None:
                 return
-            letter = DeadLetter(doorbell.withdrawal_id_of(body), body, _died_at(properties))
+            head = body[: doorbell.BODY_BYTES_MAX]
+            letter = DeadLetter(doorbell.withdrawal_id_of(body), head, len(body), _died_at(properties))
             removed = wants_removed(letter)
             if removed:
                 channel.basic_ack(method.delivery_tag)
@@ -78,6 +88,8 @@ def _declare(channel: Any, settings: Settings) -> int:
 
 
 def _died_at(properties: Any) -> datetime | None:
-    deaths = (properties.headers or {}).get("x-death") or []
-    at = deaths[0].get("time") if deaths else None
-    return at.replace(tzinfo=UTC) if isinstance(at, datetime) else None
+    # Its sender may have given it a header of this name, in any shape.
+    match (properties.headers or {}).get("x-death"):
+        case [{"time": datetime() as at}, *_]:
+            return at.replace(tzinfo=UTC)
+    return None

@@ -1,9 +1,10 @@
 """The doorbell: what a message says, and the queues it travels through.
 
-A message carries ids only. Losing one delays a withdrawal, getting one twice changes nothing.
+A message carries ids only. Losing one delays a withdrawal, getting one twice changes nothing. Anybody who reaches
+RabbitMQ can put any bytes into the queue: `decode` is the one place that says whether they are a message of ours.
 """
 
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 import msgspec
@@ -20,23 +21,68 @@ ACTOR: Final = "pay_withdrawal"
 QueueArguments = dict[str, Any]
 
 
-class MsgspecEncoder(Encoder):
-    """The same JSON that dramatiq's own encoder writes, at a fraction of the time."""
+BODY_BYTES_MAX: Final = 4096
+"""A longer body is none of ours: the longest user_id, all of it escaped, makes some 1,700."""
+
+MESSAGE_ID_CHARS_MAX: Final = 128
+
+
+class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A message as dramatiq writes it, as far as it can be one of ours: what it may say, and no more."""
+
+    queue_name: Literal["withdrawals"]
+    actor_name: Literal["pay_withdrawal"]
+    args: tuple[UUID, Annotated[str, msgspec.Meta(pattern=r"\A[^\x00]{1,128}\Z")]]
+    kwargs: Annotated[dict[str, Any], msgspec.Meta(max_length=0)]
+    options: dict[str, Any]
+    message_id: Annotated[str, msgspec.Meta(min_length=1, max_length=MESSAGE_ID_CHARS_MAX)]
+    message_timestamp: Annotated[int, msgspec.Meta(ge=0)]
+
+
+_BODY = msgspec.json.Decoder(_Body)
+
+
+def decode(body: bytes) -> Message[None]:
+    """Return the message that a body is. Raises dramatiq's `DecodeError` if it is none of ours.
+
+    The message has no options, whatever the body says: we set none, and a foreign `eta` or `time_limit` would let a
+    stranger decide when a withdrawal is paid.
+    """
+    if len(body) > BODY_BYTES_MAX:
+        raise _decode_error(f"longer than {BODY_BYTES_MAX} bytes", body)
+    try:
+        read = _BODY.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise _decode_error(str(error), body) from error
+    withdrawal_id, user_id = read.args
+    return Message(
+        queue_name=QUEUE,
+        actor_name=ACTOR,
+        args=(str(withdrawal_id), user_id),
+        kwargs={},
+        options={},
+        message_id=read.message_id,
+        message_timestamp=read.message_timestamp,
+    )
+
+
+def _decode_error(reason: str, body: bytes) -> DecodeError:
+    return DecodeError(reason, body, None)  # type: ignore[no-untyped-call]
+
+
+class StrictEncoder(Encoder):
+    """The same JSON that dramatiq's own encoder writes, at a fraction of the time; reads what `decode` does."""
 
     def encode(self, data: dict[str, Any]) -> bytes:
         """Return the message as JSON."""
         return msgspec.json.encode(data)
 
     def decode(self, data: bytes) -> dict[str, Any]:
-        """Return the message's fields. Raises dramatiq's `DecodeError`: it goes to the dead letters then."""
-        try:
-            fields: dict[str, Any] = msgspec.json.decode(data)
-        except msgspec.MsgspecError as error:
-            raise DecodeError("not a message", data, error) from error  # type: ignore[no-untyped-call]
-        return fields
+        """Return the message's fields. Raises dramatiq's `DecodeError`."""
+        return decode(data).asdict()
 
 
-set_encoder(MsgspecEncoder())
+set_encoder(StrictEncoder())
 
 
 def message(withdrawal_id: UUID, user_id: str) -> Message[None]:
@@ -49,8 +95,8 @@ def message(withdrawal_id: UUID, user_id: str) -> Message[None]:
 def withdrawal_id_of(body: bytes) -> UUID | None:
     """Return the withdrawal that a message's body is about, or None if it is none of ours."""
     try:
-        return UUID(msgspec.json.decode(body)["args"][0])
-    except (msgspec.MsgspecError, LookupError, TypeError, ValueError, AttributeError):
+        return UUID(decode(body).args[0])
+    except DecodeError:
         return None
 
 

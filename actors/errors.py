@@ -2,13 +2,14 @@
 
 Exception
 ├── Undeliverable     to the dead letters: no retry will help
-│   └── GivenUp       the same, unless the message is an echo of one that is there already
+│   ├── GivenUp       the same, unless the message is an echo of one that is there already
+│   └── NoneOfOurs    the same, and nobody has to be told of each
 └── GiveBack          back to the queue: it could not be begun now
 """
 
 
 class Undeliverable(Exception):
-    """The message goes to `withdrawals.XQ`: its withdrawal requires attention, or it is none of ours."""
+    """The message goes to `withdrawals.XQ`: its withdrawal requires attention."""
 
 
 class GivenUp(Undeliverable):
@@ -17,6 +18,10 @@ class GivenUp(Undeliverable):
     If RabbitMQ delivers the message again, the process that wrote `requires_attention` has died before it
     could reject it, and it belongs to the dead letters. Otherwise it is a second one of the same withdrawal.
     """
+
+
+class NoneOfOurs(Undeliverable):
+    """The message names no withdrawal that there is, or not its user. Anybody can send any number of these."""
 
 
 class GiveBack(Exception):

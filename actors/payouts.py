@@ -10,7 +10,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 
 from actors import doorbell
 from actors.bank.protocol import PayoutOrder
-from actors.errors import GiveBack, GivenUp, Undeliverable
+from actors.errors import GiveBack, GivenUp, NoneOfOurs, Undeliverable
 from actors.middleware.resources import Resources
 from actors.settlement import RoundLimits, run_round
 from db import reads
@@ -47,7 +47,7 @@ class Payouts:
         try:
             attempt = await self._resources.withdrawals.begin_attempt(withdrawal_id, user_id)
             if attempt is None:
-                await self._check_attention(withdrawal_id)
+                await self._check_attention(withdrawal_id, user_id)
                 return
         except TryLater as error:
             await asyncio.sleep(
@@ -59,12 +59,14 @@ class Payouts:
         if status is Status.REQUIRES_ATTENTION:
             raise Undeliverable("requires_attention")
 
-    async def _check_attention(self, withdrawal_id: UUID) -> None:
+    async def _check_attention(self, withdrawal_id: UUID, user_id: str) -> None:
         """Had the process died between `requires_attention` and the dead letter, the message comes again."""
         try:
             found = await reads.withdrawal(self._resources.reader, withdrawal_id)
         except WithdrawalNotFound as error:
-            raise Undeliverable("no such withdrawal") from error
+            raise NoneOfOurs("no such withdrawal") from error
+        if found.user_id != user_id:
+            raise NoneOfOurs("not this user's withdrawal")
         if found.status == Status.REQUIRES_ATTENTION:
             raise GivenUp("requires_attention")
 
@@ -145,12 +147,7 @@ def declare_payouts(broker: dramatiq.Broker, resources: Resources) -> dramatiq.A
         time_limit=time_limit(resources) // timedelta(milliseconds=1),
         throws=(Undeliverable, GiveBack),
     )
-    async def pay_withdrawal(*arguments: Any) -> None:
-        try:
-            withdrawal_id, user_id = arguments
-            withdrawal_id = UUID(withdrawal_id)
-        except (ValueError, AttributeError, TypeError) as error:
-            raise Undeliverable("not the ids of a withdrawal") from error
-        await payouts.pay(withdrawal_id, str(user_id))
+    async def pay_withdrawal(withdrawal_id: str, user_id: str) -> None:
+        await payouts.pay(UUID(withdrawal_id), user_id)  # doorbell.decode lets nothing else come here
 
     return pay_withdrawal

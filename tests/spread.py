@@ -16,6 +16,7 @@ RABBITMQ = (
     "tests/integration/actors/test_bank_faults.py",
     "tests/integration/actors/test_dead_letters.py",
     "tests/integration/actors/test_pipeline.py",
+    "tests/integration/actors/test_poison.py",
     "tests/integration/actors/test_reconciler.py",
     "tests/integration/actors/test_relay.py",
 )

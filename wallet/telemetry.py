@@ -45,6 +45,9 @@ BANK_CALL_SECONDS = Histogram("wbs_bank_call_seconds", "Time of a bank call.", [
 BANK_RETRIES = Counter("wbs_bank_retries", "Bank calls beyond the first of their round.")
 ROUNDS_RESCHEDULED = Counter("wbs_rounds_rescheduled", "Rounds that ended without an outcome.")
 DEAD_LETTERS = Counter("wbs_dead_letters", "Messages given up: their withdrawal requires attention.")
+MESSAGES_REJECTED = Counter(
+    "wbs_messages_rejected", "Messages that are none of ours: dead letters at once.", ["reason"]
+)
 
 TASK_RESTARTS = Counter(
     "wbs_task_restarts", "Tasks meant to live as long as their process that ended and began anew.", ["task"]

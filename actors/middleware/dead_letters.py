@@ -4,7 +4,8 @@ from dramatiq import Broker, MessageProxy
 from dramatiq.middleware import Middleware
 from dramatiq.middleware.threading import Interrupt
 
-from actors.errors import GiveBack, GivenUp, Undeliverable
+from actors.errors import GiveBack, GivenUp, NoneOfOurs, Undeliverable
+from actors.rejections import rejections
 from wallet.telemetry import DEAD_LETTERS, log
 
 
@@ -33,7 +34,10 @@ class DeadLetters(Middleware):
         """Called when the actor has returned or raised."""
         if isinstance(exception, GivenUp) and not getattr(message, "redelivered", False):
             return
-        if isinstance(exception, Undeliverable):
+        if isinstance(exception, NoneOfOurs):
+            message.fail()
+            rejections.add("unknown_withdrawal", detail=f"{exception}: {message.args[0]}")
+        elif isinstance(exception, Undeliverable):
             message.fail()
             DEAD_LETTERS.inc()
             log.warning("dead_letter", reason=str(exception), withdrawal_id=message.args[0:1])

@@ -1,9 +1,5 @@
 """The ladder's end and back: requires_attention, the dead letter, `wbs dlq`, and messages that are no use."""
 
-import argparse
-import asyncio
-import contextlib
-import io
 import json
 from collections.abc import Callable
 from uuid import UUID
@@ -14,8 +10,8 @@ import pytest_asyncio
 
 from actors import doorbell
 from actors.dead_letters import look_through
-from ops import dlq
 from tests.conftest import delete_queues
+from tests.integration.actors.command import wbs_dlq
 from tests.integration.actors.pipeline import Pipeline
 from tests.polling import poll_until
 
@@ -34,21 +30,6 @@ def publish(pipeline: Pipeline, *bodies: bytes, queue: str = doorbell.QUEUE) -> 
 def letters(pipeline: Pipeline) -> list[UUID | None]:
     """Whose dead letters lie in the queue."""
     return [letter.withdrawal_id for letter, _ in look_through(pipeline.settings, lambda _: False)]
-
-
-async def wbs_dlq(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[int, str]:
-    """Run `wbs dlq WORDS` as the command line does; return exit code and what it printed."""
-    for name, value in pipeline.environment.items():
-        monkeypatch.setenv(name, value)
-    parser = argparse.ArgumentParser()
-    dlq.add_parser(parser.add_subparsers())
-    printed = io.StringIO()
-
-    def run() -> int:
-        with contextlib.redirect_stdout(printed):
-            return dlq.run(parser.parse_args(["dlq", *words]))
-
-    return await asyncio.to_thread(run), printed.getvalue()
 
 
 @pytest_asyncio.fixture
