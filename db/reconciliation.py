@@ -30,6 +30,8 @@ class Known(NamedTuple):
     status: str
     attempts: int
     bank_reference: str | None
+    destination: str | None = None
+    """JSON text; read only where the bank is asked about the withdrawal."""
 
 
 class ReconcilerSession:
@@ -99,7 +101,14 @@ class ReconcilerSession:
         rows = await self._connection.fetch(_WITHDRAWALS["requiring_attention"], after, limit)
         return [
             Known(
-                r["id"], r["user_id"], r["currency"], r["amount"], "requires_attention", r["attempts"], None
+                r["id"],
+                r["user_id"],
+                r["currency"],
+                r["amount"],
+                "requires_attention",
+                r["attempts"],
+                None,
+                r["destination"],
             )
             for r in rows
         ]

@@ -227,7 +227,7 @@ group by status;
 
 -- name: requiring_attention
 -- A page of them, the oldest first, after the identifier $1.
-select id, user_id, currency, amount, failure_code, failure_reason, attempts, created_at, updated_at
+select id, user_id, currency, amount, destination, failure_code, failure_reason, attempts, created_at, updated_at
 from withdrawals
 where status = 'requires_attention' and ($1::uuid is null or id > $1)
 order by id

@@ -78,7 +78,7 @@ BANK = (
         "a 500 taken for a decline",
         (
             Change(
-                "actors/bank/http.py",
+                "actors/bank/replies.py",
                 "    if status == 409:\n",
                 '    if status == 500:\n        return Declined("http 500")\n    if status == 409:\n',
             ),
@@ -86,9 +86,36 @@ BANK = (
         (_ACTORS + "test_bank_endings.py", _ACTORS + "test_bank_faults.py"),
     ),
     Mutation(
-        "a reply with a wrong amount believed",
-        (Change("actors/bank/http.py", "    if wrong:\n", "    if False:\n"),),
+        "any refusal taken for a decline",
+        (
+            Change(
+                "actors/bank/replies.py",
+                "        case Declined() if status == 422:\n",
+                "        case Declined():\n",
+            ),
+        ),
+        (_ACTORS + "test_bank_endings.py", _UNIT + "test_bank_replies.py"),
+    ),
+    Mutation(
+        "a member named twice: the last one counts",
+        (Change("actors/bank/replies.py", "        if len(read) == len(pairs):\n", "        if True:\n"),),
+        (_UNIT + "test_bank_replies.py", _UNIT + "test_bank_books.py"),
+    ),
+    Mutation(
+        "what follows a reply is not looked at",
+        (
+            Change(
+                "actors/bank/wire.py",
+                '                self._fail("something follows the end of the reply")\n',
+                "                pass\n",
+            ),
+        ),
         (_ACTORS + "test_bank_endings.py",),
+    ),
+    Mutation(
+        "a reply with a wrong amount believed",
+        (Change("actors/bank/replies.py", "    if wrong:\n", "    if False:\n"),),
+        (_ACTORS + "test_bank_endings.py", _UNIT + "test_bank_replies.py"),
     ),
     Mutation(
         "another reference for each attempt",
