@@ -40,6 +40,9 @@ class Settings:
     bank_token: str = _setting("WBS_BANK_TOKEN", "", "bearer credential for the bank", secret=True)
     bank_user: str = _setting("WBS_BANK_USER", "", "basic credential for the bank: its name")
     bank_password: str = _setting("WBS_BANK_PASSWORD", "", "and its password", secret=True)
+    bank_prefix: str = _setting(
+        "WBS_BANK_PREFIX", "", "8 hex digits that begin references for the bank; empty: the database's own"
+    )
     bank_webhook_secret: str = _setting(
         "WBS_BANK_WEBHOOK_SECRET", "", "signs the bank's callbacks (Standard Webhooks)", secret=True
     )
@@ -124,6 +127,10 @@ class Settings:
             (self.http_port <= PORT_MAX, f"WBS_HTTP_PORT must not exceed {PORT_MAX}"),
             (self.bank_port <= PORT_MAX, f"WBS_BANK_PORT must not exceed {PORT_MAX}"),
             (self.metrics_port <= PORT_MAX, f"WBS_METRICS_PORT must not exceed {PORT_MAX}"),
+            (
+                re.fullmatch("([0-9a-f]{8})?", self.bank_prefix) is not None,
+                "WBS_BANK_PREFIX must be 8 hexadecimal digits, in small letters",
+            ),
             (
                 re.fullmatch("[A-Z]{3}", self.default_currency) is not None,
                 "WBS_DEFAULT_CURRENCY must be three capital letters",

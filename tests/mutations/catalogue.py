@@ -187,14 +187,8 @@ MOVES = (
         (
             Change(
                 "db/queries/withdrawals.sql",
-                "        when 'processing' then w.next_attempt_at <= clock_timestamp()\n"
-                "        else false\n    end\n    order by",
-                "        when 'processing' then true\n        else false\n    end\n    order by",
-            ),
-            Change(
-                "db/queries/withdrawals.sql",
-                "            when 'processing' then w.next_attempt_at <= clock_timestamp()\n",
-                "            when 'processing' then true\n",
+                "    where l.status = 'pending' or l.next_attempt_at <= t.now\n",
+                "",
             ),
         ),
         (_DB + "test_withdrawals.py",),
@@ -204,10 +198,9 @@ MOVES = (
         (
             Change(
                 "db/queries/withdrawals.sql",
-                "        else false\n    end\n    order by",
-                "        else true\n    end\n    order by",
+                "when 'pending' then true when 'processing' then true else false end",
+                "when 'pending' then true when 'processing' then true else true end",
             ),
-            Change("db/queries/withdrawals.sql", "            else false\n", "            else true\n"),
         ),
         (_DB + "test_withdrawals.py",),
     ),
@@ -273,9 +266,9 @@ LEDGER = (
         "no unique key on idempotency_keys",
         (
             Change(
-                "db/migrations/20261122_01_ledger.sql",
-                "    movement_id uuid not null,\n    primary key (client, key)\n",
-                "    movement_id uuid not null\n",
+                "db/migrations/20261127_01_references.sql",
+                "alter table idempotency_keys add constraint idempotency_keys_pkey primary key (digest);\n",
+                "",
             ),
         ),
         (_DB + "test_concurrent_writers.py",),
@@ -304,7 +297,13 @@ LEDGER = (
     ),
     Mutation(
         "decide outside the lock",
-        (Change("db/queries/ledger.sql", "    for no key update of w\n", ""),),
+        (
+            Change(
+                "db/queries/ledger.sql",
+                "    order by w.user_id, w.currency\n    for no key update of w\n",
+                "    order by w.user_id, w.currency\n",
+            ),
+        ),
         (_DB + "test_concurrent_writers.py", _DB + "test_releases.py"),
     ),
     Mutation(
@@ -333,12 +332,12 @@ LEDGER = (
         (
             Change(
                 "db/queries/ledger.sql",
-                "    where client is not null\n    order by client, key\n",
-                "    where client is not null\n",
+                "    where space is not null\n    order by space, key\n",
+                "    where space is not null\n",
             ),
             Change(
                 "db/queries/ledger.sql",
-                "    from movements\n    order by client, key\n",
+                "    from movements\n    order by space, key\n",
                 "    from movements\n",
             ),
         ),
@@ -360,8 +359,8 @@ LEDGER = (
         (
             Change(
                 "db/queries/ledger.sql",
-                "where w.user_id = c.user_id and w.currency = c.currency and w.available >= c.needed",
-                "where w.user_id = c.user_id and w.currency = c.currency",
+                "    where w.available >= c.needed\n",
+                "",
             ),
         ),
         (_DB + "test_batches_in_hope.py",),
@@ -371,8 +370,8 @@ LEDGER = (
         (
             Change(
                 "db/queries/withdrawals.sql",
-                "w.user_id = p.user_id and case when w.status = 'processing' then true else false end",
-                "w.user_id = p.user_id",
+                "    where case when w.status = 'processing' then true else false end\n",
+                "",
             ),
         ),
         (_DB + "test_batches_in_hope.py", _DB + "test_withdrawals.py"),
@@ -382,7 +381,7 @@ LEDGER = (
         (
             Change(
                 "db/queries/withdrawals.sql",
-                "when (select count(*) from completed) < cardinality($1) or wallets <",
+                "when (select count(*) from locked) < cardinality($1) or wallets <",
                 "when wallets <",
             ),
         ),
@@ -521,8 +520,8 @@ MESSAGES = (
         (
             Change(
                 "db/queries/ledger.sql",
-                "select user_id, id, created_at\nfrom new_withdrawals;",
-                "select user_id, id, created_at\nfrom new_withdrawals where false;",
+                "select user_id, id, $10\nfrom new_withdrawals;",
+                "select user_id, id, $10\nfrom new_withdrawals where false;",
             ),
         ),
         (_DB + "test_outbox.py::test_a_message_goes_with_the_money",),

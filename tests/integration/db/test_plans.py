@@ -27,30 +27,37 @@ CURRENCIES = "array['USD','USD']"
 ID = "'01900000-4e20-7000-8000-000000004e20'"
 IDS = f"array[{ID}]::uuid[]"
 NOW = "now()"
+REFERENCE_ENDS = "array['0123456789abcdef01234567']"
 MOVEMENTS = (
-    f"array[row({ID}, 'user-1', 'USD', 'charge', 'funding', 'available', 1, 1, null, null, null, 'c', 'k', '\\x00')]"
-    "::movement[]"
+    f"array[row({ID}, 'user-1', 'USD', 'charge', 'funding', 'available', 1, 1, 0, 0, null, null, null, now(), 'x',"
+    " 'c', 'k', '\\x00')]::movement_v2[]"
 )
-CHANGES = "array[row('user-1', 'USD', 1, 0, 0, 1)]::balance_change[]"
+CHANGES = "array[row('user-1', 'USD', 1, 0, 0, 1, now())]::balance_change_v2[]"
 EXPECTED_CHANGES = "array[row('user-1', 'USD', 1, 0, 0, 1, 0)]::expected_change[]"
 EXPECTED_MOVEMENTS = (
-    "array[row('8000000000000000', 1, 'user-1', 'USD', 'charge', 1, 1, null, null, null, 'c', 'k', '\\x00')]"
-    "::expected_movement[]"
+    "array[row('8000000000000000', 1, 'user-1', 'USD', 'charge', 1, 1, 0, 0, null, null, null, null, 'x',"
+    " 'c', 'k', '\\x00')]::expected_movement_v2[]"
 )
 
 # Parameters of every statement, as SQL. A statement that is missing here fails the first test.
 PARAMETERS: dict[tuple[str, str], list[str]] = {
-    ("ledger", "lock_wallets"): [USERS, CURRENCIES, "array['shop']", "array['key-1']"],
-    ("ledger", "write_expected"): [EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz", "'30 s'"],
+    ("ledger", "lock_wallets"): [
+        USERS, CURRENCIES, "array['shop']", "array['key-1']", "array['user-1']", REFERENCE_ENDS, "null",
+    ],
+    ("ledger", "write_expected"): [EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz", "'30 s'", "null"],
+    ("ledger", "claim_adopted"): [
+        "array['user-1']", REFERENCE_ENDS, "array['shop']", "array['key-1']", "array['\\x00'::bytea]",
+        "array[null]::json[]", "array[null]::json[]", "null",
+    ],
     ("ledger", "receipts"): ["array['shop']", f"array['key-' || {ID}]"],
     ("ledger", "create_wallets"): [USERS, CURRENCIES],
     ("ledger", "matured_locks"): [USERS, CURRENCIES, NOW, "501"],
-    ("ledger", "record"): [MOVEMENTS, CHANGES, NOW],
+    ("ledger", "record"): [MOVEMENTS, CHANGES],
     ("ledger", "record_locks"): [USERS, CURRENCIES, f"array[{NOW},{NOW}]", f"array[{ID},{ID}]::uuid[]", "array[1,1]"],
     ("ledger", "end_locks"): [USERS, CURRENCIES, f"array[{ID},{ID}]::uuid[]", f"array[{NOW},{NOW}]"],
     ("ledger", "record_withdrawals"): [
         IDS, "array['user-1']", "array['USD']", "array[1]", "array[null]::json[]", "array[null]::json[]",
-        f"array[{NOW}]", "'30 s'",
+        f"array[{NOW}]", "array['x']", REFERENCE_ENDS, NOW, NOW, "null",
     ],
     ("ledger", "wallets_with_matured_locks"): ["20"],
     ("ledger", "held_elsewhere"): [USERS, CURRENCIES, "'1 s'"],
@@ -78,7 +85,7 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ("withdrawals", "step"): [IDS, "array['user-1']", "array['completed']", "array['p1']"],
     ("withdrawals", "move"): [
         IDS, "array['user-1']", "array['completed']", "array[1]", f"array[{NOW}]", "array[3]",
-        "array[null]", "array[null]", "array['p1']",
+        "array[null]", "array[null]", "array['p1']", f"array[{NOW}]",
         IDS, "array['user-1']", "array[3]", "array['completed']", f"array[{NOW}]", "array['x']",
         IDS, "array['user-1']", NOW,
     ],
@@ -92,7 +99,7 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
 }  # fmt: skip
 FILES = ("ledger", "outbox", "reads", "withdrawals", "reconciliation", "leases")
 
-BOUNDED = {"bank_cursor", "heartbeats", "leases"}
+BOUNDED = {"bank_cursor", "heartbeats", "leases", "stack"}
 """Tables of a few rows."""
 
 COUNTS_ALL = {("outbox", "depth")}
