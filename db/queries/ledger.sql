@@ -356,7 +356,7 @@ select distinct user_id, currency
 from (
     select user_id, currency
     from locks
-    where release_at <= clock_timestamp()
+    where release_at <= (select clock_timestamp())
     order by release_at
     limit $1
 ) as oldest;

@@ -239,10 +239,16 @@ select count(*) as moved from new_states;
 -- name: ring_due
 -- Rings for what should have been taken by now, unless a message waits in the outbox anyway. The longer a
 -- withdrawal has waited, the more seldom it is rung for: a long queue is not filled with its own echoes.
-with due as materialized (
+-- What is locked is passed over. An entry that a relay is about to delete is looked for first: to run into it would be to
+-- wait for that relay.
+with instant as materialized (
+    select clock_timestamp() as now
+),
+
+due as materialized (
     select id, user_id
     from withdrawals
-    where status in ('pending', 'processing') and ring_at <= clock_timestamp()
+    where status in ('pending', 'processing') and ring_at <= (select now from instant)
     order by ring_at
     limit $1
     for update skip locked
@@ -250,14 +256,40 @@ with due as materialized (
 
 postponed as (
     update withdrawals as w
-    set ring_at = clock_timestamp() + greatest($2::interval, least(clock_timestamp() - w.updated_at, '15 minutes'))
+    set ring_at = i.now + greatest($2::interval, least(i.now - w.updated_at, '15 minutes'))
     from due
+    cross join instant as i
     where w.id = due.id and w.user_id = due.user_id
 )
 
 insert into outbox (withdrawal_id, user_id, created_at)
-select id, user_id, clock_timestamp() from due
+select due.id, due.user_id, i.now
+from due
+cross join instant as i
+where not exists (select from outbox as o where o.withdrawal_id = due.id and o.user_id = due.user_id)
 on conflict do nothing;
+
+-- name: postpone_due
+-- The first half of `ring_due`, where its second half had to wait for somebody: which are to be rung for, one by one.
+with instant as materialized (
+    select clock_timestamp() as now
+),
+
+due as materialized (
+    select id, user_id
+    from withdrawals
+    where status in ('pending', 'processing') and ring_at <= (select now from instant)
+    order by ring_at
+    limit $1
+    for update skip locked
+)
+
+update withdrawals as w
+set ring_at = i.now + greatest($2::interval, least(i.now - w.updated_at, '15 minutes'))
+from due
+cross join instant as i
+where w.id = due.id and w.user_id = due.user_id
+returning w.id, w.user_id;
 
 -- name: count_open
 select status, count(*) as withdrawals

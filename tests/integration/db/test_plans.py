@@ -61,7 +61,8 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ],
     ("ledger", "wallets_with_matured_locks"): ["20"],
     ("ledger", "held_elsewhere"): [USERS, CURRENCIES, "'1 s'"],
-    ("outbox", "claim"): ["100"],
+    ("outbox", "ring"): [ID, "'user-1'"],
+    ("outbox", "claim"): ["100", IDS],
     ("outbox", "published"): [IDS, "array['user-1']"],
     ("outbox", "depth"): [],
     ("reads", "balances"): [USERS, CURRENCIES],
@@ -78,6 +79,7 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ("withdrawals", "lock"): [IDS],
     ("withdrawals", "held_elsewhere"): [IDS, "'1 s'"],
     ("withdrawals", "ring_due"): ["100", "'30 s'"],
+    ("withdrawals", "postpone_due"): ["100", "'30 s'"],
     ("withdrawals", "count_open"): [],
     ("withdrawals", "requiring_attention"): ["null", "100"],
     ("withdrawals", "by_ids"): [IDS],
@@ -176,7 +178,8 @@ WALKS = {
     # Measures, pages and queues of background processes: bounded by a limit, or by how much is open.
     ("ledger", "wallets_with_matured_locks"), ("outbox", "claim"), ("outbox", "depth"), ("reads", "queue_length"),
     ("reads", "heartbeats"), ("reads", "forget_heartbeats"), ("withdrawals", "ring_due"),
-    ("withdrawals", "count_open"), ("withdrawals", "requiring_attention"), ("withdrawals", "open_ones"),
+    ("withdrawals", "postpone_due"), ("withdrawals", "count_open"),
+    ("withdrawals", "requiring_attention"), ("withdrawals", "open_ones"),
     ("reconciliation", "cursor"), ("reconciliation", "advance"),
 }  # fmt: skip
 
@@ -192,6 +195,34 @@ async def test_plans_of_an_empty_database_go_by_key(settings: Settings, file: st
     ]
     await connection.close(timeout=10)
     assert not found
+
+
+DUE = [
+    ("reads", "balances", "release_at"), ("ledger", "matured_locks", "release_at"),
+    ("ledger", "wallets_with_matured_locks", "release_at"), ("withdrawals", "ring_due", "ring_at"),
+    ("withdrawals", "postpone_due", "ring_at"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("file", "name", "column"), DUE, ids=lambda value: value)
+async def test_what_is_not_due_is_not_read(
+    session: asyncpg.Connection, file: str, name: str, column: str
+) -> None:
+    """Goal: the instant is an index condition: millions that are not due yet cost those that are nothing."""
+    conditions = [
+        node.get("Index Cond", "")
+        for node in nodes(await plan(session, file, name))
+        if node.get("Relation Name") in ("locks", "withdrawals") and "Index Name" in node
+    ]
+    assert any(column in condition for condition in conditions), conditions
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_no_column_is_compared_with_a_moving_clock(file: str) -> None:
+    """Goal: what is due is asked for by an instant that is read once: the clock itself is no index condition."""
+    for name, statement in load(file).items():
+        where = re.sub(r"--.*", "", statement)
+        assert not re.search(r"\b(release_at|ring_at)\s*[<>]=?\s*(clock_timestamp|now)\(", where), name
 
 
 async def test_a_page_of_the_stuck_reads_a_page(session: asyncpg.Connection) -> None:
