@@ -1,5 +1,6 @@
 """A request's body: read with a limit, checked before its content is looked at."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sanic import Request
@@ -51,10 +52,12 @@ def bulk_body(request: Request) -> tuple[bytes, bool]:
     return request.body, kind == NDJSON
 
 
-def header_key(request: Request) -> str | None:
-    """Return what the Idempotency-Key header says, as it is."""
-    key: str | None = request.headers.get("idempotency-key")
-    return key
+def key_header(request: Request) -> Sequence[str]:
+    """Return what each Idempotency-Key header says, as it is: mostly there is none."""
+    if "idempotency-key" not in request.headers:
+        return ()
+    lines: list[str] = request.headers.getall("idempotency-key")
+    return lines
 
 
 def _check(content_type: str, allowed: tuple[str, ...]) -> str:

@@ -10,8 +10,9 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
+from gateway.keys import KEY_PATTERN, BadKey, plain_key
 from gateway.request_errors import readable_reason
-from gateway.requests import CURRENCY_PATTERN, CURSOR_PATTERN, KEY_PATTERN, USER_ID_PATTERN
+from gateway.requests import CURRENCY_PATTERN, CURSOR_PATTERN, USER_ID_PATTERN
 from wallet.errors import ValidationFailed
 
 PARAMETERS_MAX = 16
@@ -85,7 +86,21 @@ class WithdrawalQuery(msgspec.Struct, kw_only=True):
 class WithdrawalByKeyQuery(WithdrawalQuery, kw_only=True):
     """Which withdrawal, by the key of the request that made it, and how long to wait."""
 
-    idempotency_key: Annotated[str, Meta(pattern=KEY_PATTERN, description="Key of the request that made it.")]
+    idempotency_key: Annotated[
+        str,
+        Meta(
+            extra_json_schema={"pattern": KEY_PATTERN},
+            description="Key of the request that made it: what is within the quotes, if it came in quotes. Blanks "
+            "around it are no part of it.",
+        ),
+    ]
+
+    def key(self) -> str:
+        """Return the key in its one form. Raises ValidationFailed."""
+        try:
+            return plain_key(self.idempotency_key)
+        except BadKey as bad:
+            raise ValidationFailed([("idempotency_key", str(bad))]) from None
 
 
 class NoQuery(msgspec.Struct):

@@ -1,91 +1,74 @@
 """What is wrong with a request body, field by field: the slow way, taken only when the fast one refused.
 
-Also the checks that a type can't express: how long metadata is, which key is meant, what UTC a time is.
+Also the checks that a type can't express: which key is meant, what is kept of metadata, what UTC a time is.
 """
 
-import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 import msgspec
 
+from gateway.kept_json import Unfit, kept_destination, kept_metadata
+from gateway.keys import BadKey, header_key, plain_key
 from gateway.problems import MalformedJson
 from gateway.requests import (
     CURRENCY_PATTERN,
     CURSOR_PATTERN,
-    DESTINATION_BYTES_MAX,
-    KEY_PATTERN,
-    METADATA_BYTES_MAX,
-    NESTING_MAX,
+    RELEASE_AT_MAX,
     USER_ID_PATTERN,
     ChargeRequest,
     WithdrawRequest,
 )
-from wallet.errors import ValidationFailed, WalletError
+from wallet.canonical import names_given
+from wallet.errors import FIELDS_MAX, ValidationFailed, WalletError
 
 Errors = list[tuple[str, str]]
 """(field, reason)"""
 
-_any_decoder = msgspec.json.Decoder()
 _raw_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_encode = msgspec.json.Encoder().encode
-_KEY = re.compile(KEY_PATTERN)
+_raw_decoder = msgspec.json.Decoder(msgspec.Raw)
 _field_decoders: dict[type[msgspec.Struct], dict[str, msgspec.json.Decoder[Any]]] = {
     kind: {field.name: msgspec.json.Decoder(field.type) for field in msgspec.structs.fields(kind)}
     for kind in (ChargeRequest, WithdrawRequest)
 }
+_KEPT: dict[str, Callable[[msgspec.Raw], str | None]] = {
+    "destination": kept_destination,
+    "metadata": kept_metadata,
+}
 
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""All that decoding bytes from outside can raise."""
+UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)
+"""All that reading bytes from outside can raise."""
 
 
-def utc(given: datetime | None, errors: Errors) -> datetime | None:
-    """Return `given` in UTC, or None and one more error: the first and last hours of the calendar."""
+def utc(given: datetime) -> datetime:
+    """Return `given` in UTC. Raises Unfit: beyond the last instant there is, or before the first."""
     try:
-        return None if given is None else given.astimezone(UTC)
+        at = given.astimezone(UTC)
     except OverflowError:
-        errors.append(("release_at", "lies outside the years 1 to 9999 in UTC"))
-        return None
+        at = None
+    if at is None or at > RELEASE_AT_MAX:
+        raise Unfit(f"must not be after {RELEASE_AT_MAX.isoformat().replace('+00:00', 'Z')}")
+    return at
 
 
-def json_text(value: Any, field: str, bytes_max: int, errors: Errors) -> str | None:
-    """Return `value` as compact JSON, or None and one more error."""
-    if value is None:
-        return None
-    if _depth_exceeds(value, NESTING_MAX):
-        errors.append((field, f"is nested deeper than {NESTING_MAX} levels"))
-        return None
-    encoded = _encode(value)
-    if len(encoded) > bytes_max:
-        errors.append((field, f"is {len(encoded)} bytes long as compact JSON, at most {bytes_max} are taken"))
-        return None
-    return encoded.decode()
-
-
-def _depth_exceeds(value: Any, levels: int) -> bool:
-    if isinstance(value, dict):
-        return levels == 0 or any(_depth_exceeds(item, levels - 1) for item in value.values())
-    if isinstance(value, list):
-        return levels == 0 or any(_depth_exceeds(item, levels - 1) for item in value)
-    return False
-
-
-def one_key(body_key: str | None, header_key: str | None, errors: Errors) -> str:
-    """Return the one key that body and `Idempotency-Key` header name between them ("" with an error)."""
-    if header_key is not None:
-        if not _KEY.match(header_key):
-            errors.append(("idempotency_key", "header Idempotency-Key: 1 to 255 printable ASCII characters"))
-            return ""
-        if body_key is not None and body_key != header_key:
-            errors.append(("idempotency_key", "body and Idempotency-Key header name different keys"))
-            return ""
-        return header_key
-    if body_key is None:
-        errors.append(("idempotency_key", "is required, in the body or in the Idempotency-Key header"))
-        return ""
-    return body_key
+def one_key(body_key: str | None, header_lines: Sequence[str]) -> str:
+    """Return the one key that body and `Idempotency-Key` headers name between them. Raises BadKey."""
+    in_body = None if body_key is None else plain_key(body_key)
+    if not header_lines:
+        if in_body is None:
+            raise BadKey("is required, in the body or in the Idempotency-Key header")
+        return in_body
+    try:
+        in_header = header_key(header_lines)
+    except BadKey as bad:
+        raise BadKey(f"header Idempotency-Key: {bad}") from None
+    if in_body is not None and in_body != in_header:
+        raise BadKey("body and Idempotency-Key header name different keys")
+    return in_header
 
 
 def raw_items(body: bytes) -> list[msgspec.Raw]:
@@ -103,57 +86,64 @@ def check_json(body: bytes) -> None:
         raise MalformedJson("the body is empty")
     try:
         body.decode()
-        _any_decoder.decode(body)
+        _raw_decoder.decode(body)
     except UnicodeDecodeError as error:
         raise MalformedJson(f"the body is not UTF-8 (byte {error.start})") from None
     except RecursionError:
         raise MalformedJson("the body is nested too deeply") from None
-    except msgspec.ValidationError:
-        return  # JSON, but a number that no float can hold: the field's own check says which.
     except msgspec.DecodeError as error:
         raise MalformedJson(f"the body is not JSON: {error}") from None
 
 
-def explain(body: bytes, kind: type[msgspec.Struct], header_key: str | None) -> WalletError:
-    """Return the error that says all that is wrong with a body which did not decode."""
+def explain(body: bytes, kind: type[msgspec.Struct], header_lines: Sequence[str]) -> WalletError:
+    """Return the error that says all that is wrong with a body which was not taken."""
     try:
         check_json(body)
         given = _object_decoder.decode(body)
+        names = names_given(body.decode())
     except MalformedJson as error:
         return error
     except msgspec.ValidationError:
         return ValidationFailed([("$", "must be a JSON object")])
-    return ValidationFailed(list(_field_errors(given, kind, header_key)))
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return MalformedJson("the body can't be read")
+    twice = [(name, "is named twice") for name, times in Counter(names).items() if times > 1]
+    errors = list(islice(_field_errors(given, kind, header_lines), FIELDS_MAX + 1))
+    assert twice or errors, "refused for no reason"
+    return ValidationFailed([(name[:64], reason) for name, reason in twice + errors])
 
 
 def _field_errors(
-    given: dict[str, msgspec.Raw], kind: type[msgspec.Struct], header_key: str | None
+    given: dict[str, msgspec.Raw], kind: type[msgspec.Struct], header_lines: Sequence[str]
 ) -> Iterator[tuple[str, str]]:
     decoders = _field_decoders[kind]
     values: dict[str, Any] = {}
-    bad: Errors = []
     for name, raw in given.items():
         if name not in decoders:
-            yield name[:64], "is not a field of this request"
+            yield name, "is not a field of this request"
             continue
         try:
             values[name] = decoders[name].decode(raw)
+            if name in _KEPT:
+                _KEPT[name](raw)
+            if name == "release_at" and values[name] is not None:
+                utc(values[name])
         except msgspec.DecodeError as error:
             yield name, readable_reason(error)
+        except Unfit as error:
+            yield name, str(error)
     for field in msgspec.structs.fields(kind):
         if field.required and field.name not in given:
             yield field.name, "is required"
     if "idempotency_key" in values or "idempotency_key" not in given:
-        one_key(values.get("idempotency_key"), header_key, bad)
-    utc(values.get("release_at"), bad)
-    json_text(values.get("destination"), "destination", DESTINATION_BYTES_MAX, bad)
-    json_text(values.get("metadata"), "metadata", METADATA_BYTES_MAX, bad)
-    yield from bad
+        try:
+            one_key(values.get("idempotency_key"), header_lines)
+        except BadKey as error:
+            yield "idempotency_key", str(error)
 
 
 _READABLE: dict[str, str] = {
     USER_ID_PATTERN: "must be 1 to 128 printable ASCII characters without space",
-    KEY_PATTERN: "must be 1 to 255 printable ASCII characters",
     CURRENCY_PATTERN: "must be three capital letters (ISO 4217)",
     CURSOR_PATTERN: "is not a next_cursor of ours",
 }
@@ -161,9 +151,8 @@ _WORDS = {
     "`int | str`": "an integer or a string",
     "`int`": "an integer",
     "`float`": "a number",
-    "`str | object | null`": "a string, an object or null",
     "`str | null`": "a string or null",
-    "`object | null`": "an object or null",
+    "`datetime | null`": "a date and time or null",
     "`datetime`": "a date and time",
     "`str`": "a string",
     "`object`": "an object",
@@ -179,7 +168,10 @@ def readable_reason(error: Exception) -> str:
     for pattern, words in _READABLE.items():
         if repr(pattern) in message:
             return words
+    if "out of range" in message:
+        return "is a number out of range"
     message = message.replace("Expected ", "must be ", 1).replace(" - at `$`", "")
+    message = message.replace("got `float`", "got one with a fraction or an exponent")
     for python, words in _WORDS.items():
         message = message.replace(python, words)
     return message

@@ -2,21 +2,31 @@
 
 There are two ways: one decode that validates everything, and, only if that fails, a slow one that looks at
 each field alone, so that the answer names *every* bad field.
+
+Decoding overlooks members that are named twice: of two, the last one counts. Whether there are such is seen by
+counting quotation marks: without a backslash, a body that names each member once has exactly those of its members'
+names and texts. Where it has more, the body is read by a parser that minds each name.
 """
 
-from datetime import datetime
+from collections.abc import Sequence
 
 import msgspec
+from msgspec import UNSET
 
 from gateway.auth import Caller
-from gateway.request_errors import UNREADABLE, Errors, explain, json_text, one_key, raw_items, utc
-from gateway.requests import DESTINATION_BYTES_MAX, METADATA_BYTES_MAX, ChargeRequest, WithdrawRequest
+from gateway.kept_json import kept_destination, kept_metadata
+from gateway.request_errors import UNREADABLE, explain, one_key, raw_items, utc
+from gateway.requests import ChargeRequest, WithdrawRequest
+from wallet.canonical import checked_json
 from wallet.commands import Charge, Withdraw
-from wallet.errors import ValidationFailed, WalletError
+from wallet.errors import WalletError
 
 _charge_decoder = msgspec.json.Decoder(ChargeRequest)
 _withdraw_decoder = msgspec.json.Decoder(WithdrawRequest)
 _charges_decoder = msgspec.json.Decoder(list[ChargeRequest])
+
+_BACKSLASH = 0x5C
+"""As a number it is looked for by memchr, in a tenth of the time."""
 
 
 class RequestReader:
@@ -25,38 +35,37 @@ class RequestReader:
     def __init__(self, default_currency: str) -> None:
         self._default_currency = default_currency
 
-    def charge(self, body: bytes, caller: Caller, header_key: str | None) -> Charge:
+    def charge(self, body: bytes, caller: Caller, header_keys: Sequence[str] = ()) -> Charge:
         """Return the command in `body`. Raises `ValidationFailed` or `MalformedJson`."""
         try:
             asked = _charge_decoder.decode(body)
+            if body.count(b'"') != _quotes(asked) or _BACKSLASH in body:
+                checked_json(body.decode())
+            return self._charge(asked, caller, header_keys)
         except UNREADABLE:
-            raise explain(body, ChargeRequest, header_key) from None
-        return self._charge(asked, caller, header_key)
+            raise explain(body, ChargeRequest, header_keys) from None
 
-    def withdraw(self, body: bytes, caller: Caller, header_key: str | None) -> Withdraw:
+    def withdraw(self, body: bytes, caller: Caller, header_keys: Sequence[str] = ()) -> Withdraw:
         """Return the command in `body`. Raises `ValidationFailed` or `MalformedJson`."""
         try:
             asked = _withdraw_decoder.decode(body)
+            quotes = _quotes(asked)
+            if asked.destination is not UNSET:
+                quotes += 2 + bytes(asked.destination).count(b'"')
+            if body.count(b'"') != quotes or _BACKSLASH in body:
+                checked_json(body.decode())
+            return Withdraw(
+                caller.space,
+                one_key(asked.idempotency_key, header_keys),
+                _text(asked.user_id),
+                asked.currency or self._default_currency,
+                asked.amount,
+                None if asked.destination is UNSET else kept_destination(asked.destination),
+                None if asked.metadata is UNSET else kept_metadata(asked.metadata),
+                caller.name,
+            )
         except UNREADABLE:
-            raise explain(body, WithdrawRequest, header_key) from None
-        errors: Errors = []
-        destination = json_text(asked.destination, "destination", DESTINATION_BYTES_MAX, errors)
-        metadata = json_text(asked.metadata, "metadata", METADATA_BYTES_MAX, errors)
-        key = asked.idempotency_key
-        if key is None or header_key is not None:
-            key = one_key(key, header_key, errors)
-        if errors:
-            raise ValidationFailed(errors)
-        return Withdraw(
-            caller.space,
-            key,
-            _text(asked.user_id),
-            asked.currency or self._default_currency,
-            asked.amount,
-            destination,
-            metadata,
-            caller.name,
-        )
+            raise explain(body, WithdrawRequest, header_keys) from None
 
     def charges(self, body: bytes, caller: Caller) -> list[Charge | WalletError]:
         """Return the commands in a JSON array, each item read alone: a bad one is its error.
@@ -65,9 +74,11 @@ class RequestReader:
         """
         try:
             asked = _charges_decoder.decode(body)
+            if body.count(b'"') != sum(map(_quotes, asked)) or _BACKSLASH in body:
+                checked_json(body.decode())
+            return [self._charge(item, caller, ()) for item in asked]
         except UNREADABLE:
             return [self._item(raw, caller) for raw in raw_items(body)]
-        return [self._checked(item, caller) for item in asked]
 
     def charge_lines(self, body: bytes, caller: Caller) -> list[Charge | WalletError]:
         """Return the commands in NDJSON, one a line, each read alone. Empty lines are skipped."""
@@ -75,43 +86,36 @@ class RequestReader:
 
     def _item(self, body: bytes | msgspec.Raw, caller: Caller) -> Charge | WalletError:
         try:
-            return self.charge(bytes(body), caller, None)
+            return self.charge(bytes(body), caller)
         except WalletError as error:
             return error
 
-    def _checked(self, asked: ChargeRequest, caller: Caller) -> Charge | WalletError:
-        try:
-            return self._charge(asked, caller, None)
-        except WalletError as error:
-            return error
-
-    def _charge(self, asked: ChargeRequest, caller: Caller, header_key: str | None) -> Charge:
-        key = asked.idempotency_key
-        release_at: datetime | None = None
-        metadata: str | None = None
-        # The plain charge, key in the body and nothing more, costs no more than these tests.
-        if (
-            key is None
-            or header_key is not None
-            or asked.release_at is not None
-            or asked.metadata is not None
-        ):
-            errors: Errors = []
-            release_at = utc(asked.release_at, errors)
-            metadata = json_text(asked.metadata, "metadata", METADATA_BYTES_MAX, errors)
-            key = one_key(key, header_key, errors)
-            if errors:
-                raise ValidationFailed(errors)
+    def _charge(self, asked: ChargeRequest, caller: Caller, header_keys: Sequence[str]) -> Charge:
+        """Return the command. Raises what is in UNREADABLE."""
         return Charge(
             caller.space,
-            key,
+            one_key(asked.idempotency_key, header_keys),
             _text(asked.user_id),
             asked.currency or self._default_currency,
             asked.amount,
-            release_at,
-            metadata,
+            None if asked.release_at is None else utc(asked.release_at),
+            None if asked.metadata is UNSET else kept_metadata(asked.metadata),
             caller.name,
         )
+
+
+def _quotes(asked: ChargeRequest | WithdrawRequest) -> int:
+    """Return how many quotation marks spell these members once each; a destination apart, and without nulls."""
+    quotes = 6 if isinstance(asked.user_id, str) else 4
+    if asked.idempotency_key is not None:
+        quotes += 4
+    if asked.currency is not None:
+        quotes += 4
+    if asked.metadata is not UNSET:
+        quotes += 2 + bytes(asked.metadata).count(b'"')
+    if isinstance(asked, ChargeRequest) and asked.release_at is not None:
+        quotes += 4
+    return quotes
 
 
 def _text(user_id: int | str) -> str:

@@ -4,12 +4,13 @@ Sources: amounts and ids within 2^53-1 are what every JSON reader keeps exact (R
 RFC 3339 with an offset.
 """
 
-from datetime import datetime
-from typing import Annotated, Any
+from datetime import UTC, datetime
+from typing import Annotated
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, Raw, UnsetType
 
+from gateway.keys import KEY_PATTERN
 from wallet.money import AMOUNT_MAX
 
 METADATA_KEYS_MAX = 50
@@ -19,8 +20,10 @@ DESTINATION_CHARS_MAX = 255
 NESTING_MAX = 32
 """Levels of objects and lists in metadata or a destination object."""
 
+RELEASE_AT_MAX = datetime(9000, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+"""Far enough for what is locked for ever, and far from the end of every calendar that a time goes through."""
+
 USER_ID_PATTERN = r"^[!-~]{1,128}\Z"
-KEY_PATTERN = r"^[ -~]{1,255}\Z"
 CURRENCY_PATTERN = r"^[A-Z]{3}\Z"
 CURSOR_PATTERN = r"^[A-Za-z0-9_-]{22}\Z"
 
@@ -36,9 +39,10 @@ Amount = Annotated[
 IdempotencyKey = Annotated[
     str,
     Meta(
-        pattern=KEY_PATTERN,
+        extra_json_schema={"pattern": KEY_PATTERN},
         description="Names this request among all of yours. The same key with the same request gets the "
-        "first answer again; with another request, 422. May come in the `Idempotency-Key` header instead.",
+        "first answer again; with another request, 422. May come in the `Idempotency-Key` header instead. Blanks "
+        "around it are no part of it.",
     ),
 ]
 Currency = Annotated[
@@ -48,22 +52,33 @@ ReleaseAt = Annotated[
     datetime,
     Meta(
         tz=True,
-        description="RFC 3339 with an offset, in the future by the database's clock. Until then the money is "
-        "`locked`. Left out, it can be withdrawn at once.",
+        description="RFC 3339 with an offset, in the future by the database's clock, up to 9000-12-31 (UTC). Until "
+        "then the money is `locked`. Left out, it can be withdrawn at once.",
     ),
 ]
 Metadata = Annotated[
-    dict[str, Any],
+    Raw | UnsetType,
     Meta(
-        max_length=METADATA_KEYS_MAX,
+        extra_json_schema={"type": ["object", "null"], "maxProperties": METADATA_KEYS_MAX},
         description=f"Yours to use: up to {METADATA_KEYS_MAX} keys, {METADATA_BYTES_MAX} bytes as compact "
-        f"JSON, {NESTING_MAX} levels. Given back as it came.",
+        f"JSON, {NESTING_MAX} levels, no member twice. Given back as it came, white space apart.",
     ),
 ]
-Destination = (
-    Annotated[str, Meta(min_length=1, max_length=DESTINATION_CHARS_MAX)]
-    | Annotated[dict[str, Any], Meta(description=f"Up to {DESTINATION_BYTES_MAX} bytes as compact JSON.")]
-)
+"""Left as it is; `gateway.kept_json` looks into it."""
+Destination = Annotated[
+    Raw | UnsetType,
+    Meta(
+        extra_json_schema={
+            "anyOf": [
+                {"type": "string", "minLength": 1, "maxLength": DESTINATION_CHARS_MAX},
+                {"type": "object"},
+                {"type": "null"},
+            ]
+        },
+        description="Where the bank shall pay. Not read by us: handed to the bank as it came, white space apart. "
+        f"An object may have {DESTINATION_BYTES_MAX} bytes as compact JSON, {NESTING_MAX} levels, no member twice.",
+    ),
+]
 
 
 class ChargeRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -74,7 +89,7 @@ class ChargeRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     idempotency_key: IdempotencyKey | None = None
     release_at: ReleaseAt | None = None
     currency: Currency | None = None
-    metadata: Metadata | None = None
+    metadata: Metadata = UNSET
 
 
 class WithdrawRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -83,9 +98,6 @@ class WithdrawRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     user_id: UserId
     amount: Amount
     idempotency_key: IdempotencyKey | None = None
-    destination: Annotated[
-        Destination | None,
-        Meta(description="Where the bank shall pay. Not read by us: handed to the bank as it came."),
-    ] = None
+    destination: Destination = UNSET
     currency: Currency | None = None
-    metadata: Metadata | None = None
+    metadata: Metadata = UNSET

@@ -20,6 +20,7 @@ PLAIN_DIGITS_MAX = 15
 
 _LONG_NUMBER = re.compile(rf"\d{{{PLAIN_DIGITS_MAX + 1}}}")
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _DECIMAL = "\0"
 """Name of an object's only member, where the object stands for a decimal: no name from outside holds NUL."""
 
@@ -57,7 +58,7 @@ def checked_json(text: str) -> Any:
     Raises DuplicateMember (at any depth), UnfitText, RecursionError, or ValueError where it is no JSON.
     """
     value = _check(text)
-    if "\\u" in text and (_NUL.search(text) or not _is_unicode(value)):
+    if "\\u" in text and (_NUL.search(text) or (_SURROGATE.search(text) and not _is_unicode(value))):
         raise UnfitText("holds NUL or half of a surrogate pair")
     return value
 

@@ -17,6 +17,9 @@ The code is part of the API: clients branch on it, so it never changes. HTTP sta
 `gateway.problems`, the only place that knows them.
 """
 
+FIELDS_MAX = 20
+"""So many bad fields are told of at once."""
+
 
 class WalletError(Exception):
     """Root of all refusals. `code` is stable; the message is for people."""
@@ -25,13 +28,14 @@ class WalletError(Exception):
 
 
 class ValidationFailed(WalletError):
-    """The request can't be read as what it should be. `errors` names each bad field and why."""
+    """The request can't be read as what it should be. `errors` names each bad field and why, up to FIELDS_MAX."""
 
     code = "validation_failed"
 
     def __init__(self, errors: list[tuple[str, str]]) -> None:
-        super().__init__("; ".join(f"{field}: {reason}" for field, reason in errors))
-        self.errors = errors
+        self.errors = errors[:FIELDS_MAX]
+        reasons = "; ".join(f"{field}: {reason}" for field, reason in self.errors)
+        super().__init__(reasons + ("; and more" if len(errors) > FIELDS_MAX else ""))
 
 
 class InsufficientFunds(WalletError):

@@ -19,7 +19,7 @@ from gateway.answers import (
     transaction_of,
 )
 from gateway.auth import Caller
-from gateway.body import BULK_BYTES_MAX, bulk_body, header_key, json_body
+from gateway.body import BULK_BYTES_MAX, bulk_body, json_body, key_header
 from gateway.endpoint import Endpoints, Handler
 from gateway.http import JSON, NDJSON, Answer
 from gateway.operation import WRITE_ERRORS, Body, Given, Operation
@@ -118,7 +118,7 @@ def register(endpoints: Endpoints, services: Services) -> None:
     reader, submit = services.requests, services.ledger.submit
 
     async def charge(request: Request, caller: Caller) -> Answer:
-        command = reader.charge(json_body(request), caller, header_key(request))
+        command = reader.charge(json_body(request), caller, key_header(request))
         recorded = await submit(command)
         receipt = recorded.receipt
         assert isinstance(receipt, ChargeReceipt)
@@ -196,7 +196,7 @@ def _noop(reader: RequestReader) -> Handler:
     id, now = UUID(_EXAMPLE_ANSWER["id"]), datetime.now(UTC)
 
     async def noop(request: Request, caller: Caller) -> Answer:
-        command = reader.charge(json_body(request), caller, header_key(request))
+        command = reader.charge(json_body(request), caller, key_header(request))
         receipt = ChargeReceipt(
             id,
             command.user_id,

@@ -7,7 +7,7 @@ from sanic import Request
 from db.reads import WithdrawalView
 from gateway.answers import AcceptedWithdrawal, Withdrawal, accepted_of, encode, withdrawal_of
 from gateway.auth import Caller
-from gateway.body import header_key, json_body
+from gateway.body import json_body, key_header
 from gateway.endpoint import Endpoints
 from gateway.http import JSON, Answer
 from gateway.operation import READ_ERRORS, WRITE_ERRORS, Body, Given, Operation
@@ -140,7 +140,7 @@ def register(endpoints: Endpoints, services: Services) -> None:
     by_id, by_key = QueryReader(WithdrawalQuery), QueryReader(WithdrawalByKeyQuery)
 
     async def withdraw(request: Request, caller: Caller) -> Answer:
-        command = reader.withdraw(json_body(request), caller, header_key(request))
+        command = reader.withdraw(json_body(request), caller, key_header(request))
         recorded = await services.ledger.submit(command)
         receipt = recorded.receipt
         assert isinstance(receipt, WithdrawReceipt)
@@ -157,9 +157,7 @@ def register(endpoints: Endpoints, services: Services) -> None:
 
     async def withdrawal_by_key(request: Request, caller: Caller) -> Answer:
         query = by_key.read(request.query_string)
-        return await _answer_in_time(
-            await reads.withdrawal_by_key(caller.space, query.idempotency_key), query.wait
-        )
+        return await _answer_in_time(await reads.withdrawal_by_key(caller.space, query.key()), query.wait)
 
     async def _answer_in_time(found: WithdrawalView, wait_s: float) -> Answer:
         if wait_s and found.status in _MOVING:
