@@ -14,6 +14,7 @@ from actors import doorbell, process
 from actors.broker import compose
 from actors.relay import run_relay
 from actors.worker import start_worker, stop_worker
+from runtime.tasks import SupervisedTasks
 from wallet.config import Settings
 
 QUEUED_MAX = 2_000
@@ -56,8 +57,8 @@ def run(settings: Settings) -> int:
     async def connect() -> InMemoryPublisher:
         return InMemoryPublisher(broker)
 
-    async def until(stop: asyncio.Event) -> None:
-        await run_relay(settings, connect, stop)
+    async def until(stop: asyncio.Event, tasks: SupervisedTasks) -> None:
+        await run_relay(settings, connect, stop, tasks)
         await asyncio.to_thread(stop_worker, worker, settings)
 
     return process.run(until, beats=False)

@@ -19,18 +19,16 @@ from wallet.telemetry import configure_logging, log
 BAD_SETTINGS_EXIT_CODE = 2
 
 
-def boot(kind: str, check: Callable[[Settings], object] | None = None) -> Settings:
+def boot(kind: str) -> Settings:
     """Allow many open files, read the settings, set up logging.
 
-    Ends the process with a sentence if the settings are wrong, or `check` raises SettingsError about them.
+    Ends the process with a sentence if the settings are wrong.
     """
     raise_open_files_limit()
     name_process(kind)
     configure_logging(kind, "info")
     try:
         settings = Settings.from_env()
-        if check is not None:
-            check(settings)
     except SettingsError as error:
         log.error("bad_settings", reason=str(error))
         sys.exit(BAD_SETTINGS_EXIT_CODE)
@@ -41,20 +39,26 @@ def boot(kind: str, check: Callable[[Settings], object] | None = None) -> Settin
     return settings
 
 
-def run(main: Callable[[asyncio.Event], Awaitable[None]], *, beats: bool = True) -> int:
-    """Run `main` on uvloop until it returns; SIGTERM and SIGINT set the event it was given. Return 0.
+def run(main: Callable[[asyncio.Event, SupervisedTasks], Awaitable[None]], *, beats: bool = True) -> int:
+    """Run `main` on uvloop until it returns. Return 0.
 
+    It is given an event, which SIGTERM and SIGINT set, and where it starts its tasks: the beat stops when one of them
+    is failing, and all are stopped after it.
     `beats` is False where another event loop of the process does the work, and beats.
     """
 
     async def until_stopped() -> None:
+        tasks = SupervisedTasks()
         if beats:
-            beat.start(SupervisedTasks())
+            beat.start(tasks)
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        await main(stop)
+        try:
+            await main(stop, tasks)
+        finally:
+            await tasks.stop()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(until_stopped())

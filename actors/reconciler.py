@@ -16,13 +16,13 @@ from actors.bank.protocol import BooksUnreadable
 from actors.heartbeat import beat_for_ever
 from actors.metrics import serve_metrics
 from actors.reconciliation import BankComparison
-from db.errors import CONNECTION_ERRORS
+from db.errors import is_odd
 from db.heartbeats import forget_old
 from db.pool import Reader
 from db.reconciliation import ReconcilerSession
 from db.withdrawals import Withdrawals
+from runtime.tasks import SupervisedTasks
 from wallet.config import Settings
-from wallet.errors import TryLater
 from wallet.telemetry import (
     OUTBOX_AGE_SECONDS,
     OUTBOX_DEPTH,
@@ -90,13 +90,14 @@ class Reconciler:
             elif step == self._measure:
                 await self._look_at_rabbitmq()
                 _forget_gauges()
-        except (AmqpError, TryLater, *CONNECTION_ERRORS) as error:
-            self._leads = False
+        except Exception as error:  # noqa: BLE001  # whatever it is, a step that fails must not stop the others
             await self._session.close()
-            log.warning("reconciler_waits", step=step.__name__, error=f"{type(error).__name__}: {error}")
-        except Exception:  # noqa: BLE001  # a step that fails for an unknown reason must not stop the others
-            await self._session.close()
-            log.error("reconciler_step_failed", exc_info=True, step=step.__name__)
+            text = f"{type(error).__name__}: {error}"
+            if isinstance(error, AmqpError) or not is_odd(error):
+                self._leads = False
+                log.warning("reconciler_waits", step=step.__name__, error=text)
+            else:
+                log.error("reconciler_step_failed", exc_info=True, step=step.__name__, error=text)
 
     # --- The steps ---
 
@@ -174,19 +175,21 @@ def _forget_gauges() -> None:
     QUEUE_MESSAGES.clear()
 
 
-async def run_reconciler(settings: Settings, stop: asyncio.Event) -> None:
+async def run_reconciler(settings: Settings, stop: asyncio.Event, tasks: SupervisedTasks) -> None:
     """Reconcile until `stop` is set."""
     session = ReconcilerSession(settings)
     bank = open_bank(settings)
-    withdrawals = Withdrawals(settings)
+    withdrawals = Withdrawals(settings, tasks)
     withdrawals.start()
     reader = Reader(settings, size=1)
     reconciler = Reconciler(settings, session, BankComparison(bank, session, withdrawals), reader)
-    beating = asyncio.ensure_future(beat_for_ever(reader, "reconciler", reconciler.detail))
+    beating = tasks.start("heartbeat", lambda: beat_for_ever(reader, "reconciler", reconciler.detail))
+    reconciling = tasks.start("reconciler", lambda: reconciler.run(stop), ends_when=stop.is_set)
     try:
-        await reconciler.run(stop)
+        await stop.wait()
+        await reconciling.ended()
     finally:
-        beating.cancel()
+        await beating.stop()
         await withdrawals.stop()
         await bank.close()
         reader.terminate()
@@ -194,11 +197,11 @@ async def run_reconciler(settings: Settings, stop: asyncio.Event) -> None:
 
 def main() -> int:
     """Be a reconciler process."""
-    settings = process.boot("reconciler", check=open_bank)
+    settings = process.boot("reconciler")
     serve_metrics(settings)
 
-    async def until(stop: asyncio.Event) -> None:
-        await run_reconciler(settings, stop)
+    async def until(stop: asyncio.Event, tasks: SupervisedTasks) -> None:
+        await run_reconciler(settings, stop, tasks)
 
     return process.run(until)
 

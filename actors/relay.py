@@ -10,17 +10,16 @@ lost. Any number of relays may run.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
-from uuid import UUID
-
-from dramatiq.errors import DecodeError
 
 from actors import doorbell, process
 from actors.amqp import AmqpConnection, AmqpError
 from actors.heartbeat import beat_for_ever
 from actors.metrics import serve_metrics
-from db.errors import CONNECTION_ERRORS
+from db.errors import is_odd
 from db.outbox import Message, Outbox
 from db.pool import Reader
+from runtime.tasks import SupervisedTasks
+from runtime.throttle import Throttle
 from wallet.config import Settings
 from wallet.telemetry import RELAY_PUBLISH_FAILURES, RELAY_PUBLISHED, log
 
@@ -29,9 +28,6 @@ POLL_S = 1.0
 CONFIRM_TIMEOUT_S = 5.0
 BACKOFF_S_MIN = 0.1
 BACKOFF_S_MAX = 2.0
-SET_ASIDE_S = 10.0
-SET_ASIDE_MAX = 2 * BATCH_MAX
-"""Messages that wait apart because RabbitMQ did not take them while it took others. Beyond, it takes none."""
 
 
 class Publisher(Protocol):
@@ -68,10 +64,7 @@ class Relay:
         self._publisher: Publisher | None = None
         self._wake = asyncio.Event()
         self._backoff_s = BACKOFF_S_MIN
-        self._set_aside: dict[UUID, float] = {}
-        """Withdrawals whose message is not tried again before an instant of the event loop's clock."""
-        self._refused: set[UUID] = set()
-        """Those of the last batch that was not taken as a whole."""
+        self._throttle = Throttle()
 
     @property
     def state(self) -> str:
@@ -82,15 +75,12 @@ class Relay:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Publish until `stop` is set. RabbitMQ or the database away: wait, at most 2 s between tries."""
-        stopper = asyncio.ensure_future(self._wake_at(stop))
         try:
             while not stop.is_set():
                 try:
                     await self._relay(stop)
-                except (AmqpError, NotConfirmed, *CONNECTION_ERRORS) as error:
-                    log.warning("relay_waits", error=f"{type(error).__name__}: {error}")
-                except Exception:  # noqa: BLE001  # whatever it is, nothing is lost, and the next try may go well
-                    log.error("relay_failed", exc_info=True)
+                except Exception as error:  # noqa: BLE001  # whatever it is, nothing is lost, the next try may go well
+                    self._log(error)
                 else:
                     continue
                 RELAY_PUBLISH_FAILURES.inc()
@@ -98,8 +88,20 @@ class Relay:
                 await process.pause(stop, self._backoff_s)
                 self._backoff_s = min(2 * self._backoff_s, BACKOFF_S_MAX)
         finally:
-            stopper.cancel()
             await self._disconnect()
+
+    def wake(self) -> None:
+        """Look into the outbox, and whether to stop, at once."""
+        self._wake.set()
+
+    def _log(self, error: Exception) -> None:
+        if not self._throttle.lets_through():
+            return
+        text = f"{type(error).__name__}: {error}"
+        if isinstance(error, AmqpError | NotConfirmed) or not is_odd(error):
+            log.warning("relay_waits", error=text)
+        else:
+            log.error("relay_failed", exc_info=error, error=text)
 
     async def _relay(self, stop: asyncio.Event) -> None:
         """Connect to both sides and carry batches until something breaks or `stop` is set."""
@@ -118,31 +120,17 @@ class Relay:
                 raise AmqpError("connection lost")
 
     async def _carry_batch(self, publisher: Publisher) -> int:
-        now = asyncio.get_running_loop().time()
-        self._set_aside = {id_: until for id_, until in self._set_aside.items() if until > now}
-        async with self._outbox.claim(BATCH_MAX, self._set_aside) as claimed:
-            if not claimed:
+        async with self._outbox.claim(BATCH_MAX) as messages:
+            if not messages:
                 return 0
-            messages, bodies, nonsense = _bodies(claimed)
-            confirmed = await publisher.publish(doorbell.QUEUE, bodies, CONFIRM_TIMEOUT_S)
+            confirmed = await publisher.publish(doorbell.QUEUE, _bodies(messages), CONFIRM_TIMEOUT_S)
             published = [message for message, held in zip(messages, confirmed, strict=True) if held]
-            if published or nonsense:
-                await self._outbox.published(published + nonsense)
+            if published:
+                await self._outbox.published(published)
         RELAY_PUBLISHED.inc(len(published))
         if len(published) < len(messages) and not publisher.is_blocked:
-            self._pass_over([m for m in messages if m not in set(published)], bool(published), publisher)
-        return len(claimed)
-
-    def _pass_over(self, refused: list[Message], others_taken: bool, publisher: Publisher) -> None:
-        """Go on without what RabbitMQ does not take. Raises NotConfirmed if it may be for another connection to say."""
-        known, self._refused = self._refused, {message.withdrawal_id for message in refused}
-        alone = others_taken or self._refused <= known
-        if not (alone and publisher.is_open) or len(self._set_aside) + len(refused) > SET_ASIDE_MAX:
-            raise NotConfirmed(f"{len(refused)} messages")
-        log.warning("messages_set_aside", messages=len(refused))
-        RELAY_PUBLISH_FAILURES.inc()
-        until = asyncio.get_running_loop().time() + SET_ASIDE_S
-        self._set_aside |= dict.fromkeys(self._refused, until)
+            raise NotConfirmed(f"{len(messages) - len(published)} of {len(messages)}")
+        return len(messages)
 
     async def _wait_for_ring(self) -> None:
         try:
@@ -151,10 +139,6 @@ class Relay:
         except TimeoutError:
             pass
 
-    async def _wake_at(self, stop: asyncio.Event) -> None:
-        await stop.wait()
-        self._wake.set()
-
     async def _disconnect(self) -> None:
         if self._publisher is not None:
             await self._publisher.close()
@@ -162,27 +146,15 @@ class Relay:
         await self._outbox.close()
 
 
-def _bodies(claimed: Sequence[Message]) -> tuple[list[Message], list[bytes], list[Message]]:
-    """Return what can be published, how it reads, and what no actor would understand.
-
-    No withdrawal of ours can be among the latter. If one is, the reconciler rings for it again, and it is named again.
-    """
-    messages, bodies, nonsense = [], [], []
-    for message in claimed:
-        body = doorbell.message(message.withdrawal_id, message.user_id).encode()
-        try:
-            doorbell.decode(body)
-        except DecodeError as error:
-            log.error("no_message", withdrawal_id=message.withdrawal_id, reason=str(error))
-            nonsense.append(message)
-        else:
-            messages.append(message)
-            bodies.append(body)
-    return messages, bodies, nonsense
+def _bodies(messages: Sequence[Message]) -> list[bytes]:
+    return [doorbell.message(message.withdrawal_id, message.user_id).encode() for message in messages]
 
 
 async def run_relay(
-    settings: Settings, connect: Callable[[], Awaitable[Publisher]], stop: asyncio.Event
+    settings: Settings,
+    connect: Callable[[], Awaitable[Publisher]],
+    stop: asyncio.Event,
+    tasks: SupervisedTasks,
 ) -> None:
     """Run one relay until `stop` is set."""
     relay = Relay(Outbox(settings), connect)
@@ -191,11 +163,14 @@ async def run_relay(
     def detail() -> dict[str, str]:
         return {"rabbitmq": relay.state if settings.rabbitmq_url else "in memory"}
 
-    beating = asyncio.ensure_future(beat_for_ever(reader, "relay", detail))
+    beating = tasks.start("heartbeat", lambda: beat_for_ever(reader, "relay", detail))
+    relaying = tasks.start("relay", lambda: relay.run(stop), ends_when=stop.is_set)
     try:
-        await relay.run(stop)
+        await stop.wait()
+        relay.wake()
+        await relaying.ended()
     finally:
-        beating.cancel()
+        await beating.stop()
         reader.terminate()
 
 
@@ -209,14 +184,14 @@ def main() -> int:
         await connection.declare_queues(settings)
         return connection
 
-    async def until(stop: asyncio.Event) -> None:
+    async def until(stop: asyncio.Event, tasks: SupervisedTasks) -> None:
         if not settings.rabbitmq_url:
             log.warning(
                 "no_rabbitmq", consequence="nothing to do: `python -m actors` carries its own messages"
             )
             await stop.wait()
         else:
-            await run_relay(settings, connect, stop)
+            await run_relay(settings, connect, stop, tasks)
 
     return process.run(until)
 

@@ -4,9 +4,8 @@ It shares no code with the wallet; HTTP is the contract. Errors are problem+json
 
 `POST /payouts {reference, amount, currency, destination?}`, header `Idempotency-Key` (required)
     201 paid, durable before the answer · 200 the same again, for the same reference and body · 409
-    `payout_conflict`: the reference, or the key, stands for another payout · 422 `validation_failed`, or a
-    decline: `status: "declined"`, our `reference` and a code (account_closed, account_not_found,
-    payments_blocked, limit_exceeded).
+    `payout_conflict`: the reference, or the key, stands for another payout · 422 `validation_failed`, or the
+    code of a decline (account_closed, account_not_found, payments_blocked, limit_exceeded; `declined: true`).
     Declines are remembered: the same reference stays declined, whatever the faults are by then.
     400 `idempotency_key_missing`, `malformed_json` · 503 `busy`: nothing was taken.
     A payment once taken is carried out even if the caller hangs up: a 404 now may be a payout in a second.
@@ -52,6 +51,7 @@ from .book_file import BookFile
 from .books import BooksBusy, BooksFailed
 from .replies import Refusal, problem
 from .settings import Settings
+from .supervision import keep_running
 
 Handler = Callable[..., Coroutine[Any, Any, HTTPResponse]]
 
@@ -89,7 +89,7 @@ def create_app(settings: Settings, file: BookFile) -> Sanic[Any, Any]:
     @app.before_server_start
     async def start(_app: Sanic[Any, Any]) -> None:
         bank.start()
-        beating.append(asyncio.get_running_loop().create_task(beat_for_ever()))
+        beating.append(keep_running("beat", beat_for_ever))
         telemetry.log("started", host=settings.host, port=settings.port, books=file.books_id)
 
     @app.before_server_stop

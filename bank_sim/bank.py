@@ -18,6 +18,7 @@ from .entries import Answer, ReturnOrder, SaveFaults, Verb
 from .faults import NO_FAULTS, FaultInjector, Faults, Verdict
 from .replies import Refusal
 from .settings import Settings
+from .supervision import keep_running
 from .telemetry import FAULTS, PAYOUTS, log
 
 HANG_S = 90.0
@@ -46,7 +47,7 @@ class Bank:
         self._books = Books(self._file)
         if self._settings.callback_url and self._settings.webhook is not None:
             self._callbacks = Callbacks(self._books, self._settings.callback_url, self._settings.webhook)
-            self._callbacks_task = asyncio.get_running_loop().create_task(self._callbacks.run())
+            self._callbacks_task = keep_running("callbacks", self._callbacks.run)
 
     @property
     def stopping(self) -> bool:
@@ -99,9 +100,7 @@ class Bank:
             )
         if payout.decline_code is not None:
             detail = "The bank will not pay this"
-            # A problem's own `status` is a number, which is advice only (RFC 9457); ours says what became of it.
-            members = {"status": "declined", "reference": payout.reference}
-            raise Refusal(422, payout.decline_code, detail, members)
+            raise Refusal(422, payout.decline_code, detail, declined=True, reference=payout.reference)
         return replies.receipt(self._file.books_id, payout, 201 if answer.verb is Verb.BOOKED else 200)
 
     async def find(self, request: Request, reference: str) -> HTTPResponse:

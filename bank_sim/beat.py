@@ -10,10 +10,11 @@ INTERVAL_S = 1.0
 
 
 async def beat_for_ever() -> None:
-    """Beats on the running event loop until cancelled; returns at once if nobody asks for it."""
+    """Beats on the running event loop until cancelled, if somebody asks for it."""
     named = os.environ.get("WBS_BEAT_FILE")
-    while named:
-        _touch(named)
+    while True:
+        if named:
+            _touch(named)
         await asyncio.sleep(INTERVAL_S)
 
 

@@ -13,11 +13,13 @@ CPU however small. A lone caller is never paced.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 from .book_file import BookFile
 from .entries import Answer, Operation, PayoutOrder
+from .telemetry import log
 
 PACE_S = 0.005  # s from one commit's start to the next: at 1,300 payouts/s about seven share a commit
 BATCH_MAX = 500  # operations a commit
@@ -87,8 +89,11 @@ class Books:
 
     def _enqueue(self, operation: Operation, future: asyncio.Future[Answer]) -> None:
         self._waiting.append((operation, future))
-        if self._flusher is None:
-            self._flusher = self._loop.create_task(self._flush())
+        self._begin_to_flush()
+
+    def _begin_to_flush(self) -> None:
+        if self._flusher is None and self._waiting:
+            self._flusher = self._loop.create_task(self._flush(), name="books")
 
     async def _flush(self) -> None:
         """Commits batch after batch until nothing waits; at most one runs at a time."""
@@ -103,16 +108,20 @@ class Books:
                 await self._commit(batch)
         finally:
             self._flusher = None
+            self._begin_to_flush()  # if it was broken off: what waits must not wait for the next to come
 
     async def _commit(self, batch: list[tuple[Operation, asyncio.Future[Answer]]]) -> None:
+        """Writes a batch. Whatever happens, each of its callers is answered."""
         operations = [operation for operation, _ in batch]
         try:
             answers = await self._loop.run_in_executor(self._thread, self.file.write, operations)
-        except Exception as error:  # noqa: BLE001  each caller gets it
+            for (_, future), answer in zip(batch, answers, strict=True):
+                if not future.done():  # its caller may have hung up
+                    future.set_result(answer)
+        except BaseException as error:  # each caller gets it
             for _, future in batch:
                 if not future.done():
                     future.set_exception(BooksFailed(str(error)))
-            return
-        for (_, future), answer in zip(batch, answers, strict=True):
-            if not future.done():  # its caller may have hung up
-                future.set_result(answer)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            log("books_not_written", logging.ERROR, exc_info=True, operations=len(batch))

@@ -71,5 +71,4 @@ def _decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
 
 
 def _invalid(name: str, reason: str) -> Refusal:
-    errors = [{"field": name, "reason": reason}]
-    return Refusal(422, "validation_failed", f"{name}: {reason}", {"errors": errors})
+    return Refusal(422, "validation_failed", f"{name}: {reason}", errors=[{"field": name, "reason": reason}])

@@ -1,12 +1,25 @@
-"""What PostgreSQL says → what the domain says. The one place that knows constraint names."""
+"""What PostgreSQL says → what the domain says. The one place that knows SQLSTATEs and constraint names.
 
-import asyncio
+Two questions are answered here of any error: what is to be done about it (`fault_of`), and what whoever asked is told
+(`translate`). What the server can't do now, for whatever reason, is `Unavailable`, with a reason that a machine can
+read. SQLSTATEs: PostgreSQL's manual, appendix A.
+"""
+
 from collections.abc import Awaitable, Callable
+from enum import Enum
 from typing import Any
 
 import asyncpg
 
-from wallet.errors import BalanceLimitExceeded, IllegalMove, InsufficientFunds, Unavailable, WalletError
+from wallet.errors import (
+    BalanceLimitExceeded,
+    IllegalMove,
+    InsufficientFunds,
+    TryLater,
+    Unavailable,
+    ValidationFailed,
+    WalletError,
+)
 
 CONNECTION_ERRORS = (
     asyncpg.PostgresConnectionError,
@@ -21,30 +34,92 @@ CONNECTION_ERRORS = (
     asyncpg.IdleInTransactionSessionTimeoutError,
     ConnectionError,
     OSError,
-    asyncio.TimeoutError,
+    TimeoutError,
 )
 """The connection is of no use any more; whether its last commit took place is not known."""
 
-DATABASE_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+DATABASE_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """Whatever can go wrong with a database, for commands that can only say so."""
 
-LOCK_ERRORS = (asyncpg.LockNotAvailableError,)
-"""Somebody else kept a lock for longer than we wait for one."""
 
-RETRYABLE_ERRORS = (
-    asyncpg.DeadlockDetectedError,
-    asyncpg.SerializationError,
-    asyncpg.UniqueViolationError,
-)
-"""Somebody else was faster: the same batch may go through when tried again."""
+class Fault(Enum):
+    """What an error is about, and so what is to be done."""
 
-SHORTAGE_ERRORS = (
-    asyncpg.InsufficientResourcesError,
-    asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.PostgresIOError,
-)
-"""Disk full, out of memory, a standby: nothing was written, and the request is not at fault."""
+    CONNECTION = "the connection is of no use; whether its last commit took place is not known: connect anew"
+    CONTENTION = (
+        "somebody else was faster, or cancelled it: nothing was written, the same may go through again"
+    )
+    LOCKED = "somebody keeps a lock for longer than we wait for one: go on without those who need it"
+    SHORTAGE = "the server can't write now, whatever is asked: nothing was written, ask again later"
+    SERVER = "the server is at fault, perhaps for certain rows only: connect anew, then find out for which"
+    REQUEST = "the content of a request may be at fault: find out of which"
+    BUG = "our own code is at fault"
+
+
+AWAY = "database_away"
+SLOW = "database_slow"
+READ_ONLY = "database_read_only"
+CONNECTIONS_USED_UP = "database_connections_used_up"
+LOCKED = "database_locked"
+CONTENDED = "database_contended"
+DISK_FULL = "database_disk_full"
+OUT_OF_RESOURCES = "database_out_of_resources"
+BROKEN = "database_broken"
+MISCONFIGURED = "database_misconfigured"
+
+_SQLSTATES = {
+    "08": (Fault.CONNECTION, AWAY),
+    "0A": (Fault.SERVER, MISCONFIGURED),  # a cached plan that must not change its result, after a migration
+    "22": (Fault.REQUEST, MISCONFIGURED),
+    "23": (Fault.REQUEST, MISCONFIGURED),
+    "23505": (Fault.CONTENTION, CONTENDED),
+    "25006": (Fault.SHORTAGE, READ_ONLY),
+    "25P03": (Fault.CONNECTION, AWAY),
+    "28": (Fault.CONNECTION, MISCONFIGURED),
+    "3D": (Fault.CONNECTION, MISCONFIGURED),
+    "3F": (Fault.SERVER, MISCONFIGURED),
+    "40": (Fault.CONTENTION, CONTENDED),
+    "40003": (Fault.CONNECTION, AWAY),  # nobody knows whether it was done
+    "42": (Fault.SERVER, MISCONFIGURED),
+    "53": (Fault.SHORTAGE, OUT_OF_RESOURCES),
+    "53100": (Fault.SHORTAGE, DISK_FULL),
+    "53300": (Fault.CONNECTION, CONNECTIONS_USED_UP),
+    "54": (Fault.REQUEST, MISCONFIGURED),
+    "55006": (Fault.CONTENTION, LOCKED),
+    "55P03": (Fault.LOCKED, LOCKED),
+    "57": (Fault.CONTENTION, SLOW),  # cancelled, by somebody or by its time limit
+    "57P": (Fault.CONNECTION, AWAY),
+    "57P04": (Fault.CONNECTION, MISCONFIGURED),
+    "P0": (Fault.SERVER, MISCONFIGURED),
+}
+"""By SQLSTATE, its first three or its first two characters; whatever is not here is the server's own fault."""
+
+_UNSTORABLE = ("22021", "22P05")
+"""A character that the database can't hold: always the request's fault."""
+
+_CONSTRAINTS: dict[str, Callable[[], WalletError]] = {
+    "wallets_total_limit": lambda: BalanceLimitExceeded("the wallet's total would be too great"),
+    "withdrawals_legal_move": lambda: IllegalMove("the withdrawal has moved on"),
+    "wallets_available_check": lambda: InsufficientFunds(0, 0),
+    "wallets_locked_check": lambda: InsufficientFunds(0, 0),
+    "wallets_held_check": lambda: InsufficientFunds(0, 0),
+}
+
+_NONSENSE = (LookupError, TypeError, ValueError, AssertionError, BufferError)
+"""What reading a row raises that is not what it should be: missing, too short, NULL, of another type."""
+
+_SENTENCES = {
+    AWAY: "the database can't be reached",
+    SLOW: "the database did not answer in time",
+    READ_ONLY: "the database takes no writes now",
+    CONNECTIONS_USED_UP: "the database has no connection left",
+    LOCKED: "somebody else keeps a lock",
+    CONTENDED: "others were faster",
+    DISK_FULL: "the database has no room left",
+    OUT_OF_RESOURCES: "the database has too few resources",
+    BROKEN: "the database has a fault",
+    MISCONFIGURED: "the database is not as it should be",
+}
 
 
 class DecideAgain(Exception):
@@ -62,20 +137,67 @@ class CareNeeded(DecideAgain):
     """A batch was written in the hope that its keys are new and all of it is accepted; it is not so."""
 
 
-def translate(error: BaseException) -> WalletError | None:
-    """Return the domain error for a database error of a single request, or None if it is our own bug."""
+def fault_of(error: BaseException) -> Fault:
+    """Return what is to be done about an error that came of asking the database."""
+    return _judge(error)[0]
+
+
+def reason_of(error: BaseException) -> str:
+    """Return why the database can't do it now, as a token: one of those above."""
+    return error.reason if isinstance(error, TryLater) else _judge(error)[1]
+
+
+def translate(error: BaseException, *, others_went_through: bool = False) -> WalletError | None:
+    """Return what whoever asked is told of a database error; None if it is a bug of our own.
+
+    A request that fails while others of its batch went through is itself at fault where it can be (`ValidationFailed`);
+    one that fails alone may as well have met a server that refuses all of them, so it may come again (`Unavailable`).
+    """
     if isinstance(error, WalletError):
         return error
-    if isinstance(
-        error, (*CONNECTION_ERRORS, *RETRYABLE_ERRORS, *SHORTAGE_ERRORS, *LOCK_ERRORS, DecideAgain)
+    fault, reason = _judge(error)
+    if fault is Fault.BUG:
+        return None
+    if isinstance(error, asyncpg.IntegrityConstraintViolationError) and error.constraint_name in _CONSTRAINTS:
+        return _CONSTRAINTS[error.constraint_name]()
+    certain = not isinstance(error, asyncpg.PostgresError) or error.sqlstate in _UNSTORABLE
+    if fault is Fault.REQUEST and (certain or others_went_through):
+        return ValidationFailed([("body", "holds a value that can't be stored")])
+    return Unavailable(f"{_SENTENCES[reason]}; send the same request again", reason=reason)
+
+
+def is_odd(error: BaseException) -> bool:
+    """Whether its traceback tells more than its message: it is no plain word of the server or of ours."""
+    return not isinstance(error, (*DATABASE_ERRORS, WalletError))
+
+
+def _judge(error: BaseException) -> tuple[Fault, str]:
+    if isinstance(error, asyncpg.PostgresError):
+        code = error.sqlstate or ""
+        fault, reason = (
+            _SQLSTATES.get(code)
+            or _SQLSTATES.get(code[:3])
+            or _SQLSTATES.get(code[:2])
+            or (Fault.SERVER, BROKEN)
+        )
+        # The server closes the connection after these, whatever else they say.
+        is_fatal = (error.severity_en or error.severity) in ("FATAL", "PANIC")
+        return (Fault.CONNECTION if is_fatal else fault), reason
+    if isinstance(error, DecideAgain):
+        return Fault.CONTENTION, CONTENDED
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return Fault.CONNECTION, MISCONFIGURED
+    if isinstance(error, UnicodeEncodeError) or (
+        # asyncpg's complaint of an argument that it can't encode (its name is hidden by PostgreSQL's DataError)
+        isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
     ):
-        return Unavailable("the database can't take this now; send the same request again")
-    if isinstance(error, asyncpg.CheckViolationError):
-        constraint = error.constraint_name or ""
-        if constraint == "wallets_total_limit":
-            return BalanceLimitExceeded("the wallet's total would be too great")
-        if constraint == "withdrawals_legal_move":
-            return IllegalMove("the withdrawal has moved on")
-        if constraint in ("wallets_available_check", "wallets_locked_check", "wallets_held_check"):
-            return InsufficientFunds(0, 0)
-    return None
+        return Fault.REQUEST, MISCONFIGURED
+    if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+        return Fault.CONNECTION, READ_ONLY
+    if isinstance(error, TimeoutError):
+        return Fault.CONNECTION, SLOW
+    if isinstance(error, CONNECTION_ERRORS):
+        return Fault.CONNECTION, AWAY
+    if isinstance(error, _NONSENSE):
+        return Fault.SERVER, BROKEN
+    return Fault.BUG, BROKEN

@@ -5,25 +5,23 @@ commits many together. See docs/adr/0002-group-commit.md.
 
 A batch whose connection died is sent once more: its idempotency keys, or the state of its withdrawals, tell
 what had already happened. A batch that fails as a whole for another reason is split until the culprit is alone,
-and one that waited too long for a lock goes on without those who need that lock.
+and one that waited too long for a lock goes on without those who need that lock. Where no part of a batch goes
+through, the server is at fault, and all of it is told to come again. Whatever happens, each request is answered.
 """
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
+from asyncpg import PostgresError
+
 from db.arrivals import Arrivals
-from db.errors import (
-    CONNECTION_ERRORS,
-    LOCK_ERRORS,
-    RETRYABLE_ERRORS,
-    SHORTAGE_ERRORS,
-    DecideAgain,
-    translate,
-)
+from db.errors import DecideAgain, Fault, fault_of, is_odd, reason_of, translate
 from db.pool import connect
+from runtime.tasks import SupervisedTask, SupervisedTasks
+from runtime.throttle import Throttle
 from wallet.config import Settings
 from wallet.errors import Overloaded, Unavailable, WalletError
 from wallet.telemetry import BACKLOG, BATCH_SECONDS, BATCH_SIZE, log
@@ -33,10 +31,18 @@ Answer = TypeVar("Answer")
 WriteBatch = Callable[[Any, Sequence[Request]], Awaitable[Sequence[Answer | WalletError]]]
 """Writes a batch in one transaction on the connection; returns one answer a request, in order."""
 
+_Waiting = list[tuple[Request, "asyncio.Future[Answer]"]]
+
 HeldElsewhere = Callable[[Any, Sequence[Request]], Awaitable[Sequence[bool]]]
 """Tells of each request whether it needs a lock that a transaction elsewhere has kept for long."""
 
 _RETRIES_MAX = 4
+_FUTILE_MAX = 32
+"""Parts of a batch that fail, before any goes through, until the server is taken to be at fault for all of them."""
+_RENEW_INTERVAL_S = 1.0
+"""A connection is given up for a fault of the server at most so often: a row that is broken must not cost others."""
+_STOP_TIMEOUT_S = 5.0
+"""For what is waiting when the service stops."""
 
 
 class GroupCommit(Generic[Request, Answer]):
@@ -46,6 +52,7 @@ class GroupCommit(Generic[Request, Answer]):
         self,
         kind: str,
         settings: Settings,
+        tasks: SupervisedTasks,
         write_batch: WriteBatch[Request, Answer],
         held_elsewhere: HeldElsewhere[Request],
         order: Callable[[Request], Any] | None = None,
@@ -62,7 +69,10 @@ class GroupCommit(Generic[Request, Answer]):
         )
         self._stopping = False
         self._connection: Any = None
-        self._task: asyncio.Task[None] | None = None
+        self._renewed_at = -_RENEW_INTERVAL_S
+        self._throttle = Throttle()
+        self._tasks = tasks
+        self._task: SupervisedTask | None = None
         self._size_metric = BATCH_SIZE.labels(kind)
         self._seconds_metric = BATCH_SECONDS.labels(kind)
         self._backlog_metric = BACKLOG.labels(kind)
@@ -70,15 +80,18 @@ class GroupCommit(Generic[Request, Answer]):
     def start(self) -> None:
         """Begin to write. Connects with the first batch, so a database that is away stops nothing here."""
         assert self._task is None
-        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"group-commit-{self._kind}")
+        name = f"group-commit-{self._kind}"
+        self._task = self._tasks.start(name, self._run, ends_when=lambda: self._stopping)
 
     async def stop(self) -> None:
-        """Write what is waiting, then end. Bounded: a database that is away fails what is left."""
+        """Write what is waiting, then end. Bounded: what can't be written in time is refused as unavailable."""
         self._stopping = True
         self._arrivals.close()
         if self._task is not None:
-            await self._task
-        await self._disconnect()
+            await self._task.ended(_STOP_TIMEOUT_S)
+        for _, future in self._arrivals.take_all():
+            _resolve(future, Unavailable("the service is stopping", reason="stopping"))
+        self._disconnect()
 
     def submit(self, request: Request) -> "asyncio.Future[Answer]":
         """Take the request, return what will be its answer once it is committed: many at once need no task each.
@@ -90,7 +103,7 @@ class GroupCommit(Generic[Request, Answer]):
         if len(self._arrivals) >= self._settings.backlog_max:
             raise Overloaded("too many requests are waiting")
         if self._stopping:
-            raise Unavailable("the service is stopping")
+            raise Unavailable("the service is stopping", reason="stopping")
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._arrivals.add((request, future))
         return future
@@ -101,93 +114,151 @@ class GroupCommit(Generic[Request, Answer]):
             self._size_metric.observe(len(batch))
             started = time.perf_counter()
             deadline = asyncio.get_running_loop().time() + self._settings.write_timeout_ms / 1000
-            await self._commit(batch, deadline)
+            try:
+                await self._commit(batch, deadline)
+            except BaseException:
+                self._disconnect()
+                for _, future in batch:
+                    _resolve(future, Unavailable("the writer was interrupted; send the same request again"))
+                raise
             self._seconds_metric.observe(time.perf_counter() - started)
 
-    async def _commit(self, batch: list[tuple[Request, "asyncio.Future[Answer]"]], deadline: float) -> None:
-        """Answer every request of the batch by the deadline (of the event loop's clock), whatever happens."""
-        try:
-            async with asyncio.timeout_at(deadline):
-                answers = await self._write_with_retries([request for request, _ in batch])
-        except (*CONNECTION_ERRORS, *SHORTAGE_ERRORS) as error:
-            await self._disconnect()
-            self._fail_all(batch, error)
-        except Exception as error:  # noqa: BLE001  # whatever it is, each request gets its own answer
-            await self._split(batch, deadline, error)
-        else:
-            for (_, future), answer in zip(batch, answers, strict=True):
-                _resolve(future, answer)
+    async def _commit(self, batch: "_Waiting[Request, Answer]", deadline: float) -> None:
+        """Answer every request of the batch by the deadline (of the event loop's clock), whatever the server says.
+
+        The parts of a batch that fails are tried by breadth, so that it shows soon whether any of it goes through.
+        """
+        parts = deque([batch])
+        alone: list[tuple[asyncio.Future[Answer], Exception]] = []
+        """Whoever failed on its own, and why."""
+        futile = 0
+        went_through = False
+        while parts:
+            part = parts.popleft()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    answers = await self._write_with_retries([request for request, _ in part])
+            except Exception as error:  # noqa: BLE001  # whatever it is, each request gets its own answer
+                futile += 1
+                fault = fault_of(error)
+                nobody = fault in (Fault.CONNECTION, Fault.SHORTAGE)
+                if nobody or (futile >= _FUTILE_MAX and not went_through):
+                    rest = [*part, *(one for others in parts for one in others)]
+                    self._refuse(rest, error, and_waiting=nobody)
+                    parts.clear()
+                elif fault is Fault.LOCKED:
+                    parts.extendleft(await self._without_held(part, deadline, error))
+                elif len(part) == 1:
+                    alone.append((part[0][1], error))
+                else:
+                    parts += [part[: len(part) // 2], part[len(part) // 2 :]]
+            else:
+                went_through = True
+                for (_, future), answer in zip(part, answers, strict=True):
+                    _resolve(future, answer)
+        if alone:
+            self._refuse_alone(alone, others_went_through=went_through)
 
     async def _write_with_retries(self, requests: Sequence[Request]) -> Sequence[Answer | WalletError]:
         reconnected = False
         for attempt in range(1, _RETRIES_MAX + 1):
             try:
                 return await self._write(requests)
-            except CONNECTION_ERRORS:
-                await self._disconnect()
-                if reconnected:
+            except Exception as error:
+                fault = fault_of(error)
+                again = attempt < _RETRIES_MAX
+                if fault in (Fault.CONNECTION, Fault.SHORTAGE) or (
+                    fault is Fault.SERVER and self._distrusts(error)
+                ):
+                    self._disconnect()
+                    again = again and not reconnected and fault is not Fault.SHORTAGE
+                    reconnected = True
+                elif fault is not Fault.CONTENTION:
+                    again = False
+                if not again:
                     raise
-                reconnected = True
-            except RETRYABLE_ERRORS:
-                if attempt == _RETRIES_MAX:
-                    raise
-            except DecideAgain as again:
-                if attempt == _RETRIES_MAX:
-                    raise
-                if again.remedy is not None:
-                    await again.remedy(self._connection)
         raise AssertionError("unreachable")
 
     async def _write(self, requests: Sequence[Request]) -> Sequence[Answer | WalletError]:
         if self._connection is None or self._connection.is_closed():
             self._connection = await connect(self._settings)
-        return await self._write_batch(self._connection, requests)
+        try:
+            answers = await self._write_batch(self._connection, requests)
+        except DecideAgain as again:
+            if again.remedy is not None:
+                await again.remedy(self._connection)
+            raise
+        if len(answers) != len(requests):
+            raise LookupError(f"{len(answers)} answers to {len(requests)} requests")
+        return answers
 
-    async def _split(
-        self, batch: list[tuple[Request, "asyncio.Future[Answer]"]], deadline: float, error: Exception
-    ) -> None:
-        if len(batch) == 1:
-            refusal = translate(error)
-            if refusal is None:
-                log.error("batch_failed", exc_info=True, kind=self._kind)
-            _resolve(batch[0][1], refusal or error)
-            return
-        log.warning("batch_split", kind=self._kind, size=len(batch), error=type(error).__name__)
-        middle = len(batch) // 2
-        parts = [batch[:middle], batch[middle:]]
-        if isinstance(error, LOCK_ERRORS):
-            # To find out by halves would be to wait for the lock again and again.
-            held = await self._find_held(batch, deadline)
-            if any(held):
-                for (_, future), is_held in zip(batch, held, strict=True):
-                    if is_held:
-                        _resolve(future, translate(error))
-                parts = [[one for one, is_held in zip(batch, held, strict=True) if not is_held]]
-        for part in parts:
-            if part:
-                await self._commit(part, deadline)
+    def _distrusts(self, error: Exception) -> bool:
+        """Whether a fault of the server may be one of this session only, so that another one could do better."""
+        if not isinstance(error, PostgresError):
+            return True  # its answer made no sense: what comes next on this connection may not either
+        now = asyncio.get_running_loop().time()
+        if now < self._renewed_at + _RENEW_INTERVAL_S:
+            return False
+        self._renewed_at = now
+        return True
 
-    async def _find_held(
-        self, batch: list[tuple[Request, "asyncio.Future[Answer]"]], deadline: float
-    ) -> Sequence[bool]:
+    async def _without_held(
+        self, part: "_Waiting[Request, Answer]", deadline: float, error: Exception
+    ) -> "list[_Waiting[Request, Answer]]":
+        """Refuse those who need a lock that is held elsewhere, return the rest: to be tried at once.
+
+        To find out by halves would be to wait for the lock again and again. Where even the question has to wait (a
+        table is locked) all are refused, also those who wait behind them.
+        """
+        if len(part) == 1:
+            _resolve(part[0][1], translate(error))
+            return []
         try:
             async with asyncio.timeout_at(deadline):
-                return await self._held_elsewhere(self._connection, [request for request, _ in batch])
-        except CONNECTION_ERRORS:
-            await self._disconnect()
-            return [False] * len(batch)
+                held = await self._held_elsewhere(self._connection, [request for request, _ in part])
+            free = [one for one, is_held in zip(part, held, strict=True) if not is_held]
+        except Exception as problem:  # noqa: BLE001  # whatever it is, nobody is left without an answer
+            self._disconnect()
+            waited = fault_of(problem) in (Fault.LOCKED, Fault.CONNECTION)
+            self._refuse(part, error if waited else problem, and_waiting=True)
+            return []
+        if len(free) == len(part):
+            return [part[len(part) // 2 :], part[: len(part) // 2]]
+        for (_, future), is_held in zip(part, held, strict=True):
+            if is_held:
+                _resolve(future, translate(error))
+        return [free] if free else []
 
-    def _fail_all(self, batch: list[tuple[Request, "asyncio.Future[Answer]"]], error: BaseException) -> None:
-        """The database is away: answer at once, those who wait behind this batch too, so that none hangs."""
-        log.warning("database_away", kind=self._kind, error=f"{type(error).__name__}: {error}")
-        for _, future in batch + self._arrivals.take_all():
-            _resolve(future, Unavailable("the database can't be reached; send the same request again"))
+    def _refuse(
+        self, part: "_Waiting[Request, Answer]", error: Exception, *, and_waiting: bool = False
+    ) -> None:
+        """Nobody can be served: answer at once, those who wait behind this batch too, so that none hangs."""
+        if self._throttle.lets_through():
+            log.warning(
+                "batch_refused", exc_info=is_odd(error) and error, kind=self._kind, error=_text(error)
+            )
+        refusal = translate(error)
+        # What a single request is told may be untrue of the others.
+        words = str(refusal) if isinstance(refusal, Unavailable) else "the database has a fault"
+        for _, future in part + (self._arrivals.take_all() if and_waiting else []):
+            _resolve(future, Unavailable(words, reason=reason_of(error)))
 
-    async def _disconnect(self) -> None:
+    def _refuse_alone(
+        self, alone: "list[tuple[asyncio.Future[Answer], Exception]]", *, others_went_through: bool
+    ) -> None:
+        """Tell each of those who failed on their own why."""
+        if self._throttle.lets_through():
+            error = alone[0][1]
+            log.error(
+                "requests_failed", exc_info=is_odd(error) and error, kind=self._kind, error=_text(error)
+            )
+        for future, error in alone:
+            _resolve(future, translate(error, others_went_through=others_went_through) or error)
+
+    def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            with suppress(*CONNECTION_ERRORS):
-                connection.terminate()
+            connection.terminate()
 
 
 def _resolve(future: "asyncio.Future[Any]", answer: Any) -> None:
@@ -198,3 +269,7 @@ def _resolve(future: "asyncio.Future[Any]", answer: Any) -> None:
         future.set_exception(answer)
     else:
         future.set_result(answer)
+
+
+def _text(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -6,13 +6,16 @@ own, because a request only ever joins a query that has not been sent yet.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Generic, TypeVar
 
 from db.arrivals import Arrivals
+from db.errors import Fault, fault_of, translate
+from runtime.tasks import SupervisedTask, SupervisedTasks
+from runtime.throttle import Throttle
 from wallet.errors import Overloaded, TryLater, Unavailable
-from wallet.telemetry import BATCH_SIZE
+from wallet.telemetry import BATCH_SIZE, log
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -21,6 +24,10 @@ KEYS_MAX = 256
 """Keys in one query."""
 WAITING_MAX = 4096
 """Requests that wait for a query."""
+_FUTILE_MAX = 16
+"""Parts of a batch that fail, before any can be read, until the server is taken to be at fault for all of them."""
+
+_Waiting = list[tuple[Key, "asyncio.Future[Value]"]]
 
 
 class GroupRead(Generic[Key, Value]):
@@ -33,6 +40,7 @@ class GroupRead(Generic[Key, Value]):
         self,
         kind: str,
         read: Callable[[Sequence[Key]], Awaitable[Mapping[Key, Value]]],
+        tasks: SupervisedTasks,
         *,
         linger_us: int = 0,
     ) -> None:
@@ -42,26 +50,26 @@ class GroupRead(Generic[Key, Value]):
         self._arrivals: Arrivals[tuple[Key, asyncio.Future[Value]]] = Arrivals(
             batch_max=KEYS_MAX, linger_s=linger_us / 1e6, awaited=1.0
         )
-        self._task: asyncio.Task[None] | None = None
+        self._tasks = tasks
+        self._task: SupervisedTask | None = None
+        self._throttle = Throttle()
         self._size_metric = BATCH_SIZE.labels(kind)
 
     def start(self) -> None:
         """Begin to read; needs a running event loop, no server yet."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"group-read-{self._kind}")
+        self._task = self._tasks.start(f"group-read-{self._kind}", self._run)
 
     async def stop(self) -> None:
         """Stop reading; who still waits is told so."""
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await self._task.stop()
             self._task = None
-        self._fail(self._arrivals.take_all(), Unavailable("the service is stopping"))
+        _fail(self._arrivals.take_all(), Unavailable("the service is stopping", reason="stopping"))
 
     def get(self, key: Key) -> "asyncio.Future[Value]":
         """Return what will have the value of `key`, or what `read` raises. Raises Overloaded if too many wait."""
         if self._task is None:
-            raise Unavailable("the service is starting or stopping")
+            raise Unavailable("the service is starting or stopping", reason="stopping")
         if len(self._arrivals) >= WAITING_MAX:
             raise Overloaded("too many reads are waiting")
         future: asyncio.Future[Value] = asyncio.get_running_loop().create_future()
@@ -72,21 +80,47 @@ class GroupRead(Generic[Key, Value]):
         while batch := await self._arrivals.next_batch():
             self._size_metric.observe(len(batch))
             try:
-                values = await self._read(list({key for key, _ in batch}))
-            except asyncio.CancelledError:
-                self._fail(batch, Unavailable("the service is stopping"))
+                await self._answer(batch)
+            except BaseException:
+                _fail(batch, Unavailable("the read was interrupted", reason="interrupted"))
                 raise
-            except TryLater as error:
-                # The database is away: who waits behind this query is told as soon; nobody waits twice.
-                self._fail(batch + self._arrivals.take_all(), error)
-            except Exception as error:  # noqa: BLE001 - handed to those who asked; the reader lives on
-                self._fail(batch, error)
-            else:
-                for key, future in batch:
+
+    async def _answer(self, batch: "_Waiting[Key, Value]") -> None:
+        """Answer all of the batch. If it can't be read for a row that is broken, that costs only those who want it."""
+        parts = deque([batch])
+        futile = 0
+        one_was_read = False
+        while parts:
+            part = parts.popleft()
+            try:
+                values = await self._read(list({key for key, _ in part}))
+                for key, future in part:
                     if not future.done():  # else whoever asked has gone away
                         future.set_result(values[key])
+                one_was_read = True
+            except TryLater as error:
+                if self._may_be_of_one(error) and len(part) > 1 and (one_was_read or futile < _FUTILE_MAX):
+                    futile += 1
+                    parts += [part[: len(part) // 2], part[len(part) // 2 :]]
+                elif self._may_be_of_one(error) and one_was_read:
+                    _fail(part, error)
+                else:
+                    # The database is away: who waits behind this query is told as soon; nobody waits twice.
+                    rest = [one for others in parts for one in others]
+                    parts.clear()
+                    _fail(part + rest + self._arrivals.take_all(), error)
+            except Exception as error:  # noqa: BLE001  # handed to those who asked; the reader lives on
+                if self._throttle.lets_through():
+                    log.error("read_failed", exc_info=True, kind=self._kind)
+                _fail(part, translate(error) or error)
 
-    def _fail(self, batch: Sequence[tuple[Key, "asyncio.Future[Value]"]], error: Exception) -> None:
-        for _, future in batch:
-            if not future.done():
-                future.set_exception(error)
+    @staticmethod
+    def _may_be_of_one(error: TryLater) -> bool:
+        """Whether the rows that one of them asked for may be all that is wrong."""
+        return error.__cause__ is not None and fault_of(error.__cause__) in (Fault.SERVER, Fault.REQUEST)
+
+
+def _fail(batch: "_Waiting[Key, Value]", error: Exception) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(error)

@@ -5,14 +5,16 @@ confirmed is there for the next one. `Doorbell` wakes relays by NOTIFY; should a
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from db.errors import CONNECTION_ERRORS
+from db.errors import translate
 from db.pool import connect, transaction
 from db.sql import load
+from runtime.tasks import SupervisedTask, SupervisedTasks
+from runtime.throttle import Throttle
 from wallet.config import Settings
 from wallet.telemetry import log
 
@@ -36,24 +38,23 @@ class Doorbell:
     a lock over the whole database from before such a commit until its end.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, tasks: SupervisedTasks) -> None:
         self._settings = settings
         self._rung = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks = tasks
+        self._task: SupervisedTask | None = None
+        self._throttle = Throttle()
         self._connection: Any = None
 
     def start(self) -> None:
         """Begin to ring when asked to."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="doorbell")
+        self._task = self._tasks.start("doorbell", self._run)
 
     async def stop(self) -> None:
         """Stop ringing; whatever was not rung for is found by the relays' poll."""
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-        if self._connection is not None:
-            self._connection.terminate()
+            await self._task.stop()
+        self._disconnect()
 
     def ring(self) -> None:
         """Tell the relays that there is something in the outbox. Returns at once."""
@@ -68,8 +69,17 @@ class Doorbell:
                 if self._connection is None or self._connection.is_closed():
                     self._connection = await connect(self._settings)
                 await self._connection.execute(f"notify {_CHANNEL}", timeout=1)
-            except CONNECTION_ERRORS as error:
-                log.debug("doorbell_not_rung", error=str(error))
+            except Exception as error:
+                self._disconnect()
+                if translate(error) is None:
+                    raise
+                if self._throttle.lets_through():
+                    log.debug("doorbell_not_rung", error=f"{type(error).__name__}: {error}")
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
 
 
 class Outbox:
@@ -93,13 +103,10 @@ class Outbox:
             self._connection = None
 
     @asynccontextmanager
-    async def claim(self, limit: int, without: Collection[UUID] = ()) -> AsyncIterator[list[Message]]:
-        """Claim up to `limit` messages for the length of the block; `published` may be called within.
-
-        Those of the withdrawals `without` are passed over.
-        """
+    async def claim(self, limit: int) -> AsyncIterator[list[Message]]:
+        """Claim up to `limit` messages for the length of the block; `published` may be called within."""
         async with transaction(self._connection):
-            rows = await self._connection.fetch(_SQL["claim"], limit, list(without))
+            rows = await self._connection.fetch(_SQL["claim"], limit)
             yield [Message(row["user_id"], row["withdrawal_id"]) for row in rows]
 
     async def published(self, messages: Sequence[Message]) -> None:

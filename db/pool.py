@@ -1,19 +1,24 @@
 """Connections: how one is opened, and those that reads share. Each with its limits in time and number."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 
-from db.errors import CONNECTION_ERRORS
+from db.errors import CONNECTION_ERRORS, Fault, fault_of, translate
+from runtime.throttle import Throttle
 from wallet.config import Settings
 from wallet.errors import Unavailable
+from wallet.telemetry import log
 
 Connection = asyncpg.Connection[asyncpg.Record] if hasattr(asyncpg.Connection, "__class_getitem__") else Any
 
+Result = TypeVar("Result")
+
 _CONNECT_TIMEOUT_S_MIN = 1.5
+_NOT_UNDERSTOOD = Throttle()
 
 
 def _server_settings(settings: Settings) -> dict[str, str]:
@@ -60,12 +65,19 @@ async def transaction(connection: Any) -> AsyncIterator[None]:
     try:
         await connection.execute("begin")
         yield
-        await connection.execute("commit")
+        done = await connection.execute("commit")
+        if done != "COMMIT":
+            # A transaction that had failed unseen is rolled back by `commit`, and that is no error to PostgreSQL.
+            raise asyncpg.InternalClientError(f"the answer to commit was {done}")
     except (asyncio.CancelledError, *CONNECTION_ERRORS):
         connection.terminate()
         raise
     except Exception:
-        await connection.execute("rollback")
+        try:
+            await connection.execute("rollback")
+        except BaseException:
+            connection.terminate()
+            raise
         raise
 
 
@@ -77,6 +89,21 @@ async def autocommit(connection: Any) -> AsyncIterator[None]:
     except (asyncio.CancelledError, *CONNECTION_ERRORS):
         connection.terminate()
         raise
+
+
+async def understood(
+    read: Callable[..., Awaitable[Result]], reader: "Reader", *arguments: Any, **named: Any
+) -> Result:
+    """Return what `read` reads. Raises Unavailable also where the rows make no sense: a NULL, say, that can't be."""
+    try:
+        return await read(reader, *arguments, **named)
+    except Exception as error:
+        refusal = translate(error)
+        if refusal is None or refusal is error:
+            raise
+        if _NOT_UNDERSTOOD.lets_through():
+            log.error("rows_not_understood", exc_info=True)
+        raise refusal from error
 
 
 class Reader:
@@ -100,7 +127,7 @@ class Reader:
         return len(self._open) - len(self._idle), len(self._idle)
 
     async def fetch(self, query: str, *arguments: Any) -> list[Any]:
-        """Return the rows. Raises Unavailable if the database does not answer in time, a second try included.
+        """Return the rows. Raises Unavailable if the database can't give them in time, a second try included.
 
         Connects when it is needed, so that a database that is away stops nothing before.
         """
@@ -111,13 +138,16 @@ class Reader:
                         return await self._fetch(self._idle.pop(), query, arguments)
                     except TimeoutError:
                         raise
-                    except CONNECTION_ERRORS:
-                        pass  # It may have died since its last use; a new one tells whether the server is up.
+                    except Exception as error:
+                        # It may have died since its last use, or know the schema as it was before; a new one tells.
+                        if fault_of(error) not in (Fault.CONNECTION, Fault.SERVER, Fault.CONTENTION):
+                            raise
                 return await self._fetch(await self._connect(), query, arguments)
-        except TimeoutError as error:
-            raise Unavailable("the database did not answer in time") from error
-        except CONNECTION_ERRORS as error:
-            raise Unavailable("the database can't be reached") from error
+        except Exception as error:
+            refusal = translate(error)
+            if refusal is None or refusal is error:
+                raise
+            raise refusal from error
 
     async def fetchrow(self, query: str, *arguments: Any) -> Any | None:
         """Return the first row, or None. Raises Unavailable."""
@@ -132,7 +162,7 @@ class Reader:
 
     async def _connect(self) -> Any:
         if self._terminated:
-            raise Unavailable("the service is stopping")
+            raise Unavailable("the service is stopping", reason="stopping")
         connection = await connect(self._settings)
         self._open.add(connection)
         return connection
@@ -142,6 +172,10 @@ class Reader:
             async with autocommit(connection):
                 rows: list[Any] = await connection.fetch(query, *arguments)
             return rows
+        except Exception as error:
+            if fault_of(error) in (Fault.SERVER, Fault.SHORTAGE, Fault.BUG):
+                connection.terminate()
+            raise
         finally:
             if connection.is_closed():
                 self._open.discard(connection)

@@ -17,10 +17,11 @@ from db.group_commit import GroupCommit
 from db.outbox import Doorbell
 from db.pool import autocommit, transaction
 from db.sql import load
+from runtime.tasks import SupervisedTasks
 from wallet.commands import Cancel, Replay, Return, Settle, WithdrawalCommand
 from wallet.config import Settings
 from wallet.errors import WalletError
-from wallet.ids import uuid7_ends
+from wallet.ids import uuid7_ends, uuid7_sequence
 from wallet.outcomes import Paid, RoundOutcome
 from wallet.settle import Ladder, Moves, Withdrawal, decide_moves
 from wallet.telemetry import WITHDRAWALS_ENDED
@@ -54,8 +55,9 @@ class Withdrawals:
     Methods raise Overloaded and Unavailable as `db.group_commit` says, besides what they name themselves.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._doorbell = Doorbell(settings)
+    def __init__(self, settings: Settings, tasks: SupervisedTasks | None = None) -> None:
+        tasks = tasks or SupervisedTasks()
+        self._doorbell = Doorbell(settings, tasks)
         self._lease = timedelta(milliseconds=settings.lease_ms)
         self._ladder = Ladder(
             settings.retry_rounds,
@@ -64,10 +66,10 @@ class Withdrawals:
         )
         self._held_for = timedelta(milliseconds=settings.lock_timeout_ms / 2)
         self._begins: GroupCommit[_Begin, Attempt | None] = GroupCommit(
-            "begin", settings, self._write_begins, self._held_elsewhere
+            "begin", settings, tasks, self._write_begins, self._held_elsewhere
         )
         self._moves: GroupCommit[WithdrawalCommand, Status] = GroupCommit(
-            "moves", settings, self._write_moves, self._held_elsewhere
+            "moves", settings, tasks, self._write_moves, self._held_elsewhere
         )
 
     def start(self) -> None:
@@ -142,7 +144,9 @@ class Withdrawals:
         rows = await connection.fetch(_SQL["lock"], list({c.withdrawal_id for c in commands}))
         withdrawals = {row["id"]: _withdrawal(row) for row in rows}
         locked = await lock_wallets(connection, {(w.user_id, w.currency) for w in withdrawals.values()})
-        moves = decide_moves(commands, withdrawals, locked.wallets, locked.now, self._ladder)
+        moves = decide_moves(
+            commands, withdrawals, locked.wallets, locked.now, uuid7_sequence(locked.now), self._ladder
+        )
         if moves.transfers:
             await record(connection, moves.transfers, locked.wallets.values())
         if moves.changed:
@@ -163,7 +167,6 @@ class Withdrawals:
                 w.failure_code,
                 w.failure_reason,
                 w.bank_reference,
-                w.updated_at,
             )
             for w in moves.changed.values()
         ]
@@ -244,5 +247,4 @@ def _withdrawal(row: Any) -> Withdrawal:
         row["failure_code"],
         row["failure_reason"],
         row["bank_reference"],
-        updated_at=row["updated_at"],
     )

@@ -8,9 +8,9 @@ bisection.
 import asyncio
 from bisect import bisect_left
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
+from runtime.tasks import SupervisedTask, SupervisedTasks
 from wallet.telemetry import HTTP_REQUEST_SECONDS, HTTP_REQUESTS
 
 INTERVAL_S = 1.0
@@ -56,9 +56,10 @@ class RouteMetrics:
 class MetricsFlusher:
     """Calls what hands over metrics, once a second and at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, tasks: SupervisedTasks) -> None:
         self._flushes: list[Callable[[], None]] = []
-        self._task: asyncio.Task[None] | None = None
+        self._tasks = tasks
+        self._task: SupervisedTask | None = None
 
     def add(self, flush: Callable[[], None]) -> None:
         """Call `flush` from now on."""
@@ -71,14 +72,12 @@ class MetricsFlusher:
 
     def start(self) -> None:
         """Begin; needs a running event loop."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="metrics-flusher")
+        self._task = self._tasks.start("metrics-flusher", self._run)
 
     async def stop(self) -> None:
         """Hand over the rest and end."""
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await self._task.stop()
         self.flush()
 
     async def _run(self) -> None:

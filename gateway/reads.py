@@ -9,8 +9,9 @@ from uuid import UUID
 from db import heartbeats, reads
 from db.group_read import GroupRead
 from db.heartbeats import Heartbeat
-from db.pool import Reader
+from db.pool import Reader, understood
 from db.reads import Balance, TransactionPage, WithdrawalView
+from runtime.tasks import SupervisedTasks
 from wallet.config import Settings
 from wallet.errors import Overloaded
 from wallet.ledger import WalletId
@@ -24,12 +25,15 @@ Result = TypeVar("Result")
 class Reads:
     """What the gateway asks the database. Methods raise Unavailable, Overloaded and what they name."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, tasks: SupervisedTasks) -> None:
         self._reader = Reader(settings, settings.db_pool_size)
         self._balance_reader = Reader(settings, 1)
         self._under_way = 0
         self._balances: GroupRead[WalletId, Balance] = GroupRead(
-            "balances", partial(reads.balances, self._balance_reader), linger_us=settings.batch_linger_us
+            "balances",
+            partial(reads.balances, self._balance_reader),
+            tasks,
+            linger_us=settings.batch_linger_us,
         )
 
     def start(self) -> None:
@@ -75,7 +79,7 @@ class Reads:
         Outside the bound on reads, so that many of those are not taken for an outage: to be asked one at a time.
         """
         length, beats = await asyncio.gather(
-            reads.queue_length(self._reader), heartbeats.heartbeats(self._reader)
+            understood(reads.queue_length, self._reader), understood(heartbeats.heartbeats, self._reader)
         )
         return length, beats
 
@@ -84,6 +88,6 @@ class Reads:
             raise Overloaded("too many reads are under way")
         self._under_way += 1
         try:
-            return await query(self._reader, *arguments, **named)
+            return await understood(query, self._reader, *arguments, **named)
         finally:
             self._under_way -= 1

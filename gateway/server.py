@@ -19,7 +19,6 @@ from gateway.app import create_app
 from gateway.protocol import PlainProtocol
 from gateway.services import Services
 from runtime import beat
-from runtime.tasks import SupervisedTasks
 from wallet.config import Settings
 from wallet.telemetry import log
 
@@ -58,7 +57,7 @@ async def serve(settings: Settings) -> None:
     services: Services = app.ctx.services
     listener = listen(settings.http_host, settings.http_port)
     await services.start()
-    beat.start(SupervisedTasks())
+    beat.start(services.tasks)
     server = await app.create_server(
         sock=listener,
         protocol=PlainProtocol,

@@ -8,6 +8,7 @@ from gateway.metrics import MetricsFlusher
 from gateway.reads import Reads
 from gateway.request_reader import RequestReader
 from gateway.waiting import EndStateWatcher
+from runtime.tasks import SupervisedTasks
 from wallet.config import Settings
 
 
@@ -16,6 +17,8 @@ class Services:
     """Everything that lives as long as the process."""
 
     settings: Settings
+    tasks: SupervisedTasks
+    """Everything that runs for as long as the process does; those that can't are named by `tasks.failing()`."""
     requests: RequestReader
     ledger: Ledger
     withdrawals: Withdrawals
@@ -28,15 +31,17 @@ class Services:
     @classmethod
     def make(cls, settings: Settings) -> "Services":
         """Make them; nothing runs or connects yet."""
-        reads = Reads(settings)
+        tasks = SupervisedTasks()
+        reads = Reads(settings, tasks)
         return cls(
             settings,
+            tasks,
             RequestReader(settings.default_currency),
-            Ledger(settings),
-            Withdrawals(settings),
+            Ledger(settings, tasks),
+            Withdrawals(settings, tasks),
             reads,
-            EndStateWatcher(reads.ended),
-            MetricsFlusher(),
+            EndStateWatcher(reads.ended, tasks),
+            MetricsFlusher(tasks),
         )
 
     async def start(self) -> None:
@@ -54,3 +59,4 @@ class Services:
         await self.watcher.stop()
         await self.reads.stop()
         await self.flusher.stop()
+        await self.tasks.stop()

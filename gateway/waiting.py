@@ -6,10 +6,10 @@ query runs only while somebody waits.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from contextlib import suppress
 from uuid import UUID
 
-from wallet.errors import Overloaded, Unavailable
+from runtime.tasks import SupervisedTask, SupervisedTasks
+from wallet.errors import Overloaded, TryLater
 
 POLL_INTERVAL_S = 0.1
 WAITERS_MAX = 2_000
@@ -22,7 +22,12 @@ class EndStateWatcher:
     """Asks the database now and then which of the awaited withdrawals have ended, and wakes who waits."""
 
     def __init__(
-        self, find_ended: FindEnded, *, interval_s: float = POLL_INTERVAL_S, waiters_max: int = WAITERS_MAX
+        self,
+        find_ended: FindEnded,
+        tasks: SupervisedTasks,
+        *,
+        interval_s: float = POLL_INTERVAL_S,
+        waiters_max: int = WAITERS_MAX,
     ) -> None:
         self._find_ended = find_ended
         self._interval_s = interval_s
@@ -30,20 +35,19 @@ class EndStateWatcher:
         self._waiters: dict[UUID, list[asyncio.Future[None]]] = {}
         self._count = 0
         self._anybody = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks = tasks
+        self._task: SupervisedTask | None = None
         self._stopping = False
 
     def start(self) -> None:
         """Begin to watch; needs a running event loop."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="end-state-watcher")
+        self._task = self._tasks.start("end-state-watcher", self._run)
 
     async def stop(self) -> None:
         """Stop watching."""
         self.release()
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await self._task.stop()
 
     def release(self) -> None:
         """Let all who wait go on at once, and nobody wait any more: the process is about to end."""
@@ -92,7 +96,7 @@ class EndStateWatcher:
                 await self._anybody.wait()
             try:
                 ended = await self._find_ended(list(self._waiters))
-            except (Unavailable, Overloaded):
+            except TryLater:
                 ended = ()  # Who waits is answered at the end of its time; the database may be back by then.
             for id in ended:
                 self._wake(id)

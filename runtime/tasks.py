@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
+from runtime.throttle import Throttle
 from wallet.telemetry import TASK_RESTARTS, log
 
 Run = Callable[[], Awaitable[None]]
@@ -47,8 +48,7 @@ class SupervisedTask:
         self._unsteady_since: float | None = None
         self._pausing = False
         self._pause_s = owner.pause_s_min
-        self._logged_at: float | None = None
-        self._not_logged = 0
+        self._throttle = Throttle(LOG_INTERVAL_S, clock=owner.clock)
         self._task = asyncio.get_running_loop().create_task(self._supervise(), name=f"{name} (supervisor)")
         self._task.add_done_callback(self._gone)
 
@@ -124,18 +124,15 @@ class SupervisedTask:
         if self._unsteady_since is None:
             self._unsteady_since = now
         TASK_RESTARTS.labels(self.name).inc()
-        if self._logged_at is not None and now - self._logged_at < LOG_INTERVAL_S:
-            self._not_logged += 1
-            return
-        log.error(
-            "task_ended_unexpectedly",
-            exc_info=error or False,
-            task=self.name,
-            error="it returned" if error is None else f"{type(error).__name__}: {error}",
-            again_in_s=self._pause_s,
-            not_logged=self._not_logged,
-        )
-        self._logged_at, self._not_logged = now, 0
+        if self._throttle.lets_through():
+            log.error(
+                "task_ended_unexpectedly",
+                exc_info=error or False,
+                task=self.name,
+                error="it returned" if error is None else f"{type(error).__name__}: {error}",
+                again_in_s=self._pause_s,
+                not_logged=self._throttle.left_out,
+            )
 
 
 class SupervisedTasks:

@@ -207,6 +207,46 @@ def test_sql_is_only_in_db() -> None:
     assert not found
 
 
+# --- Tasks ---
+
+SHORT_TASKS = {
+    "actors/amqp.py": "waits a few seconds for RabbitMQ to take messages again",
+    "bank_sim/supervision.py": "the bank's own supervision: it imports nothing of ours",
+    "bank_sim/books.py": "writes what is waiting, then ends; begun anew by the next to come",
+    "ops/chaos/aftermath.py": "within one run of the laboratory",
+    "ops/chaos/lines.py": "calls to the laboratory's own event loop, each waited for",
+    "ops/chaos/campaign.py": "within one run of the laboratory",
+    "ops/chaos/proxy.py": "a connection's attempt to reach its target",
+}
+"""Files outside runtime/ that start bare tasks, and why these need no supervision."""
+
+
+def _bare_tasks(path: Path) -> Iterator[int]:
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call):
+            called = node.func
+            bare = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+            owner = called.value if isinstance(called, ast.Attribute) else None
+            in_a_group = (
+                isinstance(owner, ast.Name) and owner.id == "group"
+            )  # asyncio.TaskGroup: awaited at its end
+            if (
+                bare in {"create_task", "ensure_future", "run_coroutine_threadsafe", "add_task"}
+                and not in_a_group
+            ):
+                yield node.lineno
+
+
+def test_long_lived_tasks_are_supervised() -> None:
+    """Goal: whatever runs as long as its process is started by runtime.tasks: nothing dies unseen."""
+    starting = {
+        name(path): lines
+        for path in sources(*PACKAGES)
+        if path.relative_to(ROOT).parts[0] != "runtime" and (lines := list(_bare_tasks(path)))
+    }
+    assert set(starting) == set(SHORT_TASKS), starting
+
+
 # --- Docstrings ---
 
 

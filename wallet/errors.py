@@ -94,9 +94,13 @@ class IllegalMove(WalletError):
 
 
 class TryLater(WalletError):
-    """Nothing is wrong with the request; the same request, same key, may be sent again."""
+    """Nothing is wrong with the request; the same request, same key, may be sent again.
+
+    `reason` says why, as a token for machines: health names it.
+    """
 
     code = "try_later"
+    reason = "overloaded"
     retry_after_s = 1
 
 
@@ -107,6 +111,10 @@ class Overloaded(TryLater):
 
 
 class Unavailable(TryLater):
-    """The database can't be reached. Whether the request took effect, its key tells later."""
+    """The database can't take it now. Whether the request took effect, its key tells later."""
 
     code = "unavailable"
+
+    def __init__(self, message: str, *, reason: str = "database_away") -> None:
+        super().__init__(message)
+        self.reason = reason

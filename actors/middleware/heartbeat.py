@@ -1,6 +1,5 @@
 """Says every few seconds that this process is alive, and how it finds the bank."""
 
-import asyncio
 from typing import Any
 
 from dramatiq import Broker, Worker
@@ -9,7 +8,7 @@ from dramatiq.middleware import Middleware
 from actors.heartbeat import beat_for_ever
 from actors.middleware.resources import Resources, run_on_loop
 from runtime import beat
-from runtime.tasks import SupervisedTasks
+from runtime.tasks import SupervisedTask
 
 
 class Heartbeat(Middleware):
@@ -17,7 +16,7 @@ class Heartbeat(Middleware):
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self._task: asyncio.Task[None] | None = None
+        self._task: SupervisedTask | None = None
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Called when the worker's threads have started."""
@@ -28,13 +27,15 @@ class Heartbeat(Middleware):
         run_on_loop(self._stop())
 
     async def _start(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._task = loop.create_task(beat_for_ever(self._resources.reader, "actors", self._detail))
-        beat.start(SupervisedTasks())
+        resources = self._resources
+        self._task = resources.tasks.start(
+            "heartbeat", lambda: beat_for_ever(resources.reader, "actors", self._detail)
+        )
+        beat.start(resources.tasks)
 
     async def _stop(self) -> None:
         if self._task is not None:
-            self._task.cancel()
+            await self._task.stop()
 
     def _detail(self) -> dict[str, Any]:
         return {"bank": "ok" if self._resources.breaker.closed else "away"}

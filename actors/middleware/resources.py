@@ -15,6 +15,7 @@ from actors.bank.breaker import Breaker, WatchedBank
 from actors.bank.protocol import Bank
 from db.pool import Reader
 from db.withdrawals import Withdrawals
+from runtime.tasks import SupervisedTasks
 from wallet.config import Settings
 from wallet.telemetry import log
 
@@ -29,6 +30,8 @@ class Resources(Middleware):
     bank: Bank
     breaker: Breaker
     reader: Reader
+    tasks: SupervisedTasks
+    """Those of the actors' event loop."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -65,10 +68,11 @@ class Resources(Middleware):
 
     async def _open(self) -> None:
         # None of these needs its server to be there yet: each connects when it is first used.
+        self.tasks = SupervisedTasks()
         self.reader = Reader(self.settings, size=2)
         self.breaker = Breaker.of(self.settings)
         self.bank = WatchedBank(open_bank(self.settings), self.breaker)
-        self.withdrawals = Withdrawals(self.settings)
+        self.withdrawals = Withdrawals(self.settings, self.tasks)
         self.withdrawals.start()
 
     async def _close(self) -> None:
@@ -77,6 +81,7 @@ class Resources(Middleware):
                 await self.withdrawals.stop()
                 await self.bank.close()
                 self.reader.terminate()
+                await self.tasks.stop()
         except TimeoutError:
             log.warning("actors_closed_late")
 

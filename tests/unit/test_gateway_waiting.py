@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from gateway.waiting import EndStateWatcher
+from runtime.tasks import SupervisedTasks
 from tests.polling import poll_until
 from wallet.errors import Overloaded, Unavailable
 
@@ -34,7 +35,7 @@ def database() -> Database:
 
 @pytest_asyncio.fixture
 async def watcher(database: Database) -> AsyncIterator[EndStateWatcher]:
-    watcher = EndStateWatcher(database.find_ended, interval_s=0.005, waiters_max=100)
+    watcher = EndStateWatcher(database.find_ended, SupervisedTasks(), interval_s=0.005, waiters_max=100)
     watcher.start()
     yield watcher
     await watcher.stop()

@@ -7,6 +7,7 @@ import pytest
 import pytest_asyncio
 
 from db.group_read import KEYS_MAX, WAITING_MAX, GroupRead
+from runtime.tasks import SupervisedTasks
 from wallet.errors import Overloaded, Unavailable
 
 
@@ -33,7 +34,7 @@ async def source() -> Source:
 
 @pytest_asyncio.fixture
 async def group(source: Source) -> AsyncIterator[GroupRead[int, str]]:
-    group: GroupRead[int, str] = GroupRead("test", source.read)
+    group: GroupRead[int, str] = GroupRead("test", source.read, SupervisedTasks())
     group.start()
     yield group
     await group.stop()

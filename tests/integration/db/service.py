@@ -14,6 +14,7 @@ from db.ledger import Ledger
 from db.pool import Reader
 from db.reads import Balance
 from db.withdrawals import Withdrawals
+from runtime.tasks import SupervisedTasks
 from tests.integration.db.conftest import accepted, charge, split, withdraw
 from tests.polling import poll_until
 from wallet.config import Settings
@@ -30,7 +31,7 @@ class Service:
         self.reader = Reader(settings, settings.db_pool_size)
         self.grouped_reader = Reader(settings, 1)
         self.grouped: GroupRead[WalletId, Balance] = GroupRead(
-            "test", partial(reads.balances, self.grouped_reader)
+            "test", partial(reads.balances, self.grouped_reader), SupervisedTasks()
         )
 
     async def write(self) -> None:

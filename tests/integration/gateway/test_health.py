@@ -7,6 +7,7 @@ import pytest_asyncio
 
 from gateway.reads import READS_MAX, Reads
 from gateway.routes.health import HealthReporter
+from runtime.tasks import SupervisedTasks
 from wallet.config import Settings
 from wallet.errors import Overloaded
 
@@ -15,7 +16,7 @@ MANY = READS_MAX + 100
 
 @pytest_asyncio.fixture
 async def reads(settings: Settings) -> AsyncIterator[Reads]:
-    reads = Reads(settings)
+    reads = Reads(settings, SupervisedTasks())
     reads.start()
     yield reads
     await reads.stop()
