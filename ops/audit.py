@@ -1,5 +1,7 @@
 """`wbs audit`: checks all six invariants of the books, the bank's books included.
 
+Everything that is wrong is counted and added up, by kind and currency; the first 100 of each invariant are named.
+
 Exit codes: 0 nothing wrong, 1 violations found, 2 the audit could not be done (database or bank away).
 """
 
@@ -10,11 +12,12 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 import aiohttp
 import msgspec
 
-from db.audit import VIOLATIONS_MAX, Findings, Payout, audit_bank, audit_books, auditor
+from db.audit import DUE_WITHIN, Findings, Payout, audit_bank, audit_books, auditor
 from db.errors import DATABASE_ERRORS
 from ops.bank_books import pages
 from ops.environment import load_environment
@@ -47,8 +50,10 @@ class Report:
                 "ok": self.ok,
                 "checked": self.findings.checked,
                 "bank_checked": self.bank_checked,
-                "violations_total": len(self.findings.violations),
+                "violations_total": self.findings.total(),
+                "totals": self.findings.totals(),
                 "violations": [violation._asdict() for violation in self.findings.violations],
+                "unsettled_total": self.findings.unsettled_total,
                 "unsettled": self.findings.unsettled,
                 "seconds": round(self.seconds, 3),
             }
@@ -66,12 +71,18 @@ async def run_audit(settings: Settings, *, bank: bool = True, progress: bool = F
     tell = _Progress() if progress else _silent
     try:
         async with auditor(settings.database_url) as connection:
-            await audit_books(connection, findings, tell)
+            await audit_books(connection, findings, tell, _due_within(settings))
             if bank:
                 await audit_bank(connection, _bank_pages(settings.bank_url), findings, tell)
     except DATABASE_ERRORS as error:
         raise AuditImpossible(f"the database can't be read: {error}") from error
-    return Report(not findings.violations, findings, bank, time.monotonic() - started)
+    return Report(not findings.total(), findings, bank, time.monotonic() - started)
+
+
+def _due_within(settings: Settings) -> timedelta:
+    """Within which time whatever is open is taken up again: by default, or longer if a setting says so."""
+    longest_ms = max(settings.lease_ms, settings.retry_delay_ms_max, settings.redrive_after_ms)
+    return max(DUE_WITHIN, 2 * timedelta(milliseconds=longest_ms))
 
 
 async def compare_with_bank(settings: Settings) -> Findings:
@@ -133,17 +144,26 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _text(report: Report) -> str:
-    checked = ", ".join(f"{number:,} {what}" for what, number in report.findings.checked.items())
+    findings = report.findings
+    checked = ", ".join(f"{number:,} {what}" for what, number in findings.checked.items())
     lines = [f"checked {checked} in {report.seconds:.1f} s"]
     for number, text in INVARIANTS.items():
-        found = [v for v in report.findings.violations if v.invariant == number]
         if number == 5 and not report.bank_checked:
             lines.append(f"  –  {number}. {text}: not checked")
             continue
-        lines.append(f"  {'✗' if found else '✓'}  {number}. {text}")
-        lines += [
-            f"       {v.subject}: expected {v.expected}; found {v.found}" for v in found[:VIOLATIONS_MAX]
-        ]
-    lines += [f"  …  on its way: {text}" for text in report.findings.unsettled[:VIOLATIONS_MAX]]
-    lines.append("the books are right" if report.ok else f"{len(report.findings.violations)} violations")
+        lines.append(f"  {'✗' if findings.total(number) else '✓'}  {number}. {text}")
+        lines += named(findings, number)
+    lines += [f"  …  on its way: {text}" for text in findings.unsettled]
+    if more := findings.unsettled_total - len(findings.unsettled):
+        lines.append(f"  …  on its way: and {more:,} more")
+    lines.append("the books are right" if report.ok else f"{findings.total():,} violations")
     return "\n".join(lines)
+
+
+def named(findings: Findings, invariant: int) -> list[str]:
+    """Return the violations of one invariant as lines: the first ones, how many more, and the sums by kind."""
+    first = [v for v in findings.violations if v.invariant == invariant]
+    lines = [f"       {v.subject}: expected {v.expected}; found {v.found}" for v in first]
+    if more := findings.total(invariant) - len(first):
+        lines.append(f"       … and {more:,} more")
+    return lines + [f"       {line}" for line in findings.totals_text(invariant)]

@@ -1,0 +1,21 @@
+"""The audit: all invariants of the books (DESIGN, section 3), checked by reading the tables and nothing else.
+
+It trusts neither triggers nor constraints nor the code that wrote the rows: what a row says is worked out anew from
+other rows. The books are read in one snapshot, in streams, so that memory stays bounded however long the history is;
+a running service is not disturbed.
+"""
+
+from db.audit.bank import Payout, audit_bank
+from db.audit.books import DUE_WITHIN, audit_books, auditor
+from db.audit.findings import VIOLATIONS_MAX, Findings, Violation
+
+__all__ = [
+    "DUE_WITHIN",
+    "VIOLATIONS_MAX",
+    "Findings",
+    "Payout",
+    "Violation",
+    "audit_bank",
+    "audit_books",
+    "auditor",
+]

@@ -1,0 +1,71 @@
+"""Invariants 1 to 4 and 6: our own books, in one snapshot. Most checks are queries that return what is wrong."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+
+from db.audit.findings import Findings, Progress
+from db.audit.keys import KeyJudge
+from db.audit.stream import PREFETCH, stream
+from db.audit.withdrawals import WithdrawalJudge
+from db.sql import load
+
+_SQL = load("audit")
+
+DUE_WITHIN = timedelta(minutes=75)
+"""Whatever is open is taken up again within this: the longest interval at which the bank is asked, and a little."""
+
+_CHECKS = ("transfers", "adjustments", "wallets", "locks", "releases", "outbox", "doubled")
+"""Blocks of audit.sql that return violations."""
+
+
+@asynccontextmanager
+async def auditor(database_url: str) -> AsyncIterator[Any]:
+    """Open a connection for an audit. Raises OSError or asyncpg.PostgresError if there is no database."""
+    connection = await asyncpg.connect(
+        database_url,
+        timeout=10,
+        server_settings={"application_name": "wbs audit", "timezone": "UTC", "work_mem": "64MB", "jit": "off"},
+    )
+    try:
+        yield connection
+    finally:
+        await connection.close(timeout=5)
+
+
+async def audit_books(
+    connection: Any, findings: Findings, progress: Progress, due_within: timedelta = DUE_WITHIN
+) -> None:
+    """Check invariants 1 to 4 and 6, in one snapshot.
+
+    `due_within`: nothing that is open may be left alone for longer, by the settings.
+    """
+    async with connection.transaction(isolation="repeatable_read"):
+        sizes = {row["name"]: row["rows"] for row in await connection.fetch(_SQL["sizes"])}
+        for name, number in (await connection.fetchrow(_SQL["counts"])).items():
+            findings.count(name, number)
+        for check in _CHECKS:
+            progress(check)
+            await _run(connection, check, findings)
+        now = await connection.fetchval(_SQL["clock"])
+        withdrawals = WithdrawalJudge(findings, now, due_within)
+        about = sizes.get("withdrawals", 0)
+        async for number, row in stream(connection, _SQL["withdrawals"]):
+            withdrawals.judge(row)
+            if number % PREFETCH == 0:
+                progress(f"withdrawals: {number:,} of about {max(about, number):,}")
+        keys = KeyJudge(findings)
+        about = sizes.get("idempotency_keys", 0)
+        async for number, row in stream(connection, _SQL["keys"]):
+            keys.judge(row)
+            if number % PREFETCH == 0:
+                progress(f"idempotency keys: {number:,} of about {max(about, number):,}")
+
+
+async def _run(connection: Any, check: str, findings: Findings) -> None:
+    async for _, row in stream(connection, _SQL[check]):
+        invariant, kind, subject, expected, found, amount, currency = row
+        findings.add(invariant, kind, subject, expected, found, amount=amount, currency=currency)

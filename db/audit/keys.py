@@ -1,0 +1,63 @@
+"""Invariant 6: keys and movements, one to one, and each key's fingerprint is that of its movement."""
+
+from typing import Any
+from uuid import UUID
+
+from db.audit.findings import Findings
+from wallet.commands import Charge, Withdraw
+
+_INVARIANT = 6
+
+
+class KeyJudge:
+    """Judges movements beside their keys; they come in the order of movements, whichever is missing."""
+
+    def __init__(self, findings: Findings) -> None:
+        self._findings = findings
+        self._last: UUID | None = None
+
+    def judge(self, row: Any) -> None:
+        """Name what is wrong with one movement and key."""
+        doubled = row["id"] == self._last
+        self._last = row["id"]
+        if not row["keyed"]:
+            if not _is_adopted(row):
+                name = f"{row['kind']} {row['id']} of {row['user_id']}"
+                self._add(row, "movement_without_key", name, "an idempotency key", "none")
+            return
+        name = f"key {str(row['key'])[:8]}… of {row['client']}"
+        if not row["moved"]:
+            expected = f"movement {row['id']} of {row['key_user_id']}"
+            self._add(row, "key_without_movement", name, expected, "none")
+            return
+        if doubled:
+            self._add(row, "two_keys", name, f"movement {row['id']} to itself", "another key for it")
+        ours, theirs = (
+            f"{row['user_id']} {row['currency']}",
+            f"{row['key_user_id']} {row['key_currency']}",
+        )
+        if ours != theirs:
+            self._add(row, "key_of_another", name, f"{ours}, as movement {row['id']}", theirs)
+        if not row["digest_holds"]:
+            self._add(row, "key_digest", name, "the digest of space and key", "another")
+        if None in (row["client"], row["key"], row["amount"]) or row["fingerprint"] != _fingerprint(row):
+            self._add(row, "fingerprint", name, f"the fingerprint of movement {row['id']}", "another")
+
+    def _add(self, row: Any, kind: str, subject: str, expected: str, found: str) -> None:
+        currency = row["currency"] or row["key_currency"]
+        self._findings.add(
+            _INVARIANT, kind, subject, expected, found, amount=row["amount"], currency=currency
+        )
+
+
+def _is_adopted(row: Any) -> bool:
+    """Tell whether an operator wrote it down because the bank knew of it: nobody asked, so there is no key."""
+    return row["kind"] == "reserve" and (row["made_by"] or "").startswith("operator")
+
+
+def _fingerprint(row: Any) -> bytes:
+    """Work out the fingerprint anew, from the rows that the request became."""
+    head = (row["client"], row["key"], row["user_id"], row["currency"], row["amount"])
+    if row["kind"] == "charge":
+        return Charge(*head, row["release_at"], row["metadata"]).fingerprint()
+    return Withdraw(*head, row["destination"], row["metadata"]).fingerprint()

@@ -1,0 +1,190 @@
+"""Invariants 2, 3 and 4 for withdrawals: legal paths in the order of time, and the money that goes with each state."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+from db.audit.findings import Findings
+from wallet.withdrawal import END_STATES, OPEN_STATES, Status, is_legal_history
+
+_TRANSFERS_OF: dict[Status, list[str]] = {
+    Status.PENDING: ["reserve"],
+    Status.PROCESSING: ["reserve"],
+    Status.REQUIRES_ATTENTION: ["reserve"],
+    Status.COMPLETED: ["reserve", "payout"],
+    Status.FAILED: ["reserve", "refund"],
+    Status.CANCELLED: ["reserve", "refund"],
+    Status.RETURNED: ["reserve", "payout", "return"],
+}
+"""In the order in which they are written."""
+
+_REQUIRED = (
+    "currency",
+    "amount",
+    "status",
+    "attempts",
+    "rounds",
+    "next_attempt_at",
+    "ring_at",
+    "history_length",
+    "created_at",
+    "updated_at",
+)
+
+_MOMENT = timedelta(minutes=1)
+"""Between the instants that one transaction writes down: it may have waited for a lock."""
+
+_FIRST = datetime(2000, 1, 1, tzinfo=UTC)
+
+_CLOCK_STEP_MAX = timedelta(days=1)
+"""A clock that was wrong and was put back leaves rows from the future, but not from further away."""
+
+
+class WithdrawalJudge:
+    """Judges withdrawals beside their history and transfers, one after the other."""
+
+    def __init__(self, findings: Findings, now: datetime, due_within: timedelta) -> None:
+        self._findings = findings
+        self._now = now
+        self._due_within = due_within
+
+    def judge(self, row: Any) -> None:
+        """Name what is wrong with one withdrawal."""
+        if not row["there"]:
+            parts = [*(row["kinds"] or []), *(["history"] if row["path"] else [])]
+            self._add(row, 4, "no_withdrawal", "a withdrawal", " + ".join(parts) + " without one")
+            return
+        if missing := [column for column in _REQUIRED if row[column] is None]:
+            self._add(row, 3, "incomplete", ", ".join(missing), "none")
+            return
+        try:
+            status = Status(row["status"])
+            path = [Status.PENDING, *(Status(text) for seq, text in _history(row) if seq != 1)]
+        except ValueError as error:
+            self._add(row, 3, "unknown_state", "known states", error)
+            return
+        self._judge_path(row, status, path)
+        self._judge_times(row)
+        self._judge_fields(row, status, path)
+        self._judge_transfers(row, status)
+        if status in OPEN_STATES:
+            self._judge_due(row, status)
+
+    def _judge_path(self, row: Any, status: Status, path: list[Status]) -> None:
+        shown = " → ".join(path)
+        seqs = [seq for seq, _ in _history(row)]
+        # The first row is implied: whoever is there was once accepted.
+        if seqs not in (list(range(2, len(path) + 1)), list(range(1, len(path) + 1))):
+            self._add(row, 3, "history_gap", f"rows 2 to {len(path)}", seqs)
+        if any(seq == 1 and text != Status.PENDING for seq, text in _history(row)):
+            self._add(row, 3, "illegal_path", "pending first", row["path"][0])
+        if not is_legal_history(path):
+            self._add(row, 3, "illegal_path", "a legal path", shown)
+        if path[-1] is not status:
+            self._add(row, 3, "history_end", f"a history that ends in {status}", shown)
+        if len(path) != row["history_length"]:
+            self._add(row, 3, "history_length", f"{len(path)} states", row["history_length"])
+        if len({state for state in path if state in END_STATES - {Status.RETURNED}}) > 1:
+            self._add(row, 3, "two_ends", "one end state", shown)
+
+    def _judge_times(self, row: Any) -> None:
+        times = [_at(row["created_at"]), *(_at(time) for time in row["times"] or [])]
+        if any(later < earlier for earlier, later in pairwise(times)):
+            self._add(row, 3, "history_time", "moves in the order of time", " → ".join(map(str, times)))
+        earliest, latest = max(times[-1], _FIRST) - _MOMENT, self._now + _CLOCK_STEP_MAX
+        if not earliest <= _at(row["updated_at"]) <= latest:
+            self._add(row, 3, "updated_at", f"between {earliest} and {latest}", row["updated_at"])
+        if times[-1] > latest:
+            self._add(row, 3, "history_time", f"moves before {latest}", times[-1])
+
+    def _judge_fields(self, row: Any, status: Status, path: list[Status]) -> None:
+        begun = Status.PROCESSING in path
+        rules = [
+            ("amount", row["amount"] > 0, "more than 0", row["amount"]),
+            (
+                "bank_reference",
+                bool(row["bank_reference"]) == (status in (Status.COMPLETED, Status.RETURNED)),
+                f"the bank's reference of what is paid ({status})",
+                row["bank_reference"],
+            ),
+            (
+                "attempts",
+                row["attempts"] >= 1 if begun and not _is_adopted(row) else row["attempts"] == 0,
+                "one at least, of what was processing" if begun else "none, of what never was",
+                row["attempts"],
+            ),
+            ("rounds", 0 <= row["rounds"] <= max(row["attempts"], 0), "0 to attempts", row["rounds"]),
+            (
+                "failure",
+                _failure_holds(row, status),
+                f"code and reason, or none, as goes with {status}",
+                f"{row['failure_code']}, {row['failure_reason']}",
+            ),
+        ]
+        for kind, holds, expected, found in rules:
+            if not holds:
+                self._add(row, 3, kind, expected, found)
+
+    def _judge_transfers(self, row: Any, status: Status) -> None:
+        kinds, amounts = row["kinds"] or [], row["amounts"] or []
+        if kinds != _TRANSFERS_OF[status]:
+            expected = f"{status}: {' + '.join(_TRANSFERS_OF[status])}"
+            self._add(row, 4, "transfers", expected, " + ".join(kinds) or "no transfers")
+        for kind, amount in zip(kinds, amounts, strict=True):
+            right = 0 < (amount or 0) <= row["amount"] if kind == "return" else amount == row["amount"]
+            if not right:
+                self._add(row, 4, "transfer_amount", f"{kind} of {row['amount']}", amount)
+        if any(currency != row["currency"] for currency in row["currencies"] or []):
+            self._add(row, 4, "transfer_currency", row["currency"], row["currencies"])
+        if row["reserved_by_itself"] is False:
+            self._add(row, 4, "reserve", "a reserve with its own identifier", "another one")
+        if kinds[:1] == ["reserve"] and row["moved_at"][0] != row["created_at"]:
+            self._add(row, 3, "created_at", f"{row['moved_at'][0]}, as its reserve", row["created_at"])
+
+    def _judge_due(self, row: Any, status: Status) -> None:
+        if status is Status.REQUIRES_ATTENTION:
+            return  # an operator takes it up, or the bank's word
+        known = max(self._now, min(_at(row["updated_at"]), self._now + _CLOCK_STEP_MAX))
+        latest = known + self._due_within
+        for column in ("next_attempt_at", "ring_at"):
+            if column == "ring_at" and row["rung"]:
+                continue
+            if not _FIRST <= _at(row[column]) <= latest:
+                self._add(row, 3, "never_due", f"{column} by {latest}", row[column])
+
+    def _add(self, row: Any, invariant: int, kind: str, expected: object, found: object) -> None:
+        self._findings.add(
+            invariant,
+            kind,
+            f"withdrawal {row['id']} of {row['user_id']}",
+            expected,
+            found,
+            amount=row["amount"] or (row["amounts"] or [0])[0],
+            currency=row["currency"] or (row["currencies"] or [""])[0],
+        )
+
+
+def _failure_holds(row: Any, status: Status) -> bool:
+    has = (row["failure_code"] is not None, row["failure_reason"] is not None)
+    if status in (Status.FAILED, Status.REQUIRES_ATTENTION):
+        return has == (True, True)
+    if status in (Status.PENDING, Status.CANCELLED, Status.COMPLETED):
+        return has == (False, False)
+    return has[0] == has[1]
+
+
+def _history(row: Any) -> list[tuple[int, str]]:
+    return list(zip(row["seqs"] or [], row["path"] or [], strict=True))
+
+
+def _is_adopted(row: Any) -> bool:
+    return (row["made_by"] or "").startswith("operator")
+
+
+def _at(instant: Any) -> datetime:
+    """Return the instant; the first one there is, if it is not known.
+
+    asyncpg has the first and last of the calendar, without a zone, for infinite ones.
+    """
+    found: datetime = instant or datetime.min
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -1,0 +1,184 @@
+"""Books with something in every state, made once by the service's own code; each test gets a copy to spoil."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from db.audit import Findings, Payout, audit_bank, audit_books
+from db.ledger import Ledger
+from db.releases import release_matured
+from db.withdrawals import Withdrawals
+from tests.conftest import PATIENT, execute, with_database
+from tests.locks import in_a_month, in_an_hour, mature
+from wallet.commands import Charge, Withdraw
+from wallet.config import Settings
+from wallet.outcomes import Declined, OutcomeUnknown, Paid
+
+USER = "alice"
+BOOKS = "wbs_test_audited"
+
+STATES = (
+    "pending",
+    "cancelled",
+    "processing",
+    "requires_attention",
+    "completed",
+    "completed_too",
+    "failed",
+    "returned",
+)
+Made = dict[str, UUID]
+"""Identifiers of what was made: withdrawals by their state, charges by their name."""
+
+
+def key() -> str:
+    return uuid4().hex
+
+
+async def make_books(url: str) -> Made:
+    """Make everything that books can hold; returns the identifiers."""
+    settings = Settings.from_env({**PATIENT, "DATABASE_URL": url, "WBS_RETRY_ROUNDS": "2"})
+    ledger, withdrawals = Ledger(settings), Withdrawals(settings)
+    ledger.start()
+    withdrawals.start()
+    connection = await asyncpg.connect(url)
+    try:
+        made = {
+            "released": await charge(ledger, 30, release_at=in_an_hour()),
+        }
+        await mature(connection)
+        await release_matured(connection)
+        made |= {
+            "charge": await charge(ledger, 10_000, metadata='{"order": 7}'),
+            "locked": await charge(ledger, 50, release_at=in_a_month()),
+            "locked_too": await charge(ledger, 60, release_at=in_a_month()),
+            "euros": await charge(ledger, 500, currency="EUR"),
+            "other": await charge(ledger, 700, user="bob"),
+            "other_locked": await charge(ledger, 50, user="bob", release_at=in_a_month()),
+        }
+        for number, state in enumerate(STATES):
+            request = Withdraw("default", key(), USER, "USD", 100 + number, '{"iban": "X"}', '{"n": 1}')
+            made[state] = (await ledger.submit(request)).receipt.id
+        await withdrawals.cancel(made["cancelled"])
+        for state in STATES[2:]:
+            await move(withdrawals, made[state], state, connection)
+        returned = 100 + STATES.index("returned")
+        await withdrawals.return_(made["returned"], "payout-returned", returned, "USD")
+        await connection.execute("select fill_splits()")
+        await connection.execute(
+            "update wallets as w set last_at = (select max(created_at) from transfers as t"
+            " where t.user_id = w.user_id and t.currency = w.currency)"
+        )
+    finally:
+        await connection.close()
+        await ledger.stop()
+        await withdrawals.stop()
+    return made
+
+
+async def charge(ledger: Ledger, amount: int, user: str = USER, currency: str = "USD", **more: object) -> UUID:
+    request = Charge("default", key(), user, currency, amount, **more)  # type: ignore[arg-type]
+    return (await ledger.submit(request)).receipt.id
+
+
+async def move(
+    withdrawals: Withdrawals, withdrawal: UUID, state: str, connection: asyncpg.Connection
+) -> None:
+    """Take a withdrawal to this state, by way of the bank."""
+    outcome = {
+        "processing": OutcomeUnknown("timeout"),
+        "requires_attention": OutcomeUnknown("timeout"),
+        "failed": Declined("no_such_account"),
+    }.get(state, Paid(f"payout-{state}"))
+    for _ in range(2 if state == "requires_attention" else 1):
+        # As if the wait between two rounds were over.
+        await connection.execute("update withdrawals set next_attempt_at = now() where id = $1", withdrawal)
+        attempt = await withdrawals.begin_attempt(withdrawal, USER)
+        assert attempt is not None
+        await withdrawals.settle(attempt, outcome)
+
+
+@pytest.fixture(scope="module")
+def made(postgres_url: str, template_database: str) -> Iterator[Made]:
+    """The books that are copied, and what is in them."""
+    url = with_database(postgres_url, BOOKS)
+    drop = f"drop database if exists {BOOKS} with (force)"
+    asyncio.run(execute(postgres_url, drop, f"create database {BOOKS} template {template_database}"))
+    yield asyncio.run(make_books(url))
+    asyncio.run(execute(postgres_url, drop))
+
+
+@pytest_asyncio.fixture
+async def books(postgres_url: str, made: Made) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to a copy of the books."""
+    name = f"{BOOKS}_copy"
+    await execute(postgres_url, f"drop database if exists {name} with (force)")
+    await execute(postgres_url, f"create database {name} template {BOOKS}")
+    connection = await asyncpg.connect(with_database(postgres_url, name))
+    yield connection
+    await connection.close()
+    await execute(postgres_url, f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def right_bank(made: Made) -> list[Payout]:
+    """The bank's books as they should be."""
+    return [
+        bank_entry(made["completed"], "completed"),
+        bank_entry(made["completed_too"], "completed_too"),
+        bank_entry(made["returned"], "returned", status="returned"),
+    ]
+
+
+def bank_entry(withdrawal: UUID, state: str, *, amount: int = 0, status: str = "paid", name: str = "") -> Payout:
+    """An entry of the bank's books about a withdrawal that was made for `state`."""
+    amount = amount or 100 + STATES.index(state)
+    return Payout(f"payout-{name or state}", str(withdrawal), amount, "USD", status, datetime.now(UTC))
+
+
+async def found_in_books(connection: asyncpg.Connection) -> Findings:
+    """What the audit finds in our books."""
+    findings = Findings()
+    await audit_books(connection, findings, lambda _: None)
+    return findings
+
+
+async def found_at_bank(connection: asyncpg.Connection, payouts: list[Payout]) -> Findings:
+    """What the audit finds if the bank's books are these."""
+
+    async def pages() -> AsyncIterator[list[Payout]]:
+        yield payouts
+        yield []
+
+    findings = Findings()
+    await audit_bank(connection, pages(), findings, lambda _: None)
+    return findings
+
+
+Unguard = Callable[[asyncpg.Connection], object]
+
+GUARDS = """
+select format('alter table %s drop constraint %I cascade', conrelid::regclass, conname)
+from pg_constraint where connamespace = 'public'::regnamespace and contype in ('c', 'p', 'u') and conrelid <> 0
+union all
+select format('drop index %s', indexrelid::regclass) from pg_index
+where indisunique and not indisprimary and indrelid::regclass::text in ('transfers', 'withdrawals')
+union all
+select format('alter table %s alter column %I drop not null', attrelid::regclass, attname)
+from pg_attribute join pg_class on pg_class.oid = attrelid
+where relnamespace = 'public'::regnamespace and relkind = 'r' and attnum > 0 and attnotnull and not attisdropped
+union all
+select 'alter table idempotency_keys alter column digest drop expression'
+"""
+
+
+async def remove_guards(connection: asyncpg.Connection) -> None:
+    """As a superuser: no trigger fires, no constraint holds, as if somebody had got around them."""
+    await connection.execute("set session_replication_role = replica")
+    for row in await connection.fetch(GUARDS):
+        await connection.execute(row[0])

@@ -1,0 +1,46 @@
+"""Reads plants.sql: the errors to plant, and what the audit must say of each."""
+
+import re
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import NamedTuple
+
+from db.audit import Violation
+
+_HEAD = re.compile(
+    r"^-- plant: (?P<name>.*?)(?: \[(?P<values>.*)\])? => (?P<invariant>\d) (?P<kind>\S+): (?P<subject>.*)$"
+)
+
+
+class Plant(NamedTuple):
+    """One way to spoil the books, and the violation that it must be."""
+
+    name: str
+    statement: str
+    invariant: int
+    kind: str
+    subject: str
+
+    def is_named(self, violation: Violation, names: dict[str, object]) -> bool:
+        """Tell whether the violation is this one, where `names` stand for what the books hold."""
+        return (
+            violation.invariant == self.invariant
+            and fnmatchcase(violation.kind, self.kind)
+            and fnmatchcase(violation.subject, self.subject.format_map(names))
+        )
+
+
+def read_plants() -> list[Plant]:
+    """Return all plants of plants.sql."""
+    plants: list[Plant] = []
+    for block in (Path(__file__).parent / "plants.sql").read_text().split("\n\n"):
+        head, _, statement = block.strip().partition("\n")
+        if not (match := _HEAD.match(head)):
+            continue
+        values = match["values"].split(", ") if match["values"] else [""]
+        for value in values:
+            name, subject, kind = (match[part].replace("$", value) for part in ("name", "subject", "kind"))
+            if value and value not in name:
+                name = f"{name}: {value}"
+            plants.append(Plant(name, statement.replace("$", value), int(match["invariant"]), kind, subject))
+    return plants

@@ -1,0 +1,112 @@
+"""The audit is silent about books that are right, compares the bank's, counts all that is wrong and names the first."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from db.audit import VIOLATIONS_MAX, Payout
+from ops import audit as audit_command
+from tests.integration.audit.conftest import STATES, Made, bank_entry, found_at_bank, found_in_books
+from wallet.config import Settings
+
+
+async def test_right_books_have_no_violations(
+    made: Made, books: asyncpg.Connection, right_bank: list[Payout]
+) -> None:
+    """Goal: the audit is silent when nothing is wrong, whatever states there are."""
+    findings = await found_in_books(books)
+    assert findings.violations == []
+    assert findings.total() == 0
+    assert findings.checked["withdrawals"] == len(STATES)
+    assert findings.checked["keys"] == len(made)
+    assert (await found_at_bank(books, right_bank)).violations == []
+
+
+async def test_the_banks_books_are_compared(
+    made: Made, books: asyncpg.Connection, right_bank: list[Payout]
+) -> None:
+    """Goal: each way in which the bank's books can differ from ours is a violation that names the withdrawal."""
+    completed, too, returned = right_bank
+    wrong = {
+        "unknown_here": [*right_bank, completed._replace(reference=str(uuid4()), payout_id="x")],
+        "unknown_here, no name of ours": [*right_bank, completed._replace(reference="who", payout_id="x")],
+        "status_differs, failed": [*right_bank, bank_entry(made["failed"], "failed")],
+        "status_differs, cancelled": [*right_bank, bank_entry(made["cancelled"], "cancelled")],
+        "status_differs, never called": [*right_bank, bank_entry(made["pending"], "pending")],
+        "status_differs, declined there": [completed._replace(status="declined"), too, returned],
+        "status_differs, pending there": [completed._replace(status="pending"), too, returned],
+        "status_differs, never returned": [completed, too, returned._replace(status="paid")],
+        "unknown_status": [completed._replace(status="sent"), too, returned],
+        "not_paid_there": right_bank[1:],
+        "amount_differs": [completed._replace(amount=99), too, returned],
+        "amount_differs, currency": [completed._replace(currency="EUR"), too, returned],
+        "paid_twice": [*right_bank, completed._replace(payout_id="again")],
+        "payout_differs": [completed._replace(payout_id="another"), too, returned],
+        "payout_id_doubled": [completed, too._replace(payout_id=completed.payout_id), returned],
+    }
+    for name, payouts in wrong.items():
+        violations = (await found_at_bank(books, payouts)).violations
+        assert all(v.invariant == 5 for v in violations), name
+        assert name.split(",")[0] in [v.kind for v in violations], (name, violations)
+
+
+async def test_news_on_its_way_is_no_violation(
+    made: Made, books: asyncpg.Connection, right_bank: list[Payout]
+) -> None:
+    """Goal: what the bank has just said and is not written down yet is told apart; after a minute it is wrong."""
+    completed, too, returned = right_bank
+    fresh = bank_entry(made["processing"], "processing")
+    for payouts in (
+        [*right_bank, fresh],
+        [*right_bank, fresh._replace(status="declined")],
+        [completed._replace(status="returned"), too, returned],
+    ):
+        findings = await found_at_bank(books, payouts)
+        assert findings.violations == []
+        assert findings.unsettled_total == len(findings.unsettled) == 1
+    old = fresh._replace(created_at=datetime.now(UTC) - timedelta(minutes=2))
+    assert (await found_at_bank(books, [*right_bank, old])).violations
+    accepted = old._replace(status="pending")
+    assert not (await found_at_bank(books, [*right_bank, accepted])).violations, "a bank may take days"
+
+
+async def test_all_are_counted_and_the_first_are_named(books: asyncpg.Connection) -> None:
+    """Goal: however many are wrong, the totals are true, by kind and currency, and the list stays short."""
+    many = 3 * VIOLATIONS_MAX
+    await books.execute(
+        "insert into wallets (user_id, currency, available, last_at)"
+        " select 'user-' || n, case when n % 3 = 0 then 'EUR' else 'USD' end, 5, '-infinity'"
+        " from generate_series(1, $1::int) as n",
+        many,
+    )
+    findings = await found_in_books(books)
+    assert findings.total(1) == many
+    assert len([v for v in findings.violations if v.invariant == 1]) == VIOLATIONS_MAX
+    totals = {(t["kind"], t["currency"]): (t["violations"], t["amount"]) for t in findings.totals()}
+    assert totals == {("balance", "EUR"): (many // 3, 5 * many // 3), ("balance", "USD"): (2 * many // 3, 10 * many // 3)}
+
+
+async def test_exit_codes_and_json(
+    connection: asyncpg.Connection, make_settings: Callable[..., Settings]
+) -> None:
+    """Goal: 0 when right, 1 with violations, 2 when it could not be done; --json is one document each time."""
+    report = await audit_command.run_audit(make_settings(), bank=False)
+    assert report.ok
+    await connection.execute("insert into wallets (user_id, currency, available) values ('alice', 'USD', 7)")
+    report = await audit_command.run_audit(make_settings(), bank=False)
+    document = json.loads(report.as_json())
+    assert document["ok"] is False
+    assert document["violations_total"] == 1
+    assert document["violations"][0]["invariant"] == 1
+    assert document["violations"][0]["subject"] == "wallet alice USD"
+    assert document["totals"] == [
+        {"invariant": 1, "kind": "balance", "currency": "USD", "violations": 1, "amount": 7}
+    ]
+    with pytest.raises(audit_command.AuditImpossible, match="bank"):
+        await audit_command.run_audit(make_settings(WBS_BANK_URL="http://127.0.0.1:1"))
+    with pytest.raises(audit_command.AuditImpossible, match="database"):
+        await audit_command.run_audit(make_settings(DATABASE_URL="postgresql://127.0.0.1:1/none"), bank=False)
