@@ -10,6 +10,7 @@ import asyncpg
 
 from db.migrate import migrate
 from db.sql import load
+from wallet.commands import Charge
 
 _SQL = load("benchmark")
 
@@ -17,6 +18,7 @@ PGBENCH_SCRIPT: str = _SQL["pgbench_charge"]
 """One charge a commit, for `pgbench -M prepared -f`."""
 
 _PREFILL_ROWS = 500_000
+_PREFILL_AMOUNT = 100
 
 
 class Idle(NamedTuple):
@@ -58,12 +60,18 @@ async def create_database(database_url: str, name: str) -> str:
 async def prefill(database_url: str, transactions: int, hot_user: str, tell: Callable[[int], None]) -> None:
     """Fill up to so many transactions, spread over the wallets there are, `hot_user` apart; then vacuum."""
     async with _connect(database_url) as connection:
-        wallets = await connection.fetchval(_SQL["wallets"], hot_user)
-        assert wallets > 0, "wallets come first"
-        while (missing := transactions - await connection.fetchval(_SQL["transactions"])) >= wallets:
-            rounds = min(missing, _PREFILL_ROWS) // wallets
-            await connection.execute(_SQL["prefill"], rounds, hot_user, timeout=300)
-            tell(transactions - missing + rounds * wallets)
+        wallets = await connection.fetch(_SQL["wallets"], hot_user)
+        assert wallets, "wallets come first"
+        prints = [
+            Charge("default", "", user_id, currency, _PREFILL_AMOUNT).fingerprint()
+            for user_id, currency in wallets
+        ]
+        while (missing := transactions - await connection.fetchval(_SQL["transactions"])) >= len(wallets):
+            rounds = max(min(missing, _PREFILL_ROWS) // len(wallets), 1)
+            await connection.execute(
+                _SQL["prefill"], rounds, *zip(*wallets, strict=True), prints, timeout=300
+            )
+            tell(transactions - missing + rounds * len(wallets))
         # As if time had passed: what autovacuum and the checkpointer would have done by then is done.
         await connection.execute("vacuum analyze", timeout=600)
         await connection.execute("checkpoint", timeout=300)

@@ -24,13 +24,16 @@ from ops.environment import load_environment
 from wallet.config import Settings
 
 INVARIANTS = {
-    1: "each balance is the sum of its transfers",
-    2: "held = open withdrawals, locked = charges not released",
-    3: "nothing below zero, one end state, legal histories",
+    1: "each balance is the sum of its transfers, each row follows from the one before",
+    2: "held = open withdrawals, locked = charges not released, one to one",
+    3: "nothing below zero, one end state, legal histories in time, the open is taken up",
     4: "one payout at most, exactly one if completed",
     5: "the bank's books agree",
-    6: "each idempotency key points to one movement",
+    6: "each idempotency key points to one movement and has its fingerprint",
 }
+BANK = 5
+"""The invariant that the bank's books decide."""
+
 _PROGRESS_EVERY_S = 1.0
 
 
@@ -148,7 +151,7 @@ def _text(report: Report) -> str:
     checked = ", ".join(f"{number:,} {what}" for what, number in findings.checked.items())
     lines = [f"checked {checked} in {report.seconds:.1f} s"]
     for number, text in INVARIANTS.items():
-        if number == 5 and not report.bank_checked:
+        if number == BANK and not report.bank_checked:
             lines.append(f"  –  {number}. {text}: not checked")
             continue
         lines.append(f"  {'✗' if findings.total(number) else '✓'}  {number}. {text}")

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from actors.bank import open_bank
 from actors.bank.protocol import BooksUnreadable
 from actors.reconciliation import BankComparison
-from db.audit import Violation
+from db.audit import Findings
 from db.errors import DATABASE_ERRORS
 from db.reconciliation import ReconcilerSession
 from db.withdrawals import Withdrawals
-from ops.audit import AuditImpossible, compare_with_bank
+from ops.audit import BANK, AuditImpossible, compare_with_bank, named
 from ops.environment import load_environment
 from wallet.config import Settings
 from wallet.errors import TryLater
@@ -32,7 +32,7 @@ class Reconciliation:
 
     entries: int
     settled: int
-    differences: list[Violation]
+    differences: Findings
 
 
 async def reconcile(settings: Settings) -> Reconciliation:
@@ -45,7 +45,7 @@ async def reconcile(settings: Settings) -> Reconciliation:
         comparison = BankComparison(bank, session, withdrawals)
         entries = await comparison.read_everything()
         findings = await compare_with_bank(settings)
-        return Reconciliation(entries, comparison.settled, findings.violations)
+        return Reconciliation(entries, comparison.settled, findings)
     except BooksUnreadable as error:
         raise AuditImpossible(f"the bank's books can't be read: {error}") from error
     except (TryLater, *DATABASE_ERRORS) as error:
@@ -71,12 +71,23 @@ def run(args: argparse.Namespace) -> int:
     except AuditImpossible as error:
         print(f"wbs reconcile: {error}", file=sys.stderr)
         return 2
+    differences = result.differences
     if args.json:
-        differences = [difference._asdict() for difference in result.differences]
-        print(json.dumps({"entries": result.entries, "settled": result.settled, "differences": differences}))
+        print(
+            json.dumps(
+                {
+                    "entries": result.entries,
+                    "settled": result.settled,
+                    "differences_total": differences.total(),
+                    "totals": differences.totals(),
+                    "differences": [difference._asdict() for difference in differences.violations],
+                    "unsettled_total": differences.unsettled_total,
+                }
+            )
+        )
     else:
         print(f"{result.entries:,} entries at the bank; {result.settled:,} settled by its word")
-        for difference in result.differences:
-            print(f"  {difference.subject}: expected {difference.expected}; found {difference.found}")
-        print("the books agree" if not result.differences else f"{len(result.differences)} differences")
-    return 1 if result.differences else 0
+        print("\n".join(named(differences, BANK)) or "the books agree")
+        if differences.total():
+            print(f"{differences.total():,} differences")
+    return 1 if differences.total() else 0

@@ -72,7 +72,9 @@ _ON_ITS_WAY = {
 
 
 def _judge(row: Any, findings: Findings) -> None:
-    there = f"{row['bank_amount']} {row['bank_currency']} {row['bank_status']} as {row['payout_id']} at the bank"
+    there = (
+        f"{row['bank_amount']} {row['bank_currency']} {row['bank_status']} as {row['payout_id']} at the bank"
+    )
 
     def add(kind: str, expected: str, found: str = there) -> None:
         findings.add(

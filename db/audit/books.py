@@ -28,7 +28,12 @@ async def auditor(database_url: str) -> AsyncIterator[Any]:
     connection = await asyncpg.connect(
         database_url,
         timeout=10,
-        server_settings={"application_name": "wbs audit", "timezone": "UTC", "work_mem": "64MB", "jit": "off"},
+        server_settings={
+            "application_name": "wbs audit",
+            "timezone": "UTC",
+            "work_mem": "64MB",
+            "jit": "off",
+        },
     )
     try:
         yield connection

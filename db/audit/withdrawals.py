@@ -34,6 +34,7 @@ _REQUIRED = (
 _MOMENT = timedelta(minutes=1)
 """Between the instants that one transaction writes down: it may have waited for a lock."""
 
+_EVER = datetime(1, 1, 1, tzinfo=UTC)
 _FIRST = datetime(2000, 1, 1, tzinfo=UTC)
 
 _CLOCK_STEP_MAX = timedelta(days=1)
@@ -147,10 +148,10 @@ class WithdrawalJudge:
         known = max(self._now, min(_at(row["updated_at"]), self._now + _CLOCK_STEP_MAX))
         latest = known + self._due_within
         for column in ("next_attempt_at", "ring_at"):
-            if column == "ring_at" and row["rung"]:
-                continue
-            if not _FIRST <= _at(row[column]) <= latest:
-                self._add(row, 3, "never_due", f"{column} by {latest}", row[column])
+            if not max(_FIRST, _at(row["created_at"])) <= _at(row[column]) <= latest:
+                self._add(
+                    row, 3, "never_due", f"{column} between {row['created_at']} and {latest}", row[column]
+                )
 
     def _add(self, row: Any, invariant: int, kind: str, expected: object, found: object) -> None:
         self._findings.add(
@@ -186,5 +187,5 @@ def _at(instant: Any) -> datetime:
 
     asyncpg has the first and last of the calendar, without a zone, for infinite ones.
     """
-    found: datetime = instant or datetime.min
+    found: datetime = instant or _EVER
     return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -63,9 +63,10 @@ judged as (
         and (available_after = available_expected) is not false
         and (locked_after = locked_expected) is not false
         and (held_after = held_expected) is not false
-        and available_after is not null
-        and locked_after is not null
-        and held_after is not null as following,
+        and (
+            coalesce(available_after, locked_after, held_after) is null
+            or available_after + locked_after + held_after = total_after
+        ) as following,
         total_after >= 0
         and coalesce(least(available_after, locked_after, held_after) >= 0, true) as positive,
         created_at <= now() + interval '1 day'
@@ -207,7 +208,7 @@ cross join lateral (
         s.transactions::text, 0
     ),
     (
-        not s.there or s.last_at = s.last_at_expected, 3, 'last_at', format('last changed at %s', s.last_at_expected),
+        not s.there or s.last_at in (s.last_at_expected, '-infinity'), 3, 'last_at', format('last changed at %s', s.last_at_expected),
         s.last_at::text, 0
     ),
     (
@@ -337,13 +338,12 @@ from (
     union all
     select 'key_doubled', 'key ' || left(min(key), 8) || '… of ' || min(client), count(*)
     from idempotency_keys
-    group by md5(client || e'\x1f' || key)
+    group by digest
 ) as counted
 where copies > 1;
 
 -- name: withdrawals
--- All withdrawals, each with its history, the transfers that refer to it, and whether a doorbell waits. What one of
--- them lacks comes along as nulls.
+-- All withdrawals, each with its history, the transfers that refer to it; any of the three may be missing.
 with histories as (
     select
         withdrawal_id as id,
@@ -397,8 +397,7 @@ select
     m.amounts,
     m.currencies,
     m.moved_at,
-    m.reserved_by_itself,
-    exists (select from outbox as o where o.withdrawal_id = w.id and o.user_id = w.user_id) as rung
+    m.reserved_by_itself
 from withdrawals as w
 full join histories as h using (id, user_id)
 full join movements as m using (id, user_id);

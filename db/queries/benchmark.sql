@@ -23,20 +23,24 @@ from new_charge as c
 cross join new_balance as b;
 
 -- name: prefill
--- $1 more charges for each wallet but those of `$2`, consistent with the books, keys and all. Round by round, as
--- time would have brought them, so that the indexes have the shape that life gives them.
+-- $1 more charges for each wallet ($2, $3), consistent with the books, keys and all ($4: the fingerprint of each of the
+-- wallet's charges). Round by round, as time would have brought them, so that the indexes have the shape that life gives
+-- them.
 with drawn as (
     select
         gen_random_uuid()::text as random,
-        lpad(to_hex((extract(epoch from clock.at) * 1000)::bigint + round), 12, '0') as milliseconds,
-        clock.at,
+        lpad(to_hex(floor(extract(epoch from clock.at) * 1000)::bigint + round), 12, '0') as milliseconds,
+        clock.at + round * interval '1 ms' as at,
         w.user_id,
         w.currency,
-        w.available + w.locked + w.held + 100 * round as total_after
+        w.available + 100 * round as available_after,
+        w.locked as locked_after,
+        w.held as held_after,
+        asked.fingerprint
     from generate_series(1, $1::int) as round
     cross join (select clock_timestamp() as at) as clock
-    cross join wallets as w
-    where w.user_id <> $2
+    cross join unnest($2::text[], $3::text[], $4::bytea[]) as asked (user_id, currency, fingerprint)
+    join wallets as w using (user_id, currency)
 ),
 
 new_charges as materialized (
@@ -45,30 +49,48 @@ new_charges as materialized (
         user_id,
         currency,
         100 as amount,
-        total_after,
+        available_after,
+        locked_after,
+        held_after,
         at as created_at,
-        random as key
+        random as key,
+        fingerprint
     from drawn
 ),
 
 transfers_written as (
     insert into transfers (
-        id, user_id, currency, kind, debit_account, credit_account, amount, total_after, reference, created_at
+        id, user_id, currency, kind, debit_account, credit_account, amount, total_after, available_after,
+        locked_after, held_after, reference, created_at
     )
-    select id, user_id, currency, 'charge', 'funding', 'available', amount, total_after, id, created_at
+    select
+        id,
+        user_id,
+        currency,
+        'charge',
+        'funding',
+        'available',
+        amount,
+        available_after + locked_after + held_after,
+        available_after,
+        locked_after,
+        held_after,
+        id,
+        created_at
     from new_charges
 ),
 
 keys_written as (
     insert into idempotency_keys (client, key, fingerprint, user_id, currency, movement_id)
-    select 'default', key, sha256(key::bytea), user_id, currency, id
+    select 'default', key, fingerprint, user_id, currency, id
     from new_charges
 ),
 
 balances_written as (
-    update wallets
-    set available = available + 100 * $1::int, transactions = transactions + $1::int
-    where user_id <> $2
+    update wallets as w
+    set available = w.available + 100 * $1::int, transactions = w.transactions + $1::int, last_at = last.at
+    from (select user_id, currency, max(created_at) as at from new_charges group by user_id, currency) as last
+    where w.user_id = last.user_id and w.currency = last.currency
 )
 
 select count(*) as charges from new_charges;
@@ -100,7 +122,7 @@ where status = 'completed' and created_at >= $1;
 select clock_timestamp() as now;
 
 -- name: wallets
-select count(*) as wallets from wallets where user_id <> $1;
+select user_id, currency from wallets where user_id <> $1 order by user_id, currency;
 
 -- name: server_facts
 select name, setting || coalesce(' ' || unit, '') as setting

@@ -1,7 +1,7 @@
-"""Books with something in every state, made once by the service's own code; each test gets a copy to spoil."""
+"""Books with something in every state, made once by the service's own code; each test may spoil them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -81,7 +81,9 @@ async def make_books(url: str) -> Made:
     return made
 
 
-async def charge(ledger: Ledger, amount: int, user: str = USER, currency: str = "USD", **more: object) -> UUID:
+async def charge(
+    ledger: Ledger, amount: int, user: str = USER, currency: str = "USD", **more: object
+) -> UUID:
     request = Charge("default", key(), user, currency, amount, **more)  # type: ignore[arg-type]
     return (await ledger.submit(request)).receipt.id
 
@@ -113,16 +115,24 @@ def made(postgres_url: str, template_database: str) -> Iterator[Made]:
     asyncio.run(execute(postgres_url, drop))
 
 
+@pytest.fixture(scope="module")
+def unguarded_url(postgres_url: str, made: Made) -> str:
+    """A database with these books in which nothing is refused."""
+    url = with_database(postgres_url, BOOKS)
+    asyncio.run(remove_guards(url))
+    return url
+
+
 @pytest_asyncio.fixture
-async def books(postgres_url: str, made: Made) -> AsyncIterator[asyncpg.Connection]:
-    """A connection to a copy of the books."""
-    name = f"{BOOKS}_copy"
-    await execute(postgres_url, f"drop database if exists {name} with (force)")
-    await execute(postgres_url, f"create database {name} template {BOOKS}")
-    connection = await asyncpg.connect(with_database(postgres_url, name))
+async def books(unguarded_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to the books, to be spoiled: whatever is done by it is undone."""
+    connection = await asyncpg.connect(unguarded_url)
+    await connection.execute("set session_replication_role = replica")
+    undone = connection.transaction(isolation="repeatable_read")
+    await undone.start()
     yield connection
+    await undone.rollback()
     await connection.close()
-    await execute(postgres_url, f"drop database {name} with (force)")
 
 
 @pytest.fixture
@@ -135,7 +145,9 @@ def right_bank(made: Made) -> list[Payout]:
     ]
 
 
-def bank_entry(withdrawal: UUID, state: str, *, amount: int = 0, status: str = "paid", name: str = "") -> Payout:
+def bank_entry(
+    withdrawal: UUID, state: str, *, amount: int = 0, status: str = "paid", name: str = ""
+) -> Payout:
     """An entry of the bank's books about a withdrawal that was made for `state`."""
     amount = amount or 100 + STATES.index(state)
     return Payout(f"payout-{name or state}", str(withdrawal), amount, "USD", status, datetime.now(UTC))
@@ -160,8 +172,6 @@ async def found_at_bank(connection: asyncpg.Connection, payouts: list[Payout]) -
     return findings
 
 
-Unguard = Callable[[asyncpg.Connection], object]
-
 GUARDS = """
 select format('alter table %s drop constraint %I cascade', conrelid::regclass, conname)
 from pg_constraint where connamespace = 'public'::regnamespace and contype in ('c', 'p', 'u') and conrelid <> 0
@@ -177,8 +187,9 @@ select 'alter table idempotency_keys alter column digest drop expression'
 """
 
 
-async def remove_guards(connection: asyncpg.Connection) -> None:
-    """As a superuser: no trigger fires, no constraint holds, as if somebody had got around them."""
-    await connection.execute("set session_replication_role = replica")
+async def remove_guards(url: str) -> None:
+    """As a superuser would: no constraint holds. (Of triggers none fires in a session of a replica.)"""
+    connection = await asyncpg.connect(url)
     for row in await connection.fetch(GUARDS):
         await connection.execute(row[0])
+    await connection.close()

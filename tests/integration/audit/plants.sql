@@ -138,7 +138,7 @@ update transfers set currency = 'EUR' where id = '{charge}';
 update transfers set currency = 'EUR' where kind = 'payout' and reference = '{completed}';
 
 -- plant: transfer.id changed => 6 movement_without_key: charge * of alice
-update transfers set id = (left(id::text, 35) || '0')::uuid, reference = (left(id::text, 35) || '0')::uuid
+update transfers set id = (left(id::text, 24) || '000000000000')::uuid, reference = (left(id::text, 24) || '000000000000')::uuid
 where id = '{euros}';
 
 -- plant: identifiers of two rows swapped => 3 out_of_time: transfer {locked} of alice
@@ -291,10 +291,10 @@ update withdrawals set currency = 'EUR' where id = '{completed}';
 -- plant: another withdrawal's identifier => 4 no_withdrawal: withdrawal {completed} of alice
 update withdrawals set id = '{charge}' where id = '{completed}';
 
--- plant: status of $ failed [completed, pending, returned, cancelled] => 4 transfers: withdrawal {$} of alice
+-- plant: status of $ failed [completed, pending, returned] => 4 transfers: withdrawal {$} of alice
 update withdrawals set status = 'failed' where id = '{$}';
 
--- plant: status of $ processing [completed, failed, pending, requires_attention] => 3 history_end: withdrawal {$} of alice
+-- plant: status of $ processing [completed, failed, cancelled, pending, requires_attention] => 3 history_end: withdrawal {$} of alice
 update withdrawals set status = 'processing' where id = '{$}';
 
 -- plant: status completed, never paid [processing, failed, cancelled, pending] => 3 bank_reference: withdrawal {$} of alice
@@ -370,12 +370,15 @@ update withdrawals set rounds = $ where id = '{processing}';
 -- plant: withdrawal.next_attempt_at $ [infinity, -infinity, 2046-01-01, 1970-01-01] => 3 never_due: withdrawal {processing} of alice
 update withdrawals set next_attempt_at = '$' where id = '{processing}';
 
--- plant: withdrawal.ring_at $ [infinity, -infinity, 2046-01-01] => 3 never_due: withdrawal {processing} of alice
+-- plant: withdrawal.ring_at $ [infinity, -infinity, 2046-01-01, 1970-01-01] => 3 never_due: withdrawal {processing} of alice
 update withdrawals set ring_at = '$' where id = '{processing}';
 
 -- plant: pending, never rung for => 3 never_due: withdrawal {pending} of alice
 update withdrawals set ring_at = 'infinity' where id = '{pending}';
 delete from outbox where withdrawal_id = '{pending}';
+
+-- plant: never due => 3 never_due: withdrawal {pending} of alice
+update withdrawals set next_attempt_at = 'infinity', ring_at = 'infinity' where id = '{pending}';
 
 -- plant: withdrawal.created_at $ [- interval '1 day', + interval '1 second'] => 3 created_at: withdrawal {completed} of alice
 update withdrawals set created_at = created_at $ where id = '{completed}';
