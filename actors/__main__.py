@@ -1,13 +1,14 @@
 """An actor process: `python -m actors`. One OS process, so that killing its pid is the whole of it."""
 
 from actors import in_memory, process
+from actors.bank import open_bank
 from actors.worker import run_worker
 from wallet.telemetry import log
 
 
 def main() -> int:
     """Pay until told to stop (SIGTERM, SIGINT), finish what is under way, return 0."""
-    settings = process.boot("actors")
+    settings = process.boot("actors", check=open_bank)
     if settings.rabbitmq_url:
         return run_worker(settings)
     log.warning("no_rabbitmq", consequence="messages are kept in memory; what it loses, the outbox repeats")

@@ -19,16 +19,18 @@ from wallet.telemetry import configure_logging, log
 BAD_SETTINGS_EXIT_CODE = 2
 
 
-def boot(kind: str) -> Settings:
+def boot(kind: str, check: Callable[[Settings], object] | None = None) -> Settings:
     """Allow many open files, read the settings, set up logging.
 
-    Ends the process with a sentence if the settings are wrong.
+    Ends the process with a sentence if the settings are wrong, or `check` raises SettingsError about them.
     """
     raise_open_files_limit()
     name_process(kind)
     configure_logging(kind, "info")
     try:
         settings = Settings.from_env()
+        if check is not None:
+            check(settings)
     except SettingsError as error:
         log.error("bad_settings", reason=str(error))
         sys.exit(BAD_SETTINGS_EXIT_CODE)

@@ -197,7 +197,7 @@ async def run_reconciler(settings: Settings, stop: asyncio.Event, tasks: Supervi
 
 def main() -> int:
     """Be a reconciler process."""
-    settings = process.boot("reconciler")
+    settings = process.boot("reconciler", check=open_bank)
     serve_metrics(settings)
 
     async def until(stop: asyncio.Event, tasks: SupervisedTasks) -> None:

@@ -96,9 +96,8 @@ class BankComparison:
         """
         stuck = await self._session.requiring_attention(self._asked_after, ASKED_MAX)
         for known in stuck:
-            answer = await self._bank.find(
-                PayoutOrder(str(known.id), amount=known.amount, currency=known.currency)
-            )
+            order = PayoutOrder(str(known.id), known.amount, known.currency, known.destination)
+            answer = await self._bank.find(order)
             if isinstance(answer, Paid | Declined):
                 await self._settle(known, answer)
         self._asked_after = stuck[-1].id if len(stuck) == ASKED_MAX else None
@@ -110,6 +109,8 @@ class BankComparison:
         for entry in entries:
             id_ = ids[entry.payout_id]
             known = None if id_ is None else found.get(id_)
+            if not entry.is_paid:
+                continue  # nothing left the bank; what became of the order, the look-up tells
             if known is None:
                 self._name("unknown_here", entry)
             elif (entry.amount, entry.currency) != (known.amount, known.currency):

@@ -10,6 +10,9 @@ lost. Any number of relays may run.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
+from uuid import UUID
+
+from dramatiq.errors import DecodeError
 
 from actors import doorbell, process
 from actors.amqp import AmqpConnection, AmqpError
@@ -28,6 +31,9 @@ POLL_S = 1.0
 CONFIRM_TIMEOUT_S = 5.0
 BACKOFF_S_MIN = 0.1
 BACKOFF_S_MAX = 2.0
+SET_ASIDE_S = 10.0
+SET_ASIDE_MAX = 2 * BATCH_MAX
+"""Messages that wait apart because RabbitMQ did not take them while it took others. Beyond, it takes none."""
 
 
 class Publisher(Protocol):
@@ -64,6 +70,10 @@ class Relay:
         self._publisher: Publisher | None = None
         self._wake = asyncio.Event()
         self._backoff_s = BACKOFF_S_MIN
+        self._set_aside: dict[UUID, float] = {}
+        """Withdrawals whose message is not tried again before an instant of the event loop's clock."""
+        self._refused: set[UUID] = set()
+        """Those of the last batch that was not taken as a whole."""
         self._throttle = Throttle()
 
     @property
@@ -120,17 +130,31 @@ class Relay:
                 raise AmqpError("connection lost")
 
     async def _carry_batch(self, publisher: Publisher) -> int:
-        async with self._outbox.claim(BATCH_MAX) as messages:
-            if not messages:
+        now = asyncio.get_running_loop().time()
+        self._set_aside = {id_: until for id_, until in self._set_aside.items() if until > now}
+        async with self._outbox.claim(BATCH_MAX, self._set_aside) as claimed:
+            if not claimed:
                 return 0
-            confirmed = await publisher.publish(doorbell.QUEUE, _bodies(messages), CONFIRM_TIMEOUT_S)
+            messages, bodies, nonsense = _bodies(claimed)
+            confirmed = await publisher.publish(doorbell.QUEUE, bodies, CONFIRM_TIMEOUT_S)
             published = [message for message, held in zip(messages, confirmed, strict=True) if held]
-            if published:
-                await self._outbox.published(published)
+            if published or nonsense:
+                await self._outbox.published(published + nonsense)
         RELAY_PUBLISHED.inc(len(published))
         if len(published) < len(messages) and not publisher.is_blocked:
-            raise NotConfirmed(f"{len(messages) - len(published)} of {len(messages)}")
-        return len(messages)
+            self._pass_over([m for m in messages if m not in set(published)], bool(published), publisher)
+        return len(claimed)
+
+    def _pass_over(self, refused: list[Message], others_taken: bool, publisher: Publisher) -> None:
+        """Go on without what RabbitMQ does not take. Raises NotConfirmed if it may be for another connection to say."""
+        known, self._refused = self._refused, {message.withdrawal_id for message in refused}
+        alone = others_taken or self._refused <= known
+        if not (alone and publisher.is_open) or len(self._set_aside) + len(refused) > SET_ASIDE_MAX:
+            raise NotConfirmed(f"{len(refused)} messages")
+        log.warning("messages_set_aside", messages=len(refused))
+        RELAY_PUBLISH_FAILURES.inc()
+        until = asyncio.get_running_loop().time() + SET_ASIDE_S
+        self._set_aside |= dict.fromkeys(self._refused, until)
 
     async def _wait_for_ring(self) -> None:
         try:
@@ -146,8 +170,23 @@ class Relay:
         await self._outbox.close()
 
 
-def _bodies(messages: Sequence[Message]) -> list[bytes]:
-    return [doorbell.message(message.withdrawal_id, message.user_id).encode() for message in messages]
+def _bodies(claimed: Sequence[Message]) -> tuple[list[Message], list[bytes], list[Message]]:
+    """Return what can be published, how it reads, and what no actor would understand.
+
+    No withdrawal of ours can be among the latter. If one is, the reconciler rings for it again, and it is named again.
+    """
+    messages, bodies, nonsense = [], [], []
+    for message in claimed:
+        body = doorbell.message(message.withdrawal_id, message.user_id).encode()
+        try:
+            doorbell.decode(body)
+        except DecodeError as error:
+            log.error("no_message", withdrawal_id=message.withdrawal_id, reason=str(error))
+            nonsense.append(message)
+        else:
+            messages.append(message)
+            bodies.append(body)
+    return messages, bodies, nonsense
 
 
 async def run_relay(

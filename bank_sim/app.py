@@ -4,8 +4,9 @@ It shares no code with the wallet; HTTP is the contract. Errors are problem+json
 
 `POST /payouts {reference, amount, currency, destination?}`, header `Idempotency-Key` (required)
     201 paid, durable before the answer · 200 the same again, for the same reference and body · 409
-    `payout_conflict`: the reference, or the key, stands for another payout · 422 `validation_failed`, or the
-    code of a decline (account_closed, account_not_found, payments_blocked, limit_exceeded; `declined: true`).
+    `payout_conflict`: the reference, or the key, stands for another payout · 422 `validation_failed`, or a
+    decline: `status: "declined"`, our `reference` and a code (account_closed, account_not_found,
+    payments_blocked, limit_exceeded).
     Declines are remembered: the same reference stays declined, whatever the faults are by then.
     400 `idempotency_key_missing`, `malformed_json` · 503 `busy`: nothing was taken.
     A payment once taken is carried out even if the caller hangs up: a 404 now may be a payout in a second.

@@ -100,7 +100,9 @@ class Bank:
             )
         if payout.decline_code is not None:
             detail = "The bank will not pay this"
-            raise Refusal(422, payout.decline_code, detail, declined=True, reference=payout.reference)
+            # A problem's own `status` is a number, which is advice only (RFC 9457); ours says what became of it.
+            members = {"status": "declined", "reference": payout.reference}
+            raise Refusal(422, payout.decline_code, detail, members)
         return replies.receipt(self._file.books_id, payout, 201 if answer.verb is Verb.BOOKED else 200)
 
     async def find(self, request: Request, reference: str) -> HTTPResponse:

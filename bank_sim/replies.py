@@ -18,12 +18,12 @@ _encode = msgspec.json.Encoder().encode
 class Refusal(Exception):
     """Ends a request with a problem. `code` is what programs read, `detail` what people read."""
 
-    def __init__(self, status: int, code: str, detail: str, **members: Any) -> None:
+    def __init__(self, status: int, code: str, detail: str, members: Mapping[str, Any] | None = None) -> None:
         super().__init__(detail)
         self.status = status
         self.code = code
         self.detail = detail
-        self.members = members
+        self.members = members or {}
 
 
 def problem(refusal: Refusal, headers: Mapping[str, str] | None = None) -> HTTPResponse:
@@ -111,6 +111,6 @@ def seq_of(books_id: str, text: str) -> int:
             422,
             "validation_failed",
             "after: not a cursor of these books",
-            errors=[{"field": "after", "reason": "not a cursor of these books"}],
+            {"errors": [{"field": "after", "reason": "not a cursor of these books"}]},
         )
     return int(match[2])

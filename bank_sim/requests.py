@@ -71,4 +71,5 @@ def _decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
 
 
 def _invalid(name: str, reason: str) -> Refusal:
-    return Refusal(422, "validation_failed", f"{name}: {reason}", errors=[{"field": name, "reason": reason}])
+    errors = [{"field": name, "reason": reason}]
+    return Refusal(422, "validation_failed", f"{name}: {reason}", {"errors": errors})

@@ -15,7 +15,7 @@ from db.errors import CareNeeded
 from db.pool import autocommit
 from db.sql import load
 from wallet.decide import KeyId, NewKey, Receipt
-from wallet.expect import Expected
+from wallet.expect import Expected, Raised
 from wallet.ledger import MaturedLock, Transfer, Wallet, WalletId
 
 _SQL = load("ledger")
@@ -37,32 +37,46 @@ MATURED_MAX = 500
 
 
 class Locked(NamedTuple):
-    """Wallets under lock (those that exist), the database's clock after the lock, and the keys used already."""
+    """Wallets under lock (those that exist), the database's clock after the lock, and what is known already."""
 
     wallets: dict[WalletId, Wallet]
     now: datetime
     used_keys: list[KeyId]
+    known_references: list[str]
+    """Ends of the references that withdrawals have already."""
 
 
-async def lock_wallets(connection: Any, ids: Iterable[WalletId], keys: Iterable[KeyId] = ()) -> Locked:
-    """Lock the wallets until the transaction ends, in key order, as every process does."""
-    users, currencies = _split(ids)
-    clients, key_names = _split(keys)
-    rows = await connection.fetch(_SQL["lock_wallets"], users, currencies, clients, key_names)
+async def lock_wallets(
+    connection: Any,
+    ids: Iterable[WalletId],
+    keys: Iterable[KeyId] = (),
+    references: Iterable[tuple[str, str]] = (),
+    bank_prefix: str | None = None,
+) -> Locked:
+    """Lock the wallets until the transaction ends, in key order, as every process does.
+
+    `references`: users and ends of references for the bank, of which those that are known are told.
+    """
+    rows = await connection.fetch(
+        _SQL["lock_wallets"], *_split(ids), *_split(keys), *_split(references), bank_prefix
+    )
     wallets = {
         (row["user_id"], row["currency"]): Wallet(
-            row["user_id"], row["currency"], row["available"], row["locked"], row["held"]
+            row["user_id"], row["currency"], row["available"], row["locked"], row["held"], at=row["at"]
         )
         for row in rows
         if row["user_id"] is not None
     }
     used = [tuple(text.split("\x1f", 1)) for text in rows[0]["used"] or ()]
-    return Locked(wallets, rows[-1]["now"], used)
+    return Locked(wallets, rows[0]["now"], used, rows[0]["known_references"] or [])
 
 
-async def write_expected(connection: Any, expected: Expected, ring_after: timedelta) -> list[Receipt]:
+async def write_expected(
+    connection: Any, expected: Expected, ring_after: timedelta, bank_prefix: str | None = None
+) -> list[Receipt]:
     """Lock the wallets and write the batch, all by one statement; return the receipts, in order.
 
+    `bank_prefix` is used instead of the stack's own for the references that the bank is given.
     Raises CareNeeded, and nothing of the batch stays, if any of it cannot be accepted or is not new.
     """
     # In the order of the index they go into, which is kinder to the processor's caches: 3 % of a large batch.
@@ -73,17 +87,18 @@ async def write_expected(connection: Any, expected: Expected, ring_after: timede
             if expected.plain:
                 [row] = await connection.fetch(_WRITE_PLAIN_CHARGES, *arguments)
             else:
-                [row] = await connection.fetch(_SQL["write_expected"], *arguments, ring_after)
+                [row] = await connection.fetch(_SQL["write_expected"], *arguments, ring_after, bank_prefix)
     except asyncpg.RaiseError as error:
         raise CareNeeded("a wallet is not there yet or has too little, or a release is over") from error
     except asyncpg.CheckViolationError as error:
         raise CareNeeded("a balance would pass its limits") from error
     except asyncpg.UniqueViolationError as error:
-        if _is_used_key(error):
+        if _is_used_key(error) or is_known_reference(error):
             raise CareNeeded("an idempotency key was used before") from error
         raise
     # asyncpg's UUID is Python's, made by C in a seventh of the time.
-    return expected.receipts(row["id_start"], row["now"], pgproto.UUID)
+    raised = Raised(row["instants"], row["id_starts"]) if row["instants"] else None
+    return expected.receipts(row["id_start"], row["now"], raised, pgproto.UUID)
 
 
 async def create_wallets(connection: Any, ids: Iterable[WalletId]) -> None:
@@ -123,18 +138,21 @@ async def record(
             t.debit_account,
             t.credit_account,
             t.amount,
-            t.total_after,
+            t.available_after,
+            t.locked_after,
+            t.held_after,
             None if t.reference is t.id else t.reference,
             t.release_at,
             t.metadata,
+            t.created_at,
+            t.made_by,
             *keys.get(t.id, _NO_KEY),
         )
         for t in transfers
     ]
-    changes = [(w.user_id, w.currency, *change) for w in wallets if any(change := w.change())]
-    now = transfers[0].created_at
+    changes = [(w.user_id, w.currency, *change, w.at) for w in wallets if any(change := w.change())]
     try:
-        row = await connection.fetchrow(_SQL["record"], movements, changes, now)
+        row = await connection.fetchrow(_SQL["record"], movements, changes)
     except asyncpg.UniqueViolationError as error:
         if _is_used_key(error):
             raise CareNeeded("an idempotency key was used before") from error
@@ -152,6 +170,11 @@ async def end_locks(connection: Any, releases: Sequence[Transfer], released: Ite
 
 def _is_used_key(error: asyncpg.UniqueViolationError) -> bool:
     return bool(error.constraint_name == "idempotency_keys_pkey")
+
+
+def is_known_reference(error: asyncpg.UniqueViolationError) -> bool:
+    """Tell whether a withdrawal has this reference already, as one that was adopted from the bank's books has."""
+    return bool(error.constraint_name == "withdrawals_reference")
 
 
 def _split(pairs: Iterable[tuple[str, str]]) -> tuple[list[str], list[str]]:

@@ -12,12 +12,13 @@ itself and the batch is written carefully: look up the keys, lock, decide, and w
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from operator import attrgetter
 from typing import Any
 
 from db.books import (
+    Locked,
     create_wallets,
     end_locks,
     list_matured,
@@ -28,7 +29,7 @@ from db.books import (
 from db.errors import CareNeeded, DecideAgain
 from db.group_commit import GroupCommit
 from db.outbox import Doorbell
-from db.pool import transaction
+from db.pool import autocommit, transaction
 from db.releases import release_all_in
 from db.sql import load
 from runtime.tasks import SupervisedTasks
@@ -45,8 +46,8 @@ from wallet.decide import (
 )
 from wallet.errors import WalletError
 from wallet.expect import expect
-from wallet.ids import uuid7_sequence
 from wallet.ledger import MaturedLock, Wallet, WalletId
+from wallet.reference import reference_end
 
 _SQL = load("ledger")
 
@@ -61,6 +62,7 @@ class Ledger:
         tasks = tasks or SupervisedTasks()
         self._doorbell = Doorbell(settings, tasks)
         self._ring_after = timedelta(milliseconds=settings.redrive_after_ms)
+        self._bank_prefix = settings.bank_prefix or None
         self._group_commit: GroupCommit[LedgerCommand, Recorded] = GroupCommit(
             "ledger",
             settings,
@@ -97,7 +99,9 @@ class Ledger:
     ) -> Sequence[Recorded | WalletError]:
         if not self._careful_batches:
             try:
-                receipts = await write_expected(connection, expect(commands), self._ring_after)
+                receipts = await write_expected(
+                    connection, expect(commands), self._ring_after, self._bank_prefix
+                )
             except CareNeeded:
                 self._careful_batches = _CAREFUL_BATCHES
             else:
@@ -117,7 +121,12 @@ class Ledger:
     ) -> Sequence[Recorded | WalletError]:
         ids = {(command.user_id, command.currency) for command in commands}
         keys = {(command.space, command.key) for command in commands}
-        locked = await lock_wallets(connection, ids, keys)
+        withdraws = {reference_end(command): command for command in commands if isinstance(command, Withdraw)}
+        references = [(command.user_id, end) for end, command in withdraws.items()]
+        locked = await lock_wallets(connection, ids, keys, references, self._bank_prefix)
+        if adopted := _without_key(withdraws, locked):
+            remedy = partial(_claim_adopted, withdraws=adopted, bank_prefix=self._bank_prefix)
+            raise DecideAgain("they are withdrawals that were adopted from the bank's books", remedy)
         missing = _to_create(commands, locked.wallets, locked.used_keys)
         if missing:
             # Not here, under lock: who waits for a wallet that somebody else is just creating must hold no other.
@@ -127,13 +136,13 @@ class Ledger:
         known = await _known(connection, locked.used_keys) if locked.used_keys else {}
         wallets = locked.wallets
         for id in ids - wallets.keys():
-            wallets[id] = Wallet(*id)
+            wallets[id] = Wallet(*id, at=locked.now)
         matured = await _matured(connection, commands, locked.wallets, locked.now)
-        decision = decide(commands, known, wallets, locked.now, uuid7_sequence(locked.now))
+        decision = decide(commands, known, wallets, locked.now)
         if decision.starved:
             remedy = partial(release_all_in, ids=sorted(decision.starved))
             raise DecideAgain("more locks had matured than one batch releases", remedy)
-        await self._write(connection, decision, wallets, matured)
+        await self._write(connection, decision, wallets, matured, locked.now)
         return decision.outcomes
 
     async def _held_elsewhere(self, connection: Any, commands: Sequence[LedgerCommand]) -> list[bool]:
@@ -148,6 +157,7 @@ class Ledger:
         decision: Decision,
         wallets: dict[WalletId, Wallet],
         matured: Sequence[MaturedLock],
+        now: datetime,
     ) -> None:
         if decision.transfers:
             await record(connection, decision.transfers, wallets.values(), decision.keys)
@@ -157,8 +167,14 @@ class Ledger:
         if decision.releases:
             await end_locks(connection, decision.releases, matured)
         if decision.withdrawals:
-            columns = zip(*decision.withdrawals, strict=True)
-            await connection.execute(_SQL["record_withdrawals"], *columns, self._ring_after)
+            new = [(*receipt, made_by, end) for receipt, made_by, end in decision.withdrawals]
+            await connection.execute(
+                _SQL["record_withdrawals"],
+                *zip(*new, strict=True),
+                now,
+                now + self._ring_after,
+                self._bank_prefix,
+            )
             self._doorbell.ring()
 
 
@@ -173,6 +189,25 @@ def _to_create(
         and (command.user_id, command.currency) not in wallets
         and (command.space, command.key) not in used_keys
     }
+
+
+def _without_key(withdraws: dict[str, Withdraw], locked: Locked) -> dict[str, Withdraw]:
+    """Return the requests, by the ends of their references, that are known by these and by no key."""
+    return {
+        end: withdraws[end]
+        for end in locked.known_references
+        if (withdraws[end].space, withdraws[end].key) not in locked.used_keys
+    }
+
+
+async def _claim_adopted(connection: Any, withdraws: dict[str, Withdraw], bank_prefix: str | None) -> None:
+    """Write the keys of these requests for the withdrawals that they are, in a transaction of its own."""
+    rows = [
+        (w.user_id, end, w.space, w.key, w.fingerprint(), w.destination, w.metadata)
+        for end, w in withdraws.items()
+    ]
+    async with autocommit(connection):
+        await connection.execute(_SQL["claim_adopted"], *zip(*rows, strict=True), bank_prefix)
 
 
 async def _known(connection: Any, used_keys: list[KeyId]) -> dict[KeyId, KeyRecord]:

@@ -5,7 +5,7 @@ confirmed is there for the next one. `Doorbell` wakes relays by NOTIFY; should a
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -103,10 +103,13 @@ class Outbox:
             self._connection = None
 
     @asynccontextmanager
-    async def claim(self, limit: int) -> AsyncIterator[list[Message]]:
-        """Claim up to `limit` messages for the length of the block; `published` may be called within."""
+    async def claim(self, limit: int, without: Collection[UUID] = ()) -> AsyncIterator[list[Message]]:
+        """Claim up to `limit` messages for the length of the block; `published` may be called within.
+
+        Those of the withdrawals `without` are passed over.
+        """
         async with transaction(self._connection):
-            rows = await self._connection.fetch(_SQL["claim"], limit)
+            rows = await self._connection.fetch(_SQL["claim"], limit, list(without))
             yield [Message(row["user_id"], row["withdrawal_id"]) for row in rows]
 
     async def published(self, messages: Sequence[Message]) -> None:

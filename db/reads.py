@@ -170,4 +170,4 @@ async def requiring_attention(
 ) -> list[Attention]:
     """Return a page of the withdrawals that require attention, the oldest first. Raises Unavailable."""
     rows = await reader.fetch(load("withdrawals")["requiring_attention"], after, limit)
-    return [Attention(**row) for row in rows]
+    return [Attention(*(row[name] for name in Attention._fields)) for row in rows]

@@ -6,17 +6,20 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from db.errors import DATABASE_ERRORS
+from db.errors import DATABASE_ERRORS, Fault, fault_of
 from db.leases import LAPSES_S, LEADS_S, Lease
-from db.pool import connect
+from db.pool import connect, transaction
 from db.releases import release_matured
 from db.sql import load
 from wallet.config import Settings
+from wallet.telemetry import log
 
 _SQL = load("reconciliation")
 _WITHDRAWALS = load("withdrawals")
 _OUTBOX = load("outbox")
 _COMMAND_TIMEOUT_S = 5
+_ONE_BY_ONE_MAX = 50
+_ONE_WAITS_MS = 20
 _LEASE = "reconciler"
 
 
@@ -30,6 +33,8 @@ class Known(NamedTuple):
     status: str
     attempts: int
     bank_reference: str | None
+    destination: str | None = None
+    """JSON text; read only where the bank is asked about the withdrawal."""
 
 
 class ReconcilerSession:
@@ -63,8 +68,34 @@ class ReconcilerSession:
 
     async def ring_due(self, limit: int) -> int:
         """Write outbox rows for up to `limit` withdrawals that should have been taken; return how many."""
-        status = await self._connection.execute(_WITHDRAWALS["ring_due"], limit, self._ring_interval)
+        try:
+            status = await self._connection.execute(_WITHDRAWALS["ring_due"], limit, self._ring_interval)
+        except DATABASE_ERRORS as error:
+            if fault_of(error) is not Fault.LOCKED:
+                raise
+            return await self._ring_one_by_one(min(limit, _ONE_BY_ONE_MAX))
         return int(status.split()[-1])
+
+    async def _ring_one_by_one(self, limit: int) -> int:
+        """Ring without those for which somebody else is about to ring, or says so, and does not commit.
+
+        They can't be seen, only run into. So all are put off first, as if they had been rung for: the next beat begins
+        behind them.
+        """
+        connection, rung = self._connection, 0
+        rows = await connection.fetch(_WITHDRAWALS["postpone_due"], limit, self._ring_interval)
+        for row in rows:
+            try:
+                async with transaction(connection):
+                    await connection.execute(f"set local lock_timeout = {_ONE_WAITS_MS}")
+                    status = await connection.execute(_OUTBOX["ring"], row["id"], row["user_id"])
+            except DATABASE_ERRORS as error:
+                if fault_of(error) is not Fault.LOCKED:
+                    raise
+                log.warning("not_rung", withdrawal_id=row["id"], user_id=row["user_id"])
+            else:
+                rung += int(status.split()[-1])
+        return rung
 
     async def release_matured(self) -> int:
         """Write the releases of some locks whose time has come; return how many."""
@@ -99,7 +130,14 @@ class ReconcilerSession:
         rows = await self._connection.fetch(_WITHDRAWALS["requiring_attention"], after, limit)
         return [
             Known(
-                r["id"], r["user_id"], r["currency"], r["amount"], "requires_attention", r["attempts"], None
+                r["id"],
+                r["user_id"],
+                r["currency"],
+                r["amount"],
+                "requires_attention",
+                r["attempts"],
+                None,
+                r["destination"],
             )
             for r in rows
         ]

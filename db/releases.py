@@ -9,7 +9,6 @@ from typing import Any
 from db.books import end_locks, list_matured, lock_wallets, record
 from db.pool import transaction
 from db.sql import load
-from wallet.ids import uuid7_sequence
 from wallet.ledger import Kind, WalletId
 
 _SQL = load("ledger")
@@ -29,15 +28,11 @@ async def release_in(connection: Any, ids: list[WalletId]) -> int:
         locked = await lock_wallets(connection, ids)
         wallets = list(locked.wallets.values())
         await list_matured(connection, wallets, locked.now)
-        new_ids = uuid7_sequence(locked.now)
         matured, releases = [], []
         for wallet in wallets:
             matured += wallet.matured
             releases += [
-                wallet.move(
-                    Kind.RELEASE, lock.amount, id=next(new_ids), reference=lock.charge_id, now=locked.now
-                )
-                for lock in wallet.matured
+                wallet.move(Kind.RELEASE, lock.amount, reference=lock.charge_id) for lock in wallet.matured
             ]
         if releases:
             await record(connection, releases, wallets)

@@ -21,7 +21,7 @@ from runtime.tasks import SupervisedTasks
 from wallet.commands import Cancel, Replay, Return, Settle, WithdrawalCommand
 from wallet.config import Settings
 from wallet.errors import WalletError
-from wallet.ids import uuid7_ends, uuid7_sequence
+from wallet.ids import uuid7_ends
 from wallet.outcomes import Paid, RoundOutcome
 from wallet.settle import Ladder, Moves, Withdrawal, decide_moves
 from wallet.telemetry import WITHDRAWALS_ENDED
@@ -144,9 +144,7 @@ class Withdrawals:
         rows = await connection.fetch(_SQL["lock"], list({c.withdrawal_id for c in commands}))
         withdrawals = {row["id"]: _withdrawal(row) for row in rows}
         locked = await lock_wallets(connection, {(w.user_id, w.currency) for w in withdrawals.values()})
-        moves = decide_moves(
-            commands, withdrawals, locked.wallets, locked.now, uuid7_sequence(locked.now), self._ladder
-        )
+        moves = decide_moves(commands, withdrawals, locked.wallets, locked.now, self._ladder)
         if moves.transfers:
             await record(connection, moves.transfers, locked.wallets.values())
         if moves.changed:
@@ -167,6 +165,7 @@ class Withdrawals:
                 w.failure_code,
                 w.failure_reason,
                 w.bank_reference,
+                w.updated_at,
             )
             for w in moves.changed.values()
         ]
@@ -247,4 +246,5 @@ def _withdrawal(row: Any) -> Withdrawal:
         row["failure_code"],
         row["failure_reason"],
         row["bank_reference"],
+        updated_at=row["updated_at"],
     )

@@ -4,6 +4,7 @@ import base64
 import os
 from collections.abc import Mapping
 
+from actors.bank import open_bank
 from ops.errors import OpsError
 from ops.ports import private_port
 from ops.servers import Servers
@@ -24,6 +25,7 @@ def base(state: StateDir, overrides: Mapping[str, str], *, own_ports: bool) -> d
         environment["WBS_BANK_PORT"] = str(private_port(state, "bank"))
     try:
         settings = Settings.from_env(environment)
+        open_bank(settings)  # for what it says about its settings; nothing is connected
     except SettingsError as error:
         raise OpsError(f"{error}.") from error
     environment["WBS_HTTP_PORT"] = str(settings.http_port)

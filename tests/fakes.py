@@ -22,7 +22,7 @@ class ScriptedBank:
     async def pay(self, order: PayoutOrder) -> PayOutcome:
         return await self._answer("pay")  # type: ignore[return-value]
 
-    async def find(self, order: PayoutOrder) -> FindOutcome:
+    async def find(self, order: PayoutOrder, *, compare_all: bool = False) -> FindOutcome:
         return await self._answer("find")
 
     async def read_books(self, after: str | None) -> BooksPage:

@@ -34,6 +34,15 @@ class Settings:
     bank_port: int = _setting("WBS_BANK_PORT", 8090, "port of the bank simulator", low=1)
     bank_url: str = _setting("WBS_BANK_URL", "", "the bank; default: the simulator on WBS_BANK_PORT")
     bank: str = _setting("WBS_BANK", "actors.bank.http", "module that speaks to the bank")
+    bank_ca_file: str = _setting("WBS_BANK_CA_FILE", "", "authorities that may vouch for the bank (PEM)")
+    bank_cert_file: str = _setting("WBS_BANK_CERT_FILE", "", "our certificate for the bank (PEM)")
+    bank_key_file: str = _setting("WBS_BANK_KEY_FILE", "", "its private key (PEM, without passphrase)")
+    bank_token: str = _setting("WBS_BANK_TOKEN", "", "bearer credential for the bank", secret=True)
+    bank_user: str = _setting("WBS_BANK_USER", "", "basic credential for the bank: its name")
+    bank_password: str = _setting("WBS_BANK_PASSWORD", "", "and its password", secret=True)
+    bank_prefix: str = _setting(
+        "WBS_BANK_PREFIX", "", "8 hex digits that begin references for the bank; empty: the database's own"
+    )
     bank_webhook_secret: str = _setting(
         "WBS_BANK_WEBHOOK_SECRET", "", "signs the bank's callbacks (Standard Webhooks)", secret=True
     )
@@ -119,8 +128,32 @@ class Settings:
             (self.bank_port <= PORT_MAX, f"WBS_BANK_PORT must not exceed {PORT_MAX}"),
             (self.metrics_port <= PORT_MAX, f"WBS_METRICS_PORT must not exceed {PORT_MAX}"),
             (
+                re.fullmatch("([0-9a-f]{8})?", self.bank_prefix) is not None,
+                "WBS_BANK_PREFIX must be 8 hexadecimal digits, in small letters",
+            ),
+            (
                 re.fullmatch("[A-Z]{3}", self.default_currency) is not None,
                 "WBS_DEFAULT_CURRENCY must be three capital letters",
+            ),
+            (
+                bool(self.bank_cert_file) == bool(self.bank_key_file),
+                "WBS_BANK_CERT_FILE and WBS_BANK_KEY_FILE go together",
+            ),
+            (
+                self.bank_url.startswith("https://") or not (self.bank_ca_file or self.bank_cert_file),
+                "WBS_BANK_CA_FILE and WBS_BANK_CERT_FILE are of no use while WBS_BANK_URL is not https",
+            ),
+            (
+                bool(self.bank_user) == bool(self.bank_password) and ":" not in self.bank_user,
+                "WBS_BANK_USER and WBS_BANK_PASSWORD go together, and the name has no colon",
+            ),
+            (
+                not (self.bank_token and self.bank_user),
+                "WBS_BANK_TOKEN and WBS_BANK_USER exclude each other",
+            ),
+            (
+                re.fullmatch("[!-~]*", self.bank_token) is not None,
+                "WBS_BANK_TOKEN must be visible ASCII characters",
             ),
             (
                 self.log_level in ("debug", "info", "warning", "error"),

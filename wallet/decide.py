@@ -1,11 +1,12 @@
 """The decision about a batch of charges and withdrawals: pure, in arrival order, each on its own merits.
 
 `decide` gets what the database knows (wallets under lock, idempotency keys already used, the database's clock)
-and says what each request is answered and which rows are to be written. It never looks at a clock, a connection
-or a random source of its own, so property tests can run it by the thousand.
+and says what each request is answered and which rows are to be written. It never looks at a clock or a connection of
+its own, so property tests can run it by the thousand. Decided is by the clock; written is the wallet's own instant,
+which is another one where the clock has stepped back.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -23,6 +24,7 @@ from wallet.errors import (
 from wallet.fingerprints import UnknownVersion
 from wallet.ledger import Kind, Transfer, Wallet, WalletId
 from wallet.money import AMOUNT_MAX
+from wallet.reference import reference_end
 
 
 class ChargeReceipt(NamedTuple):
@@ -78,6 +80,14 @@ class NewKey(NamedTuple):
     fingerprint: bytes
 
 
+class NewWithdrawal(NamedTuple):
+    """A withdrawal to be written: as it is answered, who asked for it, and how its reference for the bank ends."""
+
+    receipt: WithdrawReceipt
+    made_by: str | None
+    reference_end: str
+
+
 @dataclass(slots=True)
 class Decision:
     """What is answered (`outcomes`, in the order of the requests) and what is to be written."""
@@ -86,7 +96,7 @@ class Decision:
     transfers: list[Transfer] = field(default_factory=list)
     keys: dict[UUID, NewKey] = field(default_factory=dict)
     """The key of each charge and reserve, by the movement's identifier."""
-    withdrawals: list[WithdrawReceipt] = field(default_factory=list)
+    withdrawals: list[NewWithdrawal] = field(default_factory=list)
     locks: list[Transfer] = field(default_factory=list)
     """Charges whose money is locked."""
     releases: list[Transfer] = field(default_factory=list)
@@ -100,7 +110,6 @@ def decide(
     known: Mapping[KeyId, KeyRecord],
     wallets: Mapping[WalletId, Wallet],
     now: datetime,
-    ids: Iterator[UUID],
 ) -> Decision:
     """Decide each request in arrival order; a refused one changes nothing for the others.
 
@@ -118,9 +127,9 @@ def decide(
         wallet = wallets[request.user_id, request.currency]
         try:
             if isinstance(request, Charge):
-                receipt: Receipt = _charge(request, wallet, now, ids, decision)
+                receipt: Receipt = _charge(request, wallet, now, decision)
             else:
-                receipt = _withdraw(request, wallet, now, ids, decision)
+                receipt = _withdraw(request, wallet, now, decision)
         except WalletError as refusal:
             decision.outcomes.append(refusal)
             continue
@@ -140,54 +149,59 @@ def _repeat(earlier: KeyRecord, request: LedgerCommand) -> Recorded | WalletErro
     return IdempotencyKeyReused("this idempotency key was used for another request")
 
 
-def _charge(
-    request: Charge, wallet: Wallet, now: datetime, ids: Iterator[UUID], decision: Decision
-) -> ChargeReceipt:
+def _charge(request: Charge, wallet: Wallet, now: datetime, decision: Decision) -> ChargeReceipt:
     if request.release_at is not None and request.release_at <= now:
         raise ValidationFailed([("release_at", "must be in the future")])
     if wallet.total + request.amount > AMOUNT_MAX:
         raise BalanceLimitExceeded(f"the wallet's total would pass {AMOUNT_MAX}")
-    id = next(ids)
     transfer = wallet.move(
         Kind.CHARGE,
         request.amount,
-        id=id,
-        reference=id,
-        now=now,
         release_at=request.release_at,
         metadata=request.metadata,
+        made_by=request.by,
     )
     decision.transfers.append(transfer)
     if request.release_at is not None:
         decision.locks.append(transfer)
     return ChargeReceipt(
-        id, request.user_id, request.currency, request.amount, request.release_at, request.metadata, now
+        transfer.id,
+        request.user_id,
+        request.currency,
+        request.amount,
+        request.release_at,
+        request.metadata,
+        transfer.created_at,
     )
 
 
-def _withdraw(
-    request: Withdraw, wallet: Wallet, now: datetime, ids: Iterator[UUID], decision: Decision
-) -> WithdrawReceipt:
+def _withdraw(request: Withdraw, wallet: Wallet, now: datetime, decision: Decision) -> WithdrawReceipt:
     if wallet.available < request.amount and wallet.matured:
-        _release(wallet, now, ids, decision)
+        _release(wallet, now, decision)
     if wallet.available < request.amount:
         if not wallet.matured_complete:
             decision.starved.add((wallet.user_id, wallet.currency))
         raise InsufficientFunds(wallet.available, request.amount)
-    id = next(ids)
-    decision.transfers.append(wallet.move(Kind.RESERVE, request.amount, id=id, reference=id, now=now))
+    transfer = wallet.move(Kind.RESERVE, request.amount, made_by=request.by)
+    decision.transfers.append(transfer)
     receipt = WithdrawReceipt(
-        id, request.user_id, request.currency, request.amount, request.destination, request.metadata, now
+        transfer.id,
+        request.user_id,
+        request.currency,
+        request.amount,
+        request.destination,
+        request.metadata,
+        transfer.created_at,
     )
-    decision.withdrawals.append(receipt)
+    decision.withdrawals.append(NewWithdrawal(receipt, request.by, reference_end(request)))
     return receipt
 
 
-def _release(wallet: Wallet, now: datetime, ids: Iterator[UUID], decision: Decision) -> None:
+def _release(wallet: Wallet, now: datetime, decision: Decision) -> None:
     """Move what has matured from locked to available. It was withdrawable already; now the books say so."""
     for lock in wallet.matured:
         assert lock.release_at <= now
-        transfer = wallet.move(Kind.RELEASE, lock.amount, id=next(ids), reference=lock.charge_id, now=now)
+        transfer = wallet.move(Kind.RELEASE, lock.amount, reference=lock.charge_id)
         decision.transfers.append(transfer)
         decision.releases.append(transfer)
     wallet.matured = []

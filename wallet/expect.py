@@ -15,6 +15,7 @@ from wallet.commands import LedgerCommand, Withdraw
 from wallet.decide import ChargeReceipt, Receipt, WithdrawReceipt
 from wallet.ids import uuid7_ends
 from wallet.ledger import WalletId
+from wallet.reference import reference_end
 
 
 class ExpectedChange(NamedTuple):
@@ -32,8 +33,9 @@ class ExpectedChange(NamedTuple):
 class ExpectedMovement(NamedTuple):
     """A charge, or a withdrawal's reserve, with the key it was asked for under.
 
-    `id_end` are the last 16 hexadecimal digits of its identifier. `wallet` counts the changes from 1;
-    `total_change` is what the batch has added to the wallet's total up to here.
+    `id_end` are the last 16 hexadecimal digits of its identifier. `wallet` counts the changes from 1; `…_change` is
+    what the batch has added to the wallet's split up to here. `reference_end`: of a withdrawal, the last 24 digits of
+    what the bank will know it by.
     """
 
     id_end: str
@@ -42,13 +44,24 @@ class ExpectedMovement(NamedTuple):
     currency: str
     kind: str
     amount: int
-    total_change: int
+    available_change: int
+    locked_change: int
+    held_change: int
     release_at: datetime | None
     destination: str | None
     metadata: str | None
+    reference_end: str | None
+    made_by: str | None
     space: str
     key: str
     fingerprint: bytes
+
+
+class Raised(NamedTuple):
+    """Where the clock has stepped back: the instant of each change, and how its identifiers begin."""
+
+    instants: Sequence[datetime]
+    id_starts: Sequence[str]
 
 
 class Expected(NamedTuple):
@@ -62,14 +75,29 @@ class Expected(NamedTuple):
     plain: bool
     """Nothing but charges that lock nothing."""
 
-    def receipts(self, id_start: str, now: datetime, make_id: Callable[[str], UUID] = UUID) -> list[Receipt]:
+    def receipts(
+        self,
+        id_start: str,
+        now: datetime,
+        raised: Raised | None = None,
+        make_id: Callable[[str], UUID] = UUID,
+    ) -> list[Receipt]:
         """Return what is answered, once the identifiers' first 16 digits and the instant are known.
 
         `make_id` makes an identifier of 32 hexadecimal digits.
         """
+        pairs = zip(self.requests, self.movements, strict=True)
+        if raised is None:
+            return [
+                _receipt(request, make_id(id_start + movement.id_end), now) for request, movement in pairs
+            ]
         return [
-            _receipt(request, make_id(id_start + movement.id_end), now)
-            for request, movement in zip(self.requests, self.movements, strict=True)
+            _receipt(
+                request,
+                make_id(raised.id_starts[movement.wallet - 1] + movement.id_end),
+                raised.instants[movement.wallet - 1],
+            )
+            for request, movement in pairs
         ]
 
 
@@ -93,9 +121,10 @@ def expect(requests: Sequence[LedgerCommand], entropy: bytes | None = None) -> E
     for request, id_end in zip(requests, uuid7_ends(entropy), strict=False):
         sum = sums[request.user_id, request.currency]
         sum.transactions += 1
-        kind, release_at, destination = "charge", None, None
+        kind, release_at, destination, reference = "charge", None, None, None
         if isinstance(request, Withdraw):
             kind, destination, plain = "reserve", request.destination, False
+            reference = reference_end(request)
             sum.available -= request.amount
             sum.held += request.amount
             sum.needed = max(sum.needed, -sum.available)
@@ -113,10 +142,14 @@ def expect(requests: Sequence[LedgerCommand], entropy: bytes | None = None) -> E
                 request.currency,
                 kind,
                 request.amount,
-                sum.available + sum.locked + sum.held,
+                sum.available,
+                sum.locked,
+                sum.held,
                 release_at,
                 destination,
                 request.metadata,
+                reference,
+                request.by,
                 request.space,
                 request.key,
                 request.fingerprint(),

@@ -4,10 +4,13 @@ Every movement of money is one `Transfer`: it debits one account and credits ano
 books balance by construction. A wallet's balances are the running sums of its transfers.
 """
 
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
+
+from wallet.ids import uuid7_sequence
 
 
 class Account(StrEnum):
@@ -46,7 +49,10 @@ WalletId = tuple[str, str]
 
 
 class Transfer(NamedTuple):
-    """One row of the books. `total_after` is the wallet's total once it took effect, in minor units."""
+    """One row of the books; `…_after` is the wallet's split once it took effect, in minor units.
+
+    `made_by`: name of the API key that asked for it; None where nobody was named.
+    """
 
     id: UUID
     user_id: str
@@ -55,11 +61,14 @@ class Transfer(NamedTuple):
     debit_account: str
     credit_account: str
     amount: int
-    total_after: int
+    available_after: int
+    locked_after: int
+    held_after: int
     reference: UUID
     release_at: datetime | None
     metadata: str | None
     created_at: datetime
+    made_by: str | None
 
 
 class MaturedLock(NamedTuple):
@@ -71,10 +80,17 @@ class MaturedLock(NamedTuple):
 
 
 class Wallet:
-    """The balances of one wallet while a batch is decided; it makes the transfers that change them."""
+    """The balances of one wallet while a batch is decided; it makes the transfers that change them.
+
+    What is written carries the instant `at` and an identifier that begins with it. The instants of a wallet never go
+    back, so `at` is later than all that is in its books, whatever the clock says that decisions are made by.
+    """
 
     __slots__ = (
         "_before",
+        "_ids",
+        "_new_ids",
+        "at",
         "available",
         "currency",
         "held",
@@ -94,6 +110,9 @@ class Wallet:
         held: int = 0,
         matured: list[MaturedLock] | None = None,
         matured_complete: bool = True,
+        *,
+        at: datetime,
+        new_ids: Callable[[datetime], Iterator[UUID]] = uuid7_sequence,
     ) -> None:
         self.user_id = user_id
         self.currency = currency
@@ -106,6 +125,9 @@ class Wallet:
         self.matured = matured or []
         self.matured_complete = matured_complete
         """False if more locks have matured than are listed."""
+        self.at = at
+        self._new_ids = new_ids
+        self._ids: Iterator[UUID] | None = None
 
     @property
     def total(self) -> int:
@@ -117,18 +139,23 @@ class Wallet:
         available, locked, held = self._before
         return self.available - available, self.locked - locked, self.held - held, self.transactions
 
+    def not_before(self, instant: datetime) -> None:
+        """Let nothing that is written from here on carry an earlier instant than this."""
+        if instant > self.at:
+            self.at = instant
+            self._ids = None
+
     def move(
         self,
         kind: Kind,
         amount: int,
         *,
-        id: UUID,
-        reference: UUID,
-        now: datetime,
+        reference: UUID | None = None,
         release_at: datetime | None = None,
         metadata: str | None = None,
+        made_by: str | None = None,
     ) -> Transfer:
-        """Change the balances as `kind` says and return the row that records it.
+        """Change the balances as `kind` says and return the row that records it; without a `reference`, its own.
 
         Raises AssertionError if a balance would go below zero: whoever calls has to have checked before.
         """
@@ -156,6 +183,9 @@ class Wallet:
         else:
             self.available += amount
         assert min(self.available, self.locked, self.held) >= 0
+        if self._ids is None:
+            self._ids = self._new_ids(self.at)
+        id = next(self._ids)
         return Transfer(
             id,
             self.user_id,
@@ -164,9 +194,12 @@ class Wallet:
             debit.value,
             credit.value,
             amount,
-            self.total,
-            reference,
+            self.available,
+            self.locked,
+            self.held,
+            id if reference is None else reference,
             release_at,
             metadata,
-            now,
+            self.at,
+            made_by,
         )

@@ -46,6 +46,8 @@ class OutcomeUnknown:
     """The bank may or may not have paid: timeout, reset, 5xx, unreadable reply. Never a failure."""
 
     reason: str
+    conflict: bool = False
+    """The bank knows the reference with another body: something was ordered under it, perhaps not this."""
 
 
 @dataclass(frozen=True, slots=True)

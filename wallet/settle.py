@@ -6,7 +6,7 @@ BankUnavailable → stays processing, due again later; after the last round requ
 OutcomeUnknown  → the same: an unknown outcome is never a failure
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -37,6 +37,7 @@ class Withdrawal:
     failure_code: str | None = None
     failure_reason: str | None = None
     bank_reference: str | None = None
+    updated_at: datetime = field(kw_only=True)
 
 
 class HistoryRow(NamedTuple):
@@ -81,7 +82,6 @@ def decide_moves(
     withdrawals: Mapping[UUID, Withdrawal],
     wallets: Mapping[WalletId, Wallet],
     now: datetime,
-    ids: Iterator[UUID],
     ladder: Ladder,
 ) -> Moves:
     """Decide each command in arrival order; withdrawals and wallets are changed to what holds afterwards."""
@@ -92,7 +92,7 @@ def decide_moves(
             moves.outcomes.append(WithdrawalNotFound("no such withdrawal"))
             continue
         wallet = wallets[withdrawal.user_id, withdrawal.currency]
-        mover = _Mover(withdrawal, wallet, now, ids, moves)
+        mover = _Mover(withdrawal, wallet, now, moves)
         try:
             if isinstance(command, Settle):
                 _settle(command, mover, ladder)
@@ -116,7 +116,7 @@ class _Mover:
     withdrawal: Withdrawal
     wallet: Wallet
     now: datetime
-    ids: Iterator[UUID]
+    """What is due, and from when on. What is written down carries an instant that is never earlier than before."""
     moves: Moves
 
     def move_to(self, target: Status, reason: str) -> None:
@@ -126,26 +126,33 @@ class _Mover:
             raise IllegalMove(f"{withdrawal.status} → {target}")
         withdrawal.status = target
         withdrawal.history_length += 1
-        self.moves.changed[withdrawal.id] = withdrawal
+        self._change()
         self.moves.history.append(
             HistoryRow(
-                withdrawal.id, withdrawal.user_id, withdrawal.history_length, target.value, self.now, reason
+                withdrawal.id,
+                withdrawal.user_id,
+                withdrawal.history_length,
+                target.value,
+                withdrawal.updated_at,
+                reason,
             )
         )
 
     def move_money(self, kind: Kind) -> None:
         """Write the transfer that goes with the move."""
         withdrawal = self.withdrawal
-        self.moves.transfers.append(
-            self.wallet.move(
-                kind, withdrawal.amount, id=next(self.ids), reference=withdrawal.id, now=self.now
-            )
-        )
+        self.moves.transfers.append(self.wallet.move(kind, withdrawal.amount, reference=withdrawal.id))
 
     def ring_at(self, at: datetime) -> None:
         """Make the withdrawal due at `at`."""
         self.withdrawal.next_attempt_at = at
-        self.moves.changed[self.withdrawal.id] = self.withdrawal
+        self._change()
+
+    def _change(self) -> None:
+        withdrawal = self.withdrawal
+        self.wallet.not_before(withdrawal.updated_at)
+        withdrawal.updated_at = self.wallet.at
+        self.moves.changed[withdrawal.id] = withdrawal
 
 
 def _settle(command: Settle, mover: _Mover, ladder: Ladder) -> None:

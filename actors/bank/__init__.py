@@ -1,18 +1,24 @@
 """The bank, seen from our side: one small protocol, and the module that the setting `WBS_BANK` names.
 
-Such a module offers `open_bank(settings) -> Bank` and passes tests/integration/actors/test_actors_bank.py.
+Such a module offers `open_bank(settings) -> Bank` and passes `wbs bank check` (actors/bank/conformance.py).
 """
 
 from importlib import import_module
 
 from actors.bank.protocol import Bank
-from wallet.config import Settings
+from wallet.config import Settings, SettingsError
 
 
 def open_bank(settings: Settings) -> Bank:
     """Return the bank chosen by the settings. Call it on the event loop that will use it.
 
-    Raises `ImportError` if there is no such module.
+    Raises SettingsError if there is no such module, or the bank can't be called with these settings.
     """
-    bank: Bank = import_module(settings.bank).open_bank(settings)
+    try:
+        module = import_module(settings.bank)
+    except ImportError as error:
+        raise SettingsError(f"WBS_BANK: no module {settings.bank!r}: {error}") from None
+    if not hasattr(module, "open_bank"):
+        raise SettingsError(f"WBS_BANK: {settings.bank!r} is no bank module: it has no open_bank")
+    bank: Bank = module.open_bank(settings)
     return bank

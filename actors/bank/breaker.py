@@ -102,9 +102,9 @@ class WatchedBank:
         self._breaker.learn(answer)
         return answer
 
-    async def find(self, order: PayoutOrder) -> FindOutcome:
+    async def find(self, order: PayoutOrder, *, compare_all: bool = False) -> FindOutcome:
         """See `Bank.find`."""
-        answer = await self._bank.find(order)
+        answer = await self._bank.find(order, compare_all=compare_all)
         self._breaker.learn(answer)
         return answer
 

@@ -1,5 +1,6 @@
 """What any bank must be able to do for us, and the values that go to and fro."""
 
+from datetime import datetime
 from typing import Protocol
 
 import msgspec
@@ -10,8 +11,9 @@ from wallet.outcomes import FindOutcome, PayOutcome
 class PayoutOrder(msgspec.Struct, frozen=True):
     """One payout to be made: `amount` minor units of `currency`.
 
-    `reference` is our withdrawal id and the idempotency key: however often an order is sent, the bank pays
-    once. Nothing else may vary between two sendings, or the bank takes the second for another order.
+    `reference` is what the bank knows the withdrawal by, and the idempotency key: however often an order is
+    sent, the bank pays once. Nothing else may vary between two sendings, or the bank takes the second for
+    another order.
     """
 
     reference: str
@@ -21,15 +23,30 @@ class PayoutOrder(msgspec.Struct, frozen=True):
     """JSON text, opaque to us."""
 
 
+PAID_STATUSES = frozenset({"paid", "returned"})
+BOOK_STATUSES = PAID_STATUSES | {"pending", "declined"}
+
+
 class BookEntry(msgspec.Struct, frozen=True):
-    """One line of the bank's books."""
+    """One line of the bank's books that could be read and understood."""
 
     payout_id: str
     reference: str
     amount: int
+    """Minor units that were ordered, also where less came back."""
     currency: str
     status: str
-    """`paid`, or `returned` when the money came back to us."""
+    """One of `BOOK_STATUSES`. `pending`: not paid yet. `declined`: not paid, or the bank took it back since."""
+    created_at: datetime
+    returned_amount: int | None = None
+    """Minor units that came back; of a `returned` payout only."""
+    code: str | None = None
+    """Why it is declined, or came back, where the bank says so."""
+
+    @property
+    def is_paid(self) -> bool:
+        """True if the money has left the bank, whether or not it came back since."""
+        return self.status in PAID_STATUSES
 
 
 class BooksPage(msgspec.Struct, frozen=True):
@@ -39,6 +56,8 @@ class BooksPage(msgspec.Struct, frozen=True):
     cursor: str | None
     """Where to read on: now if there is `more`, else later. None only while the books are empty."""
     more: bool
+    passed_over: tuple[str, ...] = ()
+    """Lines that say nothing certain (unreadable, or of an unknown status): what is wrong with each."""
 
 
 class BooksUnreadable(Exception):
@@ -59,11 +78,13 @@ class Bank(Protocol):
     async def pay(self, order: PayoutOrder) -> PayOutcome:
         """Ask the bank to pay. Safe to repeat with an equal order."""
 
-    async def find(self, order: PayoutOrder) -> FindOutcome:
-        """Ask what became of an order, without ordering anything.
+    async def find(self, order: PayoutOrder, *, compare_all: bool = False) -> FindOutcome:
+        """Look up what became of an order, without ordering anything.
 
-        The whole order is needed, not the reference alone: an answer that tells of another amount or currency
-        must not settle it.
+        The whole order is needed, not the reference alone: an answer that tells of another amount, currency
+        or destination must not settle it. `compare_all`: an answer that leaves one of them out must not
+        either. That is for orders whose reference the bank knows with another body
+        (`OutcomeUnknown.conflict`), and for those that a person has to look at anyway.
         """
 
     async def read_books(self, after: str | None) -> BooksPage:

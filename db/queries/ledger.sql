@@ -1,13 +1,18 @@
 -- name: lock_wallets
--- Locks the wallets ($1, $2) in key order and reads the clock after the last lock. Along come those of the keys
--- ($3, $4) that are used already, once: told with each wallet, they would grow with the square of the batch. One row
--- at least, so that the clock is always told.
+-- Locks the wallets ($1, $2) in key order and reads the clock after the last lock: `now` for decisions, `at` for what is
+-- written of a wallet, later than all that was. Along come those of the keys ($3, $4) that are used already, and those of
+-- the references for the bank (users $5, ends $6, beginning $7 or this stack's) that withdrawals have, once: told with
+-- each wallet, they would grow with the square of the batch. One row at least, so that the clock is always told.
 with locked_wallets as materialized (
-    select w.user_id, w.currency, w.available, w.locked, w.held
+    select w.user_id, w.currency, w.available, w.locked, w.held, w.last_at
     from unnest($1::text[], $2::text[]) as asked (user_id, currency)
     join wallets as w using (user_id, currency)
     order by w.user_id, w.currency
     for no key update of w
+),
+
+lock_taken as (
+    select clock_timestamp() as now from (select count(*) from locked_wallets) as all_of_them
 )
 
 select
@@ -16,63 +21,109 @@ select
     w.available,
     w.locked,
     w.held,
-    clock_timestamp() as now,
+    t.now,
+    greatest(t.now, w.last_at + interval '1 microsecond') as at,
     case when row_number() over () = 1 then (
         select array_agg(k.client || e'\x1f' || k.key)
-        from unnest($3::text[], $4::text[]) as asked (client, key)
-        join idempotency_keys as k on k.digest = key_digest(asked.client, asked.key)
-    ) end as used
-from (select 1) as one_row
+        from unnest($3::text[], $4::text[]) as asked (space, key)
+        join idempotency_keys as k on k.digest = key_digest(asked.space, asked.key)
+    ) end as used,
+    case when row_number() over () = 1 then (
+        select array_agg(asked.reference_end)
+        from stack as s
+        cross join unnest($5::text[], $6::text[]) as asked (user_id, reference_end)
+        join withdrawals as w on
+            coalesce(w.reference, w.id) = (coalesce($7, s.bank_prefix) || asked.reference_end)::uuid
+            and w.user_id = asked.user_id
+        where s.only_row
+    ) end as known_references
+from lock_taken as t
 left join locked_wallets as w on true;
 
 -- name: write_expected
 -- All of a batch by one statement, in the hope that its keys are new and every request can be accepted: the wallets
--- ($1, in key order) are locked and changed by one visit to each, then the movements ($2) are written. The clock is
--- read after the last lock; the identifiers begin with it. Refused as a whole if a wallet is not there or has too
--- little, or if the earliest `release_at` ($3) is over; a used key violates idempotency_keys_pkey.
--- $4: how long the doorbell may stay unanswered before the reconciler rings again. Of plain charges only, a batch is
--- written without the part that is marked: what does nothing has to be set up all the same.
-with changed as (
-    update wallets as w
-    set
-        available = w.available + c.available,
-        locked = w.locked + c.locked,
-        held = w.held + c.held,
-        transactions = w.transactions + c.transactions
+-- ($1, in key order) are locked, the clock is read, the wallets are changed and the movements ($2) written. Refused as a
+-- whole if a wallet is not there or has too little, or if the earliest `release_at` ($3) is over; a used key violates
+-- idempotency_keys_pkey.
+-- Decided by the clock after the last lock. Written is, wallet by wallet, that instant too, or the next after the latest
+-- in its books where the clock has stepped back; the identifiers begin with it. Seldom is any wallet's another than
+-- `now`: `instants` and `id_starts` are null then.
+-- $4: how long the doorbell may stay unanswered before the reconciler rings again. $5: what references for the bank begin
+-- with, if not with what this stack begins them with; one that is taken violates withdrawals_reference. Of plain charges
+-- only, a batch is written without the part that is marked: what does nothing has to be set up all the same.
+with locked_wallets as materialized (
+    select c.*, w.available as available_before, w.locked as locked_before, w.held as held_before, w.last_at
     from unnest($1::expected_change[]) with ordinality as c (
         user_id, currency, available, locked, held, transactions, needed, number
     )
-    where w.user_id = c.user_id and w.currency = c.currency and w.available >= c.needed
-    returning c.number, w.available + w.locked + w.held - c.available - c.locked - c.held as total_before
+    join wallets as w on w.user_id = c.user_id and w.currency = c.currency
+    where w.available >= c.needed
+    order by c.number
+    for no key update of w
 ),
 
 lock_taken as (
     select
         count(*) as wallets,
-        array_agg(total_before order by number) as totals_before,
+        array_agg(available_before) as available_before,
+        array_agg(locked_before) as locked_before,
+        array_agg(held_before) as held_before,
+        max(last_at) as last_at,
         clock_timestamp() as now
-    from changed
+    from locked_wallets
 ),
 
-decision as (
+decision as materialized (
     select
-        now,
-        totals_before,
+        t.*,
         uuid7_start(now) as id_start,
         case when wallets < cardinality($1) or $3::timestamptz <= now then refuse_batch() else true end as accepted
-    from lock_taken
+    from lock_taken as t
+),
+
+dated_wallets as materialized (
+    select w.*, greatest(d.now, w.last_at + interval '1 microsecond') as at
+    from decision as d
+    cross join locked_wallets as w
+    where d.accepted
+),
+
+new_balances as (
+    update wallets as w
+    set
+        available = w.available + c.available,
+        locked = w.locked + c.locked,
+        held = w.held + c.held,
+        transactions = w.transactions + c.transactions,
+        last_at = c.at
+    from dated_wallets as c
+    where w.user_id = c.user_id and w.currency = c.currency
+),
+
+raised as (
+    select array_agg(at) as instants, array_agg(uuid7_start(at)) as id_starts
+    from dated_wallets
+    where (select last_at >= now from decision)
 ),
 
 movements as materialized (
-    select (d.id_start || m.id_end)::uuid as id, d.totals_before[m.wallet] + m.total_change as total_after, d.now, m.*
+    select
+        (coalesce(r.id_starts[m.wallet], d.id_start) || m.id_end)::uuid as id,
+        coalesce(r.instants[m.wallet], d.now) as created_at,
+        d.now,
+        d.available_before[m.wallet] + m.available_change as available_after,
+        d.locked_before[m.wallet] + m.locked_change as locked_after,
+        d.held_before[m.wallet] + m.held_change as held_after,
+        m.*
     from decision as d
-    cross join unnest($2::expected_movement[]) as m
+    cross join raised as r
+    cross join unnest($2::expected_movement_v2[]) as m
 ),
 
 new_transfers as (
     insert into transfers (
-        id, user_id, currency, kind, debit_account, credit_account, amount, total_after, reference, release_at,
-        metadata, created_at
+        id, user_id, currency, kind, debit_account, credit_account, amount, total_after, available_after, locked_after,
+        held_after, reference, release_at, metadata, created_at, made_by
     )
     select
         id,
@@ -82,11 +133,15 @@ new_transfers as (
         case when kind = 'charge' then 'funding' else 'available' end,
         case when kind = 'reserve' then 'held' when release_at is null then 'available' else 'locked' end,
         amount,
-        total_after,
+        available_after + locked_after + held_after,
+        available_after,
+        locked_after,
+        held_after,
         id,
         release_at,
         case when kind = 'charge' then metadata end,
-        now
+        created_at,
+        made_by
     from movements
 ),
 
@@ -100,9 +155,22 @@ new_locks as (
 
 new_withdrawals as (
     insert into withdrawals (
-        id, user_id, currency, amount, destination, metadata, created_at, updated_at, next_attempt_at, ring_at
+        id, user_id, currency, amount, destination, metadata, reference, made_by, created_at, updated_at,
+        next_attempt_at, ring_at
     )
-    select id, user_id, currency, amount, destination, metadata, now, now, now, now + $4::interval
+    select
+        id,
+        user_id,
+        currency,
+        amount,
+        destination,
+        metadata,
+        ((select coalesce($5, bank_prefix) from stack where only_row) || reference_end)::uuid,
+        made_by,
+        created_at,
+        created_at,
+        now,
+        now + $4::interval
     from movements
     where kind = 'reserve'
 ),
@@ -117,12 +185,12 @@ doorbell as (
 
 new_keys as (
     insert into idempotency_keys (client, key, fingerprint, user_id, currency, movement_id)
-    select client, key, fingerprint, user_id, currency, id
+    select space, key, fingerprint, user_id, currency, id
     from movements
-    order by client, key
+    order by space, key
 )
 
-select now, id_start from decision where accepted;
+select d.now, d.id_start, r.instants, r.id_starts from decision as d cross join raised as r where d.accepted;
 
 -- name: receipts
 -- What used keys stand for: the unchanging part of a charge or withdrawal, so that a replay gives the same bytes.
@@ -143,6 +211,37 @@ from unnest($1::text[], $2::text[]) as asked (client, key)
 join idempotency_keys as k on k.digest = key_digest(asked.client, asked.key)
 join transfers as t on t.user_id = k.user_id and t.currency = k.currency and t.id = k.movement_id
 left join withdrawals as w on w.id = t.id and w.user_id = t.user_id;
+
+-- name: claim_adopted
+-- Withdrawals that were adopted from the bank's books came without a key. The request ($3, $4, $5) that has their
+-- reference (user $1, end $2, beginning $8 or this stack's) is them: they get its key, and what the bank does not know.
+with adopted as materialized (
+    select w.id, w.user_id, w.currency, a.space, a.key, a.fingerprint, a.destination, a.metadata
+    from stack as s
+    cross join unnest(
+        $1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::json[], $7::json[]
+    ) as a (user_id, reference_end, space, key, fingerprint, destination, metadata)
+    join withdrawals as w on
+        coalesce(w.reference, w.id) = (coalesce($8, s.bank_prefix) || a.reference_end)::uuid and w.user_id = a.user_id
+    where s.only_row
+    order by w.id
+    for update of w
+),
+
+claimed as (
+    insert into idempotency_keys (client, key, fingerprint, user_id, currency, movement_id)
+    select space, key, fingerprint, user_id, currency, id
+    from adopted
+    order by space, key
+    on conflict do nothing
+    returning movement_id, user_id
+)
+
+update withdrawals as w
+set destination = a.destination, metadata = a.metadata
+from claimed as c
+join adopted as a on a.id = c.movement_id and a.user_id = c.user_id
+where w.id = c.movement_id and w.user_id = c.user_id;
 
 -- name: create_wallets
 insert into wallets (user_id, currency)
@@ -165,29 +264,29 @@ cross join lateral (
 
 -- name: record
 -- The whole of a batch that every batch has: books, keys, balances (as differences, so that the checks on the
--- table guard the result). A movement without a reference refers to itself; one without a client has no key.
+-- table guard the result). A movement without a reference refers to itself; one without a space has no key.
 -- A key that is used by now violates idempotency_keys_pkey. Returns how many balances were written.
 with movements as materialized (
-    select * from unnest($1::movement[])
+    select * from unnest($1::movement_v2[])
 ),
 
 new_transfers as (
     insert into transfers (
-        id, user_id, currency, kind, debit_account, credit_account, amount, total_after, reference, release_at,
-        metadata, created_at
+        id, user_id, currency, kind, debit_account, credit_account, amount, total_after, available_after, locked_after,
+        held_after, reference, release_at, metadata, created_at, made_by
     )
     select
-        id, user_id, currency, kind, debit_account, credit_account, amount, total_after,
-        coalesce(reference, id), release_at, metadata, $3
+        id, user_id, currency, kind, debit_account, credit_account, amount, available_after + locked_after + held_after,
+        available_after, locked_after, held_after, coalesce(reference, id), release_at, metadata, created_at, made_by
     from movements
 ),
 
 new_keys as (
     insert into idempotency_keys (client, key, fingerprint, user_id, currency, movement_id)
-    select client, key, fingerprint, user_id, currency, id
+    select space, key, fingerprint, user_id, currency, id
     from movements
-    where client is not null
-    order by client, key
+    where space is not null
+    order by space, key
 ),
 
 new_balances as (
@@ -196,8 +295,9 @@ new_balances as (
         available = w.available + d.available,
         locked = w.locked + d.locked,
         held = w.held + d.held,
-        transactions = w.transactions + d.transactions
-    from unnest($2::balance_change[]) as d
+        transactions = w.transactions + d.transactions,
+        last_at = d.last_at
+    from unnest($2::balance_change_v2[]) as d
     where w.user_id = d.user_id and w.currency = d.currency
     returning 1
 )
@@ -218,20 +318,36 @@ where locks.user_id = ended.user_id
     and locks.charge_id = ended.charge_id;
 
 -- name: record_withdrawals
--- $8: how long the doorbell may stay unanswered before the reconciler rings again.
+-- Due from $10 on; the reconciler rings again at $11 if the doorbell stays unanswered until then. $12: what references
+-- for the bank begin with, if not with what this stack begins them with; one that is taken violates
+-- withdrawals_reference.
 with new_withdrawals as (
     insert into withdrawals (
-        id, user_id, currency, amount, destination, metadata, created_at, updated_at, next_attempt_at, ring_at
+        id, user_id, currency, amount, destination, metadata, reference, made_by, created_at, updated_at,
+        next_attempt_at, ring_at
     )
-    select id, user_id, currency, amount, destination, metadata, at, at, at, at + $8::interval
+    select
+        id,
+        user_id,
+        currency,
+        amount,
+        destination,
+        metadata,
+        ((select coalesce($12, bank_prefix) from stack where only_row) || reference_end)::uuid,
+        made_by,
+        at,
+        at,
+        $10,
+        $11
     from unnest(
-        $1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::json[], $6::json[], $7::timestamptz[]
-    ) as new (id, user_id, currency, amount, destination, metadata, at)
-    returning id, user_id, created_at
+        $1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::json[], $6::json[], $7::timestamptz[], $8::text[],
+        $9::text[]
+    ) as new (id, user_id, currency, amount, destination, metadata, at, made_by, reference_end)
+    returning id, user_id
 )
 
 insert into outbox (user_id, withdrawal_id, created_at)
-select user_id, id, created_at
+select user_id, id, $10
 from new_withdrawals;
 
 -- name: wallets_with_matured_locks
@@ -240,7 +356,7 @@ select distinct user_id, currency
 from (
     select user_id, currency
     from locks
-    where release_at <= clock_timestamp()
+    where release_at <= (select clock_timestamp())
     order by release_at
     limit $1
 ) as oldest;

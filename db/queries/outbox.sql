@@ -1,7 +1,13 @@
+-- name: ring
+insert into outbox (withdrawal_id, user_id, created_at) values ($1, $2, clock_timestamp())
+on conflict do nothing;
+
 -- name: claim
--- Messages, those of the oldest withdrawals first, for this relay alone until its transaction ends.
+-- Messages, those of the oldest withdrawals first, for this relay alone until its transaction ends; without those ($2)
+-- that it has set aside.
 select user_id, withdrawal_id
 from outbox
+where withdrawal_id <> all($2::uuid[])
 order by withdrawal_id, user_id
 limit $1
 for update skip locked;

@@ -1,6 +1,7 @@
 -- name: balances
 -- Of all these users ($1) in all these currencies ($2), which costs less than to join pairs of them: nearly always there
--- is one currency. What has matured counts as available from its very instant, released in the books or not.
+-- is one currency. What has matured counts as available from its very instant, released in the books or not. That
+-- instant is read once: compared with the clock itself, which moves, each lock of the future would be read as well.
 select
     w.user_id,
     w.currency,
@@ -10,7 +11,7 @@ select
     case when w.locked > 0 then (
         select coalesce(sum(l.amount), 0)::bigint
         from locks as l
-        where l.user_id = w.user_id and l.currency = w.currency and l.release_at <= clock_timestamp()
+        where l.user_id = w.user_id and l.currency = w.currency and l.release_at <= (select clock_timestamp())
     ) else 0 end as matured
 from wallets as w
 where w.user_id = any($1::text[]) and w.currency = any($2::text[]);

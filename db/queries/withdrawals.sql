@@ -2,17 +2,26 @@
 -- Writes down that an attempt begins, before the bank is called: for those that are pending, or processing and
 -- due. The rest (ended, cancelled, leased to another attempt, not due yet) is passed over. A `case`, because a
 -- plain condition on the status lets the planner walk over withdrawals_open, all that waits, at each call.
-with due as materialized (
-    select w.id, w.user_id, w.status
+-- What is due is judged by the clock after the last lock; what is written down never carries an earlier instant than
+-- the withdrawal did before.
+with locked as materialized (
+    select w.id, w.user_id, w.status, w.next_attempt_at, w.updated_at
     from unnest($1::uuid[], $2::text[]) as asked (id, user_id)
     join withdrawals as w using (id, user_id)
-    where case w.status
-        when 'pending' then true
-        when 'processing' then w.next_attempt_at <= clock_timestamp()
-        else false
-    end
+    where case w.status when 'pending' then true when 'processing' then true else false end
     order by w.id
     for update of w
+),
+
+lock_taken as (
+    select count(*) as withdrawals, clock_timestamp() as now from locked
+),
+
+due as materialized (
+    select l.id, l.user_id, l.status, t.now + $3::interval as lease_until, greatest(t.now, l.updated_at) as at
+    from lock_taken as t
+    cross join locked as l
+    where l.status = 'pending' or l.next_attempt_at <= t.now
 ),
 
 begun as (
@@ -21,18 +30,11 @@ begun as (
         status = 'processing',
         attempts = w.attempts + 1,
         history_length = w.history_length + (due.status = 'pending')::int,
-        next_attempt_at = clock_timestamp() + $3::interval,
-        ring_at = clock_timestamp() + $3::interval,
-        updated_at = clock_timestamp()
+        next_attempt_at = due.lease_until,
+        ring_at = due.lease_until,
+        updated_at = due.at
     from due
-    where
-        w.id = due.id
-        and w.user_id = due.user_id
-        and case w.status
-            when 'pending' then true
-            when 'processing' then w.next_attempt_at <= clock_timestamp()
-            else false
-        end
+    where w.id = due.id and w.user_id = due.user_id
     returning
         w.id,
         w.user_id,
@@ -42,12 +44,13 @@ begun as (
         w.attempts,
         w.next_attempt_at,
         w.history_length,
+        w.updated_at,
         due.status as status_before
 ),
 
 new_history as (
     insert into withdrawal_history (user_id, withdrawal_id, seq, status, at, reason)
-    select user_id, id, history_length, 'processing', clock_timestamp(), 'the bank is about to be called'
+    select user_id, id, history_length, 'processing', updated_at, 'the bank is about to be called'
     from begun
     where status_before = 'pending'
 )
@@ -68,89 +71,126 @@ select
     w.history_length,
     w.failure_code,
     w.failure_reason,
-    w.bank_reference
+    w.bank_reference,
+    w.updated_at
 from withdrawals as w
 where w.id = any($1::uuid[])
 order by w.id
 for update;
 
 -- name: complete
--- All of a batch of payments by one statement: the withdrawals ($1, $2, in key order) are completed under the bank's
--- references ($3), then their wallets, in key order, lose what was held. $4: how the transfers' identifiers end.
--- Refused as a whole if one of the withdrawals is not processing.
-with completed as (
-    update withdrawals as w
-    set
-        status = 'completed',
-        bank_reference = p.bank_reference,
-        failure_code = null,
-        failure_reason = null,
-        history_length = w.history_length + 1,
-        updated_at = clock_timestamp()
+-- All of a batch of payments by one statement: the withdrawals ($1, $2) are locked in key order, then their wallets, in
+-- key order, then the clock is read; the withdrawals are completed under the bank's references ($3), the wallets lose
+-- what was held. $4: how the transfers' identifiers end. Refused as a whole if one of the withdrawals is not processing.
+-- The instants of a wallet, and those of a withdrawal, never go back.
+with locked as materialized (
+    select w.id, w.user_id, w.currency, w.amount, w.history_length, w.updated_at, p.bank_reference, p.id_end
     from unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) as p (id, user_id, bank_reference, id_end)
-    where w.id = p.id and w.user_id = p.user_id and case when w.status = 'processing' then true else false end
-    returning w.id, w.user_id, w.currency, w.amount, w.history_length, w.updated_at, p.id_end
+    join withdrawals as w using (id, user_id)
+    where case when w.status = 'processing' then true else false end
+    order by w.id
+    for update of w
 ),
 
-paid as (
-    select user_id, currency, sum(amount)::bigint as amount
-    from completed
+paid as materialized (
+    select user_id, currency, sum(amount)::bigint as amount, max(updated_at) as updated_at
+    from locked
     group by user_id, currency
-    order by user_id, currency
 ),
 
-wallets_after as (
-    update wallets as w
-    set held = w.held - paid.amount
-    from paid
-    where w.user_id = paid.user_id and w.currency = paid.currency
-    returning w.user_id, w.currency, w.available + w.locked + w.held as total
+locked_wallets as materialized (
+    select w.user_id, w.currency, w.available, w.locked, w.held, w.last_at, p.amount, p.updated_at
+    from paid as p
+    join wallets as w using (user_id, currency)
+    order by w.user_id, w.currency
+    for no key update of w
 ),
 
 lock_taken as (
-    select count(*) as wallets, clock_timestamp() as now
-    from wallets_after
+    select count(*) as wallets, clock_timestamp() as now from locked_wallets
 ),
 
-decision as (
+decision as materialized (
     select
         now,
-        uuid7_start(now) as id_start,
         case
-            when (select count(*) from completed) < cardinality($1) or wallets < (select count(*) from paid)
+            when (select count(*) from locked) < cardinality($1) or wallets < (select count(*) from paid)
                 then refuse_batch()
             else true
         end as accepted
     from lock_taken
 ),
 
+dated_wallets as materialized (
+    select w.*, greatest(d.now, w.last_at + interval '1 microsecond', w.updated_at) as at
+    from decision as d
+    cross join locked_wallets as w
+    where d.accepted
+),
+
+payments as materialized (
+    select
+        (uuid7_start(w.at) || l.id_end)::uuid as transfer_id,
+        l.id,
+        l.user_id,
+        l.currency,
+        l.amount,
+        l.bank_reference,
+        l.history_length + 1 as history_length,
+        w.at,
+        w.available,
+        w.locked,
+        w.held - sum(l.amount) over so_far as held
+    from dated_wallets as w
+    join locked as l on l.user_id = w.user_id and l.currency = w.currency
+    window so_far as (partition by l.user_id, l.currency order by l.id_end rows unbounded preceding)
+),
+
+completed as (
+    update withdrawals as w
+    set
+        status = 'completed',
+        bank_reference = p.bank_reference,
+        failure_code = null,
+        failure_reason = null,
+        history_length = p.history_length,
+        updated_at = p.at
+    from payments as p
+    where w.id = p.id and w.user_id = p.user_id
+),
+
+new_balances as (
+    update wallets as w
+    set held = w.held - d.amount, last_at = d.at
+    from dated_wallets as d
+    where w.user_id = d.user_id and w.currency = d.currency
+),
+
 new_history as (
     insert into withdrawal_history (withdrawal_id, user_id, seq, status, at, reason)
-    select id, user_id, history_length, 'completed', updated_at, 'the bank paid'
-    from completed
+    select id, user_id, history_length, 'completed', at, 'the bank paid'
+    from payments
 )
 
 insert into transfers (
-    id, user_id, currency, kind, debit_account, credit_account, amount, total_after, reference, created_at
+    id, user_id, currency, kind, debit_account, credit_account, amount, total_after, available_after, locked_after,
+    held_after, reference, created_at
 )
 select
-    (d.id_start || c.id_end)::uuid,
-    c.user_id,
-    c.currency,
+    transfer_id,
+    user_id,
+    currency,
     'payout',
     'held',
     'bank',
-    c.amount,
-    w.total + sum(c.amount) over later_ones - c.amount,
-    c.id,
-    d.now
-from decision as d
-cross join completed as c
-join wallets_after as w on w.user_id = c.user_id and w.currency = c.currency
-where d.accepted
-window later_ones as (
-    partition by c.user_id, c.currency order by c.id_end rows between current row and unbounded following
-);
+    amount,
+    available + locked + held,
+    available,
+    locked,
+    held,
+    id,
+    at
+from payments;
 
 -- name: step
 -- A state that a withdrawal only passes through within a batch; `move` writes the rest.
@@ -171,13 +211,13 @@ with new_states as (
         failure_code = m.failure_code,
         failure_reason = m.failure_reason,
         bank_reference = m.bank_reference,
-        updated_at = $18
+        updated_at = m.updated_at
     from unnest(
         $1::uuid[], $2::text[], $3::text[], $4::int[], $5::timestamptz[], $6::int[], $7::text[], $8::text[],
-        $9::text[]
+        $9::text[], $10::timestamptz[]
     ) as m (
         id, user_id, status, rounds, next_attempt_at, history_length, failure_code, failure_reason,
-        bank_reference
+        bank_reference, updated_at
     )
     where w.id = m.id and w.user_id = m.user_id
     returning 1
@@ -185,12 +225,12 @@ with new_states as (
 
 new_history as (
     insert into withdrawal_history (withdrawal_id, user_id, seq, status, at, reason)
-    select * from unnest($10::uuid[], $11::text[], $12::int[], $13::text[], $14::timestamptz[], $15::text[])
+    select * from unnest($11::uuid[], $12::text[], $13::int[], $14::text[], $15::timestamptz[], $16::text[])
 ),
 
 doorbell as (
     insert into outbox (withdrawal_id, user_id, created_at)
-    select withdrawal_id, user_id, $18 from unnest($16::uuid[], $17::text[]) as rung (withdrawal_id, user_id)
+    select withdrawal_id, user_id, $19 from unnest($17::uuid[], $18::text[]) as rung (withdrawal_id, user_id)
     on conflict do nothing
 )
 
@@ -199,10 +239,16 @@ select count(*) as moved from new_states;
 -- name: ring_due
 -- Rings for what should have been taken by now, unless a message waits in the outbox anyway. The longer a
 -- withdrawal has waited, the more seldom it is rung for: a long queue is not filled with its own echoes.
-with due as materialized (
+-- What is locked is passed over. An entry that a relay is about to delete is looked for first: to run into it would be to
+-- wait for that relay.
+with instant as materialized (
+    select clock_timestamp() as now
+),
+
+due as materialized (
     select id, user_id
     from withdrawals
-    where status in ('pending', 'processing') and ring_at <= clock_timestamp()
+    where status in ('pending', 'processing') and ring_at <= (select now from instant)
     order by ring_at
     limit $1
     for update skip locked
@@ -210,14 +256,40 @@ with due as materialized (
 
 postponed as (
     update withdrawals as w
-    set ring_at = clock_timestamp() + greatest($2::interval, least(clock_timestamp() - w.updated_at, '15 minutes'))
+    set ring_at = i.now + greatest($2::interval, least(i.now - w.updated_at, '15 minutes'))
     from due
+    cross join instant as i
     where w.id = due.id and w.user_id = due.user_id
 )
 
 insert into outbox (withdrawal_id, user_id, created_at)
-select id, user_id, clock_timestamp() from due
+select due.id, due.user_id, i.now
+from due
+cross join instant as i
+where not exists (select from outbox as o where o.withdrawal_id = due.id and o.user_id = due.user_id)
 on conflict do nothing;
+
+-- name: postpone_due
+-- The first half of `ring_due`, where its second half had to wait for somebody: which are to be rung for, one by one.
+with instant as materialized (
+    select clock_timestamp() as now
+),
+
+due as materialized (
+    select id, user_id
+    from withdrawals
+    where status in ('pending', 'processing') and ring_at <= (select now from instant)
+    order by ring_at
+    limit $1
+    for update skip locked
+)
+
+update withdrawals as w
+set ring_at = i.now + greatest($2::interval, least(i.now - w.updated_at, '15 minutes'))
+from due
+cross join instant as i
+where w.id = due.id and w.user_id = due.user_id
+returning w.id, w.user_id;
 
 -- name: count_open
 select status, count(*) as withdrawals
@@ -227,7 +299,7 @@ group by status;
 
 -- name: requiring_attention
 -- A page of them, the oldest first, after the identifier $1.
-select id, user_id, currency, amount, failure_code, failure_reason, attempts, created_at, updated_at
+select id, user_id, currency, amount, destination, failure_code, failure_reason, attempts, created_at, updated_at
 from withdrawals
 where status = 'requires_attention' and ($1::uuid is null or id > $1)
 order by id

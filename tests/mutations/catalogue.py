@@ -79,7 +79,7 @@ BANK = (
         "a 500 taken for a decline",
         (
             Change(
-                "actors/bank/http.py",
+                "actors/bank/replies.py",
                 "    if status == 409:\n",
                 '    if status == 500:\n        return Declined("http 500")\n    if status == 409:\n',
             ),
@@ -87,9 +87,36 @@ BANK = (
         (_ACTORS + "test_bank_endings.py", _ACTORS + "test_bank_faults.py"),
     ),
     Mutation(
-        "a reply with a wrong amount believed",
-        (Change("actors/bank/http.py", "    if wrong:\n", "    if False:\n"),),
+        "any refusal taken for a decline",
+        (
+            Change(
+                "actors/bank/replies.py",
+                "        case Declined() if status == 422:\n",
+                "        case Declined():\n",
+            ),
+        ),
+        (_ACTORS + "test_bank_endings.py", _UNIT + "test_bank_replies.py"),
+    ),
+    Mutation(
+        "a member named twice: the last one counts",
+        (Change("actors/bank/replies.py", "        if len(read) == len(pairs):\n", "        if True:\n"),),
+        (_UNIT + "test_bank_replies.py", _UNIT + "test_bank_books.py"),
+    ),
+    Mutation(
+        "what follows a reply is not looked at",
+        (
+            Change(
+                "actors/bank/wire.py",
+                '                self._fail("something follows the end of the reply")\n',
+                "                pass\n",
+            ),
+        ),
         (_ACTORS + "test_bank_endings.py",),
+    ),
+    Mutation(
+        "a reply with a wrong amount believed",
+        (Change("actors/bank/replies.py", "    if wrong:\n", "    if False:\n"),),
+        (_ACTORS + "test_bank_endings.py", _UNIT + "test_bank_replies.py"),
     ),
     Mutation(
         "another reference for each attempt",
@@ -161,14 +188,8 @@ MOVES = (
         (
             Change(
                 "db/queries/withdrawals.sql",
-                "        when 'processing' then w.next_attempt_at <= clock_timestamp()\n"
-                "        else false\n    end\n    order by",
-                "        when 'processing' then true\n        else false\n    end\n    order by",
-            ),
-            Change(
-                "db/queries/withdrawals.sql",
-                "            when 'processing' then w.next_attempt_at <= clock_timestamp()\n",
-                "            when 'processing' then true\n",
+                "    where l.status = 'pending' or l.next_attempt_at <= t.now\n",
+                "",
             ),
         ),
         (_DB + "test_withdrawals.py",),
@@ -178,10 +199,9 @@ MOVES = (
         (
             Change(
                 "db/queries/withdrawals.sql",
-                "        else false\n    end\n    order by",
-                "        else true\n    end\n    order by",
+                "when 'pending' then true when 'processing' then true else false end",
+                "when 'pending' then true when 'processing' then true else true end",
             ),
-            Change("db/queries/withdrawals.sql", "            else false\n", "            else true\n"),
         ),
         (_DB + "test_withdrawals.py",),
     ),
@@ -247,9 +267,9 @@ LEDGER = (
         "no unique key on idempotency_keys",
         (
             Change(
-                "db/migrations/20261122_01_ledger.sql",
-                "    movement_id uuid not null,\n    primary key (client, key)\n",
-                "    movement_id uuid not null\n",
+                "db/migrations/20261127_01_references.sql",
+                "alter table idempotency_keys add constraint idempotency_keys_pkey primary key (digest);\n",
+                "",
             ),
         ),
         (_DB + "test_concurrent_writers.py",),
@@ -278,7 +298,13 @@ LEDGER = (
     ),
     Mutation(
         "decide outside the lock",
-        (Change("db/queries/ledger.sql", "    for no key update of w\n", ""),),
+        (
+            Change(
+                "db/queries/ledger.sql",
+                "    order by w.user_id, w.currency\n    for no key update of w\n",
+                "    order by w.user_id, w.currency\n",
+            ),
+        ),
         (_DB + "test_concurrent_writers.py", _DB + "test_releases.py"),
     ),
     Mutation(
@@ -307,12 +333,12 @@ LEDGER = (
         (
             Change(
                 "db/queries/ledger.sql",
-                "    where client is not null\n    order by client, key\n",
-                "    where client is not null\n",
+                "    where space is not null\n    order by space, key\n",
+                "    where space is not null\n",
             ),
             Change(
                 "db/queries/ledger.sql",
-                "    from movements\n    order by client, key\n",
+                "    from movements\n    order by space, key\n",
                 "    from movements\n",
             ),
         ),
@@ -334,8 +360,8 @@ LEDGER = (
         (
             Change(
                 "db/queries/ledger.sql",
-                "where w.user_id = c.user_id and w.currency = c.currency and w.available >= c.needed",
-                "where w.user_id = c.user_id and w.currency = c.currency",
+                "    where w.available >= c.needed\n",
+                "",
             ),
         ),
         (_DB + "test_batches_in_hope.py",),
@@ -345,8 +371,8 @@ LEDGER = (
         (
             Change(
                 "db/queries/withdrawals.sql",
-                "w.user_id = p.user_id and case when w.status = 'processing' then true else false end",
-                "w.user_id = p.user_id",
+                "    where case when w.status = 'processing' then true else false end\n",
+                "",
             ),
         ),
         (_DB + "test_batches_in_hope.py", _DB + "test_withdrawals.py"),
@@ -356,7 +382,7 @@ LEDGER = (
         (
             Change(
                 "db/queries/withdrawals.sql",
-                "when (select count(*) from completed) < cardinality($1) or wallets <",
+                "when (select count(*) from locked) < cardinality($1) or wallets <",
                 "when wallets <",
             ),
         ),
@@ -495,8 +521,8 @@ MESSAGES = (
         (
             Change(
                 "db/queries/ledger.sql",
-                "select user_id, id, created_at\nfrom new_withdrawals;",
-                "select user_id, id, created_at\nfrom new_withdrawals where false;",
+                "select user_id, id, $10\nfrom new_withdrawals;",
+                "select user_id, id, $10\nfrom new_withdrawals where false;",
             ),
         ),
         (_DB + "test_outbox.py::test_a_message_goes_with_the_money",),

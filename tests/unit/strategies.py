@@ -1,16 +1,14 @@
 """What property tests of the domain draw from: few users and keys, so that requests meet each other."""
 
-from collections.abc import Iterator
-from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
+import msgspec
 from hypothesis import strategies as st
 
 from wallet.commands import Charge, LedgerCommand, Withdraw
 from wallet.decide import Decision, KeyId, KeyRecord, decide
-from wallet.ids import uuid7_sequence
 from wallet.ledger import MaturedLock, Wallet, WalletId
 from wallet.money import AMOUNT_MAX
 
@@ -19,6 +17,9 @@ NOW = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
 WALLET_IDS: tuple[WalletId, ...] = (("ann", "USD"), ("ann", "EUR"), ("bob", "USD"))
 
 wallet_ids = st.sampled_from(WALLET_IDS)
+instants = st.sampled_from((NOW, NOW, NOW + timedelta(microseconds=1), NOW + timedelta(hours=1)))
+"""Of what a wallet writes next: later than the clock says where that has stepped back."""
+callers = st.sampled_from((None, "shop key", "app key"))
 key_ids = st.tuples(st.sampled_from(("shop", "app")), st.sampled_from(("k1", "k2", "k3", "k4")))
 small_amounts = st.integers(1, 60)
 amounts = st.one_of(small_amounts, small_amounts, st.integers(AMOUNT_MAX - 60, AMOUNT_MAX))
@@ -30,24 +31,22 @@ release_times = st.one_of(
 )
 
 charges = st.builds(
-    lambda key_id, wallet_id, amount, release_at, metadata: Charge(
-        *key_id, *wallet_id, amount, release_at, metadata
-    ),
+    lambda key_id, wallet_id, *rest: Charge(*key_id, *wallet_id, *rest),
     key_ids,
     wallet_ids,
     amounts,
     release_times,
     json_texts,
+    callers,
 )
 withdraws = st.builds(
-    lambda key_id, wallet_id, amount, destination, metadata: Withdraw(
-        *key_id, *wallet_id, amount, destination, metadata
-    ),
+    lambda key_id, wallet_id, *rest: Withdraw(*key_id, *wallet_id, *rest),
     key_ids,
     wallet_ids,
     amounts,
     json_texts,
     json_texts,
+    callers,
 )
 commands = st.one_of(charges, withdraws)
 batches = st.lists(commands, max_size=16)
@@ -55,14 +54,7 @@ batches = st.lists(commands, max_size=16)
 
 def with_own_keys(batch: list[LedgerCommand]) -> list[LedgerCommand]:
     """Return the same requests, no two under one key."""
-    return [
-        Charge(one.space, f"own-{n}", one.user_id, one.currency, one.amount, one.release_at, one.metadata)
-        if isinstance(one, Charge)
-        else Withdraw(
-            one.space, f"own-{n}", one.user_id, one.currency, one.amount, one.destination, one.metadata
-        )
-        for n, one in enumerate(batch)
-    ]
+    return [msgspec.structs.replace(one, key=f"own-{n}") for n, one in enumerate(batch)]
 
 
 @st.composite
@@ -77,6 +69,22 @@ def _wallets(draw: st.DrawFn, wallet_id: WalletId) -> Wallet:
         locked=sum(lock.amount for lock in matured) + draw(st.sampled_from((0, 0, 7))),
         held=draw(st.sampled_from((0, 0, 5))),
         matured=matured,
+        at=draw(instants),
+    )
+
+
+def fresh(wallet: Wallet) -> Wallet:
+    """Return the wallet as the next batch finds it: what it writes comes after all that was written."""
+    used = any(wallet.change())
+    return Wallet(
+        wallet.user_id,
+        wallet.currency,
+        wallet.available,
+        wallet.locked,
+        wallet.held,
+        list(wallet.matured),
+        wallet.matured_complete,
+        at=wallet.at + timedelta(microseconds=1) if used else wallet.at,
     )
 
 
@@ -97,12 +105,11 @@ def decide_copy(
     batch: list[LedgerCommand],
     before: Wallets,
     known: dict[KeyId, KeyRecord] | None = None,
-    ids: Iterator[UUID] | None = None,
 ) -> Decided:
     """Decide a batch on copies, so that the wallets given stay as they are."""
-    after = deepcopy(before)
+    after = {id: fresh(wallet) for id, wallet in before.items()}
     known = dict(known or {})
-    decision = decide(batch, known, after, NOW, ids or uuid7_sequence(NOW))
+    decision = decide(batch, known, after, NOW)
     receipts = {
         outcome.receipt.id: outcome.receipt for outcome in decision.outcomes if isinstance(outcome, tuple)
     }

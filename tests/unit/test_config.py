@@ -17,6 +17,7 @@ SECRETS = {
     "RABBITMQ_URL": "amqp://me:s3cret@broker/",
     "WBS_API_KEYS": "shop=s3cret",
     "WBS_BANK_WEBHOOK_SECRET": "whsec_s3cret",
+    "WBS_BANK_TOKEN": "s3cret",
 }
 
 

@@ -1,7 +1,7 @@
 """Properties of `wallet.decide`: what must hold for any batch on any wallets."""
 
 from collections import Counter, defaultdict
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from tests.unit.strategies import (
     Wallets,
     batches,
     decide_copy,
+    fresh,
     wallets,
     with_own_keys,
 )
@@ -27,7 +28,6 @@ from wallet.errors import (
     Unavailable,
     ValidationFailed,
 )
-from wallet.ids import uuid7_sequence
 from wallet.ledger import ACCOUNTS, Account, Kind, MaturedLock, Wallet
 from wallet.money import AMOUNT_MAX
 
@@ -119,26 +119,27 @@ def test_balances_are_the_sums_of_the_transfers(batch: list[LedgerCommand], befo
     """Goal: money is conserved: each balance changes by exactly what the transfers credit and debit."""
     decided = decide_copy(batch, before)
     sums: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    totals = {id: wallet.total for id, wallet in before.items()}
+    splits = {id: Counter(available=w.available, locked=w.locked, held=w.held) for id, w in before.items()}
     for transfer in decided.decision.transfers:
         id = (transfer.user_id, transfer.currency)
         assert transfer.amount > 0
         sums[id][transfer.debit_account] -= transfer.amount
         sums[id][transfer.credit_account] += transfer.amount
-        if transfer.debit_account == Account.FUNDING:
-            totals[id] += transfer.amount
-        assert transfer.total_after == totals[id]
+        splits[id][transfer.debit_account] -= transfer.amount
+        splits[id][transfer.credit_account] += transfer.amount
+        after = (transfer.available_after, transfer.locked_after, transfer.held_after)
+        assert after == tuple(splits[id][account] for account in ("available", "locked", "held"))
     for id, wallet in before.items():
-        after = decided.wallets[id]
+        changed = decided.wallets[id]
         for account in ("available", "locked", "held"):
-            assert getattr(after, account) - getattr(wallet, account) == sums[id][account]
+            assert getattr(changed, account) - getattr(wallet, account) == sums[id][account]
         assert sum(sums[id].values()) == 0
         charged = sum(
             transfer.amount
             for transfer in decided.decision.transfers
             if transfer.kind == Kind.CHARGE and (transfer.user_id, transfer.currency) == id
         )
-        assert after.total - wallet.total == charged
+        assert changed.total - wallet.total == charged
 
 
 @given(batches, wallets)
@@ -153,8 +154,10 @@ def test_nothing_goes_below_zero_or_above_the_limit(batch: list[LedgerCommand], 
 def test_transfers_are_well_formed(batch: list[LedgerCommand], before: Wallets) -> None:
     """Goal: identifiers ascend, accounts are those of the kind, and each row can be traced to its cause."""
     decision = decide_copy(batch, before).decision
-    ids = [transfer.id for transfer in decision.transfers]
-    assert ids == sorted(set(ids))
+    assert len({transfer.id for transfer in decision.transfers}) == len(decision.transfers)
+    for id in before:
+        ids = [t.id for t in decision.transfers if (t.user_id, t.currency) == id]
+        assert ids == sorted(ids)
     for transfer in decision.transfers:
         debit, credit = ACCOUNTS[Kind(transfer.kind)]
         if transfer.kind == Kind.CHARGE and transfer.release_at is not None:
@@ -163,10 +166,53 @@ def test_transfers_are_well_formed(batch: list[LedgerCommand], before: Wallets) 
         assert (transfer.debit_account, transfer.credit_account) == (debit, credit)
         if transfer.kind != Kind.RELEASE:
             assert transfer.reference == transfer.id
-        assert transfer.created_at == NOW
     reserves = [transfer.id for transfer in decision.transfers if transfer.kind == Kind.RESERVE]
-    assert reserves == [receipt.id for receipt in decision.withdrawals]
+    assert reserves == [new.receipt.id for new in decision.withdrawals]
     assert [t for t in decision.transfers if t.kind == Kind.RELEASE] == decision.releases
+
+
+@given(batches, wallets)
+def test_rows_carry_the_instant_of_their_wallet(batch: list[LedgerCommand], before: Wallets) -> None:
+    """Goal: rows, answers and identifiers of a wallet carry its own instant, however far the clock is behind it."""
+    decided = decide_copy(batch, before)
+    for transfer in decided.decision.transfers:
+        assert transfer.created_at == before[transfer.user_id, transfer.currency].at
+        milliseconds = (transfer.created_at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+        assert transfer.id.int >> 80 == milliseconds
+    written = {transfer.id: transfer.created_at for transfer in decided.decision.transfers}
+    for outcome in decided.decision.outcomes:
+        if isinstance(outcome, Recorded):
+            assert outcome.receipt.created_at == written[outcome.receipt.id]
+
+
+@given(batches, wallets)
+def test_the_instant_of_a_wallet_decides_nothing(batch: list[LedgerCommand], before: Wallets) -> None:
+    """Goal: what has matured and what is refused is judged by the clock, not by what is written."""
+    decided = decide_copy(batch, before)
+    in_time = {id: fresh(wallet) for id, wallet in before.items()}
+    for wallet in in_time.values():
+        wallet.at = NOW
+    other = decide_copy(batch, in_time)
+    assert [_answer(o) for o in decided.decision.outcomes] == [_answer(o) for o in other.decision.outcomes]
+    assert {id: _split(w) for id, w in decided.wallets.items()} == {
+        id: _split(w) for id, w in other.wallets.items()
+    }
+
+
+@given(batches, wallets)
+def test_rows_say_who_asked(batch: list[LedgerCommand], before: Wallets) -> None:
+    """Goal: a charge, a reserve and a withdrawal carry the name of the key they were asked for by; a release none."""
+    decided = decide_copy(batch, before)
+    asked = {
+        outcome.receipt.id: request.by
+        for request, outcome in zip(batch, decided.decision.outcomes, strict=True)
+        if isinstance(outcome, Recorded) and not outcome.replayed
+    }
+    assert {t.id: t.made_by for t in decided.decision.transfers} == asked | {
+        t.id: None for t in decided.decision.releases
+    }
+    for new in decided.decision.withdrawals:
+        assert new.made_by == asked[new.receipt.id]
 
 
 @given(batches, wallets)
@@ -262,11 +308,10 @@ def test_batching_changes_nothing(data: st.DataObject, batch: list[LedgerCommand
     """Goal: one batch, one by one, or cut anywhere: the same answers and the same balances."""
     whole = decide_copy(batch, before)
     cuts = data.draw(st.sets(st.integers(0, len(batch))))
-    ids = uuid7_sequence(NOW, entropy=b"\0" * 6)
     state, answers = Decided(whole.decision, before, {}), []
     bounds = [0, *sorted(cuts), len(batch)]
     for start, end in pairwise(bounds):
-        state = decide_copy(batch[start:end], state.wallets, state.known, ids)
+        state = decide_copy(batch[start:end], state.wallets, state.known)
         answers += state.decision.outcomes
     assert [_answer(outcome) for outcome in answers] == [_answer(o) for o in whole.decision.outcomes]
     assert {id: _split(w) for id, w in state.wallets.items()} == {
@@ -308,7 +353,7 @@ def test_the_changes_to_be_written_are_the_changes(batch: list[LedgerCommand], b
 
 
 def _wallet(**balances: int) -> dict[tuple[str, str], Wallet]:
-    return {("ann", "USD"): Wallet("ann", "USD", **balances)}
+    return {("ann", "USD"): Wallet("ann", "USD", at=NOW, **balances)}
 
 
 def _only(decided: Decided) -> object:

@@ -1,12 +1,14 @@
 """What a batch is expected to write, held against what is decided request by request."""
 
+from datetime import timedelta
+
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.unit.strategies import NOW, Wallets, batches, decide_copy, wallets, with_own_keys
 from wallet.commands import LedgerCommand
 from wallet.decide import Recorded
-from wallet.expect import Expected, expect
+from wallet.expect import Expected, Raised, expect
 from wallet.money import AMOUNT_MAX
 
 ID_START = "0190000000007000"
@@ -34,13 +36,22 @@ def test_what_is_taken_is_what_would_be_decided(batch: list[LedgerCommand], befo
     for movement, transfer, key in rows:
         assert movement[2:6] == (transfer.user_id, transfer.currency, transfer.kind, transfer.amount)
         assert movement.release_at == transfer.release_at
-        assert movement[10:] == key
+        assert movement.made_by == transfer.made_by
+        assert movement[14:] == key
         change = expected.changes[movement.wallet - 1]
         assert change[:2] == transfer[1:3]
-        assert before[change[:2]].total + movement.total_change == transfer.total_after
+        wallet = before[change[:2]]
+        assert wallet.available + movement.available_change == transfer.available_after
+        assert wallet.locked + movement.locked_change == transfer.locked_after
+        assert wallet.held + movement.held_change == transfer.held_after
     for change in expected.changes:
         assert change[2:6] == decided.wallets[change[:2]].change()
-    receipts = expected.receipts(ID_START, NOW)
+    reserves = [m for m in expected.movements if m.kind == "reserve"]
+    assert [m.reference_end for m in reserves] == [w.reference_end for w in decided.decision.withdrawals]
+    raised = Raised(
+        [before[change[:2]].at for change in expected.changes], [ID_START] * len(expected.changes)
+    )
+    receipts = expected.receipts(ID_START, NOW, raised)
     for outcome, receipt in zip(decided.decision.outcomes, receipts, strict=True):
         assert isinstance(outcome, Recorded)
         assert type(receipt) is type(outcome.receipt)
@@ -62,3 +73,16 @@ def test_identifiers_ascend(batch: list[LedgerCommand], entropy: bytes) -> None:
     assert ids == sorted(set(ids))
     assert [id.hex for id in ids] == [ID_START + movement.id_end for movement in expected.movements]
     assert all(id.version == 7 for id in ids)
+
+
+@given(batches)
+def test_each_wallet_has_its_instant(batch: list[LedgerCommand]) -> None:
+    """Goal: where the clock has stepped back, each answer carries the instant and the identifier of its wallet."""
+    expected = expect(batch)
+    instants = [NOW + timedelta(hours=number) for number, _ in enumerate(expected.changes)]
+    id_starts = [f"{number:012x}7000" for number, _ in enumerate(expected.changes)]
+    receipts = expected.receipts(ID_START, NOW, Raised(instants, id_starts))
+    for receipt, movement in zip(receipts, expected.movements, strict=True):
+        number = [change[:2] for change in expected.changes].index((receipt.user_id, receipt.currency))
+        assert receipt.created_at == instants[number]
+        assert receipt.id.hex == id_starts[number] + movement.id_end

@@ -1,6 +1,7 @@
 """Rows of the books and what they do to a wallet."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from uuid import UUID
 
 import pytest
@@ -16,7 +17,7 @@ balances = st.integers(0, 100)
 
 
 def _move(wallet: Wallet, kind: Kind, amount: int, release_at: datetime | None = None) -> Transfer:
-    return wallet.move(kind, amount, id=ID, reference=ID, now=NOW, release_at=release_at)
+    return wallet.move(kind, amount, reference=ID, release_at=release_at)
 
 
 @given(balances, balances, balances, st.sampled_from(Kind), st.integers(1, 150), st.booleans())
@@ -24,7 +25,7 @@ def test_a_move_does_what_its_accounts_say(
     available: int, locked: int, held: int, kind: Kind, amount: int, lock: bool
 ) -> None:
     """Goal: the debited balance falls, the credited one rises, nothing else changes, none goes below zero."""
-    wallet = Wallet("ann", "USD", available, locked, held)
+    wallet = Wallet("ann", "USD", available, locked, held, at=NOW)
     release_at = NOW if lock and kind is Kind.CHARGE else None
     expected = {"available": available, "locked": locked, "held": held, "funding": 10**6, "bank": 10**6}
     debit, credit = ACCOUNTS[kind]
@@ -40,22 +41,37 @@ def test_a_move_does_what_its_accounts_say(
     found = {name: getattr(wallet, name) for name in ("available", "locked", "held")}
     assert found.items() <= expected.items()
     assert (transfer.debit_account, transfer.credit_account, transfer.amount) == (debit, credit, amount)
-    assert transfer.total_after == wallet.total == sum(found.values())
+    assert found == {name: getattr(transfer, f"{name}_after") for name in found}
 
 
 @pytest.mark.parametrize("amount", [0, -1])
 def test_nothing_moves_by_nothing(amount: int) -> None:
     """Goal: amounts are positive, or the caller has a fault that must be seen."""
     with pytest.raises(AssertionError):
-        _move(Wallet("ann", "USD", available=5), Kind.CHARGE, amount)
+        _move(Wallet("ann", "USD", available=5, at=NOW), Kind.CHARGE, amount)
 
 
 def test_transactions_are_charges_and_withdrawals() -> None:
     """Goal: the kept number counts what the list of transactions shows, and no steps of these."""
-    wallet = Wallet("ann", "USD", available=5, locked=5, held=5)
+    wallet = Wallet("ann", "USD", available=5, locked=5, held=5, at=NOW)
     for kind in (Kind.CHARGE, Kind.RESERVE, Kind.RELEASE, Kind.PAYOUT, Kind.REFUND, Kind.RETURN):
         _move(wallet, kind, 1)
     assert wallet.transactions == 2
+
+
+@given(st.lists(st.integers(-5, 5), max_size=10))
+def test_instants_never_go_back(offsets: list[int]) -> None:
+    """Goal: whatever instants a wallet is told of, what it writes goes on: instants and identifiers both."""
+    wallet = Wallet("ann", "USD", at=NOW)
+    transfers = [_move(wallet, Kind.CHARGE, 1)]
+    for offset in offsets:
+        wallet.not_before(NOW + timedelta(microseconds=offset))
+        transfers.append(_move(wallet, Kind.CHARGE, 1))
+    for offset, transfer in zip(offsets, transfers[1:], strict=True):
+        assert transfer.created_at >= NOW + timedelta(microseconds=offset)
+    for earlier, later in pairwise(transfers):
+        assert earlier.created_at <= later.created_at
+        assert earlier.id < later.id
 
 
 def test_every_kind_has_its_accounts() -> None:

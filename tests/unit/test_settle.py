@@ -55,18 +55,17 @@ class Setting:
             next_attempt_at=LEASE if status is PROCESSING else NOW,
             history_length=1,
             bank_reference="p1" if status in (COMPLETED, RETURNED) else None,
+            updated_at=NOW,
         )
         held = 5 + (AMOUNT if status in OPEN_STATES else 0)
-        self.wallet = Wallet("ann", "USD", available=11, locked=3, held=held)
-        self.ids = uuid7_sequence(NOW)
+        self.wallet = Wallet("ann", "USD", available=11, locked=3, held=held, at=NOW)
         self.kinds = Counter(MONEY[status])
         self.path = [status]
 
     def take(self, *commands: WithdrawalCommand, now: datetime = NOW) -> Moves:
-        """Decide the commands in one batch."""
-        moves = decide_moves(
-            commands, {ID: self.withdrawal}, {("ann", "USD"): self.wallet}, now, self.ids, LADDER
-        )
+        """Decide the commands in one batch, as of `now` by the clock."""
+        self.wallet.not_before(now)
+        moves = decide_moves(commands, {ID: self.withdrawal}, {("ann", "USD"): self.wallet}, now, LADDER)
         self.kinds.update(transfer.kind for transfer in moves.transfers)
         self.path += [Status(row.status) for row in moves.history]
         return moves
@@ -346,6 +345,23 @@ def test_one_batch_or_many(sequence: list[object]) -> None:
     assert (whole.kinds, whole.path) == (single.kinds, single.path)
 
 
+@given(st.lists(st.integers(-3600, 3600), max_size=8))
+def test_a_clock_that_steps_back(seconds: list[int]) -> None:
+    """Goal: what is written never carries an earlier instant than before; what is due is judged by the clock."""
+    setting = Setting(PROCESSING)
+    written = [setting.withdrawal.updated_at]
+    for offset in seconds:
+        now = setting.wallet.at = NOW + timedelta(seconds=offset)  # nothing later is in the wallet's books
+        setting.withdrawal.rounds = 0
+        setting.take(news(BankUnavailable("away"), lease_until=setting.withdrawal.next_attempt_at), now=now)
+        assert now < setting.withdrawal.next_attempt_at <= now + LADDER.delay_min
+        written.append(setting.withdrawal.updated_at)
+    setting.wallet.at = NOW - timedelta(days=1)
+    moves = setting.take(news(Paid("p1")), now=setting.wallet.at)
+    written += [moves.history[0].at, setting.withdrawal.updated_at, moves.transfers[0].created_at]
+    assert written == sorted(written)
+
+
 # --- The ladder ---
 
 
@@ -365,8 +381,6 @@ def test_withdrawals_do_not_come_back_all_at_once() -> None:
         setting = Setting(PROCESSING)
         setting.withdrawal.id = id
         command = Settle(id, "ann", 1, BankUnavailable("refused"), LEASE)
-        decide_moves(
-            [command], {id: setting.withdrawal}, {("ann", "USD"): setting.wallet}, NOW, setting.ids, LADDER
-        )
+        decide_moves([command], {id: setting.withdrawal}, {("ann", "USD"): setting.wallet}, NOW, LADDER)
         due.add(setting.withdrawal.next_attempt_at)
     assert len(due) > 40

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -31,17 +32,19 @@ class FaultServer:
         self.requests: list[Request] = []
         self.connections = 0
         self._server: asyncio.Server | None = None
+        self._scheme = "http"
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+    async def start(self, tls: ssl.SSLContext | None = None) -> None:
+        self._scheme = "https" if tls else "http"
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=tls)
 
     @property
     def url(self) -> str:
         assert self._server is not None
         host, port = self._server.sockets[0].getsockname()
-        return f"http://{host}:{port}"
+        return f"{self._scheme}://{host}:{port}"
 
     async def stop(self) -> None:
         assert self._server is not None
@@ -108,6 +111,18 @@ def raw(data: bytes) -> Ending:
         writer.write(data)
         await writer.drain()
         writer.close()
+
+    return end
+
+
+def trickle(data: bytes) -> Ending:
+    """Send these bytes one by one."""
+
+    async def end(_: Request, writer: asyncio.StreamWriter) -> None:
+        for byte in data:
+            writer.write(bytes([byte]))
+            await writer.drain()
+            await asyncio.sleep(0)
 
     return end
 

@@ -1,6 +1,7 @@
 """Each way a bank call can end, one by one, against a server that is told how to end it."""
 
 import asyncio
+import gzip
 import socket
 
 import msgspec
@@ -11,11 +12,20 @@ from actors.bank.protocol import PayoutOrder
 from tests.integration.actors import fault_server as ending
 from tests.integration.actors.fault_server import Ending, FaultServer
 from tests.polling import poll_until
-from wallet.outcomes import BankUnavailable, Declined, NotFound, OutcomeUnknown, Paid
+from wallet.outcomes import Accepted, BankUnavailable, Declined, NotFound, OutcomeUnknown, Paid, Returned
 
 REFERENCE = "0190a5e2-7c3b-7000-8000-000000000001"
 PAID = {"payout_id": "po_1", "reference": REFERENCE, "status": "paid", "amount": 1250, "currency": "USD"}
 WHOLE = msgspec.json.encode(PAID)
+DECLINED = {"reference": REFERENCE, "status": "declined", "code": "account_closed"}
+
+
+ZIPPED = gzip.compress(WHOLE)
+
+
+def reply(headers: bytes = b"") -> bytes:
+    """The reply to a payment that was made, with further header lines."""
+    return b"HTTP/1.1 201 X\r\n%sContent-Length: %d\r\n\r\n%s" % (headers, len(WHOLE), WHOLE)
 
 
 def is_(outcome: object, expected: object) -> bool:
@@ -30,9 +40,28 @@ PAY_ENDINGS: dict[str, tuple[Ending, object]] = {
         ending.answer(201, {"payout_id": "po_1", "reference": REFERENCE, "status": "paid"}),
         Paid("po_1"),
     ),
-    "422 with a code": (ending.answer(422, {"code": "account_closed"}), Declined("account_closed")),
-    "422 without a code": (ending.answer(422, {"message": "no"}), OutcomeUnknown),
-    "422 with an empty code": (ending.answer(422, {"code": ""}), OutcomeUnknown),
+    "422 declined": (ending.answer(422, DECLINED), Declined("account_closed")),
+    "422 declined, amounts repeated": (
+        ending.answer(422, DECLINED | {"amount": 1250, "currency": "USD", "destination": {"iban": "DE00"}}),
+        Declined("account_closed"),
+    ),
+    "422 declined, of another amount": (ending.answer(422, DECLINED | {"amount": 125}), OutcomeUnknown),
+    "422 declined, of another reference": (
+        ending.answer(422, DECLINED | {"reference": REFERENCE[:-1] + "2"}),
+        OutcomeUnknown,
+    ),
+    "422 with a mere code": (ending.answer(422, {"code": "account_closed"}), OutcomeUnknown),
+    "422, the key is in use": (
+        ending.answer(422, {"status": 422, "code": "idempotency_key_in_use", "reference": REFERENCE}),
+        OutcomeUnknown,
+    ),
+    "422 without a code": (ending.answer(422, DECLINED | {"code": None}), OutcomeUnknown),
+    "422 with an empty code": (ending.answer(422, DECLINED | {"code": ""}), OutcomeUnknown),
+    "422 that says paid": (ending.answer(422, PAID), OutcomeUnknown),
+    "422 that says pending": (ending.answer(422, PAID | {"status": "pending"}), OutcomeUnknown),
+    "200 declined": (ending.answer(200, DECLINED), OutcomeUnknown),
+    "201 declined": (ending.answer(201, DECLINED), OutcomeUnknown),
+    "400 declined": (ending.answer(400, DECLINED), OutcomeUnknown),
     "422, not JSON": (ending.answer(422, b"<html>"), OutcomeUnknown),
     "429": (ending.answer(429, {"code": "slow_down"}), BankUnavailable),
     "503": (ending.answer(503), BankUnavailable),
@@ -52,7 +81,11 @@ PAY_ENDINGS: dict[str, tuple[Ending, object]] = {
     "wrong currency": (ending.answer(201, PAID | {"currency": "EUR"}), OutcomeUnknown),
     "wrong reference": (ending.answer(201, PAID | {"reference": "another"}), OutcomeUnknown),
     "amount as text": (ending.answer(201, PAID | {"amount": "1250"}), OutcomeUnknown),
-    "another status": (ending.answer(201, PAID | {"status": "accepted"}), OutcomeUnknown),
+    "another status": (ending.answer(201, PAID | {"status": "frozen"}), OutcomeUnknown),
+    "201 pending": (ending.answer(201, PAID | {"status": "pending"}), Accepted("po_1")),
+    "202 accepted": (ending.answer(202, {"reference": REFERENCE, "status": "accepted"}), Accepted()),
+    "202 that says paid": (ending.answer(202, PAID), OutcomeUnknown),
+    "202 without a word": (ending.answer(202), OutcomeUnknown),
     "paid without an id": (ending.answer(201, PAID | {"payout_id": ""}), OutcomeUnknown),
     "half a reply": (ending.answer(201, WHOLE[:20], length=len(WHOLE)), OutcomeUnknown),
     "whole JSON, yet half a reply": (ending.answer(201, WHOLE, length=len(WHOLE) + 9), OutcomeUnknown),
@@ -83,6 +116,55 @@ PAY_ENDINGS: dict[str, tuple[Ending, object]] = {
         OutcomeUnknown,
     ),
     "a head without end": (ending.raw(b"HTTP/1.1 201 X\r\n" + b"X-Y: z\r\n" * 40_000), OutcomeUnknown),
+    "100 continue first": (ending.raw(b"HTTP/1.1 100 Continue\r\n\r\n" + reply()), Paid("po_1")),
+    "switching protocols": (
+        ending.raw(b"HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n" + reply()),
+        OutcomeUnknown,
+    ),
+    "another version of HTTP": (ending.raw(reply().replace(b"HTTP/1.1", b"HTTP/2.0")), OutcomeUnknown),
+    "HTTP/1.0 with a length": (ending.raw(reply().replace(b"HTTP/1.1", b"HTTP/1.0")), Paid("po_1")),
+    "HTTP/1.0, ended by the connection": (ending.raw(b"HTTP/1.0 201 X\r\n\r\n" + WHOLE), OutcomeUnknown),
+    "chunked with a trailer": (
+        ending.raw(
+            b"HTTP/1.1 201 X\r\nTransfer-Encoding: chunked\r\n\r\n"
+            + b"%x;e=1\r\n%s\r\n0\r\nX-T: 1\r\n\r\n" % (len(WHOLE), WHOLE)
+        ),
+        Paid("po_1"),
+    ),
+    "chunked, then one byte more": (
+        ending.raw(
+            b"HTTP/1.1 201 X\r\nTransfer-Encoding: chunked\r\n\r\n"
+            + b"%x\r\n%s\r\n0\r\n\r\n\n" % (len(WHOLE), WHOLE)
+        ),
+        OutcomeUnknown,
+    ),
+    "chunked and with a length": (
+        ending.raw(
+            b"HTTP/1.1 201 X\r\nTransfer-Encoding: chunked\r\nContent-Length: %d\r\n\r\n" % len(WHOLE)
+            + b"%x\r\n%s\r\n0\r\n\r\n" % (len(WHOLE), WHOLE)
+        ),
+        OutcomeUnknown,
+    ),
+    "two lengths": (ending.raw(reply(b"Content-Length: %d\r\n" % (len(WHOLE) + 1))), OutcomeUnknown),
+    "a length of less than what comes": (ending.answer(201, WHOLE + b" ", length=len(WHOLE)), OutcomeUnknown),
+    "an empty line after the reply": (ending.raw(reply() + b"\r\n"), OutcomeUnknown),
+    "another reply after the reply": (ending.raw(reply() + reply()), OutcomeUnknown),
+    "gzip": (
+        ending.raw(
+            b"HTTP/1.1 201 X\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s"
+            % (len(ZIPPED), ZIPPED)
+        ),
+        OutcomeUnknown,
+    ),
+    "said to be gzip": (ending.raw(reply(b"content-encoding: GZIP\r\n")), OutcomeUnknown),
+    "encoded as it is": (ending.raw(reply(b"Content-Encoding: identity\r\n")), Paid("po_1")),
+    "no content, with content": (ending.raw(reply().replace(b" 201 ", b" 204 ")), OutcomeUnknown),
+    "not modified": (ending.raw(b"HTTP/1.1 304 X\r\n\r\n"), OutcomeUnknown),
+    "307 to another address": (
+        ending.raw(b"HTTP/1.1 307 X\r\nLocation: /payouts\r\nContent-Length: 0\r\n\r\n"),
+        OutcomeUnknown,
+    ),
+    "byte by byte": (ending.trickle(reply()), Paid("po_1")),
     "reset after the request": (ending.reset, OutcomeUnknown),
     "closed after the request": (ending.close, OutcomeUnknown),
     "hang past the timeout": (ending.hang, OutcomeUnknown),
@@ -103,7 +185,7 @@ async def test_each_ending_of_a_payment_has_its_outcome(
 
 FIND_ENDINGS: dict[str, tuple[Ending, object]] = {
     "200 paid": (ending.answer(200, PAID), Paid("po_1")),
-    "200 returned": (ending.answer(200, PAID | {"status": "returned"}), Paid("po_1")),
+    "200 returned": (ending.answer(200, PAID | {"status": "returned"}), Returned("po_1", 1250)),
     "200 declined": (
         ending.answer(200, PAID | {"status": "declined", "payout_id": None, "code": "account_closed"}),
         Declined("account_closed"),
@@ -208,23 +290,40 @@ async def test_connections_are_kept_and_closed_as_the_server_says(
 async def test_a_second_reply_is_not_taken_for_the_next_one(
     bank: HttpBank, fault_server: FaultServer, order: PayoutOrder
 ) -> None:
-    """Goal: a server that answers twice does not answer the next payment with it."""
-    one = b"HTTP/1.1 201 X\r\nContent-Length: %d\r\n\r\n%s" % (len(WHOLE), WHOLE)
-
-    async def twice(_: object, writer: asyncio.StreamWriter) -> None:
-        writer.write(one + one)
+    """Goal: what a server says after its reply is no answer to the next payment, whenever it comes."""
 
     async def one_more_later(_: object, writer: asyncio.StreamWriter) -> None:
-        writer.write(one)
+        writer.write(reply())
         await asyncio.sleep(0.01)
-        writer.write(one)
+        writer.write(reply())
 
-    for stray in (twice, one_more_later):
-        fault_server.script.extend([stray, ending.answer(500)])
+    fault_server.script.extend([one_more_later, ending.answer(500)])
+    assert is_(await bank.pay(order), Paid("po_1"))
+    idle = bank._client._idle
+    await poll_until(lambda: not any(connection.is_reusable for connection in idle))
+    assert type(await bank.pay(order)) is OutcomeUnknown
+    assert fault_server.connections == 2
+
+
+async def test_what_came_before_the_request_is_no_reply_to_it(
+    bank: HttpBank, fault_server: FaultServer, order: PayoutOrder
+) -> None:
+    """Goal: bytes that wait unread on an idle connection, a whole reply even, answer nothing that is sent later."""
+    sent = asyncio.Event()
+
+    async def half_a_reply_later(_: object, writer: asyncio.StreamWriter) -> None:
+        writer.write(reply())
+        await asyncio.sleep(0.01)
+        writer.get_extra_info("socket")._sock.send(reply()[:50])
+        sent.set()
+
+    for stray in (half_a_reply_later, half_a_reply_later):
+        sent.clear()
+        fault_server.script.extend([stray, ending.answer(503)])
         assert is_(await bank.pay(order), Paid("po_1"))
-        idle = bank._client._idle
-        await poll_until(lambda idle=idle: not any(connection.is_reusable for connection in idle))
-        assert type(await bank.pay(order)) is OutcomeUnknown
+        await sent.wait()  # they are in our socket now, and nobody has read them
+        assert type(await bank.pay(order)) is BankUnavailable
+        assert len(fault_server.requests) % 2 == 0
 
 
 async def test_too_many_calls_at_once_are_not_sent(

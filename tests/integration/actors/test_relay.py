@@ -1,7 +1,7 @@
 """The relay between a real database and a real RabbitMQ, with the connection between them failing on cue."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
 
@@ -172,3 +172,59 @@ async def test_the_database_cut_off_in_between(pipeline: Pipeline) -> None:
     await outbox_is_empty(pipeline)
     await queue_is(pipeline, 5)
     await relay.end()
+
+
+class Choosy:
+    """A publisher that takes every message but those of one withdrawal."""
+
+    is_open = True
+    is_blocked = False
+
+    def __init__(self, refused: UUID) -> None:
+        self.refused = refused
+        self.taken: list[UUID | None] = []
+        self.opened = 0
+
+    async def connect(self) -> "Choosy":
+        self.opened += 1
+        return self
+
+    async def publish(self, queue: str, bodies: Sequence[bytes], timeout_s: float) -> list[bool]:
+        ids = [doorbell.withdrawal_id_of(body) for body in bodies]
+        self.taken += [id_ for id_ in ids if id_ != self.refused]
+        return [id_ != self.refused for id_ in ids]
+
+    async def wait_until_flowing(self, timeout_s: float) -> None:
+        raise AssertionError("never blocked")
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_a_message_that_is_refused_is_passed_over(pipeline: Pipeline) -> None:
+    """Goal: one message that RabbitMQ never takes keeps its place in the outbox; the others go, on one connection."""
+    bad, *good = await pipeline.withdraw(20)
+    publisher = Choosy(bad)
+    stop = asyncio.Event()
+    running = asyncio.create_task(Relay(Outbox(pipeline.settings), publisher.connect).run(stop))
+    await poll_until(lambda: len(publisher.taken) == len(good))
+    good += await pipeline.withdraw(5)
+    await poll_until(lambda: len(publisher.taken) == len(good))
+    stop.set()
+    await running
+    assert set(publisher.taken) == set(good)
+    assert publisher.opened == 1
+    assert await pipeline.outbox() == 1
+
+
+async def test_what_is_no_message_is_named_and_goes(pipeline: Pipeline) -> None:
+    """Goal: rows of the outbox that nobody could understand, however long, stop no other and don't come back."""
+    odd = "insert into outbox (withdrawal_id, user_id, created_at) values (gen_random_uuid(), $1, now())"
+    for user in ("", "u" * 129, "u" * 100_000):
+        await pipeline.execute(odd, user)
+    [id_] = await pipeline.withdraw(1)
+    relay = RunningRelay(pipeline.settings)
+    await outbox_is_empty(pipeline)
+    await queue_is(pipeline, 1)
+    await relay.end()
+    assert arrived(pipeline) == {id_}

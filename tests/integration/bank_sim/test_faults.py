@@ -59,7 +59,7 @@ async def test_a_decline_is_remembered(bank: Any) -> None:
     await bank.set_faults(decline_rate=1)
     status, first = await bank.pay("w-1")
     assert status == 422
-    assert first["declined"] is True
+    assert (first["status"], first["reference"]) == ("declined", "w-1")
     await bank.heal()
     assert await bank.pay("w-1") == (422, first)
     assert (await bank.pay("w-1", amount=7))[0] == 409

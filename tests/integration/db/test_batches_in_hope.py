@@ -65,12 +65,15 @@ async def test_too_much_hope(
 
 
 ROWS = {
-    "wallets": "select available, locked, held, transactions from wallets where user_id = $1",
-    "transfers": "select kind, debit_account, credit_account, amount, total_after, reference = id, release_at,"
-    " metadata::text, created_at >= max(created_at) over (order by id) from transfers where user_id = $1 order by id",
+    "wallets": "select available, locked, held, transactions,"
+    " last_at = (select max(created_at) from transfers where user_id = $1) from wallets where user_id = $1",
+    "transfers": "select kind, debit_account, credit_account, amount, total_after, available_after, locked_after,"
+    " held_after, made_by, reference = id, release_at, metadata::text,"
+    " created_at >= max(created_at) over (order by id) from transfers where user_id = $1 order by id",
     "locks": "select release_at, amount, charge_id in (select id from transfers where amount = locks.amount)"
     " from locks where user_id = $1 order by charge_id",
-    "withdrawals": "select amount, status, destination::text, metadata::text, attempts, rounds,"
+    "withdrawals": "select amount, status, destination::text, metadata::text, attempts, rounds, made_by,"
+    " left(reference::text, 8) = (select bank_prefix from stack),"
     " status = 'completed' or (next_attempt_at, updated_at, ring_at) = (created_at, created_at, created_at + '30 s'),"
     " history_length, bank_reference,"
     " w.id in (select id from transfers),"
@@ -91,8 +94,8 @@ async def test_both_ways_write_the_same(
 
     def batch(user: str) -> list[LedgerCommand]:
         return [
-            charge(5, user=user, key=f"{user}-1", metadata='{"a": 1}'),
-            withdraw(12, user=user, key=f"{user}-2", destination='{"iban": "x"}', metadata='"m"'),
+            charge(5, user=user, key=f"{user}-1", metadata='{"a": 1}', by="shop"),
+            withdraw(12, user=user, key=f"{user}-2", destination='{"iban": "x"}', metadata='"m"', by="app"),
             charge(7, user=user, key=f"{user}-3", release_at=later),
             withdraw(3, user=user, key=f"{user}-4"),
             charge(1, user=user, key=f"{user}-5"),

@@ -107,7 +107,9 @@ async def test_used_keys_are_told_once(ledger: Ledger, connection: asyncpg.Conne
     users = [f"u{n}" for n in range(20)]
     await asyncio.gather(*(ledger.submit(charge(1, user=user, key=user)) for user in users))
     query = load("ledger")["lock_wallets"]
-    rows = await connection.fetch(query, sorted(users), ["USD"] * 20, ["shop"] * 20, sorted(users))
+    rows = await connection.fetch(
+        query, sorted(users), ["USD"] * 20, ["shop"] * 20, sorted(users), [], [], None
+    )
     assert len(rows) == 20
     assert len(rows[0]["used"]) == 20
     assert not any(row["used"] for row in rows[1:])

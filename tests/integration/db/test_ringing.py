@@ -1,0 +1,77 @@
+"""Ringing for withdrawals while somebody keeps what is needed: those are passed over, the others are rung for."""
+
+from collections.abc import AsyncIterator, Callable
+from uuid import UUID
+
+import asyncpg
+import pytest_asyncio
+
+from db.ledger import Ledger
+from db.outbox import Outbox
+from db.reconciliation import ReconcilerSession
+from tests.integration.db.conftest import accepted, charge, withdraw
+from wallet.config import Settings
+
+
+@pytest_asyncio.fixture
+async def session(make_settings: Callable[..., Settings]) -> AsyncIterator[ReconcilerSession]:
+    """A reconciler that leads and soon gives up waiting for a lock."""
+    session = ReconcilerSession(make_settings(WBS_LOCK_TIMEOUT_MS="200", WBS_REDRIVE_AFTER_MS="60000"))
+    assert await session.lead()
+    yield session
+    await session.close()
+
+
+@pytest_asyncio.fixture
+async def due(ledger: Ledger, connection: asyncpg.Connection) -> list[UUID]:
+    """Five withdrawals that should have been taken long ago, and no message waits."""
+    await ledger.submit(charge(100))
+    ids = [await accepted(ledger, withdraw(1)) for _ in range(5)]
+    await connection.execute("delete from outbox")
+    await connection.execute("update withdrawals set ring_at = now() - interval '1 minute'")
+    return ids
+
+
+async def rung(connection: asyncpg.Connection) -> set[UUID]:
+    """Whose messages wait in the outbox, as everybody sees it."""
+    return {row["withdrawal_id"] for row in await connection.fetch("select withdrawal_id from outbox")}
+
+
+async def test_a_locked_withdrawal_is_passed_over(
+    session: ReconcilerSession, due: list[UUID], connection: asyncpg.Connection, database_url: str
+) -> None:
+    """Goal: somebody keeps the row of one withdrawal: the others are rung for at once, it is when it is let go."""
+    holder = await asyncpg.connect(database_url, timeout=10)
+    async with holder.transaction():
+        await holder.execute("select from withdrawals where id = $1 for update", due[0])
+        assert await session.ring_due(100) == 4
+        assert await rung(connection) == set(due[1:])
+    assert await session.ring_due(100) == 1
+    await holder.close(timeout=10)
+
+
+async def test_an_uncommitted_message_stops_nobody(
+    session: ReconcilerSession, due: list[UUID], connection: asyncpg.Connection, database_url: str
+) -> None:
+    """Goal: somebody has written a message and does not commit: all others are rung for, and the next beat is quick."""
+    holder = await asyncpg.connect(database_url, timeout=10)
+    async with holder.transaction():
+        await holder.execute("insert into outbox values ('ann', $1, now())", due[0])
+        assert await session.ring_due(100) == 4
+        assert await rung(connection) == set(due[1:])
+        assert await session.ring_due(100) == 0
+    await holder.close(timeout=10)
+
+
+async def test_a_relay_that_does_not_commit_stops_nobody(
+    session: ReconcilerSession, due: list[UUID], connection: asyncpg.Connection, settings: Settings
+) -> None:
+    """Goal: a relay has published and deleted a message, and is frozen before it commits: the others are rung for."""
+    relay = Outbox(settings)
+    await relay.open(on_ring=lambda: None)
+    await connection.execute("insert into outbox values ('ann', $1, now())", due[0])
+    async with relay.claim(10) as messages:
+        await relay.published(messages)
+        assert await session.ring_due(100) == 4
+        assert await rung(connection) == set(due), "its message is still to be seen"
+    await relay.close()
