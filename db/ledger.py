@@ -121,7 +121,7 @@ class Ledger:
     ) -> Sequence[Recorded | WalletError]:
         ids = {(command.user_id, command.currency) for command in commands}
         keys = {(command.space, command.key) for command in commands}
-        withdraws = {reference_end(command): command for command in commands if isinstance(command, Withdraw)}
+        withdraws = {reference_end(one): one for one in reversed(commands) if isinstance(one, Withdraw)}
         references = [(command.user_id, end) for end, command in withdraws.items()]
         locked = await lock_wallets(connection, ids, keys, references, self._bank_prefix)
         if adopted := _without_key(withdraws, locked):

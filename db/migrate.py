@@ -1,4 +1,7 @@
-"""Brings the schema up to date: plain SQL files in db/migrations, applied by pogo-migrate, each in a transaction."""
+"""Brings the schema up to date: plain SQL files in db/migrations, applied by pogo-migrate, each in a transaction.
+
+Gateways of the version before may still be writing then. What their rows lack is filled in each time.
+"""
 
 from pathlib import Path
 
@@ -15,5 +18,6 @@ async def migrate(database_url: str) -> None:
     try:
         await connection.execute("select pg_advisory_lock($1)", _LOCK)
         await pogo.apply(connection, MIGRATIONS, schema_name="public")
+        await connection.execute("select fill_splits()")
     finally:
         await connection.close(timeout=5)

@@ -49,11 +49,12 @@ class TransactionPage(NamedTuple):
 
 
 class HistoryEntry(NamedTuple):
-    """One state a withdrawal was in, since when and why."""
+    """One state a withdrawal was in, since when, why, and by whom: None where that was not written down yet."""
 
     status: str
     at: datetime
     reason: str
+    by: str | None
 
 
 class WithdrawalView(NamedTuple):
@@ -71,6 +72,7 @@ class WithdrawalView(NamedTuple):
     failure_code: str | None
     failure_reason: str | None
     bank_reference: str | None
+    reference: UUID | None
     created_at: datetime
     updated_at: datetime
     history: list[HistoryEntry]
@@ -124,8 +126,8 @@ async def withdrawal(reader: Reader, id: UUID) -> WithdrawalView:
     row = await reader.fetchrow(_SQL["withdrawal"], id)
     if row is None:
         raise WithdrawalNotFound("no such withdrawal")
-    *values, statuses, times, reasons = row
-    history = [HistoryEntry(*entry) for entry in zip(statuses, times, reasons, strict=True)]
+    *values, statuses, times, reasons, made_by = row
+    history = [HistoryEntry(*entry) for entry in zip(statuses, times, reasons, made_by, strict=True)]
     return WithdrawalView._make((*values, history))
 
 

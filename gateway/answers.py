@@ -16,6 +16,7 @@ from db.reads import TransactionRow, WithdrawalView
 from gateway.problems import Problem
 from wallet.decide import ChargeReceipt, WithdrawReceipt
 from wallet.money import AMOUNT_MAX
+from wallet.outcomes import reference_text
 from wallet.withdrawal import Status
 
 StatusName = Literal[
@@ -64,6 +65,13 @@ class HistoryEntry(msgspec.Struct):
     status: StatusName
     at: datetime
     reason: str
+    by: Annotated[
+        str | None,
+        Meta(
+            description="Who moved it: `client`, `actor`, `reconciler`, `bank` or `operator`, then `:` and a "
+            "name where there is one. Null in what was written before this was."
+        ),
+    ]
 
 
 class Failure(msgspec.Struct):
@@ -89,6 +97,10 @@ class Withdrawal(msgspec.Struct):
     attempts: Annotated[int, Meta(description="Rounds of bank calls begun so far.")]
     next_attempt_at: Annotated[datetime | None, Meta(description="While processing: when it is due again.")]
     failure: Failure | None
+    reference: Annotated[
+        str,
+        Meta(description="What the bank knows it by: 32 hexadecimal digits, the same if it is sent again."),
+    ]
     bank_reference: Annotated[str | None, Meta(description="The bank's own name for the payout.")]
     history: list[HistoryEntry]
 
@@ -258,8 +270,9 @@ def withdrawal_of(view: WithdrawalView) -> Withdrawal:
         view.attempts,
         view.next_attempt_at if view.status == Status.PROCESSING else None,
         failure,
+        reference_text(view.reference, view.id),
         view.bank_reference,
-        [HistoryEntry(_status(entry.status), entry.at, entry.reason) for entry in view.history],
+        [HistoryEntry(_status(entry.status), entry.at, entry.reason, entry.by) for entry in view.history],
     )
 
 

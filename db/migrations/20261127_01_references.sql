@@ -93,12 +93,17 @@ when (
 )
 execute function refuse_change();
 
--- Gives rows the split that they lack, from the sums over their wallet. Where these do not come to the row's
--- total_after, the row stays as it is, for the audit to name.
+-- Gives rows the split that they lack, from the sums over their wallet, and wallets the instant of their latest row. Where
+-- the sums do not come to the row's total_after, the row stays as it is, for the audit to name. `wbs migrate` calls it
+-- each time, for what gateways of the version before have written since.
 create function fill_splits() returns bigint language sql
 begin atomic
 with lacking as (
-    select distinct user_id, currency from transfers where available_after is null
+    select w.user_id, w.currency
+    from (select distinct user_id, currency from transfers where available_after is null) as l
+    join wallets as w using (user_id, currency)
+    order by w.user_id, w.currency
+    for no key update of w
 ),
 
 splits as (
@@ -106,6 +111,7 @@ splits as (
         t.user_id,
         t.currency,
         t.id,
+        t.created_at,
         sum(
             case 'available' when t.credit_account then t.amount when t.debit_account then -t.amount else 0 end
         ) over so_far as available,
@@ -130,17 +136,19 @@ filled as (
         and t.available_after is null
         and s.available + s.locked + s.held = t.total_after
     returning 1
+),
+
+dated as (
+    update wallets as w
+    set last_at = s.at
+    from (select user_id, currency, max(created_at) as at from splits group by user_id, currency) as s
+    where w.user_id = s.user_id and w.currency = s.currency and w.last_at < s.at
 )
 
 select count(*) from filled;
 end;
 
 select fill_splits();
-
-update wallets as w
-set last_at = t.at
-from (select user_id, currency, max(created_at) as at from transfers group by user_id, currency) as t
-where w.user_id = t.user_id and w.currency = t.currency;
 
 alter table withdrawals
 add column reference uuid,

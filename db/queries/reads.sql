@@ -44,8 +44,10 @@ limit $4 offset $5;
 select transactions as total from wallets where user_id = $1 and currency = $2;
 
 -- name: withdrawal
--- The history begins with what the withdrawal itself says: pending, since it was created. Nothing is written for that,
--- which is an eighth of what accepting it would cost; rows that said it, from earlier versions, are left out.
+-- The history begins with what the withdrawal itself says: pending, since it was created, by whom. Nothing is written for
+-- that, which is an eighth of what accepting it would cost; rows that said it, from earlier versions, are left out, but
+-- for one that says that it was somebody else who made it: an operator, who adopted it from the bank's books. Who made
+-- what was written before there were references is not known.
 select
     w.id,
     w.user_id,
@@ -59,19 +61,27 @@ select
     w.failure_code,
     w.failure_reason,
     w.bank_reference,
+    w.reference,
     w.created_at,
     w.updated_at,
     h.statuses,
     h.times,
-    h.reasons
+    h.reasons,
+    h.made_by
 from withdrawals as w
 cross join lateral (
     select
-        array['pending'] || array_agg(status order by seq) as statuses,
-        array[w.created_at] || array_agg(at order by seq) as times,
-        array['funds reserved'] || array_agg(reason order by seq) as reasons
+        array['pending'] || array_agg(status order by seq) filter (where seq > 1) as statuses,
+        array[w.created_at] || array_agg(at order by seq) filter (where seq > 1) as times,
+        coalesce(max(reason) filter (where seq = 1 and made_by is not null), 'funds reserved')
+        || array_agg(reason order by seq) filter (where seq > 1) as reasons,
+        coalesce(
+            max(made_by) filter (where seq = 1),
+            case when w.reference is not null then 'client' || coalesce(':' || w.made_by, '') end
+        )
+        || array_agg(made_by order by seq) filter (where seq > 1) as made_by
     from withdrawal_history
-    where withdrawal_id = w.id and user_id = w.user_id and seq > 1
+    where withdrawal_id = w.id and user_id = w.user_id
 ) as h
 where w.id = $1;
 

@@ -47,11 +47,27 @@ _COMPLETED = {
     "attempts": 1,
     "next_attempt_at": None,
     "failure": None,
+    "reference": "4d5fd96b0bcd8f7f8a3f1e2c6b9d0a11",
     "bank_reference": "po_7f3a",
     "history": [
-        {"status": "pending", "at": "2026-11-22T12:00:01.123456Z", "reason": "funds reserved"},
-        {"status": "processing", "at": "2026-11-22T12:00:01.3Z", "reason": "the bank is about to be called"},
-        {"status": "completed", "at": "2026-11-22T12:00:01.623456Z", "reason": "the bank paid"},
+        {
+            "status": "pending",
+            "at": "2026-11-22T12:00:01.123456Z",
+            "reason": "funds reserved",
+            "by": "client:shop",
+        },
+        {
+            "status": "processing",
+            "at": "2026-11-22T12:00:01.3Z",
+            "reason": "the bank is about to be called",
+            "by": "actor",
+        },
+        {
+            "status": "completed",
+            "at": "2026-11-22T12:00:01.623456Z",
+            "reason": "the bank paid",
+            "by": "actor",
+        },
     ],
 }
 _RETRY_DOC = {"Retry-After": "Seconds after which it is worth asking again. Not there once it has ended."}

@@ -19,6 +19,7 @@ COMMAND_TIMEOUT_S = 120
 VARYING = [
     (r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}", "<id>"),
     (r"20[23]\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "<time>"),
+    (r'"reference":"[0-9a-f]{32}"', '"reference":"<reference>"'),
     (r"[0-9a-f]{16}-[0-9a-f]+", "<request>"),
     (r"po_[0-9a-f]+_\d+", "<payout>"),
     (r'"next_attempt_at":"<time>"', '"next_attempt_at":<due>'),

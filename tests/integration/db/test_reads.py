@@ -240,12 +240,32 @@ async def test_a_history_that_an_earlier_version_began(
     await ledger.submit(charge(10))
     id = await accepted(ledger, withdraw(3))
     found = await reads.withdrawal(reader, id)
-    assert found.history == [reads.HistoryEntry("pending", found.created_at, "funds reserved")]
+    assert found.history == [reads.HistoryEntry("pending", found.created_at, "funds reserved", "client")]
     await connection.execute(
         "insert into withdrawal_history select user_id, id, 1, 'pending', created_at, 'funds reserved' from withdrawals"
     )
     assert await reads.withdrawal(reader, id) == found
     await books_hold()
+
+
+async def test_who_made_a_withdrawal(ledger: Ledger, reader: Reader, connection: asyncpg.Connection) -> None:
+    """Goal: the history begins with who asked, or who adopted it; of what is from before nobody is named."""
+
+    async def first() -> tuple[str, str | None]:
+        entry = (await reads.withdrawal(reader, id)).history[0]
+        return entry.reason, entry.by
+
+    await ledger.submit(charge(10))
+    id = await accepted(ledger, withdraw(3, by="shop"))
+    assert await first() == ("funds reserved", "client:shop")
+    await connection.execute(
+        "insert into withdrawal_history select user_id, id, 1, 'pending', created_at, 'adopted', 'operator:eve'"
+        " from withdrawals"
+    )
+    assert await first() == ("adopted", "operator:eve")
+    await connection.execute("delete from withdrawal_history")
+    await connection.execute("update withdrawals set reference = null, made_by = null")
+    assert await first() == ("funds reserved", None)
 
 
 class WatchedReader(Reader):

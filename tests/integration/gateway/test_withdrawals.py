@@ -1,6 +1,7 @@
 """POST /withdraw, and what can be asked of a withdrawal afterwards."""
 
 import asyncio
+import re
 import time
 from typing import Any
 from uuid import UUID, uuid4
@@ -42,7 +43,8 @@ async def test_accepted(api: Api) -> None:
     assert asked.status == 200
     assert asked.headers["retry-after"] == "1"
     assert {name: asked.json[name] for name in body} == body
-    assert [entry["status"] for entry in asked.json["history"]] == ["pending"]
+    assert [(entry["status"], entry["by"]) for entry in asked.json["history"]] == [("pending", "client")]
+    assert re.fullmatch("[0-9a-f]{32}", asked.json["reference"])
     assert (asked.json["attempts"], asked.json["failure"], asked.json["bank_reference"]) == (0, None, None)
 
 
