@@ -1,6 +1,7 @@
 """Who calls, whether they may, and how often.
 
-A client is a name. Its idempotency keys are its own, and so is its share of requests.
+A client is a name, which is written down with what it does and has its own share of requests. Its idempotency keys
+are unique in a space, which is `default` for all but those who are given another one.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import NamedTuple
 from gateway.problems import RateLimited, Unauthorized
 from wallet.config import SettingsError
 
-CLIENT_NAME_CHARS_MAX = 64
+NAME_CHARS_MAX = 64
 SECRET_CHARS_MIN = 8
 
 
@@ -26,6 +27,8 @@ class Caller(NamedTuple):
 
 
 DEFAULT_SPACE = "default"
+"""Of all who are given no other. No client's name: keys may be rotated and renamed, or login be switched on, while
+requests are repeated."""
 
 NOBODY = Caller(None, DEFAULT_SPACE, may_write=True)
 """Who calls while authentication is off."""
@@ -86,15 +89,22 @@ def _digest(secret: str) -> bytes:
 def _parse(api_keys: str) -> dict[bytes, Caller]:
     callers: dict[bytes, Caller] = {}
     for number, item in enumerate(filter(None, (item.strip() for item in api_keys.split(","))), start=1):
-        name, _, secret = item.partition("=")
+        label, _, secret = item.partition("=")
+        name, at, space = label.partition("@")
+        space = space if at else DEFAULT_SPACE
         may_write = not secret.endswith(":read")
         secret = secret.removesuffix(":read")
-        if not name or len(name) > CLIENT_NAME_CHARS_MAX or len(secret) < SECRET_CHARS_MIN:
+        if not _is_name(name) or not _is_name(space) or len(secret) < SECRET_CHARS_MIN:
             raise SettingsError(
-                f"WBS_API_KEYS: entry {number} must be name=secret or name=secret:read, the name of at most "
-                f"{CLIENT_NAME_CHARS_MAX} characters, the secret of at least {SECRET_CHARS_MIN}"
+                f"WBS_API_KEYS: entry {number} must be name=secret or name@space=secret, perhaps with :read at its "
+                f"end, name and space of at most {NAME_CHARS_MAX} printable characters without blanks around them, "
+                f"the secret of at least {SECRET_CHARS_MIN}"
             )
         if _digest(secret) in callers:
             raise SettingsError(f"WBS_API_KEYS: entry {number} has the secret of an earlier one")
-        callers[_digest(secret)] = Caller(name, name, may_write)
+        callers[_digest(secret)] = Caller(name, space, may_write)
     return callers
+
+
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= NAME_CHARS_MAX and text.isprintable() and text == text.strip()

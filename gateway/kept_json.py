@@ -47,6 +47,11 @@ def kept_destination(given: msgspec.Raw) -> str | None:
     return text
 
 
+def twice_in_one_object(duplicate: DuplicateMember) -> str:
+    """Return the reason in words; the name in ASCII, whatever it holds."""
+    return f"names {json.dumps(duplicate.name[:64])} twice in one object"
+
+
 def _read(given: msgspec.Raw, bytes_max: int) -> tuple[str, Any]:
     try:
         compact = msgspec.json.format(bytes(given), indent=-1)
@@ -55,9 +60,9 @@ def _read(given: msgspec.Raw, bytes_max: int) -> tuple[str, Any]:
         text = compact.decode()
         value = checked_json(text)
     except DuplicateMember as duplicate:
-        raise Unfit(f"names {json.dumps(duplicate.name[:64])} twice in one object") from None
-    except UnfitText:
-        raise Unfit("must not contain NUL (\\u0000) or half of a surrogate pair") from None
+        raise Unfit(twice_in_one_object(duplicate)) from None
+    except UnfitText as unfit:
+        raise Unfit(str(unfit)) from None
     except RecursionError:
         raise Unfit(_TOO_DEEP) from None
     if text.count("{") + text.count("[") > NESTING_MAX and _depth_exceeds(value, NESTING_MAX):

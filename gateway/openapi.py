@@ -33,14 +33,17 @@ Money comes in by charges and goes out by withdrawals, which a bank pays. The ba
 are refused. **A wallet** is a `user_id` and a currency. `user_id` may be spelled as an integer or as a
 string: 42 and "42" are the same wallet, and a plain number comes back as an integer.
 
-**Idempotency.** Every write carries an `idempotency_key`, in the body or in the `Idempotency-Key` header. The
-same request under the same key gets the first answer again, byte for byte, with `Idempotent-Replayed: true`.
-Another request under the same key is refused (`idempotency_key_reused`). A refused request leaves its key
-free. After a 503 or a broken connection, send the same request again under the same key: it can't take effect
-twice.
+**Idempotency.** Every write carries an `idempotency_key`, in the body or in the `Idempotency-Key` header, there
+quoted (RFC 8941) or not; blanks around it are no part of it, and two different ones in a request are refused.
+The same request under the same key gets the first answer again, byte for byte, with
+`Idempotent-Replayed: true`. The same are the same values: the order of members, white space, escapes, `1` or
+`1.0`, `{}` or nothing make no difference. Another request under the same key is refused
+(`idempotency_key_reused`). A refused request leaves its key free. After a 503 or a broken connection, send the
+same request again under the same key: it can't take effect twice.
 
 **Errors** are `application/problem+json` (RFC 9457). Branch on `code`; it never changes. Unknown fields and
-parameters are refused, because a mistyped `release_at` must not release money early. Besides those listed
+parameters, and members named twice in an object, are refused, because a mistyped `release_at` must not
+release money early. Of bad fields, the first 20 are named. Besides those listed
 with each call there are `not_found` (404), `method_not_allowed` (405) and `malformed_request` (400: not
 readable as HTTP), which can meet you anywhere. `GET /problems/{code}` says what a code means.
 """

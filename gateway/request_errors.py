@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.kept_json import Unfit, kept_destination, kept_metadata
+from gateway.kept_json import Unfit, kept_destination, kept_metadata, twice_in_one_object
 from gateway.keys import BadKey, header_key, plain_key
 from gateway.problems import MalformedJson
 from gateway.requests import (
@@ -22,7 +22,7 @@ from gateway.requests import (
     ChargeRequest,
     WithdrawRequest,
 )
-from wallet.canonical import names_given
+from wallet.canonical import DuplicateMember, UnfitText, checked_json, names_given
 from wallet.errors import FIELDS_MAX, ValidationFailed, WalletError
 
 Errors = list[tuple[str, str]]
@@ -93,6 +93,18 @@ def check_json(body: bytes) -> None:
         raise MalformedJson("the body is nested too deeply") from None
     except msgspec.DecodeError as error:
         raise MalformedJson(f"the body is not JSON: {error}") from None
+
+
+def check_names(body: bytes) -> None:
+    """Raise `ValidationFailed` where JSON names a member twice in one object, or holds NUL or half of a pair."""
+    try:
+        checked_json(body.decode())
+    except DuplicateMember as duplicate:
+        raise ValidationFailed([("$", twice_in_one_object(duplicate))]) from None
+    except UnfitText as unfit:
+        raise ValidationFailed([("$", str(unfit))]) from None
+    except (ValueError, RecursionError):
+        raise MalformedJson("the body can't be read") from None
 
 
 def explain(body: bytes, kind: type[msgspec.Struct], header_lines: Sequence[str]) -> WalletError:

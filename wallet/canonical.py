@@ -59,7 +59,7 @@ def checked_json(text: str) -> Any:
     """
     value = _check(text)
     if "\\u" in text and (_NUL.search(text) or (_SURROGATE.search(text) and not _is_unicode(value))):
-        raise UnfitText("holds NUL or half of a surrogate pair")
+        raise UnfitText("must not contain NUL (\\u0000) or half of a surrogate pair")
     return value
 
 

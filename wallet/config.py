@@ -48,7 +48,10 @@ class Settings:
     )
     default_currency: str = _setting("WBS_DEFAULT_CURRENCY", "USD", "for requests that name none")
     api_keys: str = _setting(
-        "WBS_API_KEYS", "", "name=secret or name=secret:read, comma separated; empty: no login", secret=True
+        "WBS_API_KEYS",
+        "",
+        "name=secret, name@space=secret, either with :read at its end; comma separated; empty: no login",
+        secret=True,
     )
     rate_limit_per_s: int = _setting("WBS_RATE_LIMIT_PER_S", 0, "requests a client; 0: no limit", low=0)
     log_level: str = _setting("WBS_LOG_LEVEL", "info", "debug, info, warning or error")

@@ -19,6 +19,7 @@ from gateway.http import JSON, Answer
 from gateway.operation import Body, Given, Operation
 from gateway.problems import InvalidSignature, MalformedJson
 from gateway.queries import read_uuid
+from gateway.request_errors import check_names
 from gateway.services import Services
 from wallet.errors import Unavailable, ValidationFailed, WithdrawalNotFound
 from wallet.money import AMOUNT_MAX
@@ -110,11 +111,13 @@ def read_callback(webhook: Webhook, body: bytes, headers: dict[str, str]) -> Ret
     except ValueError:  # a signature that is no base64 or has no version; a body that is no UTF-8
         raise InvalidSignature("the signature can't be read") from None
     try:
-        return _decoder.decode(body).data
+        told = _decoder.decode(body).data
     except msgspec.ValidationError as error:
         raise ValidationFailed([("$", str(error))]) from None
     except msgspec.DecodeError as error:
         raise MalformedJson(str(error)) from None
+    check_names(body)
+    return told
 
 
 def _withdrawal_id(told: ReturnedPayout) -> UUID:

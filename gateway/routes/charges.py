@@ -22,6 +22,7 @@ from gateway.auth import Caller
 from gateway.body import BULK_BYTES_MAX, bulk_body, json_body, key_header
 from gateway.endpoint import Endpoints, Handler
 from gateway.http import JSON, NDJSON, Answer
+from gateway.keys import KEY_HEADER_DOC
 from gateway.operation import WRITE_ERRORS, Body, Given, Operation
 from gateway.problems import PayloadTooLarge, problem_of
 from gateway.request_reader import RequestReader
@@ -67,7 +68,7 @@ CHARGE = Operation(
     "Charges",
     "Put money into a wallet",
     description="The wallet comes into being with its first charge. Answered once it is on disk.",
-    headers={"Idempotency-Key": "Instead of, or the same as, `idempotency_key` in the body."},
+    headers={"Idempotency-Key": KEY_HEADER_DOC},
     body=Body({JSON: (ChargeRequest, _EXAMPLE_LOCKED)}),
     answers={200: Given("It took effect.", Transaction, _EXAMPLE_ANSWER, headers=_REPLAYED_DOC)},
     errors=(*WRITE_ERRORS, "idempotency_key_reused", "balance_limit_exceeded"),

@@ -10,6 +10,7 @@ from gateway.auth import Caller
 from gateway.body import json_body, key_header
 from gateway.endpoint import Endpoints
 from gateway.http import JSON, Answer
+from gateway.keys import KEY_HEADER_DOC
 from gateway.operation import READ_ERRORS, WRITE_ERRORS, Body, Given, Operation
 from gateway.queries import QueryReader, WithdrawalByKeyQuery, WithdrawalQuery, read_uuid
 from gateway.requests import WithdrawRequest
@@ -80,7 +81,7 @@ WITHDRAW = Operation(
     "Take money out of a wallet, through the bank",
     description="Reserves the money (`held`) and answers at once; the bank is called later. Ask `status_url` "
     "how it goes on.",
-    headers={"Idempotency-Key": "Instead of, or the same as, `idempotency_key` in the body."},
+    headers={"Idempotency-Key": KEY_HEADER_DOC},
     body=Body({JSON: (WithdrawRequest, _EXAMPLE)}),
     answers={
         202: Given(
@@ -114,7 +115,7 @@ WITHDRAWAL_BY_KEY = Operation(
     "/withdrawals",
     "Withdrawals",
     "Find a withdrawal by its idempotency key",
-    description="For when the answer to `POST /withdraw` was lost. Only your own keys.",
+    description="For when the answer to `POST /withdraw` was lost. Only keys of your own space.",
     query=WithdrawalByKeyQuery,
     answers={200: Given("As it is now.", Withdrawal, _COMPLETED, headers=_RETRY_DOC)},
     errors=(*READ_ERRORS, "withdrawal_not_found", "validation_failed"),

@@ -74,9 +74,9 @@ async def test_whoever_has_no_key(service: Service, start_gateway: StartGateway)
         assert (await service.call("GET", path, base=base)).status == 200
 
 
-async def test_keys_belong_to_their_client(service: Service, start_gateway: StartGateway) -> None:
-    """Goal: two clients may use one idempotency key for different things, and see only their own withdrawal."""
-    base = start_gateway(WBS_API_KEYS="one=secret-of-one,two=secret-of-two")
+async def test_keys_belong_to_a_space(service: Service, start_gateway: StartGateway) -> None:
+    """Goal: in two spaces one idempotency key may stand for different things, and shows only the own withdrawal."""
+    base = start_gateway(WBS_API_KEYS="one=secret-of-one,two@theirs=secret-of-two")
     one, two = ({"authorization": f"Bearer secret-of-{name}"} for name in ("one", "two"))
     key = uuid4().hex
     for headers, amount in ((one, 10), (two, 20)):

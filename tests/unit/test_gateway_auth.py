@@ -6,19 +6,28 @@ from gateway.auth import Authenticator, Caller, RateLimiter
 from gateway.problems import RateLimited, Unauthorized
 from wallet.config import SettingsError
 
-KEYS = "shop=shop-secret, viewer=viewer-secret:read, shop=second-secret"
+KEYS = (
+    "shop=shop-secret, viewer=viewer-secret:read, shop=second-secret, partner@theirs=partner-secret,"
+    "old@old=old-=-secret:read, bob@bob@example.com=bobs@secret"
+)
 
 
 @pytest.mark.parametrize(
     ("secret", "caller"),
     [
-        ("shop-secret", Caller("shop", "shop", True)),
-        ("second-secret", Caller("shop", "shop", True)),
-        ("viewer-secret", Caller("viewer", "viewer", False)),
+        ("shop-secret", Caller("shop", "default", True)),
+        ("second-secret", Caller("shop", "default", True)),
+        ("viewer-secret", Caller("viewer", "default", False)),
+        ("partner-secret", Caller("partner", "theirs", True)),
+        ("old-=-secret", Caller("old", "old", False)),
+        ("bobs@secret", Caller("bob", "bob@example.com", True)),
     ],
 )
 def test_known_keys(secret: str, caller: Caller) -> None:
-    """Goal: a key names its client and what it may do; a client may have two, so that they can be rotated."""
+    """Goal: a key names its client, what it may do, and the space of its idempotency keys, `default` if it names none.
+
+    A client may have two, so that they can be rotated.
+    """
     assert Authenticator(KEYS).identify(f"Bearer {secret}") == caller
 
 
@@ -48,13 +57,28 @@ def test_off_by_default() -> None:
 
 
 @pytest.mark.parametrize(
-    "keys", ["shop", "=shop-secret", "shop=", "shop=short", "a=same-secret,b=same-secret"]
+    "keys",
+    [
+        "shop",
+        "=shop-secret",
+        "shop=",
+        "shop=short",
+        "a=same-secret,b=same-secret",
+        "shop@=shop-secret",
+        "@space=shop-secret",
+        "shop@ space=shop-secret",
+        "shop @space=shop-secret",
+        "sh\top=shop-secret",
+        "shop@a\x1fb=shop-secret",
+        "shop@" + "x" * 65 + "=shop-secret",
+        "x" * 65 + "=shop-secret",
+    ],
 )
 def test_bad_settings_do_not_show_the_secret(keys: str) -> None:
     """Goal: a mistake in the setting is found at start, and told without the secret."""
     with pytest.raises(SettingsError) as refused:
         Authenticator(keys)
-    assert "secret-" not in str(refused.value)
+    assert "shop-secret" not in str(refused.value)
     assert "same-secret" not in str(refused.value)
 
 

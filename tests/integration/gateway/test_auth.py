@@ -1,17 +1,20 @@
 """API keys and rate limits."""
 
+from typing import Any
+
 import aiohttp
+import asyncpg
 import pytest
 
 from tests.integration.gateway.conftest import Api, StartGateway, new_key
 
-KEYS = "shop=shop-secret,other=other-secret,viewer=viewer-secret:read"
+KEYS = "shop=shop-secret,other=other-secret,viewer=viewer-secret:read,partner@theirs=partner-secret"
 
 
 async def clients(start_gateway: StartGateway, session: aiohttp.ClientSession) -> dict[str, Api]:
     gateway = await start_gateway(WBS_API_KEYS=KEYS)
     api = Api(gateway.url, session)
-    names = ("shop", "other", "viewer", "wrong")
+    names = ("shop", "other", "viewer", "partner", "wrong")
     return {"": api, **{name: api.with_headers(authorization=f"Bearer {name}-secret") for name in names}}
 
 
@@ -37,19 +40,48 @@ async def test_keys(start_gateway: StartGateway, session: aiohttp.ClientSession)
     assert callback.status != 401 or callback.code == "invalid_signature"
 
 
-async def test_a_clients_keys_are_its_own(
-    start_gateway: StartGateway, session: aiohttp.ClientSession
+async def test_keys_are_unique_in_a_space(
+    start_gateway: StartGateway, session: aiohttp.ClientSession, movements: Any
 ) -> None:
-    """Goal: two clients may use the same idempotency key, and neither finds the other's withdrawal by it."""
+    """Goal: another key of ours repeats the same request; a partner's is another request, and finds none of ours."""
     by_name = await clients(start_gateway, session)
     key, withdrawal_key = new_key(), new_key()
-    shop = await by_name["shop"].charge(42, 1, idempotency_key=key)
-    other = await by_name["other"].charge(42, 2, idempotency_key=key)
-    assert (shop.status, other.status) == (200, 200)
-    assert shop.json["id"] != other.json["id"]
+    shop, other, partner = [
+        await by_name[name].charge(42, 1, idempotency_key=key) for name in ("shop", "other", "partner")
+    ]
+    assert (shop.status, other.status, partner.status) == (200, 200, 200)
+    assert other.body == shop.body
+    assert partner.json["id"] != shop.json["id"]
     assert (await by_name["shop"].withdraw(42, 1, idempotency_key=withdrawal_key)).status == 202
-    assert (await by_name["shop"].get("/withdrawals", idempotency_key=withdrawal_key)).status == 200
-    assert (await by_name["other"].get("/withdrawals", idempotency_key=withdrawal_key)).status == 404
+    for name, status in (("shop", 200), ("other", 200), ("viewer", 200), ("partner", 404)):
+        assert (await by_name[name].get("/withdrawals", idempotency_key=withdrawal_key)).status == status
+    assert await movements() == (3, 1, 3)
+
+
+async def test_switching_logins_on_changes_no_key(
+    start_gateway: StartGateway, session: aiohttp.ClientSession, movements: Any
+) -> None:
+    """Goal: what was asked for before there were logins, or under a key that was renamed, is not done again."""
+    key = new_key()
+    before = await Api((await start_gateway()).url, session).charge(42, 1, idempotency_key=key)
+    again = await (await clients(start_gateway, session))["shop"].charge(42, 1, idempotency_key=key)
+    assert (again.status, again.body) == (200, before.body)
+    assert await movements() == (1, 0, 1)
+
+
+async def test_a_name_of_before_goes_on_as_a_space(
+    start_gateway: StartGateway,
+    session: aiohttp.ClientSession,
+    connection: asyncpg.Connection,
+    movements: Any,
+) -> None:
+    """Goal: `shop@shop=…` finds the keys that client `shop` used when its name was their scope."""
+    first = await Api((await start_gateway()).url, session).charge(42, 1, idempotency_key="k")
+    await connection.execute("update idempotency_keys set client = 'shop'")
+    gateway = await start_gateway(WBS_API_KEYS="shop@shop=shop-secret")
+    shop = Api(gateway.url, session).with_headers(authorization="Bearer shop-secret")
+    assert (await shop.charge(42, 1, idempotency_key="k")).body == first.body
+    assert await movements() == (1, 0, 1)
 
 
 async def test_rate_limit(start_gateway: StartGateway, session: aiohttp.ClientSession) -> None:
