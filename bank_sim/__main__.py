@@ -8,7 +8,8 @@ import sqlite3
 import sys
 
 from .app import create_app
-from .book_file import BookFile, BooksInUse
+from .book_file import BookFile
+from .book_schema import BooksInUse, BooksOfTheFuture
 from .settings import BadSettings, Settings
 from .telemetry import log, set_up_logging
 
@@ -22,7 +23,7 @@ def main() -> int:
         settings = Settings.from_env(os.environ)
         listener = _listen(settings.host, settings.port)
         file = BookFile(settings.data)
-    except (BadSettings, BooksInUse, OSError, sqlite3.Error) as error:
+    except (BadSettings, BooksInUse, BooksOfTheFuture, OSError, sqlite3.Error) as error:
         log("cannot_start", 40, problem=str(error))
         return 2
     app = create_app(settings, file)

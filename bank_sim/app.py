@@ -1,34 +1,44 @@
-"""A bank that pays, declines, delays, fails and hangs: the stranger that wallets pay out through.
+"""A bank that pays, waits, declines, delays, fails and hangs: the stranger that wallets pay out through.
 
 It shares no code with the wallet; HTTP is the contract. Errors are problem+json with a stable `code`.
 
 `POST /payouts {reference, amount, currency, destination?}`, header `Idempotency-Key` (required)
-    201 paid, durable before the answer · 200 the same again, for the same reference and body · 409
-    `payout_conflict`: the reference, or the key, stands for another payout · 422 `validation_failed`, or a
-    decline: `status: "declined"`, our `reference` and a code (account_closed, account_not_found,
+    201 `{payout_id, reference, amount, currency, destination?, status, created_at}`, durable before the answer, with
+    status `paid`, or `pending`: paid or declined later · 200 the same again, for the same reference and body · 409
+    `payout_conflict`: the reference, or the key, stands for another payout · 422 `validation_failed`, or a decline:
+    `{reference, status: "declined", code, amount, currency, destination}` (account_closed, account_not_found,
     payments_blocked, limit_exceeded).
     Declines are remembered: the same reference stays declined, whatever the faults are by then.
     400 `idempotency_key_missing`, `malformed_json` · 503 `busy`: nothing was taken.
     A payment once taken is carried out even if the caller hangs up: a 404 now may be a payout in a second.
+    What a `destination` that begins with `test:` does is in `destinations.py`; any other is kept as it came.
 `GET /payouts/{reference}`
-    200 with `status` paid, returned or declined (then with `code`; no money moved) · 404 `payout_not_found`.
+    200 with `status` pending, paid, returned (`returned_amount`) or declined (`code`; without payout_id if no
+    money moved, with it if the bank took it back after paying) · 404 `payout_not_found`.
 `GET /payouts?after=&limit=`
-    The books: money that left the bank (paid or returned), in booking order, no declines. `next` is null at
-    the end. The cursor is the payout_id of the last payout read, so a reader goes on from there later.
-`POST /payouts/{reference}/return`
-    200, also again · 404 · 409 `not_paid`. Then `payout.returned` goes to WBS_CALLBACK_URL, signed (Standard
-    Webhooks), with the same webhook-id until a 2xx, over restarts; retried after 0.5 s doubling to 10 s.
+    The books: money that left the bank, whatever became of it since (paid, returned, declined), in the order in
+    which it left; a pending payout stands where it was paid, not where it was ordered. `next` is null at the end.
+    The cursor is the payout_id of the last payout read, so a reader goes on from there later and misses nothing.
+`POST /payouts/{reference}/return {amount?}`
+    200, also again · 404 · 409 `not_paid`. All of it comes back, or `amount`.
+Callbacks
+    `payout.paid` and `payout.declined` of what was pending, `payout.declined` of what was paid, `payout.returned`:
+    to WBS_CALLBACK_URL, signed (Standard Webhooks), with the same webhook-id until a 2xx, over restarts; retried
+    after 0.5 s doubling to 10 s. What the answer to the order told is not told again.
 `GET | PUT | DELETE /faults`
     What goes wrong from now on; fields and drawing in `faults.py`. They are written in the books, so killing
     the bank does not heal it; WBS_BANK_FAULTS counts only while none were ever set. They strike POST /payouts
     and GET /payouts/{reference}, never the listing (audits must be able to run), /return, /faults or /health.
     - latency: a payment is booked just before its end, then answered.
-    - decline_rate: by reference, remembered.
+    - decline_rate, pending_rate: by reference, remembered. settle_after_ms: how long it is pending, also over a kill.
     - error_rate: 40 % 500 before paying, 40 % 500 after paying, 10 % 503 and 10 % 429, both unpaid.
     - lost_reply_rate (payments): paid, then the connection is cut without a byte.
     - hang_rate: half before paying, half after; no answer for 90 s, then cut. More than 256 at a time are cut
       at once.
     - outage: 503 `outage` at once, nothing counted or taken. A refused connection is had by killing the bank.
+    - key_window_ms: orders and keys older than this are forgotten; ordered again, they are paid again, under
+      another payout_id (real banks keep keys for hours or days). A look-up finds the last one.
+    - callback_delay_ms, callback_shuffle_ms, callback_double_rate: callbacks late, in another order, twice.
 `GET /health` · `GET /metrics`
 
 SIGTERM: no new connections; delayed payments are booked and answered now, hanging calls cut, exit 0.

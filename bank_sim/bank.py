@@ -14,7 +14,8 @@ from . import replies, requests
 from .book_file import BookFile
 from .books import PACE_S, Books
 from .callbacks import Callbacks
-from .entries import Answer, ReturnOrder, SaveFaults, Verb
+from .changes import Changes
+from .entries import Answer, PayoutOrder, ReturnOrder, SaveFaults, Verb
 from .faults import NO_FAULTS, FaultInjector, Faults, Verdict
 from .replies import Refusal
 from .settings import Settings
@@ -29,6 +30,7 @@ class Bank:
     """The endpoints. One instance a process."""
 
     _books: Books
+    _changes: Changes
 
     def __init__(self, settings: Settings, file: BookFile) -> None:
         self._settings = settings
@@ -40,14 +42,16 @@ class Bank:
         self._hanging = 0
         self._stopping = asyncio.Event()
         self._callbacks: Callbacks | None = None
-        self._callbacks_task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begins to write and to call back. Called on the event loop, before the first request."""
+        """Begins to write and to do what is due. Called on the event loop, before the first request."""
         self._books = Books(self._file)
         if self._settings.callback_url and self._settings.webhook is not None:
             self._callbacks = Callbacks(self._books, self._settings.callback_url, self._settings.webhook)
-            self._callbacks_task = keep_running("callbacks", self._callbacks.run)
+            self._tasks.append(keep_running("callbacks", self._callbacks.run))
+        self._changes = Changes(self._books, self._injector.plan_callback, self._tell)
+        self._tasks.append(keep_running("changes", self._changes.run))
 
     @property
     def stopping(self) -> bool:
@@ -61,9 +65,9 @@ class Bank:
 
     async def close(self) -> None:
         """Writes everything taken and closes the books."""
-        if self._callbacks_task is not None:
-            self._callbacks_task.cancel()
-            await asyncio.gather(self._callbacks_task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._books.close()
 
     # --- payouts ---
@@ -71,8 +75,11 @@ class Bank:
     async def pay(self, request: Request) -> HTTPResponse:
         """POST /payouts"""
         self._refuse_in_outage()
-        order = requests.payout_order(request)
-        order.decline_code = self._injector.decline_code(order.reference)
+        order, wish = requests.payout_order(request)
+        if wish is not None and wish.outage:
+            raise Refusal(503, "outage", "The bank is out of order for this destination")
+        order.plan = self._injector.plan(order.reference) if wish is None else wish.plan
+        order.key_window_us = 1000 * self._injector.faults.key_window_ms
         verdict = self._injector.attempt("pay", order.reference)
         if (verdict.hang or verdict.error_status) and not verdict.after_paying:
             return await self._fail(request, verdict)
@@ -86,10 +93,18 @@ class Bank:
         else:
             answer = await self._books.submit(order)
         if answer.verb is Verb.BOOKED:
-            FAULTS.labels("decline").inc() if order.decline_code else PAYOUTS.inc()
+            self._booked(order)
+            if wish is not None and wish.first.after_paying:
+                return await self._fail(request, wish.first, after_delay=True)
         if verdict.after_paying:
             return await self._fail(request, verdict, after_delay=True)
         return self._payment_answer(answer)
+
+    def _booked(self, order: PayoutOrder) -> None:
+        """Counts a new payout and sees to what becomes of it later."""
+        PAYOUTS.inc() if order.plan.status == "paid" else FAULTS.labels(order.plan.status).inc()
+        if order.plan.changes:
+            self._changes.wake()
 
     def _payment_answer(self, answer: Answer) -> HTTPResponse:
         payout = answer.payout
@@ -98,11 +113,8 @@ class Bank:
             raise Refusal(
                 409, "payout_conflict", "This reference or Idempotency-Key stands for another payout"
             )
-        if payout.decline_code is not None:
-            detail = "The bank will not pay this"
-            # A problem's own `status` is a number, which is advice only (RFC 9457); ours says what became of it.
-            members = {"status": "declined", "reference": payout.reference}
-            raise Refusal(422, payout.decline_code, detail, members)
+        if payout.status == "declined" and payout.paid_us is None:
+            return replies.decline(payout)
         return replies.receipt(self._file.books_id, payout, 201 if answer.verb is Verb.BOOKED else 200)
 
     async def find(self, request: Request, reference: str) -> HTTPResponse:
@@ -115,27 +127,39 @@ class Bank:
         payout = self._file.find(reference)
         if payout is None:
             raise Refusal(404, "payout_not_found", "No payout with this reference")
-        return replies.as_json(replies.line(self._file.books_id, payout))
+        return replies.as_json(replies.found(self._file.books_id, payout))
 
     async def list(self, request: Request) -> HTTPResponse:
         """GET /payouts?after=&limit="""
         after, limit = requests.page(request)
-        after_seq = 0 if after is None else replies.seq_of(self._file.books_id, after)
-        found = self._file.page(after_seq, limit + 1)
+        found = self._file.page(0 if after is None else self._place_of(after), limit + 1)
         lines = [replies.line(self._file.books_id, payout) for payout in found[:limit]]
         following = lines[-1].payout_id if len(found) > limit else None
         return replies.as_json({"payouts": lines, "next": following})
 
-    async def take_back(self, _request: Request, reference: str) -> HTTPResponse:
+    def _place_of(self, after: str) -> int:
+        seq = replies.seq_of(self._file.books_id, after)
+        place = None if seq is None else self._file.place_of(seq)
+        if place is None:
+            raise replies.invalid("after", "not a cursor of these books")
+        return place
+
+    async def take_back(self, request: Request, reference: str) -> HTTPResponse:
         """POST /payouts/{reference}/return"""
-        answer = await self._books.submit(ReturnOrder(reference))
+        amount = requests.returned_amount(request)
+        answer = await self._books.submit(ReturnOrder(reference, self._injector.plan_callback, amount))
         if answer.payout is None:
             raise Refusal(404, "payout_not_found", "No payout with this reference")
         if answer.verb is Verb.NOT_PAID:
-            raise Refusal(409, "not_paid", "A declined payout has no money to return")
+            raise Refusal(409, "not_paid", "No money has left for this payout that could come back")
+        if answer.verb is Verb.TOO_MUCH:
+            raise replies.invalid("amount", "more than was paid")
+        self._tell()
+        return replies.as_json(replies.found(self._file.books_id, answer.payout))
+
+    def _tell(self) -> None:
         if self._callbacks is not None:
             self._callbacks.wake()
-        return replies.as_json(replies.line(self._file.books_id, answer.payout))
 
     # --- faults ---
 

@@ -1,4 +1,4 @@
-"""Tells the wallet of returned money, until it says that it knows.
+"""Tells the wallet what became of its payouts since they were answered, until it says that it knows.
 
 Signed by the Standard Webhooks specification: every try carries the same webhook-id, so that the receiver
 can drop doubles, and a fresh timestamp, so that it can refuse replays. What is left to tell stands in the
@@ -11,6 +11,7 @@ import asyncio
 import random
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -44,7 +45,7 @@ class Callbacks:
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
-        """Called when a return was booked."""
+        """Called when something became of a payout."""
         self._wake.set()
 
     async def run(self) -> None:
@@ -77,12 +78,15 @@ class Callbacks:
         log(
             "callback_delivered" if delivered else "callback_failed",
             reference=reference,
+            type=callback.type,
             attempts=attempts,
             problem=problem,
         )
         retry_in_s = 0.0 if delivered else backoff_s(attempts)
         try:
-            await self._books.submit(CallbackResult(callback.payout.seq, delivered, int(retry_in_s * 1e6)))
+            await self._books.submit(
+                CallbackResult(callback.payout.seq, callback.type, delivered, int(retry_in_s * 1e6))
+            )
         except (BooksBusy, BooksFailed) as error:
             # It stays due and goes out again: the receiver drops doubles by the id. Not in a tight loop.
             log("callback_not_noted", reference=reference, problem=str(error))
@@ -92,6 +96,8 @@ class Callbacks:
         """One try. None if it was taken (2xx), else what was wrong."""
         body = self._body(callback)
         webhook_id = "msg_" + payout_id(self._books.file.books_id, callback.payout.seq)
+        if callback.type != "payout.returned":
+            webhook_id += callback.type.replace("payout.", "_")
         now = datetime.now(UTC)
         headers = {
             "content-type": "application/json",
@@ -108,18 +114,18 @@ class Callbacks:
             return type(error).__name__
 
     def _body(self, callback: DueCallback) -> str:
-        payout = callback.payout
-        returned_at = rfc3339(payout.returned_us or 0)
-        return msgspec.json.encode(
-            {
-                "type": "payout.returned",
-                "timestamp": returned_at,
-                "data": {
-                    "reference": payout.reference,
-                    "payout_id": payout_id(self._books.file.books_id, payout.seq),
-                    "amount": payout.amount,
-                    "currency": payout.currency,
-                    "returned_at": returned_at,
-                },
-            }
-        ).decode()
+        """The event as it was when it happened: what became of the payout since, the next one tells."""
+        payout, at = callback.payout, rfc3339(callback.at_us)
+        data: dict[str, Any] = {
+            "reference": payout.reference,
+            "payout_id": payout_id(self._books.file.books_id, payout.seq),
+            "amount": payout.amount,
+            "currency": payout.currency,
+        }
+        if callback.type == "payout.returned":
+            data |= {"returned_at": at, "returned_amount": payout.returned_amount}
+        elif callback.type == "payout.declined":
+            data |= {"declined_at": at, "code": payout.decline_code}
+        else:
+            data |= {"paid_at": at}
+        return msgspec.json.encode({"type": callback.type, "timestamp": at, "data": data}).decode()

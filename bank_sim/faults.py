@@ -3,7 +3,8 @@
 Every decision is a pure function of (seed, kind of call, reference, attempt), so it does not depend on the
 order or the time of the calls:
 
-- a *decline* is a property of the payout: it is decided by (seed, reference) alone;
+- a *decline*, and being *pending* first, are properties of the payout: decided by (seed, reference) alone;
+- how a callback is told is decided by (seed, type, reference);
 - what is transient (latency, hang, error, lost reply) is decided anew for each attempt of a reference, or an
   unlucky reference would fail for ever. Attempts are counted here, separately for paying and for asking,
   while any fault is set; setting faults (or a restart) starts all counts again.
@@ -22,8 +23,11 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from .entries import PAID, CallbackPlan, Change, Plan
+
 Rate = Annotated[float, Meta(ge=0, le=1)]
 LatencyMs = Annotated[int, Meta(ge=0, le=60_000)]
+LongMs = Annotated[int, Meta(ge=0, le=30 * 24 * 3600 * 1000)]
 
 Call = Literal["pay", "find"]
 
@@ -50,6 +54,11 @@ class Faults(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     latency_ms is the median in ms, latency_p99_ms the 99th percentile (lognormal between them); without
     latency_p99_ms every call takes latency_ms. Rates are shares, 0 to 1. Under `outage` every payout call
     and question is answered 503 at once.
+
+    Payouts at `pending_rate` are pending first; settle_after_ms later they are paid, or declined at
+    `decline_rate`. Orders and keys older than key_window_ms are forgotten: ordered again, they are paid again
+    (0: never forgotten). Callbacks are told callback_delay_ms late, up to callback_shuffle_ms more, so that
+    they come in another order, and at `callback_double_rate` twice.
     """
 
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
@@ -59,7 +68,13 @@ class Faults(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     error_rate: Rate = 0.0
     lost_reply_rate: Rate = 0.0
     hang_rate: Rate = 0.0
+    pending_rate: Rate = 0.0
+    settle_after_ms: LongMs = 0
     outage: bool = False
+    key_window_ms: LongMs = 0
+    callback_delay_ms: LongMs = 0
+    callback_shuffle_ms: LongMs = 0
+    callback_double_rate: Rate = 0.0
 
     def __post_init__(self) -> None:
         if 0 < self.latency_p99_ms < self.latency_ms:
@@ -106,14 +121,35 @@ class FaultInjector:
         self._transient = faults.transient
         self._attempts: dict[tuple[Call, str], int] = {}
 
-    def decline_code(self, reference: str) -> str | None:
-        """Why this payout is declined, or None. The same answer for as long as seed and rate stay."""
+    def plan(self, reference: str) -> Plan:
+        """What becomes of this payout. The same for as long as seed and rates stay."""
+        faults = self.faults
+        if not (faults.decline_rate or faults.pending_rate):
+            return PAID
+        code = self._decline_code(reference)
+        if self._draw("pending", reference) < faults.pending_rate:
+            later = Change(1000 * faults.settle_after_ms, "declined" if code else "paid", code)
+            return Plan("pending", None, (later,))
+        return Plan("declined", code) if code else PAID
+
+    def plan_callback(self, type_: str, reference: str) -> CallbackPlan:
+        """How an event is told of. Called by the writer's thread, too."""
+        faults = self.faults
+        more_ms = int(faults.callback_shuffle_ms * self._draw(f"late {type_}", reference))
+        twice = self._draw(f"twice {type_}", reference) < faults.callback_double_rate
+        return CallbackPlan(1000 * (faults.callback_delay_ms + more_ms), 2 if twice else 1)
+
+    def _decline_code(self, reference: str) -> str | None:
         if not self.faults.decline_rate:
             return None
         digest = blake2b(f"{self.faults.seed}\0decline\0{reference}".encode(), digest_size=16).digest()
         if int.from_bytes(digest[:8], "big") * _UNIT >= self.faults.decline_rate:
             return None
         return DECLINE_CODES[digest[8] % len(DECLINE_CODES)]
+
+    def _draw(self, what: str, reference: str) -> float:
+        digest = blake2b(f"{self.faults.seed}\0{what}\0{reference}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "big") * _UNIT
 
     def attempt(self, call: Call, reference: str) -> Verdict:
         """Counts one more attempt of this reference and decides what happens to it."""

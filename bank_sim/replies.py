@@ -50,8 +50,8 @@ def as_json(body: object, status: int = 200) -> HTTPResponse:
 # --- payouts ---
 
 
-class Receipt(msgspec.Struct):
-    """The answer to a payment, the same however often it is made."""
+class Line(msgspec.Struct, omit_defaults=True):
+    """A payout as it stands in the listing. `amount` is what was ordered, also where less came back."""
 
     payout_id: str | None
     reference: str
@@ -59,40 +59,76 @@ class Receipt(msgspec.Struct):
     amount: int
     currency: str
     created_at: str
-
-
-class Line(Receipt, omit_defaults=True):
-    """A payout as it stands in the books. One that was declined has a `code` and no payout_id."""
-
     returned_at: str | None = None
+    returned_amount: int | None = None
     code: str | None = None
 
 
+class Receipt(Line):
+    """A payout as its payer sees it: with its destination, as it came."""
+
+    destination: msgspec.Raw | None = None
+
+
 def receipt(books_id: str, payout: Payout, status: int) -> HTTPResponse:
-    """What the payer gets: `paid`, even if the money has come back since."""
+    """The answer to an order: pending or paid, even if the money has come back since."""
     body = Receipt(
         payout_id(books_id, payout.seq),
         payout.reference,
-        "paid",
+        "pending" if payout.status == "pending" else "paid",
         payout.amount,
         payout.currency,
         rfc3339(payout.created_us),
+        destination=_destination(payout),
     )
-    return HTTPResponse(_encode(body), status, content_type="application/json")
+    return as_json(body, status)
+
+
+def decline(payout: Payout) -> HTTPResponse:
+    """The answer to an order that the bank will not pay: what became of it, and a problem.
+
+    A problem's own `status` is a number and advice only (RFC 9457 has it ignored where it is anything else).
+    """
+    assert payout.decline_code is not None
+    members = {
+        "status": "declined",
+        "reference": payout.reference,
+        "amount": payout.amount,
+        "currency": payout.currency,
+        "destination": _destination(payout),
+    }
+    return problem(Refusal(422, payout.decline_code, "The bank will not pay this", members))
 
 
 def line(books_id: str, payout: Payout) -> Line:
-    """The payout with its state now: paid, returned or declined."""
-    return Line(
-        None if payout.decline_code else payout_id(books_id, payout.seq),
+    """The payout in the listing, with its state now."""
+    return Line(*_state(books_id, payout))
+
+
+def found(books_id: str, payout: Payout) -> Receipt:
+    """The payout as the answer to who asks for it, with its state now."""
+    receipt = Receipt(*_state(books_id, payout))
+    receipt.destination = _destination(payout)
+    return receipt
+
+
+def _state(books_id: str, payout: Payout) -> tuple[Any, ...]:
+    never_left = payout.status == "declined" and payout.paid_us is None
+    return (
+        None if never_left else payout_id(books_id, payout.seq),
         payout.reference,
         payout.status,
         payout.amount,
         payout.currency,
         rfc3339(payout.created_us),
-        returned_at=rfc3339(payout.returned_us) if payout.returned_us else None,
-        code=payout.decline_code,
+        rfc3339(payout.returned_us) if payout.returned_us else None,
+        payout.returned_amount,
+        payout.decline_code,
     )
+
+
+def _destination(payout: Payout) -> msgspec.Raw | None:
+    return None if payout.destination is None else msgspec.Raw(payout.destination.encode())
 
 
 _PAYOUT_ID = re.compile(r"po_([0-9a-f]{8})_([0-9]{12})")
@@ -103,14 +139,13 @@ def payout_id(books_id: str, seq: int) -> str:
     return f"po_{books_id}_{seq:012d}"
 
 
-def seq_of(books_id: str, text: str) -> int:
-    """The place of a payout id in these books; it serves as the cursor. Raises Refusal 422."""
+def seq_of(books_id: str, text: str) -> int | None:
+    """The number in a payout id, or None if it is none of these books."""
     match = _PAYOUT_ID.fullmatch(text)
-    if match is None or match[1] != books_id:
-        raise Refusal(
-            422,
-            "validation_failed",
-            "after: not a cursor of these books",
-            {"errors": [{"field": "after", "reason": "not a cursor of these books"}]},
-        )
-    return int(match[2])
+    return int(match[2]) if match is not None and match[1] == books_id else None
+
+
+def invalid(name: str, reason: str) -> Refusal:
+    """The refusal of a value that can't be."""
+    errors = [{"field": name, "reason": reason}]
+    return Refusal(422, "validation_failed", f"{name}: {reason}", {"errors": errors})

@@ -9,9 +9,10 @@ import msgspec
 from msgspec import Meta, Struct, field
 from sanic import Request
 
+from .destinations import UnknownTest, Wish, wish_of
 from .entries import PayoutOrder
 from .faults import Faults
-from .replies import Refusal
+from .replies import Refusal, invalid
 
 PAGE_MAX = 1_000
 PAGE_DEFAULT = 100
@@ -21,29 +22,52 @@ _is_visible = re.compile(_VISIBLE).match
 
 
 class PayoutBody(Struct, forbid_unknown_fields=True):
-    """The body of POST /payouts. `amount` in minor units; `destination` is any JSON."""
+    """The body of POST /payouts. `amount` in minor units; `destination` is any JSON and is kept as it came."""
 
     reference: Annotated[str, Meta(pattern=_VISIBLE)]
     amount: Annotated[int, Meta(gt=0, le=2**63 - 1)]
     currency: Annotated[str, Meta(pattern=r"\A[A-Z]{3}\Z")]  # `$` would let a newline pass
-    destination: Any = field(default=None)
+    destination: msgspec.Raw = field(default=msgspec.Raw(b"null"))
+
+
+class ReturnBody(Struct, forbid_unknown_fields=True):
+    """The body of POST /payouts/{reference}/return, which may be left out: how much comes back, if not all."""
+
+    amount: Annotated[int, Meta(gt=0, le=2**63 - 1)] | None = None
 
 
 _payout_body = msgspec.json.Decoder(PayoutBody)
+_return_body = msgspec.json.Decoder(ReturnBody)
+_any_json = msgspec.json.Decoder()
 _faults_body = msgspec.json.Decoder(Faults)
-_sorted_json = msgspec.json.Encoder(order="sorted").encode
 
 
-def payout_order(request: Request) -> PayoutOrder:
-    """Reads POST /payouts. Raises Refusal 400 or 422."""
+def payout_order(request: Request) -> tuple[PayoutOrder, Wish | None]:
+    """Reads POST /payouts: the order, and what its destination asks for. Raises Refusal 400 or 422."""
     key = request.headers.get("idempotency-key")
     if not key:
         raise Refusal(400, "idempotency_key_missing", "The header Idempotency-Key is required")
     if not _is_visible(key):
-        raise _invalid("Idempotency-Key", "1 to 255 visible ASCII characters")
+        raise invalid("Idempotency-Key", "1 to 255 visible ASCII characters")
     body: PayoutBody = _decode(_payout_body, request.body)
-    destination = None if body.destination is None else _sorted_json(body.destination).decode()
-    return PayoutOrder(body.reference, key, body.amount, body.currency, destination)
+    raw = bytes(body.destination)
+    destination = _decode(_any_json, raw)  # all of it must be JSON, as it is sent back as it came
+    try:
+        wish = wish_of(destination, body.amount)
+    except UnknownTest as error:
+        raise invalid("destination", str(error)) from None
+    order = PayoutOrder(
+        body.reference, key, body.amount, body.currency, None if destination is None else raw.decode()
+    )
+    return order, wish
+
+
+def returned_amount(request: Request) -> int | None:
+    """Reads POST /payouts/{reference}/return: how much comes back, None for all. Raises Refusal 400 or 422."""
+    if not request.body:
+        return None
+    read: ReturnBody = _decode(_return_body, request.body)
+    return read.amount
 
 
 def faults(request: Request) -> Faults:
@@ -56,7 +80,7 @@ def page(request: Request) -> tuple[str | None, int]:
     """The cursor and the page's size asked for. Raises Refusal 422."""
     limit = request.args.get("limit", str(PAGE_DEFAULT))
     if not (limit.isascii() and limit.isdecimal() and len(limit) < 6 and 1 <= int(limit) <= PAGE_MAX):
-        raise _invalid("limit", f"a whole number from 1 to {PAGE_MAX}")
+        raise invalid("limit", f"a whole number from 1 to {PAGE_MAX}")
     return request.args.get("after") or None, int(limit)
 
 
@@ -65,11 +89,6 @@ def _decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
         reason, _, place = str(error).partition(" - at `$.")
-        raise _invalid(place.rstrip("`") or "body", reason) from None
+        raise invalid(place.rstrip("`") or "body", reason) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refusal(400, "malformed_json", f"The body is not JSON: {error}") from None
-
-
-def _invalid(name: str, reason: str) -> Refusal:
-    errors = [{"field": name, "reason": reason}]
-    return Refusal(422, "validation_failed", f"{name}: {reason}", {"errors": errors})

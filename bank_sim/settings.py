@@ -23,7 +23,7 @@ class Settings:
     host, port     WBS_BANK_HOST (127.0.0.1), WBS_BANK_PORT (8090)
     data           WBS_BANK_DATA: the file of its books (bank.db in the current folder)
     faults         WBS_BANK_FAULTS: JSON as in PUT /faults, used only while the books remember none
-    callback_url   WBS_CALLBACK_URL: who is told of returned money; if empty, callbacks wait in the books
+    callback_url   WBS_CALLBACK_URL: who is told what became of payouts; if empty, callbacks wait in the books
     webhook        WBS_BANK_WEBHOOK_SECRET (`whsec_…`), as the signer made of it; needed with a callback URL
     """
 

@@ -22,7 +22,7 @@ REQUESTS = Counter(
 )
 PAYOUTS = Counter("bank_payouts", "Payouts booked")
 FAULTS = Counter("bank_faults", "Faults injected", ["fault"])
-CALLBACKS = Counter("bank_callbacks", "Tries to tell the wallet of returned money", ["outcome"])
+CALLBACKS = Counter("bank_callbacks", "Tries to tell the wallet what became of payouts", ["outcome"])
 
 
 class _JsonLine(logging.Formatter):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bank_sim import faults
+from bank_sim.entries import Change
 from bank_sim.faults import FaultInjector, Faults, Verdict
 
 MANY = [f"reference-{number}" for number in range(20_000)]
@@ -25,8 +26,35 @@ def test_shares_are_those_asked_for() -> None:
     after = sum(verdict.after_paying for verdict in errors) / len(errors)
     assert after == pytest.approx(0.4, abs=0.03)
     assert {verdict.error_status for verdict in errors if verdict.after_paying} == {500}
-    declined = sum(injector.decline_code(reference) is not None for reference in MANY) / len(MANY)
+    declined = sum(injector.plan(reference).status == "declined" for reference in MANY) / len(MANY)
     assert declined == pytest.approx(0.1, abs=0.01)
+
+
+def test_pending_ones_are_declined_like_others() -> None:
+    """Goal: a pending payout settles after its time, declined at the same rate and for the same references."""
+    at_once = FaultInjector(Faults(seed=1, decline_rate=0.1))
+    later = FaultInjector(Faults(seed=1, decline_rate=0.1, pending_rate=0.3, settle_after_ms=50))
+    plans = {reference: later.plan(reference) for reference in MANY}
+    pending = {reference for reference, plan in plans.items() if plan.status == "pending"}
+    assert len(pending) / len(MANY) == pytest.approx(0.3, abs=0.015)
+    for reference, plan in plans.items():
+        before = at_once.plan(reference)
+        if reference in pending:
+            assert plan.changes == (Change(50_000, before.status, before.decline_code),)
+        else:
+            assert plan == before
+
+
+def test_how_callbacks_are_told() -> None:
+    """Goal: late by the delay and at most the shuffle more, doubled at their rate, the same each time."""
+    injector = FaultInjector(
+        Faults(seed=2, callback_delay_ms=100, callback_shuffle_ms=400, callback_double_rate=0.25)
+    )
+    plans = [injector.plan_callback("payout.paid", reference) for reference in MANY]
+    assert plans == [injector.plan_callback("payout.paid", reference) for reference in MANY]
+    assert 100_000 <= min(plan.delay_us for plan in plans) < 110_000
+    assert 490_000 < max(plan.delay_us for plan in plans) < 500_000
+    assert sum(plan.copies - 1 for plan in plans) / len(MANY) == pytest.approx(0.25, abs=0.015)
 
 
 def test_order_does_not_matter() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -13,6 +14,8 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
+from standardwebhooks import Webhook
 
 from tests.polling import wait_until
 from tests.ports import free_port
@@ -76,6 +79,11 @@ class BankClient:
         """Status and decoded body."""
         async with self._session.request(method, self._url + path, **arguments) as reply:
             return reply.status, await reply.json(content_type=None)
+
+    async def read(self, path: str) -> bytes:
+        """The body as it came."""
+        async with self._session.get(self._url + path) as reply:
+            return await reply.read()
 
     async def pay(self, reference: str, amount: int = 100, **more: Any) -> tuple[int, Any]:
         key = more.pop("key", reference)
@@ -147,3 +155,52 @@ async def connect() -> AsyncIterator[Callable[[BankProcess], BankClient]]:
 async def bank(bank_process: BankProcess, connect: Callable[[BankProcess], BankClient]) -> BankClient:
     """A client of the started bank."""
     return connect(bank_process)
+
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+class Wallet:
+    """Takes callbacks on a real port, after refusing as many as it is told to."""
+
+    def __init__(self) -> None:
+        self.refuse = 0
+        self.tries: list[tuple[str, str]] = []  # webhook-id, body
+        self.taken: list[dict[str, Any]] = []
+        self.url = ""
+        self.secret = SECRET
+
+    async def callback(self, request: web.Request) -> web.Response:
+        body = await request.text()
+        event = Webhook(SECRET).verify(body, dict(request.headers))
+        self.tries.append((request.headers["webhook-id"], body))
+        if self.refuse > 0:
+            self.refuse -= 1
+            return web.Response(status=503)
+        self.taken.append(event)
+        return web.Response(status=204)
+
+    def has(self, tries: int = 0, taken: int = 0) -> bool:
+        return len(self.tries) >= tries and len(self.taken) >= taken
+
+
+@pytest.fixture
+async def wallet() -> AsyncIterator[Wallet]:
+    wallet = Wallet()
+    app = web.Application()
+    app.router.add_post("/bank/callbacks", wallet.callback)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    wallet.url = f"http://127.0.0.1:{runner.addresses[0][1]}/bank/callbacks"
+    yield wallet
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def calling_bank(new_bank: Callable[..., Any], wallet: Wallet) -> Any:
+    """A started bank that calls the wallet back."""
+    process = new_bank(WBS_CALLBACK_URL=wallet.url, WBS_BANK_WEBHOOK_SECRET=SECRET)
+    await asyncio.to_thread(process.start)
+    return process

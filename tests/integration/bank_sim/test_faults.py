@@ -28,6 +28,10 @@ async def test_bad_faults_change_nothing(bank: Any) -> None:
         {"latency_ms": 100, "latency_p99_ms": 50},
         {"seed": -1},
         {"outage": 1},
+        {"pending_rate": 2},
+        {"settle_after_ms": -1},
+        {"key_window_ms": 0.5},
+        {"callback_double_rate": "1"},
         [],
     ):
         status, problem = await bank.call("PUT", "/faults", json=faults)
@@ -47,7 +51,13 @@ async def test_put_replaces_all(bank: Any) -> None:
         "error_rate": 0,
         "lost_reply_rate": 0,
         "hang_rate": 0.25,
+        "pending_rate": 0,
+        "settle_after_ms": 0,
         "outage": False,
+        "key_window_ms": 0,
+        "callback_delay_ms": 0,
+        "callback_shuffle_ms": 0,
+        "callback_double_rate": 0,
     }
     assert (await bank.call("GET", "/faults"))[1] == faults
     await bank.heal()
@@ -59,7 +69,8 @@ async def test_a_decline_is_remembered(bank: Any) -> None:
     await bank.set_faults(decline_rate=1)
     status, first = await bank.pay("w-1")
     assert status == 422
-    assert (first["status"], first["reference"]) == ("declined", "w-1")
+    told = (first["status"], first["reference"], first["amount"], first["currency"], first["destination"])
+    assert told == ("declined", "w-1", 100, "USD", None)
     await bank.heal()
     assert await bank.pay("w-1") == (422, first)
     assert (await bank.pay("w-1", amount=7))[0] == 409

@@ -11,12 +11,28 @@ import pytest
 async def test_paid_once(bank: Any) -> None:
     """Goal: the same payment again gets the same receipt and pays nothing."""
     first = await bank.pay("w-1", destination={"iban": "X", "name": "Y"})
+    assert {name: first[1][name] for name in ("amount", "currency", "destination")} == {
+        "amount": 100,
+        "currency": "USD",
+        "destination": {"iban": "X", "name": "Y"},
+    }
     again = await bank.pay("w-1", destination={"name": "Y", "iban": "X"})
     assert (first[0], again[0]) == (201, 200)
     assert first[1] == again[1]
     assert first[1]["status"] == "paid"
     assert first[1]["reference"] == "w-1"
     assert [line["reference"] for line in await bank.books()] == ["w-1"]
+
+
+async def test_a_destination_comes_back_as_it_came(bank: Any) -> None:
+    """Goal: what the payer sent, digits and all, is what a look-up and a repetition show."""
+    body = (
+        b'{"reference": "w-1", "amount": 1, "currency": "USD", "destination": {"b": 1.10, "a":  [1e2, null]}}'
+    )
+    headers = {"Idempotency-Key": "w-1", "Content-Type": "application/json"}
+    for _ in range(2):
+        assert (await bank.call("POST", "/payouts", data=body, headers=headers))[0] in (200, 201)
+    assert b'"destination":{"b": 1.10, "a":  [1e2, null]}' in await bank.read("/payouts/w-1")
 
 
 async def test_many_at_once_pay_once(bank: Any) -> None:
@@ -130,6 +146,20 @@ async def test_bad_pages(bank: Any) -> None:
     for query in ({"limit": "0"}, {"limit": "1001"}, {"limit": "x"}, {"limit": "²"}, {"after": "x"}):
         status, problem = await bank.call("GET", "/payouts", params=query)
         assert (status, problem["code"]) == (422, "validation_failed"), query
+    _, paid = await bank.pay("w-1")
+    for after in (paid["payout_id"][:-1] + "9", "po_00000000" + paid["payout_id"][-13:]):
+        status, problem = await bank.call("GET", "/payouts", params={"after": after})
+        assert (status, problem["code"]) == (422, "validation_failed"), after
+
+
+async def test_a_full_page(bank: Any) -> None:
+    """Goal: a page holds 1,000 payouts at most, and the next one goes on right behind it."""
+    await asyncio.gather(*(bank.pay(f"w-{number}") for number in range(1_001)))
+    status, page = await bank.call("GET", "/payouts", params={"limit": 1_000})
+    assert (status, len(page["payouts"])) == (200, 1_000)
+    _, rest = await bank.call("GET", "/payouts", params={"limit": 1_000, "after": page["next"]})
+    assert (len(rest["payouts"]), rest["next"]) == (1, None)
+    assert len({line["reference"] for line in page["payouts"] + rest["payouts"]}) == 1_001
 
 
 async def test_find(bank: Any) -> None:

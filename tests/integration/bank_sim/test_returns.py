@@ -3,62 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any
 
-import pytest
-from aiohttp import web
-from standardwebhooks import Webhook
-
+from tests.integration.bank_sim.conftest import Wallet
 from tests.polling import poll_until
-
-SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-
-
-class Wallet:
-    """Takes callbacks on a real port, after refusing as many as it is told to."""
-
-    def __init__(self) -> None:
-        self.refuse = 0
-        self.tries: list[tuple[str, str]] = []  # webhook-id, body
-        self.taken: list[dict[str, Any]] = []
-        self.url = ""
-
-    async def callback(self, request: web.Request) -> web.Response:
-        body = await request.text()
-        event = Webhook(SECRET).verify(body, dict(request.headers))
-        self.tries.append((request.headers["webhook-id"], body))
-        if self.refuse > 0:
-            self.refuse -= 1
-            return web.Response(status=503)
-        self.taken.append(event)
-        return web.Response(status=204)
-
-    def has(self, tries: int = 0, taken: int = 0) -> bool:
-        return len(self.tries) >= tries and len(self.taken) >= taken
-
-
-@pytest.fixture
-async def wallet() -> AsyncIterator[Wallet]:
-    wallet = Wallet()
-    app = web.Application()
-    app.router.add_post("/bank/callbacks", wallet.callback)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    wallet.url = f"http://127.0.0.1:{runner.addresses[0][1]}/bank/callbacks"
-    yield wallet
-    await runner.cleanup()
-
-
-@pytest.fixture
-async def calling_bank(new_bank: Callable[..., Any], wallet: Wallet) -> Any:
-    """A started bank that calls the wallet back."""
-    process = new_bank(WBS_CALLBACK_URL=wallet.url, WBS_BANK_WEBHOOK_SECRET=SECRET)
-    await asyncio.to_thread(process.start)
-    return process
 
 
 async def test_a_return_is_told_once(wallet: Wallet, calling_bank: Any, connect: Any) -> None:
@@ -83,6 +32,7 @@ async def test_a_return_is_told_once(wallet: Wallet, calling_bank: Any, connect:
             "amount": 250,
             "currency": "USD",
             "returned_at": returned["returned_at"],
+            "returned_amount": 250,
         },
     }
     assert len(wallet.taken) == 1
@@ -95,6 +45,18 @@ async def test_unknown_cannot_return(bank: Any) -> None:
     """Goal: what was never paid cannot come back."""
     status, problem = await bank.call("POST", "/payouts/w-1/return")
     assert (status, problem["code"]) == (404, "payout_not_found")
+
+
+async def test_a_part_comes_back(bank: Any) -> None:
+    """Goal: less than was paid may come back; not more, not nothing, and only once."""
+    await bank.pay("w-1", amount=250)
+    for amount in (0, 251, "1"):
+        assert (await bank.call("POST", "/payouts/w-1/return", json={"amount": amount}))[0] == 422
+    for amount in (100, 100, 200):
+        status, body = await bank.call("POST", "/payouts/w-1/return", json={"amount": amount})
+        assert (status, body["amount"], body["returned_amount"]) == (200, 250, 100)
+    assert (await bank.find("w-1"))[1]["returned_amount"] == 100
+    assert (await bank.books())[0]["returned_amount"] == 100
 
 
 async def test_told_until_taken(wallet: Wallet, calling_bank: Any, connect: Any) -> None:
