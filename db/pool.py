@@ -1,4 +1,4 @@
-"""Connections: how one is opened, and those that reads share. Each with its limits in time and number."""
+"""Transactions on a connection, and the connections that reads share, with their limits in time and number."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import asyncpg
 
 from db.errors import CONNECTION_ERRORS, Fault, fault_of, translate
+from db.sessions import connect as connect
 from runtime.throttle import Throttle
 from wallet.config import Settings
 from wallet.errors import Unavailable
@@ -17,41 +18,8 @@ Connection = asyncpg.Connection[asyncpg.Record] if hasattr(asyncpg.Connection, "
 
 Result = TypeVar("Result")
 
-_CONNECT_TIMEOUT_S_MIN = 1.5
 _NOT_UNDERSTOOD = Throttle()
 
-
-def _server_settings(settings: Settings) -> dict[str, str]:
-    return {
-        "application_name": "wbs",
-        "lock_timeout": str(settings.lock_timeout_ms),
-        # A frozen process must not hold its locks for longer than others are willing to wait.
-        "idle_in_transaction_session_timeout": str(2 * settings.write_timeout_ms),
-        "statement_timeout": str(20 * settings.write_timeout_ms),
-        # All statements are fixed and go by primary key. A generic plan saves planning at each batch; without
-        # sequential scans it stays right when it was made while the tables were still empty.
-        "plan_cache_mode": "force_generic_plan",
-        "enable_seqscan": "off",
-        "enable_hashjoin": "off",
-        "enable_mergejoin": "off",
-        "jit": "off",
-        "timezone": "UTC",
-    }
-
-
-async def connect(settings: Settings, *, command_timeout_s: float | None = None) -> Any:
-    """Open one connection. Raises one of `db.errors.CONNECTION_ERRORS` within the time of a write, 1.5 s at least.
-
-    `command_timeout_s` bounds each statement; whoever leaves it out has a deadline of its own.
-    """
-    timeout_s = max(_CONNECT_TIMEOUT_S_MIN, settings.write_timeout_ms / 1000)
-    async with asyncio.timeout(timeout_s):
-        return await asyncpg.connect(
-            settings.database_url,
-            timeout=timeout_s,
-            command_timeout=command_timeout_s,
-            server_settings=_server_settings(settings),
-        )
 
 
 @asynccontextmanager

@@ -113,8 +113,6 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         return
     folder = tmp_path_factory.mktemp("postgres")
     with private_servers(folder, rabbitmq=False, env={"DATABASE_URL": ""}, delete=True) as servers:
-        # Its data need not outlive this run, and copies of databases are made and dropped all the time.
-        asyncio.run(execute(servers.database_url, "alter system set fsync = off", "select pg_reload_conf()"))
         yield servers.database_url
 
 

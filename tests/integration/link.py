@@ -11,8 +11,8 @@ _SSL_REQUEST = (80877103).to_bytes(4, "big")
 _IDLE = b"Z\x00\x00\x00\x05I"
 """The end of a reply: the server is in no transaction (any more)."""
 
-_ASYNCPGS_OWN = (b"typeinfo_tree", b"'jit'")
-"""Of what asyncpg asks for itself, about the types of parameters, on each new connection."""
+_OF_A_NEW_CONNECTION = (b"typeinfo_tree", b"'jit'", b"as is_standby")
+"""Of what is asked on each new connection: by asyncpg, about the types of parameters, and by db.sessions."""
 
 
 class _Messages:
@@ -57,7 +57,7 @@ class _Messages:
             )
             self.commits = statement == "commit"
             return [statement]
-        elif kind == b"E" and not any(words in self._bound for words in _ASYNCPGS_OWN):
+        elif kind == b"E" and not any(words in self._bound for words in _OF_A_NEW_CONNECTION):
             self.commits = not self._in_transaction
             return ["prepared"]
         return []

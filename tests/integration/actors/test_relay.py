@@ -165,7 +165,7 @@ async def test_the_database_cut_off_in_between(pipeline: Pipeline) -> None:
     relay = RunningRelay(pipeline.settings)
     await poll_until(lambda: relay.relay.state == "ok")
     await pipeline.execute(
-        "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'wbs' "
+        "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'wbs %' "
         "and datname = current_database() and query like '%outbox%'"
     )
     await pipeline.withdraw(5)

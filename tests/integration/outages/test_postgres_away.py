@@ -76,7 +76,9 @@ async def take_connections(service: Service) -> list[asyncpg.Connection]:
 
 async def end_ours(connection: asyncpg.Connection) -> int:
     """End the service's connections; return how many there were."""
-    ended = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'wbs'"
+    ended = (
+        "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name like 'wbs %'"
+    )
     return int(await connection.fetchval(ended))
 
 

@@ -1,0 +1,50 @@
+"""The hosts of a DSN, each tried within its own share of the time, the last good one first.
+
+asyncpg's own limit covers all hosts together: a first one that swallows packets would eat it.
+"""
+
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+
+def single_hosts(dsn: str) -> list[str]:
+    """Return the DSN once for each of its hosts, in order; as it is if it names one host or none."""
+    try:
+        parts = urlsplit(dsn)
+    except ValueError:
+        return [dsn]  # no URL: whoever connects says so
+    userinfo, at, hosts = parts.netloc.rpartition("@")
+    if "," in hosts:
+        return [urlunsplit(parts._replace(netloc=f"{userinfo}{at}{host}")) for host in hosts.split(",")]
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    named = dict(query)
+    found = named.get("host", "").split(",")
+    if len(found) == 1:
+        return [dsn]
+    ports = named.get("port", "").split(",")
+    if len(ports) == 1:
+        ports *= len(found)
+    rest = [(name, value) for name, value in query if name not in ("host", "port")]
+    dsns = []
+    for host, port in zip(found, ports, strict=False):
+        its_own = [*rest, ("host", host), *([("port", port)] if port else [])]
+        dsns.append(f"{parts.scheme}://{parts.netloc}{parts.path}?{urlencode(its_own)}")
+    return dsns
+
+
+class Hosts:
+    """The hosts of one DSN, and which of them was good last."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsns = single_hosts(dsn)
+        self._good: str | None = None
+
+    def __len__(self) -> int:
+        return len(self._dsns)
+
+    def in_turn(self) -> list[str]:
+        """Return the hosts' DSNs, the last good one first, the others in the order they are written in."""
+        return sorted(self._dsns, key=lambda dsn: dsn != self._good)
+
+    def remember(self, dsn: str) -> None:
+        """Say that this one was good."""
+        self._good = dsn

@@ -1,0 +1,243 @@
+"""How a session is opened: on which host, with which settings, and on no server that would lose money.
+
+A session is of use only on a primary that keeps what it commits, and that is the same server from one statement to
+the next. Anything else is found out here, at each new session, and named.
+"""
+
+import asyncio
+import socket
+from functools import cache
+from typing import Any, NamedTuple
+from weakref import WeakSet
+
+import asyncpg
+
+from db.errors import CONNECTION_ERRORS
+from db.hosts import Hosts
+from runtime.identity import process_name
+from wallet.config import Settings
+from wallet.telemetry import log
+
+_CONNECT_TIMEOUT_S_MIN = 1.5
+
+KEEPALIVE_IDLE_S = 10
+KEEPALIVE_INTERVAL_S = 5
+KEEPALIVE_COUNT = 3
+"""A peer whose host is gone is noticed within half a minute, on both sides."""
+UNACKNOWLEDGED_MS_MAX = 15_000
+
+UNSAFE = "database_unsafe"
+STANDBY = "database_standby"
+POOLER = "database_pooler"
+
+_POOLER_REFUSES = "unsupported startup parameter"  # PgBouncer's words
+_TRANSACTION_MODE = (
+    "DATABASE_URL leads to a connection pooler in transaction or statement mode, in which a session's settings and "
+    "statements get lost: connect to PostgreSQL itself, or set the pooler to session mode"
+)
+_LOOK = """
+select
+    pg_is_in_recovery() as is_standby,
+    pg_backend_pid() as pid,
+    current_setting('fsync') as fsync,
+    current_setting('full_page_writes') as full_page_writes,
+    current_setting('synchronous_commit') as synchronous_commit,
+    current_setting('synchronous_standby_names') as synchronous_standby_names,
+    current_setting('plan_cache_mode') as plan_cache_mode
+"""
+_SET = "select set_config(s.name, s.value, false) from unnest($1::text[], $2::text[]) as s (name, value)"
+
+_open: WeakSet[Any] = WeakSet()
+_said: set[str] = set()
+_in_session_mode: set[str] = set()
+
+
+class UnfitServer(ConnectionError):
+    """The server answers, and must not be used. `reason` is a token for health; the message says what to change."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class _Server(NamedTuple):
+    """What a new session says of its server."""
+
+    is_standby: bool
+    pid: int
+    fsync: str
+    full_page_writes: str
+    synchronous_commit: str
+    synchronous_standby_names: str
+    plan_cache_mode: str
+
+
+@cache
+def _hosts(dsn: str) -> Hosts:
+    return Hosts(dsn)
+
+
+def session_settings(settings: Settings) -> dict[str, str]:
+    """Return what each session of ours sets for itself."""
+    return {
+        "application_name": process_name()[:63],
+        "lock_timeout": str(settings.lock_timeout_ms),
+        # A frozen process must not hold its locks for longer than others are willing to wait.
+        "idle_in_transaction_session_timeout": str(2 * settings.write_timeout_ms),
+        "statement_timeout": str(20 * settings.write_timeout_ms),
+        # A client whose host is gone must not keep its session, and with it locks, for hours.
+        "tcp_keepalives_idle": str(KEEPALIVE_IDLE_S),
+        "tcp_keepalives_interval": str(KEEPALIVE_INTERVAL_S),
+        "tcp_keepalives_count": str(KEEPALIVE_COUNT),
+        "tcp_user_timeout": str(UNACKNOWLEDGED_MS_MAX),
+        # All statements are fixed and go by primary key. A generic plan saves planning at each batch; without
+        # sequential scans it stays right when it was made while the tables were still empty.
+        "plan_cache_mode": "force_generic_plan",
+        "enable_seqscan": "off",
+        "enable_hashjoin": "off",
+        "enable_mergejoin": "off",
+        "jit": "off",
+        "timezone": "UTC",
+    }
+
+
+async def connect(settings: Settings, *, command_timeout_s: float | None = None) -> Any:
+    """Open one session. Raises one of `db.errors.CONNECTION_ERRORS` within the time of a write, 1.5 s at least:
+    `UnfitServer` if only servers answer that must not be used.
+
+    `command_timeout_s` bounds each statement; whoever leaves it out has a deadline of its own.
+    """
+    timeout_s = max(_CONNECT_TIMEOUT_S_MIN, settings.write_timeout_ms / 1000)
+    deadline = asyncio.get_running_loop().time() + timeout_s
+    hosts = _hosts(settings.database_url)
+    failures: list[BaseException] = []
+    in_turn = hosts.in_turn()
+    for number, dsn in enumerate(in_turn):
+        # What a host leaves of its share, the next ones have.
+        share_s = (deadline - asyncio.get_running_loop().time()) / (len(in_turn) - number)
+        try:
+            async with asyncio.timeout(share_s):
+                connection = await _open_on(dsn, settings, share_s, command_timeout_s)
+        except CONNECTION_ERRORS as error:
+            failures.append(error)
+        else:
+            hosts.remember(dsn)
+            return connection
+    raise next((error for error in failures if isinstance(error, UnfitServer)), failures[-1])
+
+
+async def _open_on(dsn: str, settings: Settings, timeout_s: float, command_timeout_s: float | None) -> Any:
+    connection = await _open_plain(dsn, settings, timeout_s, command_timeout_s)
+    try:
+        _keep_alive(connection)
+        server = _Server(*await connection.fetchrow(_LOOK))
+        _require_fit(server)
+        if server.pid != connection.get_server_pid():
+            await _require_session_mode(dsn, settings, timeout_s, connection)
+        if server.plan_cache_mode != session_settings(settings)["plan_cache_mode"]:
+            # A pooler has kept what we asked for at the start to itself.
+            await connection.execute(_SET, *_columns(session_settings(settings)))
+    except (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError) as error:
+        connection.terminate()
+        raise UnfitServer(POOLER, _TRANSACTION_MODE) from error
+    except BaseException:
+        connection.terminate()
+        raise
+    _open.add(connection)
+    return connection
+
+
+async def _open_plain(dsn: str, settings: Settings, timeout_s: float, command_timeout_s: float | None) -> Any:
+    try:
+        return await asyncpg.connect(
+            dsn,
+            timeout=timeout_s,
+            command_timeout=command_timeout_s,
+            server_settings=session_settings(settings),
+        )
+    except asyncpg.TargetServerAttributeNotMatched as error:
+        raise UnfitServer(
+            STANDBY, "DATABASE_URL leads to a standby: name the primary, or all hosts"
+        ) from error
+    except asyncpg.ProtocolViolationError as error:
+        if _POOLER_REFUSES not in str(error):
+            raise
+        raise UnfitServer(
+            POOLER,
+            "DATABASE_URL leads to a connection pooler that refuses session settings "
+            f"({error}): connect to PostgreSQL itself",
+        ) from error
+
+
+def _columns(values: dict[str, str]) -> tuple[list[str], list[str]]:
+    return list(values), list(values.values())
+
+
+def _require_fit(server: _Server) -> None:
+    off = [
+        name for name in ("fsync", "full_page_writes", "synchronous_commit") if getattr(server, name) == "off"
+    ]
+    if off:
+        forget_sessions()  # those that are open were opened when it was not so
+        raise UnfitServer(
+            UNSAFE,
+            f"{' and '.join(off)} {'is' if len(off) == 1 else 'are'} off in the database of DATABASE_URL (server, database or role): "
+            "it would forget money that was acknowledged; switch it on",
+        )
+    if server.is_standby:
+        raise UnfitServer(STANDBY, "DATABASE_URL leads to a standby: name the primary, or all hosts")
+    if server.synchronous_standby_names and server.synchronous_commit in ("local", "remote_write"):
+        _say_once(
+            "commits_do_not_wait_for_the_standby",
+            f"synchronous_commit is {server.synchronous_commit} although synchronous_standby_names is set: "
+            "a failover may lose what was acknowledged",
+        )
+
+
+async def _require_session_mode(dsn: str, settings: Settings, timeout_s: float, one: Any) -> None:
+    """Between us and the server is a pooler: refuse it if it gives the same server session to two of ours."""
+    if dsn in _in_session_mode:
+        return
+    before = await one.fetchval("select pg_backend_pid()")
+    other = await _open_plain(dsn, settings, timeout_s, None)
+    try:
+        try:
+            await other.execute("begin")
+        except asyncpg.ConnectionDoesNotExistError as error:  # in statement mode not even that
+            raise UnfitServer(POOLER, _TRANSACTION_MODE) from error
+        others = await other.fetchval("select pg_backend_pid()")
+        after = await one.fetchval("select pg_backend_pid()")
+    finally:
+        other.terminate()
+    if others == before or after != before:
+        raise UnfitServer(POOLER, _TRANSACTION_MODE)
+    _in_session_mode.add(dsn)
+
+
+def _keep_alive(connection: Any) -> None:
+    """Notice from our side, too, that the server's host is gone."""
+    sock = connection._transport.get_extra_info("socket")
+    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    options = {
+        "TCP_KEEPIDLE": KEEPALIVE_IDLE_S,
+        "TCP_KEEPINTVL": KEEPALIVE_INTERVAL_S,
+        "TCP_KEEPCNT": KEEPALIVE_COUNT,
+        "TCP_USER_TIMEOUT": UNACKNOWLEDGED_MS_MAX,
+    }
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in options.items():
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def forget_sessions() -> None:
+    """End all sessions of this process: each is opened anew, and its server looked at, when it is next needed."""
+    for connection in list(_open):
+        connection.terminate()
+
+
+def _say_once(event: str, sentence: str) -> None:
+    if event not in _said:
+        _said.add(event)
+        log.warning(event, detail=sentence)
