@@ -1,24 +1,18 @@
 """The heartbeat of a background process: a row that says what it sees, every few seconds."""
 
 import asyncio
-import os
-import socket
 from collections.abc import Callable
 from typing import Any
 
 from db.heartbeats import beat
 from db.pool import Reader
+from runtime.identity import instance
 from wallet.errors import TryLater
 from wallet.telemetry import log
 
 INTERVAL_S = 3.0
 LOOK_S = 0.25
 """How soon a change of what it sees (RabbitMQ is back, say) is told."""
-
-
-def instance() -> str:
-    """Return what tells this process from others of its kind."""
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 async def beat_for_ever(reader: Reader, kind: str, detail: Callable[[], dict[str, Any]]) -> None:

@@ -9,8 +9,10 @@ from collections.abc import Awaitable, Callable
 
 import uvloop
 
+from db.sessions import require_fit_server
 from runtime import beat
 from runtime.identity import name_process
+from runtime.known_settings import warn_of_unknown_settings
 from runtime.tasks import SupervisedTasks
 from wallet.config import Settings, SettingsError
 from wallet.open_files import raise_open_files_limit
@@ -20,21 +22,24 @@ BAD_SETTINGS_EXIT_CODE = 2
 
 
 def boot(kind: str, check: Callable[[Settings], object] | None = None) -> Settings:
-    """Allow many open files, read the settings, set up logging.
+    """Allow many open files, read the settings, set up logging, look at the database if it is there.
 
-    Ends the process with a sentence if the settings are wrong, or `check` raises SettingsError about them.
+    Ends the process with a sentence if the settings are wrong, `check` raises SettingsError about them, or the
+    database is one that must not be used.
     """
     raise_open_files_limit()
     name_process(kind)
     configure_logging(kind, "info")
     try:
         settings = Settings.from_env()
+        configure_logging(kind, settings.log_level)
+        warn_of_unknown_settings()
         if check is not None:
             check(settings)
+        asyncio.run(require_fit_server(settings))
     except SettingsError as error:
         log.error("bad_settings", reason=str(error))
         sys.exit(BAD_SETTINGS_EXIT_CODE)
-    configure_logging(kind, settings.log_level)
     # A lost connection is a dozen errors to pika; we say it once.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
     log.info("started")

@@ -66,6 +66,9 @@ DISK_FULL = "database_disk_full"
 OUT_OF_RESOURCES = "database_out_of_resources"
 BROKEN = "database_broken"
 MISCONFIGURED = "database_misconfigured"
+UNSAFE = "database_unsafe"
+STANDBY = "database_standby"
+POOLER = "database_pooler"
 
 _SQLSTATES = {
     "08": (Fault.CONNECTION, AWAY),
@@ -119,7 +122,19 @@ _SENTENCES = {
     OUT_OF_RESOURCES: "the database has too few resources",
     BROKEN: "the database has a fault",
     MISCONFIGURED: "the database is not as it should be",
+    UNSAFE: "the database would forget what it has acknowledged",
+    STANDBY: "the database is a standby",
+    POOLER: "a pooler before the database loses its sessions",
 }
+
+
+class UnfitServer(ConnectionError):
+    """The server answers, and must not be used (`db.sessions`). `reason` is one of the tokens above; the message says
+    what to change."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class DecideAgain(Exception):
@@ -194,6 +209,8 @@ def _judge(error: BaseException) -> tuple[Fault, str]:
         return Fault.REQUEST, MISCONFIGURED
     if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
         return Fault.CONNECTION, READ_ONLY
+    if isinstance(error, UnfitServer):
+        return Fault.CONNECTION, error.reason
     if isinstance(error, TimeoutError):
         return Fault.CONNECTION, SLOW
     if isinstance(error, CONNECTION_ERRORS):

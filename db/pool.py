@@ -21,7 +21,6 @@ Result = TypeVar("Result")
 _NOT_UNDERSTOOD = Throttle()
 
 
-
 @asynccontextmanager
 async def transaction(connection: Any) -> AsyncIterator[None]:
     """Commit what the block does, or nothing of it.

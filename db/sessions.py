@@ -12,10 +12,10 @@ from weakref import WeakSet
 
 import asyncpg
 
-from db.errors import CONNECTION_ERRORS
+from db.errors import POOLER, STANDBY, UNSAFE, UnfitServer
 from db.hosts import Hosts
 from runtime.identity import process_name
-from wallet.config import Settings
+from wallet.config import Settings, SettingsError
 from wallet.telemetry import log
 
 _CONNECT_TIMEOUT_S_MIN = 1.5
@@ -25,10 +25,6 @@ KEEPALIVE_INTERVAL_S = 5
 KEEPALIVE_COUNT = 3
 """A peer whose host is gone is noticed within half a minute, on both sides."""
 UNACKNOWLEDGED_MS_MAX = 15_000
-
-UNSAFE = "database_unsafe"
-STANDBY = "database_standby"
-POOLER = "database_pooler"
 
 _POOLER_REFUSES = "unsupported startup parameter"  # PgBouncer's words
 _TRANSACTION_MODE = (
@@ -50,14 +46,6 @@ _SET = "select set_config(s.name, s.value, false) from unnest($1::text[], $2::te
 _open: WeakSet[Any] = WeakSet()
 _said: set[str] = set()
 _in_session_mode: set[str] = set()
-
-
-class UnfitServer(ConnectionError):
-    """The server answers, and must not be used. `reason` is a token for health; the message says what to change."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 class _Server(NamedTuple):
@@ -102,15 +90,15 @@ def session_settings(settings: Settings) -> dict[str, str]:
 
 
 async def connect(settings: Settings, *, command_timeout_s: float | None = None) -> Any:
-    """Open one session. Raises one of `db.errors.CONNECTION_ERRORS` within the time of a write, 1.5 s at least:
-    `UnfitServer` if only servers answer that must not be used.
+    """Open one session. Raises what the last host answered, nearly always one of `db.errors.CONNECTION_ERRORS`, within
+    the time of a write, 1.5 s at least; `UnfitServer` if a server answered that must not be used.
 
     `command_timeout_s` bounds each statement; whoever leaves it out has a deadline of its own.
     """
     timeout_s = max(_CONNECT_TIMEOUT_S_MIN, settings.write_timeout_ms / 1000)
     deadline = asyncio.get_running_loop().time() + timeout_s
     hosts = _hosts(settings.database_url)
-    failures: list[BaseException] = []
+    failures: list[Exception] = []
     in_turn = hosts.in_turn()
     for number, dsn in enumerate(in_turn):
         # What a host leaves of its share, the next ones have.
@@ -118,7 +106,7 @@ async def connect(settings: Settings, *, command_timeout_s: float | None = None)
         try:
             async with asyncio.timeout(share_s):
                 connection = await _open_on(dsn, settings, share_s, command_timeout_s)
-        except CONNECTION_ERRORS as error:
+        except Exception as error:  # noqa: BLE001  # whatever it is, the next host may be better
             failures.append(error)
         else:
             hosts.remember(dsn)
@@ -181,8 +169,8 @@ def _require_fit(server: _Server) -> None:
         forget_sessions()  # those that are open were opened when it was not so
         raise UnfitServer(
             UNSAFE,
-            f"{' and '.join(off)} {'is' if len(off) == 1 else 'are'} off in the database of DATABASE_URL (server, database or role): "
-            "it would forget money that was acknowledged; switch it on",
+            f"{' and '.join(off)} {'is' if len(off) == 1 else 'are'} off at DATABASE_URL (for the server, "
+            "the database or the role): it would forget money that was acknowledged; switch it on",
         )
     if server.is_standby:
         raise UnfitServer(STANDBY, "DATABASE_URL leads to a standby: name the primary, or all hosts")
@@ -229,6 +217,24 @@ def _keep_alive(connection: Any) -> None:
     for name, value in options.items():
         if hasattr(socket, name):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+async def require_fit_server(settings: Settings) -> None:
+    """Look at the database before anything starts. A database that is away is waited for, by whoever needs it.
+
+    Raises SettingsError with a sentence if DATABASE_URL leads to a server that must not be used.
+    """
+    try:
+        connection = await connect(settings)
+    except UnfitServer as error:
+        if error.reason == STANDBY and len(_hosts(settings.database_url)) > 1:
+            log.warning("waiting_for_a_primary")  # one of the hosts will be promoted
+            return
+        raise SettingsError(str(error)) from error
+    except Exception as error:  # noqa: BLE001  # whatever it is, it may be over when the database is needed
+        log.warning("database_away_at_the_start", error=f"{type(error).__name__}: {error}")
+    else:
+        connection.terminate()
 
 
 def forget_sessions() -> None:

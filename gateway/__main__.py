@@ -8,6 +8,7 @@ from prometheus_client import multiprocess
 
 from gateway.server import serve
 from runtime.identity import name_process
+from runtime.known_settings import warn_of_unknown_settings
 from wallet.config import Settings, SettingsError
 from wallet.open_files import raise_open_files_limit
 from wallet.telemetry import configure_logging, log
@@ -20,6 +21,7 @@ def main() -> int:
     try:
         settings = Settings.from_env()
         configure_logging("gateway", settings.log_level)
+        warn_of_unknown_settings()
         uvloop.run(serve(settings))
     except SettingsError as error:
         configure_logging("gateway", "info")

@@ -15,6 +15,7 @@ from typing import Any
 from sanic import Sanic
 from sanic.http.constants import Stage
 
+from db.sessions import require_fit_server
 from gateway.app import create_app
 from gateway.protocol import PlainProtocol
 from gateway.services import Services
@@ -48,7 +49,11 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. Raises OSError if the port is taken."""
+    """Serve until SIGTERM or SIGINT, then drain.
+
+    Raises OSError if the port is taken, SettingsError if the database is one that must not be used.
+    """
+    await require_fit_server(settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
+from urllib.parse import urlsplit
 
 from wallet.errors import WalletError
 
@@ -97,7 +98,7 @@ class Settings:
             text = environ.get(item.metadata["env"], "").strip()
             if text:
                 values[item.name] = _parse(item.metadata, item.type, text)
-        values.setdefault("bank_url", f"http://127.0.0.1:{values.get('bank_port', 8090)}")
+        values.setdefault("bank_url", _simulator_url(values.get("bank_port", 8090)))
         settings = cls(**values)
         settings.check()
         return settings
@@ -135,6 +136,16 @@ class Settings:
                 "WBS_BANK_PREFIX must be 8 hexadecimal digits, in small letters",
             ),
             (
+                self.metrics_port != self.http_port,
+                f"WBS_METRICS_PORT and WBS_HTTP_PORT must not both be {self.http_port}",
+            ),
+            (
+                # Where the bank is another one, nobody listens on the simulator's port.
+                self.bank_port != self.http_port or self.bank_url != _simulator_url(self.bank_port),
+                f"WBS_BANK_PORT and WBS_HTTP_PORT must not both be {self.http_port}",
+            ),
+            (_is_url(self.bank_url), "WBS_BANK_URL must be an http:// or https:// address with a host"),
+            (
                 re.fullmatch("[A-Z]{3}", self.default_currency) is not None,
                 "WBS_DEFAULT_CURRENCY must be three capital letters",
             ),
@@ -166,6 +177,23 @@ class Settings:
         for holds, sentence in rules:
             if not holds:
                 raise SettingsError(sentence)
+
+
+def _simulator_url(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
+
+
+def _is_url(text: str) -> bool:
+    """Whether it is one that HTTP can be spoken to. Never shown: it may hold a password."""
+    try:
+        parts = urlsplit(text)
+        return (
+            parts.scheme in ("http", "https")
+            and re.fullmatch(r"[^\s/?#@]+", parts.hostname or "") is not None
+            and parts.port != 0
+        )
+    except ValueError:
+        return False
 
 
 def _parse(metadata: Mapping[str, Any], type_: Any, text: str) -> Any:

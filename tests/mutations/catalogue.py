@@ -467,7 +467,7 @@ LEDGER = (
         "answered before it is on disk",
         (
             Change(
-                "db/pool.py",
+                "db/sessions.py",
                 '        "jit": "off",\n',
                 '        "jit": "off",\n        "synchronous_commit": "off",\n',
             ),

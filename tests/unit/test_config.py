@@ -48,6 +48,14 @@ def test_the_bank_is_the_simulator_unless_named() -> None:
     assert named.bank_url == "http://bank:1"
 
 
+def test_another_bank_leaves_the_simulators_port_alone() -> None:
+    """Goal: where the bank is elsewhere, the API may have the port that the simulator would have."""
+    assert (
+        Settings.from_env({"WBS_HTTP_PORT": "8090", "WBS_BANK_URL": "https://bank.example/v1"}).http_port
+        == 8090
+    )
+
+
 def test_every_number_is_read_and_bounded() -> None:
     """Goal: each whole number is refused below its bound and when it is none, and the message names it."""
     numbers = [item for item in fields(Settings) if item.type is int]
@@ -74,6 +82,18 @@ RULES = [
     {"WBS_DEFAULT_CURRENCY": "usd"},
     {"WBS_DEFAULT_CURRENCY": "EURO"},
     {"WBS_LOG_LEVEL": "verbose"},
+    {"WBS_HTTP_PORT": "8090"},
+    {"WBS_BANK_PORT": "8080"},
+    {"WBS_METRICS_PORT": "8080"},
+    {"WBS_BANK_URL": "bank"},
+    {"WBS_BANK_URL": "bank:8090"},
+    {"WBS_BANK_URL": "http://"},
+    {"WBS_BANK_URL": "http:/bank"},
+    {"WBS_BANK_URL": "ftp://bank"},
+    {"WBS_BANK_URL": "http://bank:port"},
+    {"WBS_BANK_URL": "http://bank:99999"},
+    {"WBS_BANK_URL": "http://ba nk/"},
+    {"WBS_BANK_URL": "http://[::1"},
 ]
 
 

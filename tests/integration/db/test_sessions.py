@@ -15,14 +15,15 @@ import pytest
 import pytest_asyncio
 
 from db import sessions
-from db.sessions import UnfitServer, connect
+from db.errors import POOLER, STANDBY, UNSAFE, UnfitServer
+from db.sessions import connect, require_fit_server
 from ops.provision import private_servers
 from ops.state import StateDir
 from runtime.identity import name_process
 from tests.conftest import execute
 from tests.polling import keeps, poll_until
 from tests.ports import free_port
-from wallet.config import Settings
+from wallet.config import Settings, SettingsError
 
 
 def with_hosts(dsn: str, *hosts: str) -> str:
@@ -120,7 +121,7 @@ async def test_commits_that_would_be_forgotten(settings: Settings, database_url:
     await execute(database_url, f"{alter} set synchronous_commit = off")
     with pytest.raises(UnfitServer, match="synchronous_commit is off") as refused:
         await connect(settings)
-    assert refused.value.reason == sessions.UNSAFE
+    assert refused.value.reason == UNSAFE
     assert open_before.is_closed(), "what was opened before is not looked at again otherwise"
     await execute(database_url, f"{alter} reset synchronous_commit")
     (await connect(settings)).terminate()
@@ -154,7 +155,18 @@ async def test_a_standby(standby_url: str, attributes: str) -> None:
     """Goal: a standby is refused by name, whatever the DSN says; beside its primary it is passed over."""
     with pytest.raises(UnfitServer, match="standby") as refused:
         await connect(Settings.from_env({"DATABASE_URL": standby_url + attributes}))
-    assert refused.value.reason == sessions.STANDBY
+    assert refused.value.reason == STANDBY
+
+
+async def test_a_standby_at_the_start(
+    make: Callable[..., Settings], standby_url: str, silent_host: str
+) -> None:
+    """Goal: a standby as the only host is a setting to change; beside others, one of them will be promoted."""
+    with pytest.raises(SettingsError, match="standby"):
+        await require_fit_server(Settings.from_env({"DATABASE_URL": standby_url}))
+    both = with_hosts(standby_url, silent_host, host_of(standby_url))
+    await require_fit_server(Settings.from_env({"DATABASE_URL": both}))
+    await require_fit_server(make(f"127.0.0.1:{free_port()}"))
 
 
 async def test_a_standby_beside_its_primary(
@@ -230,7 +242,7 @@ async def test_a_pooler_that_loses_sessions(pgbouncer: PgBouncer, mode: str, ign
     """Goal: a pooler in transaction mode, or one that refuses our settings, is refused by name."""
     refused = await first_answer(pgbouncer(mode, ignored))
     assert isinstance(refused, UnfitServer)
-    assert refused.reason == sessions.POOLER
+    assert refused.reason == POOLER
     assert "pooler" in str(refused)
 
 
