@@ -51,7 +51,8 @@ def utc(given: datetime) -> datetime:
     except OverflowError:
         at = None
     if at is None or at > RELEASE_AT_MAX:
-        raise Unfit(f"must not be after {RELEASE_AT_MAX.isoformat().replace('+00:00', 'Z')}")
+        last = RELEASE_AT_MAX.isoformat().replace("+00:00", "Z")
+        raise Unfit(f"must be in the future and not after {last}")
     return at
 
 
@@ -183,7 +184,7 @@ def readable_reason(error: Exception) -> str:
     if "out of range" in message:
         return "is a number out of range"
     message = message.replace("Expected ", "must be ", 1).replace(" - at `$`", "")
-    message = message.replace("got `float`", "got one with a fraction or an exponent")
+    message = message.replace("got `float`", "got a number with a fraction or an exponent")
     for python, words in _WORDS.items():
         message = message.replace(python, words)
     return message
