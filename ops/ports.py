@@ -97,3 +97,12 @@ def holder(port: int) -> str:
     except (psutil.Error, OSError):
         pass
     return ""
+
+
+def listener(port: int) -> socket.socket:
+    """Return a socket on loopback that can be made to listen; 0: on any free port. OSError if it is taken."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("127.0.0.1", port))
+    sock.setblocking(False)
+    return sock

@@ -56,7 +56,10 @@ class Aftermath:
         """All accepted ones: cell and wallet by identifier."""
         self._open: set[str] = set()
         self._open_from_load: set[str] = set()
+        self._references: dict[str, str] = {}
+        """What the bank knows them by."""
         self._returned: set[str] = set()
+        """References of payouts that the bank sent back."""
         self._resent = 0
         self._resending = True
         self._healed = 0.0
@@ -148,7 +151,8 @@ class Aftermath:
 
     async def _poll(self, id: str) -> None:
         status = await self._look(id)
-        if status in ENDED and (status == "returned" or id not in self._returned):
+        to_come_back = self._references.get(id) in self._returned
+        if status in ENDED and (status == "returned" or not to_come_back):
             self._open.discard(id)
             if self._open_from_load:
                 self._open_from_load.discard(id)
@@ -159,7 +163,11 @@ class Aftermath:
         cell, wallet = self._withdrawals[id]
         path = f"/withdrawals/{id}"
         call = await self._client.read("withdrawal", path, cell=cell, wallet=wallet, subject=id)
-        return str(json.loads(call.answer)["status"]) if call.status == 200 else ""
+        if call.status != 200:
+            return ""
+        answer = json.loads(call.answer)
+        self._references[id] = answer["reference"]
+        return str(answer["status"])
 
     # --- the last look -----------------------------------------------------------------------------------
 
@@ -179,7 +187,7 @@ class Aftermath:
 
     async def _look_for_the_last_time(self, id: str) -> None:
         if await self._look(id) == "failed":
-            await self._client.find_at_bank(*self._withdrawals[id], id)
+            await self._client.find_at_bank(*self._withdrawals[id], id, self._references[id])
 
     async def _books(self) -> AsyncIterator[dict[str, Any]]:
         """Yield the bank's books; trouble if they can't be read."""

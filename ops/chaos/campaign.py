@@ -14,11 +14,13 @@ from ops.audit import AuditImpossible, run_audit
 from ops.chaos.aftermath import Aftermath
 from ops.chaos.checker import Findings, check
 from ops.chaos.client import RecordingClient
+from ops.chaos.disaster import Disaster
 from ops.chaos.faults import Saboteur
 from ops.chaos.history import HistoryWriter
 from ops.chaos.lines import Lines
 from ops.chaos.load import Load
 from ops.chaos.operations import Operations
+from ops.chaos.pair import Failover, Pair
 from ops.chaos.schedule import plan
 from ops.chaos.wallets import Wallets
 from ops.progress import Progress
@@ -29,6 +31,9 @@ from wallet.config import Settings
 CLIENT_TIMEOUT_S = 4.0
 HEALTHY_WITHIN_S = 30.0
 HEALTH_POLL_S = 0.3
+GREEN_WITHIN_S = 10.0
+"""Once every process answers again, GET /health says `ok` within this time."""
+HEALTH_READ_EVERY_S = 0.25
 TELL_EVERY_S = 5.0
 
 # The ladder, compressed: what takes minutes in production takes seconds here. It never comes to its end, so
@@ -59,6 +64,8 @@ class Order:
     actors: int = 2
     threads: int = 20
     environment: Mapping[str, str] = field(default_factory=dict)
+    failover: Failover | None = None
+    """Use a pair of PostgreSQL servers, and lose the primary in the middle of the run."""
 
 
 @dataclass
@@ -88,12 +95,17 @@ def run_campaign(order: Order, progress: Progress) -> Report:
     state = StateDir(order.folder / "stack")
     state.create()
     with ExitStack() as cleanup:
-        lines = Lines(state)
+        pair = None if order.failover is None else Pair(order.folder, progress)
+        if pair is not None:
+            cleanup.callback(pair.stop)
+            pair.start()
+        lines = Lines(state, pair.ports if pair else ())
         lines.start()
         cleanup.callback(lines.stop)
+        database = {"DATABASE_URL": pair.database_url(lines.host_ports)} if pair else {}
         stack = Stack(
             state.root,
-            env={**ENVIRONMENT, **order.environment},
+            env={**ENVIRONMENT, **database, **order.environment},
             gateways=order.gateways,
             actors=order.actors,
             threads=order.threads,
@@ -102,7 +114,7 @@ def run_campaign(order: Order, progress: Progress) -> Report:
         )
         cleanup.callback(stack.stop)
         stack.start()
-        asyncio.run(_drive(order, stack, lines, report, progress))
+        asyncio.run(_drive(order, stack, lines, pair, report, progress))
         _audit(stack, report, progress)
     progress.say("Checking the history")
     findings = check(order.folder / "history.jsonl", _now_and_then(progress))
@@ -110,7 +122,9 @@ def run_campaign(order: Order, progress: Progress) -> Report:
     return report
 
 
-async def _drive(order: Order, stack: Stack, lines: Lines, report: Report, progress: Progress) -> None:
+async def _drive(
+    order: Order, stack: Stack, lines: Lines, pair: Pair | None, report: Report, progress: Progress
+) -> None:
     history = HistoryWriter(order.folder / "history.jsonl", order.seed, order.seconds)
     wallets = Wallets(order.seed)
     try:
@@ -120,7 +134,8 @@ async def _drive(order: Order, stack: Stack, lines: Lines, report: Report, progr
             saboteur = Saboteur(order.seed, stack, lines, client, history)
             operations = Operations(order.seed, client, wallets)
             await saboteur.start()
-            await _storm(order, operations, saboteur, client, progress)
+            disaster = None if pair is None else Disaster(pair, lines, operations, history)
+            await _storm(order, operations, saboteur, disaster, client, progress)
             history.mark("load_ended")
             aftermath = Aftermath(client, operations, wallets, history, progress)
             progress.say("Healing everything")
@@ -130,6 +145,10 @@ async def _drive(order: Order, stack: Stack, lines: Lines, report: Report, progr
             if not await asyncio.to_thread(_wait_whole, stack):
                 aftermath.trouble("not_healthy", f"healthy within {HEALTHY_WITHIN_S:.0f} s", "not yet")
             report.healthy_s = history.mark("healthy") - healed
+            if not await _green(client):
+                aftermath.trouble(
+                    "not_green", f"/health ok within {GREEN_WITHIN_S:.0f} s", await _verdict(client)
+                )
             await aftermath.run(healed)
             history.mark("end")
             report.settled_s = aftermath.settled_s
@@ -141,18 +160,50 @@ async def _drive(order: Order, stack: Stack, lines: Lines, report: Report, progr
 
 
 async def _storm(
-    order: Order, operations: Operations, saboteur: Saboteur, client: RecordingClient, progress: Progress
+    order: Order,
+    operations: Operations,
+    saboteur: Saboteur,
+    disaster: Disaster | None,
+    client: RecordingClient,
+    progress: Progress,
 ) -> None:
     """Load and faults at once, with a line of progress every few seconds."""
     faults = plan(order.seed, order.seconds, order.faults_per_minute)
     progress.say(f"{order.seconds:.0f} s of load, {len(faults)} faults planned, seed {order.seed}")
     teller = asyncio.create_task(_tell(order, saboteur, client, progress))
+    watcher = asyncio.create_task(_watch_health(client))
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(Load(operations, order.rate_per_s).run(order.seconds))
             group.create_task(saboteur.run(faults))
+            if disaster is not None and order.failover is not None:
+                group.create_task(disaster.strike(order.failover, order.seconds / 2))
     finally:
         teller.cancel()
+        watcher.cancel()
+
+
+async def _watch_health(client: RecordingClient) -> None:
+    """Ask the service how it is, all the time: the checker holds it against what became of the writes."""
+    while True:
+        for op, path in (("health", "/health"), ("ready", "/health/ready")):
+            await client.read(op, path, cell="")
+            await asyncio.sleep(HEALTH_READ_EVERY_S)
+
+
+async def _green(client: RecordingClient) -> bool:
+    """Wait until the service says that all is well."""
+    deadline = time.monotonic() + GREEN_WITHIN_S
+    while time.monotonic() < deadline:
+        if '"status":"ok"' in (await _verdict(client))[:20]:
+            return True
+        await asyncio.sleep(HEALTH_POLL_S)
+    return False
+
+
+async def _verdict(client: RecordingClient) -> str:
+    call = await client.read("health", "/health", cell="")
+    return call.answer or call.error
 
 
 async def _tell(order: Order, saboteur: Saboteur, client: RecordingClient, progress: Progress) -> None:

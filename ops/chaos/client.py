@@ -126,9 +126,9 @@ class RecordingClient:
         call = await self._exchange("POST", self._api_url + path, "", {})
         return self._write(call, op="cancel", path=path, cell=cell, wallet=wallet, subject=id)
 
-    async def take_back(self, cell: str, wallet: str, id: str) -> Call:
-        """Make the bank return a payout."""
-        path = f"/payouts/{id}/return"
+    async def take_back(self, cell: str, wallet: str, id: str, reference: str) -> Call:
+        """Make the bank return a payout that it knows by `reference`."""
+        path = f"/payouts/{reference}/return"
         call = await self._exchange("POST", self._bank_url + path, "", {})
         return self._write(call, op="return", path=path, cell=cell, wallet=wallet, subject=id)
 
@@ -139,9 +139,9 @@ class RecordingClient:
         call = await self._exchange("GET", self._api_url + path, None, {})
         return self._write(call, op=op, path=path, cell=cell, wallet=wallet, **about)
 
-    async def find_at_bank(self, cell: str, wallet: str, id: str) -> Call:
-        """Ask the bank for one payout."""
-        path = f"/payouts/{id}"
+    async def find_at_bank(self, cell: str, wallet: str, id: str, reference: str) -> Call:
+        """Ask the bank for one payout, which it knows by `reference`."""
+        path = f"/payouts/{reference}"
         call = await self._exchange("GET", self._bank_url + path, None, {})
         return self._write(call, op="find", path=path, cell=cell, wallet=wallet, subject=id)
 

@@ -26,7 +26,8 @@ VIOLATIONS_SHOWN = 20
 RATE_PER_S = 160.0
 DESCRIPTION = """\
 Starts a stack of its own, loads it with random operations on many wallets and one hot one, and meanwhile
-kills, freezes and restarts every kind of process and cuts the lines between them. Then it heals everything,
+kills, freezes and restarts every kind of process, cuts the lines between them, locks tables, poisons the queue, sets
+the database's clock back. Then it heals everything,
 sends every request again, waits until all withdrawals have ended, and checks the whole history: independently
 of the service's own code, against its API and the bank's books, and with `wbs audit`. The same seed makes the
 same faults at the same times. See docs/RELIABILITY.md."""
@@ -42,6 +43,12 @@ def describe(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--faults-per-minute", type=float, default=FAULTS_PER_MINUTE, metavar="N", help="(26)"
+    )
+    parser.add_argument(
+        "--failover",
+        choices=("killed", "swallowed"),
+        help="use two PostgreSQL servers, and lose the primary in the middle of the run: its processes, or "
+        "every packet to it as well",
     )
     parser.add_argument("--folder", type=Path, metavar="DIR", help="work there, and keep history and logs")
     parser.add_argument("--check", type=Path, metavar="FILE", help="only check the history of an earlier run")
@@ -64,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         raise OpsError(f"{folder} holds the data of another run: delete it, or name another folder.")
     folder.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, _interrupt)  # so that it ends as Ctrl-C does: nothing is left behind
-    order = Order(seed, args.seconds, args.rate, args.faults_per_minute, folder)
+    order = Order(seed, args.seconds, args.rate, args.faults_per_minute, folder, failover=args.failover)
     good = False
     try:
         report = run_campaign(order, Progress.to_terminal())

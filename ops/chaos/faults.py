@@ -15,12 +15,16 @@ from ops.chaos.client import RecordingClient
 from ops.chaos.history import Comeback, Fault, HistoryWriter
 from ops.chaos.lines import Lines
 from ops.chaos.proxy import Mode
-from ops.chaos.schedule import PlannedFault
+from ops.chaos.schedule import NONSENSE_LINES, PlannedFault
+from ops.chaos.troubles import Troubles
 from ops.processes import Identity
 from ops.stack import Stack
 
 COMEBACK_POLL_S = 0.2
 COMEBACK_WAIT_S = 30.0
+KILLED_WITHIN_S = 5.0
+HUNG_WITHIN_S = 15.0
+"""A process that was killed, or that hangs, is there again within this time."""
 STOP_WITHIN_S = 10.0
 HEAL_TRIES_MAX = 100
 HEAL_WAIT_S = 0.3
@@ -55,6 +59,7 @@ class Saboteur:
         self._seed = seed
         self._stack = stack
         self._lines = lines
+        self._troubles_of_servers = Troubles(stack.env["DATABASE_URL"], stack.env["RABBITMQ_URL"])
         self._client = client
         self._history = history
         self._frozen: Counter[Identity] = Counter()
@@ -90,14 +95,22 @@ class Saboteur:
         start = self._history.now()
         self.underway += 1
         try:
-            act = getattr(self, f"_{fault.action}")
-            detail = await act(fault, random)
+            detail = await self._act(fault, random)
         finally:
             self.underway -= 1
         if detail is None:
             return  # nothing there to strike at: it is down already
         end = self._history.now()
         self._history.write(Fault(fault.action, fault.target, start, end, f"{fault.how} {detail}".strip()))
+
+    async def _act(self, fault: PlannedFault, random: Random) -> str | None:
+        if fault.action in ("hold", "database", "poison"):
+            detail: str | None = await getattr(self._troubles_of_servers, fault.action)(fault, random)
+            if detail is not None:
+                self.done[fault.action, fault.target] += 1
+            return detail
+        found: str | None = await getattr(self, f"_{fault.action}")(fault, random)
+        return found
 
     # --- processes ---------------------------------------------------------------------------------------
 
@@ -146,6 +159,17 @@ class Saboteur:
             self._thaw(victim)
         return f"pid {pid}, {len(victims)} processes"
 
+    async def _hang(self, fault: PlannedFault, random: Random) -> str | None:
+        """Freeze a process and leave it: somebody of the stack's own has to notice, end it, and begin anew."""
+        victims = await self._victims(fault.target, random)
+        if not victims:
+            return None
+        at = self._history.now()
+        self.done["hang", fault.target] += 1
+        processes.send(victims[0], signal.SIGSTOP)
+        await self._await_comeback(fault.target, victims, at, within_s=HUNG_WITHIN_S)
+        return f"pid {victims[0].pid}"
+
     def _thaw(self, victim: Identity) -> None:
         self._frozen[victim] -= 1
         if self._frozen[victim] <= 0:
@@ -167,7 +191,9 @@ class Saboteur:
         async with self._ps_lock:
             return await asyncio.to_thread(self._stack.ps)
 
-    async def _await_comeback(self, kind: str, victims: Sequence[Identity], killed_at: float) -> None:
+    async def _await_comeback(
+        self, kind: str, victims: Sequence[Identity], killed_at: float, *, within_s: float = KILLED_WITHIN_S
+    ) -> None:
         """Wait until as many processes of the kind as there should be run, none of them a victim."""
         gone = {victim.pid for victim in victims}
         deadline = killed_at + COMEBACK_WAIT_S
@@ -176,8 +202,9 @@ class Saboteur:
             if len(pids - gone) >= self._expected[kind]:
                 break
             await asyncio.sleep(COMEBACK_POLL_S)
-        self.slowest_comeback_s = max(self.slowest_comeback_s, now - killed_at)
-        self._history.write(Comeback(kind, killed_at, now - killed_at))
+        if within_s == KILLED_WITHIN_S:
+            self.slowest_comeback_s = max(self.slowest_comeback_s, now - killed_at)
+        self._history.write(Comeback(kind, killed_at, now - killed_at, within_s))
 
     # --- lines and bank ----------------------------------------------------------------------------------
 
@@ -195,6 +222,8 @@ class Saboteur:
         return f"for {fault.lasts_s:.1f} s"
 
     async def _bank(self, fault: PlannedFault, random: Random) -> str | None:
+        if fault.target in NONSENSE_LINES:
+            return await self._cut(fault._replace(how="nonsense"), random)
         faults = {**USUAL_BANK, **BANK_FAULTS[fault.target], "seed": random.randrange(2**31)}
         if not await self._set_bank(faults):
             return None
@@ -215,12 +244,17 @@ class Saboteur:
     # --- healing -----------------------------------------------------------------------------------------
 
     async def heal(self) -> bool:
-        """Thaw what is frozen, mend the lines, take the bank's faults away. False: the bank is not there."""
+        """Thaw what was frozen for a while, mend the lines, take the servers' and the bank's faults away.
+
+        What hangs is left to the stack's own watch. False: a server is not there.
+        """
         for victim in list(self._frozen):
             processes.send(victim, signal.SIGCONT)
         self._frozen.clear()
         for name in self._lines.proxies:
             await self._lines.cut(name, "pass")
+        if not await self._troubles_of_servers.heal():
+            return False
         for _ in range(HEAL_TRIES_MAX):
             if await self._set_bank(None):
                 return True

@@ -26,7 +26,7 @@ class Call(msgspec.Struct, frozen=True, tag="call", tag_field="line", omit_defau
     """One HTTP call (of a bulk request, one item), from before it was sent until its answer was read."""
 
     op: str
-    """charge, withdraw, balance, transactions, withdrawal, by_key, cancel, return"""
+    """charge, withdraw, balance, transactions, withdrawal, by_key, cancel, return, health, ready"""
     start: float
     end: float
     phase: str = "load"
@@ -65,11 +65,12 @@ class Fault(msgspec.Struct, frozen=True, tag="fault", tag_field="line", omit_def
 
 
 class Comeback(msgspec.Struct, frozen=True, tag="comeback", tag_field="line"):
-    """How long it took until a killed process was there again (s)."""
+    """How long it took until a process that was killed, or hung, was there again, and how long it may (s)."""
 
     target: str
     killed_at: float
     seconds: float
+    within_s: float = 5.0
 
 
 class Mark(msgspec.Struct, frozen=True, tag="mark", tag_field="line"):

@@ -5,7 +5,7 @@ The proxies run on an event loop in a thread of their own: the load's loop can't
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -30,15 +30,24 @@ LINES = (
     ("bank_sim", "WBS_CALLBACK_URL", "gateway"),
 )
 NAMES = tuple(f"{kind}→{server}" for kind, _, server in LINES)
+HOSTS = ("everybody→primary", "everybody→standby")
+"""With a pair of PostgreSQL servers: a line to each, instead of those to PostgreSQL above."""
 
 
 class Lines:
-    """Nine proxies. Start it before the stack, hand `rewire` to the stack, stop it after the stack."""
+    """Nine proxies. Start it before the stack, hand `rewire` to the stack, stop it after the stack.
 
-    def __init__(self, state: StateDir) -> None:
+    `host_ports`: where the two servers of a pair listen; there is a line to each of them then.
+    """
+
+    def __init__(self, state: StateDir, host_ports: Sequence[int] = ()) -> None:
         """Take ports that the stack of this folder leaves alone."""
-        ports = [private_port(state, f"line_{number}") for number in range(len(LINES))]
-        self.proxies = {name: Proxy(name, port) for name, port in zip(NAMES, ports, strict=True)}
+        names = (*NAMES, *HOSTS[: len(host_ports)])
+        ports = [private_port(state, f"line_{number}") for number in range(len(names))]
+        self.proxies = {name: Proxy(name, port) for name, port in zip(names, ports, strict=True)}
+        for name, host_port in zip(HOSTS, host_ports, strict=False):
+            self.proxies[name].target = ("127.0.0.1", host_port)
+        self._pair = bool(host_ports)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="chaos-lines", daemon=True)
 
@@ -62,7 +71,7 @@ class Lines:
         changed = dict(environment)
         for name, (kind, setting, _) in zip(NAMES, LINES, strict=True):
             url = environment.get(setting)
-            if program.kind == kind and url:
+            if program.kind == kind and url and not (self._pair and setting == "DATABASE_URL"):
                 changed[setting] = self._through(self.proxies[name], url)
         return replace(program, environment=changed)
 
@@ -73,6 +82,11 @@ class Lines:
         proxy.target = (parts.hostname, parts.port)
         login, at, _ = parts.netloc.rpartition("@")
         return urlunsplit(parts._replace(netloc=f"{login}{at}127.0.0.1:{proxy.port}"))
+
+    @property
+    def host_ports(self) -> list[int]:
+        """Where the lines to the servers of a pair begin."""
+        return [self.proxies[name].port for name in HOSTS if name in self.proxies]
 
     async def cut(self, name: str, mode: Mode, delay_s: float = 0.0) -> None:
         """Cut a line, or mend it. To be awaited on another loop than the proxies'."""

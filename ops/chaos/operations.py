@@ -112,6 +112,12 @@ class Operations:
         place = self._wallets.draw(random)
         await self._send(self._new_charge(random, self._key(number), place, locked=False))
 
+    async def charge_once(self, key: str) -> bool:
+        """Send one charge to the hot wallet; tell whether it was taken."""
+        place = self._wallets.cells["hot"][0]
+        request = self._new_charge(Random(f"{self._seed}:{key}"), f"{self._seed}-{key}", place, locked=False)
+        return (await self._send(request)).status == 200
+
     async def _charge_locked(self, random: Random, number: int) -> None:
         place = self._wallets.draw(random)
         await self._send(self._new_charge(random, self._key(number), place, locked=True))
@@ -193,7 +199,10 @@ class Operations:
         pool = self._completed if self._completed and random.random() < 0.8 else self._accepted
         if pool:
             call = pool[random.randrange(len(pool))]
-            await self._client.take_back(call.cell, call.wallet, _id(call))
+            found = await self._read_withdrawal(call, "")
+            if found.status == 200:
+                reference = json.loads(found.answer)["reference"]
+                await self._client.take_back(call.cell, call.wallet, _id(call), reference)
 
     # --- reads -------------------------------------------------------------------------------------------
 
@@ -245,13 +254,14 @@ class Operations:
         if not self._accepted:
             return
         accepted = self._accepted[-random.randint(1, min(len(self._accepted), 200))]
-        id = _id(accepted)
-        path = f"/withdrawals/{id}{query}"
-        call = await self._client.read(
-            "withdrawal", path, cell=accepted.cell, wallet=accepted.wallet, subject=id
-        )
+        call = await self._read_withdrawal(accepted, query)
         if call.status == 200 and json.loads(call.answer)["status"] == "completed":
             self._completed.append(accepted)
+
+    async def _read_withdrawal(self, accepted: Call, query: str) -> Call:
+        id = _id(accepted)
+        about = {"cell": accepted.cell, "wallet": accepted.wallet, "subject": id}
+        return await self._client.read("withdrawal", f"/withdrawals/{id}{query}", **about)
 
     async def _by_key(self, random: Random, number: int) -> None:
         if self._requests:

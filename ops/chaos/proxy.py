@@ -8,6 +8,7 @@
 | refuse | all end with RST | refused |
 | blackhole | nothing gets through, either way | accepted, and nothing gets through |
 | mute | what the client sends arrives, answers do not | the same |
+| nonsense | what the client sends arrives, each piece of an answer is replaced (`nonsense.py`) | the same |
 
 When the line is whole again, what was held back goes on its way, as on a network that retransmits. Each
 direction holds `HELD_BYTES_MAX` at most and then stops reading.
@@ -17,9 +18,13 @@ import asyncio
 import socket
 import struct
 from collections import deque
+from itertools import cycle
 from typing import Literal, cast
 
-Mode = Literal["pass", "delay", "reset", "refuse", "blackhole", "mute"]
+from ops.chaos.nonsense import REPLIES
+from ops.ports import listener
+
+Mode = Literal["pass", "delay", "reset", "refuse", "blackhole", "mute", "nonsense"]
 
 HELD_BYTES_MAX = 1 << 20
 CONNECT_TIMEOUT_S = 2.0
@@ -37,15 +42,16 @@ class Proxy:
         self.mode: Mode = "pass"
         self.delay_s = 0.0
         self.connections_total = 0
+        self.nonsense = cycle(REPLIES)
         self._pairs: set[_Pair] = set()
-        self._socket: socket.socket | None = _listen(port)
+        self._socket: socket.socket | None = listener(port)
         self.port: int = self._socket.getsockname()[1]
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
         """Accept connections, on the running event loop."""
         loop = asyncio.get_running_loop()
-        sock, self._socket = self._socket or _listen(self.port), None
+        sock, self._socket = self._socket or listener(self.port), None
         self._server = await loop.create_server(lambda: _Pair(self), sock=sock)
 
     async def stop(self) -> None:
@@ -73,14 +79,6 @@ class Proxy:
     def _reset_all(self) -> None:
         for pair in list(self._pairs):
             pair.reset()
-
-
-def _listen(port: int) -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind(("127.0.0.1", port))
-    sock.setblocking(False)
-    return sock
 
 
 class _Pair(asyncio.Protocol):
@@ -280,7 +278,8 @@ class _Direction:
         if self._sink.is_closing():
             return
         if data is not None:
-            self._sink.write(data)
+            garbles = self._answers and self._pair.proxy.mode == "nonsense"
+            self._sink.write(next(self._pair.proxy.nonsense) if garbles else data)
         elif self._sink.can_write_eof():
             try:
                 self._sink.write_eof()

@@ -8,7 +8,9 @@ from collections.abc import Collection, Sequence
 from random import Random
 from typing import NamedTuple
 
+from db.chaos import TABLES
 from ops.chaos.lines import NAMES
+from ops.chaos.poison import POISON
 
 FAULTS_PER_MINUTE = 26.0
 
@@ -16,10 +18,19 @@ KINDS = ("gateway", "relay", "actors", "reconciler", "bank_sim", "postgres", "ra
 # One more that can be killed or frozen: a single server process of PostgreSQL, in the middle of what it does.
 TARGETS = (*KINDS, "postgres_backend")
 
-# Shuffled as a whole, so that every dozen faults have this mix.
-ACTIONS = ("kill",) * 5 + ("freeze",) * 2 + ("restart",) + ("cut",) * 3 + ("bank",)
+# Shuffled as a whole, so that every sixteen faults have this mix.
+ACTIONS = (
+    *("kill",) * 5,
+    *("freeze",) * 2,
+    *("cut",) * 3,
+    *("restart", "bank", "hang", "hold", "database", "poison"),
+)
 
 CUTS = ("reset", "refuse", "blackhole", "mute", "delay")
+DATABASE_TROUBLES = ("read_only", "connections", "cancelled", "ended", "clock_back")
+NONSENSE_LINES = tuple(name for name in NAMES if name.endswith("→bank"))
+HANGS = ("gateway", "relay", "actors", "reconciler", "bank_sim")
+# Not PostgreSQL or RabbitMQ: nobody but their own supervisor knows whether they hang.
 BANK_TROUBLES = ("errors", "lost_replies", "hangs", "slow", "outage", "declines", "everything")
 
 # RabbitMQ takes 6 to 12 s to start on a busy machine. Struck down again before it is up, it would be away for most
@@ -32,9 +43,9 @@ class PlannedFault(NamedTuple):
 
     at_s: float
     action: str
-    """kill, freeze, restart, cut, bank"""
+    """kill, freeze (for a while), hang (until somebody does something), restart, cut, bank, hold, database, poison"""
     target: str
-    """kind of process, name of a line, or kind of trouble at the bank"""
+    """kind of process, name of a line, table, or kind of trouble"""
     lasts_s: float = 0.0
     how: str = ""
     """cut: the mode. kill: `all` processes of the kind, not one of them."""
@@ -51,7 +62,11 @@ def plan(seed: int, seconds: float, per_minute: float = FAULTS_PER_MINUTE) -> li
         "freeze": Deck(random, TARGETS),
         "restart": Deck(random, KINDS),
         "cut": Deck(random, NAMES),
-        "bank": Deck(random, BANK_TROUBLES),
+        "bank": Deck(random, (*BANK_TROUBLES, *NONSENSE_LINES)),
+        "hang": Deck(random, HANGS),
+        "hold": Deck(random, TABLES),
+        "database": Deck(random, DATABASE_TROUBLES),
+        "poison": Deck(random, tuple(POISON)),
     }
     modes = Deck(random, CUTS)
     spared_until_s: dict[str, float] = {}
@@ -72,6 +87,8 @@ def plan(seed: int, seconds: float, per_minute: float = FAULTS_PER_MINUTE) -> li
             fault = fault._replace(how=modes.deal(), lasts_s=random.uniform(0.5, 6))
         elif action == "bank":
             fault = fault._replace(lasts_s=random.uniform(3, 10))
+        elif action in ("hold", "database"):
+            fault = fault._replace(lasts_s=random.uniform(1, 6))
         faults.append(fault)
         at_s += random.uniform(0.4, 1.6) * 60 / per_minute
     return faults

@@ -174,6 +174,7 @@ class HonestService:
             "status": movement.status,
             "history": movement.history,
             "bank_reference": f"po-{id}" if paid else None,
+            "reference": f"ref-{id}",
         }
 
     def read_withdrawal(self, id: str) -> Call:
@@ -196,11 +197,11 @@ class HonestService:
                 continue
             self.read_withdrawal(id)
             if movement.status == "failed":
-                answer = json.dumps({"reference": id, "status": "declined"})
+                answer = json.dumps({"reference": f"ref-{id}", "status": "declined"})
                 self.record("find", subject=id, status=200, answer=answer)
             if movement.status in ("completed", "returned"):
                 status = "returned" if movement.status == "returned" else "paid"
-                self.records.append(BankPayout(f"po-{id}", id, movement.amount, "USD", status))
+                self.records.append(BankPayout(f"po-{id}", f"ref-{id}", movement.amount, "USD", status))
         self.mark("end")
         return self.records
 

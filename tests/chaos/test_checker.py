@@ -347,8 +347,8 @@ def test_a_withdrawal_that_ends_too_late_is_found(verdict: Check) -> None:
 def test_a_payout_without_completion_is_found(service: HonestService, verdict: Check) -> None:
     """The money was given back, and the bank paid nevertheless."""
     records = service.finish()
-    records.append(BankPayout("po-x", "id-6", 200, "USD", "paid"))
-    records.append(BankPayout("po-y", "id-5", 100, "USD", "paid"))
+    records.append(BankPayout("po-x", "ref-id-6", 200, "USD", "paid"))
+    records.append(BankPayout("po-y", "ref-id-5", 100, "USD", "paid"))
     findings = verdict(records)
     assert rules(findings) == {"refunded_although_paid"}
     assert findings.total == 2
@@ -372,7 +372,7 @@ def test_differences_with_the_bank_are_found(service: HonestService, verdict: Ch
         others = [record for record in records if not isinstance(record, BankPayout)]
         return rules(verdict([*others, *lines]))
 
-    first, returned, last = payouts["id-4"], payouts["id-7"], payouts["id-8"]
+    first, returned, last = (payouts[f"ref-id-{number}"] for number in (4, 7, 8))
     replace = msgspec.structs.replace
     assert with_bank(first, returned, last) == set()
     assert "paid_twice" in with_bank(first, first, returned, last)
@@ -458,6 +458,8 @@ def test_trouble_slow_restarts_and_torn_histories_are_found(service: HonestServi
     """What the run noticed itself is a violation too, and half a history proves nothing."""
     records = service.finish()
     assert rules(verdict([*records, Comeback("relay", 3.0, 5.5)])) == {"slow_restart"}
+    assert rules(verdict([*records, Comeback("relay", 3.0, 14.0, within_s=15.0)])) == set()
+    assert rules(verdict([*records, Comeback("relay", 3.0, 16.0, within_s=15.0)])) == {"slow_restart"}
     assert rules(verdict([*records, Trouble("not_healthy", 9.0, "healthy", "503")])) == {"not_healthy"}
     assert rules(verdict(records[:-1])) == {"incomplete"}
     stepped = Mark("end", records[-1].at, records[-1].wall + 0.5)

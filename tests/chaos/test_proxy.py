@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from ops.chaos.nonsense import REPLIES
 from ops.chaos.proxy import Proxy
 from tests.ports import free_port
 
@@ -189,3 +190,18 @@ async def test_a_target_that_is_away_ends_the_connection(proxy: Proxy, connect: 
     async with asyncio.timeout(60):
         with suppress(ConnectionResetError):
             assert await line[0].read() == b""
+
+
+async def test_nonsense_replaces_answers_only(proxy: Proxy, connect: Connect) -> None:
+    """Goal: what the client sends arrives as it was, what comes back is nothing that anybody said."""
+    reader, writer = await connect()
+    await proxy.set_mode("nonsense")
+    writer.write(b"ask")
+    async with asyncio.timeout(60):
+        answer = await reader.read(65536)
+    assert proxy.received == [b"ask"]  # type: ignore[attr-defined]
+    assert answer in REPLIES
+    await proxy.set_mode("pass")
+    writer.write(b"again")
+    async with asyncio.timeout(60):
+        assert (await reader.read(65536)).endswith(b"again")

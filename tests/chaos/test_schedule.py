@@ -6,7 +6,18 @@ from itertools import pairwise
 import pytest
 
 from ops.chaos.lines import NAMES
-from ops.chaos.schedule import BANK_TROUBLES, CUTS, KINDS, SPARED_S, TARGETS, plan
+from ops.chaos.schedule import (
+    BANK_TROUBLES,
+    CUTS,
+    DATABASE_TROUBLES,
+    HANGS,
+    KINDS,
+    NONSENSE_LINES,
+    SPARED_S,
+    TABLES,
+    TARGETS,
+    plan,
+)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -26,15 +37,24 @@ def test_ten_minutes_strike_everything(seed: int) -> None:
     assert kills.total() >= 60
     assert kills.keys() == set(TARGETS)
     assert min(kills.values()) >= 5
-    for action, targets in (("freeze", TARGETS), ("restart", KINDS), ("cut", NAMES), ("bank", BANK_TROUBLES)):
+    for action, targets in (
+        ("freeze", TARGETS),
+        ("restart", KINDS),
+        ("cut", NAMES),
+        ("bank", (*BANK_TROUBLES, *NONSENSE_LINES)),
+        ("hang", HANGS),
+        ("hold", TABLES),
+        ("database", DATABASE_TROUBLES),
+    ):
         assert {fault.target for fault in faults if fault.action == action} == set(targets)
+    assert len({fault.target for fault in faults if fault.action == "poison"}) >= 10
     assert {fault.how for fault in faults if fault.action == "cut"} == set(CUTS)
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_short_run_ends_every_kind(seed: int) -> None:
-    """40 seconds at twice the usual pace are enough for each kind to be killed or restarted once."""
-    faults = plan(seed, 40, per_minute=52)
+    """40 seconds at thrice the usual pace are enough for each kind to be killed or restarted once."""
+    faults = plan(seed, 40, per_minute=78)
     assert {fault.target for fault in faults if fault.action in ("kill", "restart")} == set(TARGETS)
 
 

@@ -14,14 +14,14 @@ from ops.chaos.checker.balances import check_balances
 from ops.chaos.checker.conduct import check_conduct
 from ops.chaos.checker.evidence import BankLine, Cell, Times
 from ops.chaos.checker.findings import Findings, Violation
+from ops.chaos.checker.health import HealthWitness
 from ops.chaos.checker.keys import check_keys
 from ops.chaos.checker.lists import check_lists
 from ops.chaos.checker.withdrawals import check_strangers, check_withdrawals
-from ops.chaos.history import BankPayout, Call, Comeback, Mark, Run, Trouble, read, read_at
+from ops.chaos.history import BankPayout, Call, Comeback, Fault, Mark, Run, Trouble, read, read_at
 
 __all__ = ["Findings", "Violation", "check"]
 
-RESTART_WITHIN_S = 5.0
 CLOCK_STEP_S = 0.005
 """If wall clock and monotonic clock came apart by more, timestamps can't be compared with our seconds."""
 
@@ -35,6 +35,7 @@ class _Index:
     bank: dict[str, list[BankLine]] = field(default_factory=dict)
     marks: dict[str, Mark] = field(default_factory=dict)
     run: Run | None = None
+    clock_back: list[tuple[float, float]] = field(default_factory=list)
 
 
 def check(path: Path, tell: Callable[[str], None] = lambda text: None) -> Findings:
@@ -62,11 +63,13 @@ def check(path: Path, tell: Callable[[str], None] = lambda text: None) -> Findin
 
 def _first_pass(path: Path, findings: Findings) -> _Index:
     index = _Index()
+    witness = HealthWitness()
     for line in read(path):
         record = line.record
         if isinstance(record, Call):
             findings.checked["calls"] += 1
             check_conduct(line.number, record, findings)
+            witness.take(line.number, record)
             if record.cell:
                 index.cells[record.cell].append((line.number, line.offset))
         elif isinstance(record, BankPayout):
@@ -76,11 +79,14 @@ def _first_pass(path: Path, findings: Findings) -> _Index:
             index.run = record
         elif isinstance(record, Mark):
             index.marks[record.name] = record
+        elif isinstance(record, Fault) and record.target == "clock_back":
+            index.clock_back.append((record.start, record.end))
         elif isinstance(record, Trouble):
             findings.add(record.rule, "the run", record.expected, record.found, line.number)
-        elif isinstance(record, Comeback) and record.seconds > RESTART_WITHIN_S:
-            expected = f"started again within {RESTART_WITHIN_S:.0f} s"
+        elif isinstance(record, Comeback) and record.seconds > record.within_s:
+            expected = f"started again within {record.within_s:.0f} s"
             findings.add("slow_restart", record.target, expected, f"{record.seconds:.1f} s", line.number)
+    witness.check(findings)
     return index
 
 
@@ -95,7 +101,8 @@ def _times(index: _Index, findings: Findings) -> Times | None:
         if abs(mark.wall - mark.at - wall_at_0) > CLOCK_STEP_S:
             found = f"{mark.wall - mark.at - wall_at_0:+.3f} s at {mark.name}"
             findings.add("clock_stepped", "this machine", "a wall clock that runs evenly", found)
-    return Times(wall_at_0, marks["load_ended"].at, marks["healed"].at, marks["end"].at)
+    moments = (marks["load_ended"].at, marks["healed"].at, marks["end"].at)
+    return Times(wall_at_0, *moments, tuple(index.clock_back))
 
 
 def _check_cell(cell: Cell, bank: dict[str, list[BankLine]], times: Times, findings: Findings) -> None:

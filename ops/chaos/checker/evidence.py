@@ -24,6 +24,12 @@ class Times(NamedTuple):
     load_ended: float
     healed: float
     end: float
+    clock_back: tuple[tuple[float, float], ...] = ()
+    """From when to when the database's clock was behind: what it says of instants then is early."""
+
+    def clock_was_back(self, start: float, end: float) -> bool:
+        """Tell whether the database's clock was behind at some moment between two of the run."""
+        return any(start <= until and end >= since for since, until in self.clock_back)
 
     def of(self, timestamp: str) -> float:
         """Return the run's second of an RFC 3339 timestamp. Raises ValueError."""

@@ -74,7 +74,8 @@ def _story(
 ) -> Story:
     wallet = f"{asked.user} {asked.currency}"
     created = times.of(answer["created_at"])
-    if not began.earliest - CLOCK_SLACK_S <= created <= began.latest + CLOCK_SLACK_S:
+    early = times.clock_was_back(*began)
+    if not (began.earliest - CLOCK_SLACK_S <= created or early) or created > began.latest + CLOCK_SLACK_S:
         expected = f"between {began.earliest:.3f} and {began.latest:.3f} s"
         _add(findings, "impossible_created_at", key, expected, f"{created:.3f} s", [first])
     began = began.since(created - CLOCK_SLACK_S)
@@ -101,7 +102,7 @@ def _story(
             "release_at": None if told is None else times.of(told),
         }
         basis = (answer["id"], key, wallet, asked.amount, first.line, began, answer["created_at"], created)
-        story = ChargeStory(*basis, release)
+        story = ChargeStory(*basis, release, times.clock_back)
     else:
         wanted |= {"status": "pending", "destination": asked.destination}
         given |= {"status": answer["status"], "destination": canonical(answer["destination"])}

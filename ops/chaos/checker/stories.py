@@ -71,13 +71,17 @@ class ChargeStory:
     created: float
     """The same as a second of the run."""
     release: float | None = None
+    clock_back: tuple[tuple[float, float], ...] = ()
+    """From when to when the database's clock was behind: then the money may have been locked again."""
 
     def next_step(self, after: float) -> float:
         """Return when, after this second, it can first be in another state; infinity for never."""
         if self.began.earliest > after:
             return self.began.earliest
-        released = -inf if self.release is None else self.release - CLOCK_SLACK_S
-        return released if released > after else inf
+        if self.release is None:
+            return inf
+        steps = [self.release - CLOCK_SLACK_S, *(since for since, _ in self.clock_back)]
+        return min((at for at in steps if at > after), default=inf)
 
     def options(self, start: float, end: float) -> list[Split]:
         """Return the contributions that a read between `start` and `end` can have seen."""
@@ -87,7 +91,8 @@ class ChargeStory:
         if self.began.earliest <= end:
             if self.release is None or self.release - CLOCK_SLACK_S <= end:
                 found.append(self.amount)
-            if self.release is not None and self.release + CLOCK_SLACK_S >= start:
+            behind = any(start <= until and end >= since for since, until in self.clock_back)
+            if self.release is not None and (self.release + CLOCK_SLACK_S >= start or behind):
                 found.append(self.amount << _SHIFT)
         return found
 

@@ -34,6 +34,8 @@ class Sight(NamedTuple):
     phase: str
     history: list[tuple[str, str, str]] | None = None
     bank_reference: str | None = None
+    reference: str = ""
+    """What the bank knows it by."""
 
 
 def check_withdrawals(
@@ -66,7 +68,7 @@ def check_withdrawals(
             final = _check_one(story, sights[id], times, findings)
             if final is not None:
                 _check_cancels(story, final, cancels.get(id, []), findings)
-                _check_bank(story, final, bank.pop(id, []), id in declined, findings)
+                _check_bank(story, final, bank.pop(final.reference, []), id in declined, findings)
 
 
 def _look(read: Read, story: Story | None, sights: dict[str, list[Sight]], findings: Findings) -> None:
@@ -90,7 +92,7 @@ def _look(read: Read, story: Story | None, sights: dict[str, list[Sight]], findi
         findings.add("withdrawal_differs", id, expected, found, read.line)
     history = [(entry["status"], entry["at"], entry["reason"]) for entry in answer["history"]]
     basis = (answer["status"], call.start, call.end, read.line, call.phase)
-    sights[id].append(Sight(*basis, history, answer["bank_reference"]))
+    sights[id].append(Sight(*basis, history, answer["bank_reference"], answer["reference"]))
 
 
 def _declined(read: Read) -> bool:
