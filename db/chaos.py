@@ -100,3 +100,9 @@ async def set_clock_back(database_url: str, seconds: float) -> None:
             await connection.execute(_SQL["forget_clock"] % database, timeout=_TIMEOUT_S)
             await connection.execute(_SQL["drop_clock"], timeout=_TIMEOUT_S)
     await end_sessions(database_url)
+
+
+async def has_synchronous_standby(database_url: str) -> bool:
+    """Tell whether commits of this server wait for another one."""
+    async with _session(database_url) as connection:
+        return bool(await connection.fetchval(_SQL["has_synchronous_standby"], timeout=_TIMEOUT_S))

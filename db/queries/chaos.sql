@@ -47,3 +47,6 @@ alter database %s reset search_path;
 
 -- name: drop_clock
 drop schema if exists chaos_clock cascade;
+
+-- name: has_synchronous_standby
+select exists (select from pg_stat_replication where sync_state = 'sync');

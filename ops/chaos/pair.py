@@ -4,6 +4,7 @@
 primary's address swallows every packet from then on, as that of a host that has lost its power.
 """
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from urllib.parse import quote
 
 import psutil
 
+from db import chaos
 from ops import postgres
 from ops.errors import OpsError
 from ops.ports import accepts, private_port
@@ -54,6 +56,13 @@ class Pair:
         self._run(standby)
         _append(primary, "wbs.conf", f"synchronous_standby_names = '{STANDBY}'\n")
         self._processes[0].send_signal(signal.SIGHUP)
+        if not poll(
+            lambda: asyncio.run(chaos.has_synchronous_standby(primary.database_url)),
+            what="commits to wait for the standby",
+            timeout_s=READY_TIMEOUT_S,
+            progress=self._progress,
+        ):
+            raise OpsError("The standby does not follow its primary.")
 
     def database_url(self, ports: Sequence[int]) -> str:
         """Return the address of both, reached through these ports, for sessions that want the primary."""

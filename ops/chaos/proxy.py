@@ -41,7 +41,6 @@ class Proxy:
         self.target: tuple[str, int] | None = None
         self.mode: Mode = "pass"
         self.delay_s = 0.0
-        self.connections_total = 0
         self.nonsense = cycle(REPLIES)
         self._pairs: set[_Pair] = set()
         self._socket: socket.socket | None = listener(port)
@@ -97,7 +96,6 @@ class _Pair(asyncio.Protocol):
         """The connection is there."""
         self.client = cast(asyncio.Transport, transport)
         proxy = self.proxy
-        proxy.connections_total += 1
         if proxy.target is None or len(proxy._pairs) >= CONNECTIONS_MAX:
             self.reset()
             return
