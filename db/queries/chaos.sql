@@ -1,5 +1,5 @@
 -- name: hold_table
--- One transaction by itself: it ends with the sleep, whatever becomes of whoever sent it. %s: table, seconds.
+-- One transaction by itself: it ends with the sleep, whatever becomes of whoever sent it.
 lock table %s in access exclusive mode;
 select pg_sleep(%s);
 
@@ -35,7 +35,7 @@ where
 create schema if not exists chaos_clock;
 
 -- name: set_clock
--- Every session that finds this before PostgreSQL's own reads a clock that is behind. %s: seconds.
+-- Every session that finds this before PostgreSQL's own reads a clock that is behind.
 create or replace function chaos_clock.clock_timestamp() returns timestamptz language sql volatile as
 $$ select pg_catalog.clock_timestamp() - %s * interval '1 second' $$;
 

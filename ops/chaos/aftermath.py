@@ -166,7 +166,7 @@ class Aftermath:
         if call.status != 200:
             return ""
         answer = json.loads(call.answer)
-        self._references[id] = answer["reference"]
+        self._references[id] = answer.get("reference") or id
         return str(answer["status"])
 
     # --- the last look -----------------------------------------------------------------------------------
