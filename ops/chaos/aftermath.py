@@ -166,7 +166,7 @@ class Aftermath:
         if call.status != 200:
             return ""
         answer = json.loads(call.answer)
-        self._references[id] = answer.get("reference") or id
+        self._references[id] = answer["reference"]
         return str(answer["status"])
 
     # --- the last look -----------------------------------------------------------------------------------

@@ -201,7 +201,7 @@ class Operations:
             call = pool[random.randrange(len(pool))]
             found = await self._read_withdrawal(call, "")
             if found.status == 200:
-                reference = json.loads(found.answer).get("reference") or _id(call)
+                reference = json.loads(found.answer)["reference"]
                 await self._client.take_back(call.cell, call.wallet, _id(call), reference)
 
     # --- reads -------------------------------------------------------------------------------------------

@@ -92,7 +92,7 @@ def _look(read: Read, story: Story | None, sights: dict[str, list[Sight]], findi
         findings.add("withdrawal_differs", id, expected, found, read.line)
     history = [(entry["status"], entry["at"], entry["reason"]) for entry in answer["history"]]
     basis = (answer["status"], call.start, call.end, read.line, call.phase)
-    sights[id].append(Sight(*basis, history, answer["bank_reference"], answer.get("reference") or id))
+    sights[id].append(Sight(*basis, history, answer["bank_reference"], answer["reference"]))
 
 
 def _declined(read: Read) -> bool:
