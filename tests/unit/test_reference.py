@@ -24,6 +24,9 @@ def _asked(one: Withdraw) -> tuple[str | int, ...]:
 def test_it_is_for_ever() -> None:
     """Goal: another release of the service gives the same request the same reference, or a restore pays twice."""
     assert reference_end(WITHDRAW) == "96c9ff0e01cccb1a61140f7e"
+    spelled = replace(WITHDRAW, destination='{"iban": "DE89", "fee": 1.50}')
+    assert reference_end(spelled) == "9d486f16a90b4c3404cc334a"
+    assert reference_end(replace(WITHDRAW, destination=None)) == "6435bdd6e795422b7f3af515"
 
 
 def test_what_makes_no_difference() -> None:

@@ -90,7 +90,7 @@ async def test_a_replay_is_the_same_after_its_lock_was_released(
 MISUSES = [
     charge(6, key="k"),
     charge(5, key="k", user="bob"),
-    charge(5, key="k", metadata="{}"),
+    charge(5, key="k", metadata='{"a":1}'),
     charge(5, key="k", release_at=datetime(2100, 1, 1, tzinfo=UTC)),
     withdraw(5, key="k"),
     Charge("shop", "k", "ann", "EUR", 5),

@@ -20,6 +20,7 @@ from tests.conftest import PATIENT
 from tests.integration.db.conftest import accepted, charge, withdraw
 from wallet.commands import LedgerCommand
 from wallet.config import Settings
+from wallet.ids import uuid7_sequence
 from wallet.outcomes import Declined, Paid
 
 LAST_BEFORE = "20261122_05_outbox_order.sql"
@@ -47,8 +48,8 @@ BOOKS: list[Row] = [
 
 
 def id_of(number: int) -> UUID:
-    """Return the identifier of a row of the books, as time would have made it."""
-    return UUID(f"0190000000007000800000000000{number:04x}")
+    """Return the identifier of a row of the books, the same always."""
+    return next(uuid7_sequence(AT + timedelta(seconds=number), entropy=bytes(6)))
 
 
 async def write_old(connection: asyncpg.Connection, number: int, user: str = "ann") -> None:
@@ -79,10 +80,11 @@ async def fill_old(connection: asyncpg.Connection) -> None:
     for number, status, amount in ((4, "returned", 30), (7, "failed", 20), (9, "processing", 5)):
         await connection.execute(
             "insert into withdrawals (id, user_id, currency, amount, status, attempts, history_length, bank_reference,"
-            " next_attempt_at, ring_at, created_at, updated_at)"
-            " values ($1, 'ann', 'USD', $2, $3, 1, $4, $5, $6, $6, $6, $6)",
+            " failure_code, failure_reason, next_attempt_at, ring_at, created_at, updated_at)"
+            " values ($1, 'ann', 'USD', $2, $3, 1, $4, $5, $7, $7, $6, $6, $6, $6)",
             id_of(number), amount, status, {"returned": 4, "failed": 3, "processing": 2}[status],
             "po_1" if status == "returned" else None, AT + timedelta(seconds=number),
+            "declined" if status == "failed" else None,
         )  # fmt: skip
         path = ["processing", *(["completed"] if status == "returned" else []), status]
         for seq, step in enumerate(path if status != "processing" else path[:1], 2):
