@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from time import monotonic
 from typing import Any, Final
 from uuid import UUID
 
@@ -12,12 +13,12 @@ from actors import doorbell
 from actors.bank.protocol import PayoutOrder
 from actors.errors import GiveBack, GivenUp, NoneOfOurs, Undeliverable
 from actors.middleware.resources import Resources
-from actors.settlement import RoundLimits, run_round
+from actors.settlement import Before, RoundLimits, run_round
 from db import reads
 from db.withdrawals import Attempt
 from wallet.errors import IllegalMove, TryLater, WithdrawalNotFound
 from wallet.outcomes import Declined, OutcomeUnknown, Paid, RoundOutcome
-from wallet.telemetry import ROUNDS_RESCHEDULED, log
+from wallet.telemetry import CONTRADICTIONS, ROUNDS_RESCHEDULED, log
 from wallet.withdrawal import Status
 
 ADMISSION_WAIT_S: Final = 60.0
@@ -32,9 +33,7 @@ class Payouts:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self._limits = RoundLimits.of(resources.settings)
-        # An outcome that can't be written is no loss, the bank can be asked again; but only a round that
-        # still has its lease may write that it learned nothing.
-        self._settle_deadline_s = (resources.settings.lease_ms - resources.settings.round_deadline_ms) / 1000
+        self._lease_s = resources.settings.lease_ms / 1000
 
     async def pay(self, withdrawal_id: UUID, user_id: str) -> None:
         """Take a withdrawal one step on: paid, declined, due again later, or in need of a person.
@@ -44,6 +43,7 @@ class Payouts:
         """
         if not await self._resources.breaker.admit(ADMISSION_WAIT_S):
             raise GiveBack("the bank is away")
+        lease_ends_at = monotonic() + self._lease_s  # it begins later, when the database writes it down
         try:
             attempt = await self._resources.withdrawals.begin_attempt(withdrawal_id, user_id)
             if attempt is None:
@@ -54,8 +54,8 @@ class Payouts:
                 _DATABASE_PAUSE_S
             )  # else the message would come back at once, round and round
             raise GiveBack("the database is away") from error
-        outcome = await self._run_round(attempt)
-        status = await self._settle(attempt, outcome)
+        outcome = await self._run_round(attempt, lease_ends_at)
+        status = await self._settle(attempt, outcome, lease_ends_at)
         if status is Status.REQUIRES_ATTENTION:
             raise Undeliverable("requires_attention")
 
@@ -70,28 +70,35 @@ class Payouts:
         if found.status == Status.REQUIRES_ATTENTION:
             raise GivenUp("requires_attention")
 
-    async def _run_round(self, attempt: Attempt) -> RoundOutcome:
-        order = PayoutOrder(str(attempt.withdrawal_id), attempt.amount, attempt.currency, attempt.destination)
+    async def _run_round(self, attempt: Attempt, lease_ends_at: float) -> RoundOutcome:
+        order = PayoutOrder(attempt.reference_text, attempt.amount, attempt.currency, attempt.destination)
+        before = Before(attempt.ask_first, attempt.accepted, attempt.key_age_s, attempt.conflict)
         bank, breaker = self._resources.bank, self._resources.breaker
         try:
             return await run_round(
-                bank, order, self._limits, ask_first=attempt.number > 1, may_retry=lambda: breaker.closed
+                bank,
+                order,
+                self._limits,
+                before,
+                lease_ends_at=lease_ends_at,
+                may_retry=lambda: breaker.closed,
             )
         except Exception as error:  # noqa: BLE001  # a bug of ours, or of a bank module
             # The round has to use up its rung all the same, or the withdrawal would be tried for ever.
             log.error("round_failed", exc_info=True, withdrawal_id=attempt.withdrawal_id)
             return OutcomeUnknown(f"our own fault: {type(error).__name__}")
 
-    async def _settle(self, attempt: Attempt, outcome: RoundOutcome) -> Status | None:
+    async def _settle(self, attempt: Attempt, outcome: RoundOutcome, lease_ends_at: float) -> Status | None:
         """Write the outcome down, for as long as the lease lasts. None if that did not work."""
         try:
-            status = await self._settle_with_retries(attempt, outcome)
+            status = await self._settle_with_retries(attempt, outcome, lease_ends_at)
         except TryLater as error:
             log.warning("outcome_not_written", withdrawal_id=attempt.withdrawal_id, error=str(error))
             return None
         except IllegalMove as error:
             # The bank says now what contradicts what it said before. The books keep what they have; audit and
             # reconciliation name it.
+            CONTRADICTIONS.inc()
             log.error(
                 "bank_contradicts_itself",
                 withdrawal_id=attempt.withdrawal_id,
@@ -99,6 +106,13 @@ class Payouts:
                 error=str(error),
             )
             return None
+        except Exception as error:  # noqa: BLE001  # whatever it is, it would be the same at each round
+            log.error("outcome_not_writable", exc_info=True, withdrawal_id=attempt.withdrawal_id)
+            if isinstance(outcome, OutcomeUnknown):
+                return None
+            # In words of our own: a round that can't be written uses up its rung all the same.
+            unknown = OutcomeUnknown(f"the outcome could not be written: {type(error).__name__}")
+            return await self._settle(attempt, unknown, lease_ends_at)
         if not isinstance(outcome, Paid | Declined):
             ROUNDS_RESCHEDULED.inc()
             log.info(
@@ -113,14 +127,18 @@ class Payouts:
             log.info("declined", withdrawal_id=attempt.withdrawal_id, code=outcome.code)
         return status
 
-    async def _settle_with_retries(self, attempt: Attempt, outcome: RoundOutcome) -> Status:
+    async def _settle_with_retries(
+        self, attempt: Attempt, outcome: RoundOutcome, lease_ends_at: float
+    ) -> Status:
         settle = self._resources.withdrawals.settle
         try:
             return await settle(attempt, outcome)
         except TryLater:
             retrying = AsyncRetrying(
                 retry=retry_if_exception_type(TryLater),
-                stop=stop_after_delay(self._settle_deadline_s),
+                # An outcome that can't be written is no loss, the bank can be asked again; but only a round that
+                # still has its lease may write that it learned nothing.
+                stop=stop_after_delay(lease_ends_at - monotonic()),
                 wait=wait_exponential_jitter(initial=0.1, max=2),
                 reraise=True,
             )

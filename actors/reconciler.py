@@ -70,7 +70,7 @@ class Reconciler:
         """Beat until `stop` is set."""
         beat = 0
         while not stop.is_set():
-            steps = [self._measure, self._ring, self._release]
+            steps = [self._measure, self._ring, self._release, self._look_up]
             if beat % BEATS_A_ROUND == 0:
                 steps += [self._read_books, self._forget_heartbeats]
             for step in steps:
@@ -123,6 +123,10 @@ class Reconciler:
             if not released:
                 return
             RECONCILER_ACTIONS.labels("released").inc(released)
+
+    async def _look_up(self) -> None:
+        """Ask the bank about what it has called back for, and about what its books say other than ours."""
+        await self._books.look_ups.work_off()
 
     async def _read_books(self) -> None:
         try:
@@ -182,7 +186,8 @@ async def run_reconciler(settings: Settings, stop: asyncio.Event, tasks: Supervi
     withdrawals = Withdrawals(settings, tasks)
     withdrawals.start()
     reader = Reader(settings, size=1)
-    reconciler = Reconciler(settings, session, BankComparison(bank, session, withdrawals), reader)
+    comparison = BankComparison(bank, session, withdrawals, settings.our_decline_codes)
+    reconciler = Reconciler(settings, session, comparison, reader)
     beating = tasks.start("heartbeat", lambda: beat_for_ever(reader, "reconciler", reconciler.detail))
     reconciling = tasks.start("reconciler", lambda: reconciler.run(stop), ends_when=stop.is_set)
     try:

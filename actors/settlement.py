@@ -12,7 +12,16 @@ from tenacity import AsyncRetrying, retry_if_result, stop_after_attempt, wait_ra
 
 from actors.bank.protocol import Bank, PayoutOrder
 from wallet.config import Settings
-from wallet.outcomes import BankUnavailable, FindOutcome, NotFound, OutcomeUnknown, RoundOutcome
+from wallet.outcomes import (
+    BankUnavailable,
+    Declined,
+    FindOutcome,
+    NotFound,
+    OutcomeUnknown,
+    Postponed,
+    RoundOutcome,
+    Unresolved,
+)
 from wallet.telemetry import BANK_RETRIES
 
 
@@ -24,6 +33,12 @@ class RoundLimits:
     delay_min_s: float
     delay_max_s: float
     deadline_s: float
+    call_s: float = 0.0
+    """Longest time of one call."""
+    key_window_s: float = 24 * 3600.0
+    """How long after its first use an idempotency key can be relied upon."""
+    our_codes: frozenset[str] = frozenset()
+    """Codes of declines that are about us, not about the order."""
 
     @classmethod
     def of(cls, settings: Settings) -> "RoundLimits":
@@ -33,7 +48,24 @@ class RoundLimits:
             delay_min_s=settings.bank_try_delay_ms_min / 1000,
             delay_max_s=settings.bank_try_delay_ms_max / 1000,
             deadline_s=settings.round_deadline_ms / 1000,
+            call_s=settings.bank_timeout_ms / 1000,
+            key_window_s=settings.bank_key_window_h * 3600.0,
+            our_codes=settings.our_decline_codes,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What is known of an order before its round."""
+
+    ask_first: bool = False
+    """The bank may have it already: look before paying."""
+    accepted: bool = False
+    """The bank said that it has it: it is never sent again."""
+    key_age_s: float = 0.0
+    """How long ago its idempotency key was first used."""
+    conflict: bool = False
+    """The bank knows its reference with another body: a look-up has to tell all of it to be believed."""
 
 
 def _always() -> bool:
@@ -44,20 +76,25 @@ async def run_round(
     bank: Bank,
     order: PayoutOrder,
     limits: RoundLimits,
+    before: Before,
     *,
-    ask_first: bool,
+    lease_ends_at: float | None = None,
+    may_pay: Callable[[], bool] = _always,
     may_retry: Callable[[], bool] = _always,
 ) -> RoundOutcome:
     """Try to have `order` paid and return how that ended.
 
-    `ask_first`: an earlier round may have reached the bank, so look before paying. `may_retry` is asked
-    before each further try (a circuit that has opened meanwhile ends the round early). Cancelled in the
-    middle, the round raises `CancelledError`, and the outcome is unknown to whoever cancelled it.
+    `lease_ends_at`, of the monotonic clock: no call begins that might outlast it. `may_pay` is asked before the
+    bank is asked to pay (payouts may have been paused), `may_retry` before each further try (a circuit that has
+    opened meanwhile ends the round early). Cancelled in the middle, the round raises `CancelledError`, and the
+    outcome is unknown to whoever cancelled it.
     """
-    payout_round = _Round(bank, order, ask_first)
+    payout_round = _Round(bank, order, limits, before, lease_ends_at, may_pay)
 
     def wants_another(outcome: RoundOutcome) -> bool:
-        return isinstance(outcome, BankUnavailable | OutcomeUnknown) and may_retry()
+        return (
+            isinstance(outcome, BankUnavailable | OutcomeUnknown) and payout_round.has_time() and may_retry()
+        )
 
     # Nearly every round ends with its first try. Its two calls at most have timeouts of their own, and the
     # lease outlasts them (Settings.check); tenacity and the deadline would be a sixth of a payout's cost.
@@ -90,31 +127,80 @@ async def run_round(
 class _Round:
     """The tries of one round, and what is known after each."""
 
-    def __init__(self, bank: Bank, order: PayoutOrder, ask_first: bool) -> None:
+    def __init__(
+        self,
+        bank: Bank,
+        order: PayoutOrder,
+        limits: RoundLimits,
+        before: Before,
+        lease_ends_at: float | None,
+        may_pay: Callable[[], bool],
+    ) -> None:
         self.outcome: RoundOutcome = BankUnavailable("not tried")
         """What is known at this moment, also if the round is cut off here."""
         self._bank = bank
         self._order = order
-        self._ask_first = ask_first
+        self._limits = limits
+        self._before = before
+        self._lease_ends_at = lease_ends_at
+        self._may_pay = may_pay
+        self._ask_first = before.ask_first or before.accepted
+        self._key_expires_at = monotonic() + limits.key_window_s - before.key_age_s
+        self._conflict = before.conflict
         self._tries = 0
+
+    def has_time(self) -> bool:
+        """Tell whether enough of the lease is left for a call: after it, another attempt may begin."""
+        return self._lease_ends_at is None or monotonic() + self._limits.call_s <= self._lease_ends_at
 
     async def try_once(self) -> RoundOutcome:
         self._tries += 1
         if self._tries > 1:
             BANK_RETRIES.inc()
+        if not self.has_time():
+            return self._learn(BankUnavailable("the lease is nearly over"))
         if self._ask_first:
-            found = await self._bank.find(self._order)
-            if not isinstance(found, NotFound):
+            found = await self._bank.find(self._order, compare_all=self._conflict)
+            if not (isinstance(found, NotFound) or self._is_about_us(found)):
                 return self._learn(found)
             # Not found means *not yet*: the order may still be on its way. Sending it again under the same
-            # key is safe in either case; giving the money back would not be.
+            # key is safe in either case, as long as the bank keeps keys; giving the money back would not be.
+            forbidden = self._why_not_again()
+            if forbidden is not None:
+                self.outcome = forbidden
+                return forbidden
+        if not self._may_pay():
+            # Also if the look-up before said nothing: the money stays held, and it is asked first again.
+            self.outcome = Postponed("payouts are paused")
+            return self.outcome
         before = self.outcome
         self.outcome = OutcomeUnknown("cut off in the middle of the call")
         answer = await self._bank.pay(self._order)
         self.outcome = before
+        if self._is_about_us(answer):
+            assert isinstance(answer, Declined)
+            self.outcome = Postponed(f"the bank declines because of us: {answer.code}", answer.code)
+            return self.outcome
+        if isinstance(answer, Declined) and self._ask_first:
+            # An earlier call may have been paid. Whether the bank has declined the order, it says when asked.
+            answer = OutcomeUnknown(f"declined ({answer.code}) after an unknown outcome")
         if isinstance(answer, OutcomeUnknown):
             self._ask_first = True
+            self._conflict = self._conflict or answer.conflict
         return self._learn(answer)
+
+    def _is_about_us(self, answer: FindOutcome) -> bool:
+        return isinstance(answer, Declined) and answer.code in self._limits.our_codes
+
+    def _why_not_again(self) -> RoundOutcome | None:
+        """Return what the round comes to if the order, which the bank does not know, must not be sent again."""
+        if self._before.accepted:
+            return Unresolved("bank_contradiction", "the bank had accepted it and does not know it now")
+        if monotonic() >= self._key_expires_at:
+            return Unresolved(
+                "bank_key_too_old", "the bank does not know it, and its key is too old to be sent again"
+            )
+        return None if self.has_time() else self._learn(BankUnavailable("the lease is nearly over"))
 
     def _learn(self, answer: FindOutcome) -> RoundOutcome:
         """Take in an answer. That the bank can't be reached now makes an unknown outcome no better known."""

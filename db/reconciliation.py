@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from db.errors import DATABASE_ERRORS, Fault, fault_of
 from db.leases import LAPSES_S, LEADS_S, Lease
-from db.pool import connect, transaction
+from db.pool import Reader, connect, transaction
 from db.releases import release_matured
 from db.sql import load
 from wallet.config import Settings
+from wallet.outcomes import reference_text
 from wallet.telemetry import log
 
 _SQL = load("reconciliation")
@@ -33,8 +34,23 @@ class Known(NamedTuple):
     status: str
     attempts: int
     bank_reference: str | None
+    reference: UUID | None = None
     destination: str | None = None
-    """JSON text; read only where the bank is asked about the withdrawal."""
+    accepted_at: datetime | None = None
+    conflict: bool = False
+    """The bank knows the reference with another body."""
+
+    @property
+    def reference_text(self) -> str:
+        """What the bank knows it by."""
+        return reference_text(self.reference, self.id)
+
+
+class DueLookUp(NamedTuple):
+    """A withdrawal about which the bank is to be asked, and since when."""
+
+    known: Known
+    due_at: datetime
 
 
 class ReconcilerSession:
@@ -120,24 +136,53 @@ class ReconcilerSession:
         """Remember how far the bank's books have been read; None: read them from the start."""
         await self._connection.execute(_SQL["advance"], after)
 
-    async def by_ids(self, ids: Sequence[UUID]) -> dict[UUID, Known]:
-        """Return those of the withdrawals that we know, by identifier."""
-        rows = await self._connection.fetch(_WITHDRAWALS["by_ids"], list(ids))
-        return {row["id"]: Known(**row) for row in rows}
+    async def by_references(self, references: Sequence[UUID]) -> dict[str, Known]:
+        """Return those of the withdrawals that we know, by the text of their reference."""
+        rows = await self._connection.fetch(_SQL["by_references"], list(references))
+        return {known.reference_text: known for known in (Known(*row) for row in rows)}
 
     async def requiring_attention(self, after: UUID | None, limit: int) -> list[Known]:
         """Return a page of withdrawals that require attention, after an identifier."""
-        rows = await self._connection.fetch(_WITHDRAWALS["requiring_attention"], after, limit)
-        return [
-            Known(
-                r["id"],
-                r["user_id"],
-                r["currency"],
-                r["amount"],
-                "requires_attention",
-                r["attempts"],
-                None,
-                r["destination"],
-            )
-            for r in rows
-        ]
+        rows = await self._connection.fetch(_SQL["requiring_attention"], after, limit)
+        return [Known(*row) for row in rows]
+
+    async def looked_up(self, ids: Sequence[UUID]) -> None:
+        """Write down that the bank was asked about these, and does not know them."""
+        await self._connection.execute(_SQL["looked_up"], list(ids))
+
+    # --- Look-ups ---
+
+    async def look_up_soon(self, withdrawals: Sequence[Known]) -> None:
+        """Have the bank asked about these."""
+        ids, users = zip(*((known.id, known.user_id) for known in withdrawals), strict=True)
+        await self._connection.execute(_SQL["look_up_soon"], ids, users)
+
+    async def look_ups_due(self, limit: int) -> list[DueLookUp]:
+        """Return some that are due, the oldest first."""
+        rows = await self._connection.fetch(_SQL["look_ups_due"], limit)
+        return [DueLookUp(Known(*row[:-1]), row[-1]) for row in rows]
+
+    async def look_ups_done(self, done: Sequence[DueLookUp]) -> None:
+        """Forget these, unless they have come due anew since they were read."""
+        await self._connection.execute(_SQL["look_ups_done"], *_rows(done))
+
+    async def look_ups_missed(self, missed: Sequence[DueLookUp]) -> None:
+        """Have these asked about again later: the bank gave no answer, or it could not be written down."""
+        await self._connection.execute(_SQL["look_ups_missed"], *_rows(missed))
+
+
+async def told(reader: Reader, reference: UUID) -> int:
+    """Write down that the bank called back about a reference; return how many withdrawals have it.
+
+    Raises Unavailable.
+    """
+    [row] = await reader.fetch(_SQL["told"], reference)
+    return int(row["told"])
+
+
+def _rows(due: Sequence[DueLookUp]) -> tuple[list[UUID], list[str], list[datetime]]:
+    return (
+        [one.known.id for one in due],
+        [one.known.user_id for one in due],
+        [one.due_at for one in due],
+    )

@@ -16,22 +16,28 @@ from db.errors import CareNeeded
 from db.group_commit import GroupCommit
 from db.outbox import Doorbell
 from db.pool import autocommit, transaction
+from db.reconciliation import Known
 from db.sql import load
 from runtime.tasks import SupervisedTasks
-from wallet.commands import Cancel, Replay, Return, Settle, WithdrawalCommand
+from wallet.commands import CLIENT, OPERATOR, RECONCILER, Cancel, Replay, Settle, WithdrawalCommand
 from wallet.config import Settings
 from wallet.errors import WalletError
 from wallet.ids import uuid7_ends
-from wallet.outcomes import Paid, RoundOutcome
-from wallet.settle import Ladder, Moves, Withdrawal, decide_moves
+from wallet.moves import Ladder, Moves, Withdrawal
+from wallet.outcomes import Paid, RoundOutcome, reference_text
+from wallet.settle import decide_moves
 from wallet.telemetry import WITHDRAWALS_ENDED
 from wallet.withdrawal import END_STATES, Status
 
 _SQL = load("withdrawals")
 
 
+class PayoutsPaused(Exception):
+    """No attempt may begin: payouts are paused, or it is not yet known whether history is whole."""
+
+
 class Attempt(NamedTuple):
-    """One round of bank calls that may begin now. `number` counts from 1; above 1 the bank may know of it."""
+    """One round of bank calls that may begin now. `number` counts from 1."""
 
     withdrawal_id: UUID
     user_id: str
@@ -40,8 +46,22 @@ class Attempt(NamedTuple):
     destination: str | None
     """JSON text, as the client gave it."""
     number: int
-    lease_until: datetime | None = None
-    """No other attempt may begin before. None where the bank was asked without an attempt."""
+    lease_until: datetime
+    """No other attempt may begin before."""
+    reference: UUID | None = None
+    key_age_s: float = 0.0
+    """How long ago the bank was first called, in seconds: its idempotency key is that old."""
+    ask_first: bool = False
+    """The bank may know of it: of an earlier attempt, or of one that is lost with our history."""
+    accepted: bool = False
+    """The bank said that it has it: it is never sent again."""
+    conflict: bool = False
+    """The bank knows the reference with another body."""
+
+    @property
+    def reference_text(self) -> str:
+        """What the bank knows it by."""
+        return reference_text(self.reference, self.withdrawal_id)
 
 
 class _Begin(NamedTuple):
@@ -65,7 +85,7 @@ class Withdrawals:
             timedelta(milliseconds=settings.retry_delay_ms_max),
         )
         self._held_for = timedelta(milliseconds=settings.lock_timeout_ms / 2)
-        self._begins: GroupCommit[_Begin, Attempt | None] = GroupCommit(
+        self._begins: GroupCommit[_Begin, Attempt | PayoutsPaused | None] = GroupCommit(
             "begin", settings, tasks, self._write_begins, self._held_elsewhere
         )
         self._moves: GroupCommit[WithdrawalCommand, Status] = GroupCommit(
@@ -88,9 +108,12 @@ class Withdrawals:
         """Write down that the bank is about to be called, and lease the withdrawal to the caller.
 
         None means that there is nothing to do: it has ended, requires attention, is not due, or another attempt
-        holds the lease.
+        holds the lease. Raises PayoutsPaused.
         """
-        return await self._begins.submit(_Begin(withdrawal_id, user_id))
+        begun = await self._begins.submit(_Begin(withdrawal_id, user_id))
+        if isinstance(begun, PayoutsPaused):
+            raise begun
+        return begun
 
     async def settle(self, attempt: Attempt, outcome: RoundOutcome) -> Status:
         """Write down how the attempt ended; return the state that follows. Late or doubled news change nothing.
@@ -100,17 +123,25 @@ class Withdrawals:
         command = Settle(attempt.withdrawal_id, attempt.user_id, attempt.number, outcome, attempt.lease_until)
         return await self._moves.submit(command)
 
-    async def cancel(self, withdrawal_id: UUID) -> Status:
+    async def learn(self, known: Known, outcome: RoundOutcome) -> Status:
+        """Write down what a look-up told; return the state that follows.
+
+        `known` is the withdrawal as it was before the bank was asked. Raises IllegalMove if the bank contradicts
+        what it said before, WithdrawalNotFound.
+        """
+        was_completed = known.status == Status.COMPLETED
+        command = Settle(
+            known.id, known.user_id, known.attempts, outcome, was_completed=was_completed, by=RECONCILER
+        )
+        return await self._moves.submit(command)
+
+    async def cancel(self, withdrawal_id: UUID, by: str = CLIENT) -> Status:
         """Give the money back if the bank was never called. Raises NotCancellable, WithdrawalNotFound."""
-        return await self._moves.submit(Cancel(withdrawal_id))
+        return await self._moves.submit(Cancel(withdrawal_id, by))
 
-    async def return_(self, withdrawal_id: UUID, payout_id: str, amount: int, currency: str) -> Status:
-        """Take back what the bank returned, once. Raises NotReturnable, IllegalMove, WithdrawalNotFound."""
-        return await self._moves.submit(Return(withdrawal_id, payout_id, amount, currency))
-
-    async def replay(self, withdrawal_id: UUID) -> Status:
+    async def replay(self, withdrawal_id: UUID, by: str = OPERATOR) -> Status:
         """Try again what requires attention. Raises IllegalMove if it doesn't, WithdrawalNotFound."""
-        return await self._moves.submit(Replay(withdrawal_id))
+        return await self._moves.submit(Replay(withdrawal_id, by))
 
     async def _held_elsewhere(
         self, connection: Any, asked: Sequence[_Begin | WithdrawalCommand]
@@ -120,11 +151,15 @@ class Withdrawals:
         held = {row["id"] for row in rows}
         return [id in held for id in ids]
 
-    async def _write_begins(self, connection: Any, asked: Sequence[_Begin]) -> Sequence[Attempt | None]:
+    async def _write_begins(
+        self, connection: Any, asked: Sequence[_Begin]
+    ) -> Sequence[Attempt | PayoutsPaused | None]:
         columns = zip(*set(asked), strict=True)
         async with autocommit(connection):
             rows = await connection.fetch(_SQL["begin"], *columns, self._lease)
-        begun = {row["id"]: Attempt(*row) for row in rows}
+        if not rows[0]["allowed"]:
+            return [PayoutsPaused("payouts are paused") for _ in asked]
+        begun = {row["id"]: Attempt(*row[1:]) for row in rows if row["id"] is not None}
         # If two deliveries of one message meet in a batch, the first gets the attempt and the second nothing.
         return [begun.pop(one.withdrawal_id, None) for one in asked]
 
@@ -166,6 +201,7 @@ class Withdrawals:
                 w.failure_reason,
                 w.bank_reference,
                 w.updated_at,
+                w.accepted_at,
             )
             for w in moves.changed.values()
         ]
@@ -173,7 +209,7 @@ class Withdrawals:
         moved = await connection.fetchval(
             _SQL["move"],
             *zip(*states, strict=True),
-            *(zip(*moves.history, strict=True) if moves.history else [()] * 6),
+            *(zip(*moves.history, strict=True) if moves.history else [()] * 7),
             *(zip(*rung, strict=True) if rung else [()] * 2),
             now,
         )
@@ -185,17 +221,17 @@ class Withdrawals:
                 WITHDRAWALS_ENDED.labels(row.status).inc()
 
 
-def _payments(commands: Sequence[WithdrawalCommand]) -> list[tuple[UUID, str, str]]:
+def _payments(commands: Sequence[WithdrawalCommand]) -> list[tuple[UUID, str, str, str]]:
     """Return what a batch of nothing but payments completes, in key order; nothing for another batch."""
     payments = [
-        (command.withdrawal_id, command.user_id, command.outcome.payout_id)
+        (command.withdrawal_id, command.user_id, command.outcome.payout_id, command.by)
         for command in commands
         if isinstance(command, Settle) and isinstance(command.outcome, Paid)
     ]
     return sorted(payments) if len(payments) == len(commands) else []
 
 
-async def _complete(connection: Any, payments: list[tuple[UUID, str, str]]) -> list[Status]:
+async def _complete(connection: Any, payments: list[tuple[UUID, str, str, str]]) -> list[Status]:
     """Complete withdrawals that are processing, as nearly all are that the bank says it paid, by one statement.
 
     Raises CareNeeded, and nothing of the batch stays, if one is in another state.
@@ -203,7 +239,8 @@ async def _complete(connection: Any, payments: list[tuple[UUID, str, str]]) -> l
     ends = [f"{end:016x}" for end, _ in zip(uuid7_ends(), payments, strict=False)]
     try:
         async with autocommit(connection):
-            status = await connection.execute(_SQL["complete"], *zip(*payments, strict=True), ends)
+            ids, users, references, by = zip(*payments, strict=True)
+            status = await connection.execute(_SQL["complete"], ids, users, references, ends, by)
     except asyncpg.RaiseError as error:
         raise CareNeeded("not all of them are processing") from error
     assert status == f"INSERT 0 {len(payments)}", "a payment was lost"
@@ -246,5 +283,7 @@ def _withdrawal(row: Any) -> Withdrawal:
         row["failure_code"],
         row["failure_reason"],
         row["bank_reference"],
+        row["accepted_at"],
+        row["may_be_known"],
         updated_at=row["updated_at"],
     )

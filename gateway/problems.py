@@ -127,9 +127,6 @@ KINDS: dict[str, Kind] = {
         "Too late to cancel",
         "the withdrawal is processing; only a pending one can be cancelled",
     ),
-    "not_returnable": Kind(
-        409, "Not completed here yet", "the withdrawal is pending; only a completed one can be returned"
-    ),
     "illegal_move": Kind(409, "The withdrawal can't go there", "failed → returned"),
     "payload_too_large": Kind(413, "Too large", "the body is longer than 65536 bytes"),
     "unsupported_media_type": Kind(415, "The body must be JSON", "text/plain is not application/json"),

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
-from db import heartbeats, reads
+from db import heartbeats, reads, reconciliation
 from db.group_read import GroupRead
 from db.heartbeats import Heartbeat
 from db.pool import Reader, understood
@@ -72,6 +72,13 @@ class Reads:
     async def ended(self, ids: Sequence[UUID]) -> set[UUID]:
         """Return those for which nothing more will happen by itself."""
         return await self._run(reads.ended, ids)
+
+    async def callback(self, reference: UUID) -> int:
+        """Have the bank asked about a withdrawal at once. Returns 0 if there is none of this reference.
+
+        Once this returns it is written down, whatever happens to this process.
+        """
+        return await self._run(reconciliation.told, reference)
 
     async def health(self) -> tuple[int, list[Heartbeat]]:
         """Return how many withdrawals wait, and what the background processes last said.

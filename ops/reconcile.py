@@ -42,10 +42,10 @@ async def reconcile(settings: Settings) -> Reconciliation:
     withdrawals.start()
     try:
         await session.lead()  # connects; both may lead at once, since every step is compare-and-set
-        comparison = BankComparison(bank, session, withdrawals)
+        comparison = BankComparison(bank, session, withdrawals, settings.our_decline_codes)
         entries = await comparison.read_everything()
         findings = await compare_with_bank(settings)
-        return Reconciliation(entries, comparison.settled, findings)
+        return Reconciliation(entries, comparison.look_ups.settled, findings)
     except BooksUnreadable as error:
         raise AuditImpossible(f"the bank's books can't be read: {error}") from error
     except (TryLater, *DATABASE_ERRORS) as error:

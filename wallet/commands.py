@@ -10,6 +10,9 @@ from wallet.canonical import canonical_or_nothing
 from wallet.fingerprints import fingerprint, is_of
 from wallet.outcomes import RoundOutcome
 
+# Who makes a move, as its history says. `client` and `operator` are followed by `:` and a name where there is one.
+ACTOR, BANK, CLIENT, OPERATOR, RECONCILER = "actor", "bank", "client", "operator", "reconciler"
+
 
 class Charge(msgspec.Struct, frozen=True, gc=False):
     """Put `amount` minor units into a wallet, locked until `release_at` if that is given.
@@ -74,11 +77,10 @@ LedgerCommand = Charge | Withdraw
 
 
 class Settle(msgspec.Struct, frozen=True, gc=False):
-    """Write down how attempt number `attempt` at the bank ended.
+    """Write down what became of a withdrawal at the bank: as attempt number `attempt` ended, or as a look-up told.
 
     `attempt` and `lease_until` guard: an outcome that comes late, when another attempt has begun, or a second
-    time, when the lease was given up already, changes nothing unless it is final (`Paid`, `Declined`): what
-    the bank says is true whenever we hear it.
+    time, when the lease was given up already, changes nothing unless the money has left (`Paid`, `Returned`).
     """
 
     withdrawal_id: UUID
@@ -86,28 +88,24 @@ class Settle(msgspec.Struct, frozen=True, gc=False):
     attempt: int
     outcome: RoundOutcome
     lease_until: datetime | None = None
-    """End of the attempt's lease; None where the news is not from an attempt."""
+    """End of the attempt's lease; None where the news is not from an attempt but from a look-up."""
+    was_completed: bool = False
+    """It was completed before it was looked up. A decline means then that the bank has changed its mind since."""
+    by: str = ACTOR
 
 
 class Cancel(msgspec.Struct, frozen=True, gc=False):
     """Give the money back, if the bank was never called."""
 
     withdrawal_id: UUID
-
-
-class Return(msgspec.Struct, frozen=True, gc=False):
-    """The bank sent the money of a completed withdrawal back."""
-
-    withdrawal_id: UUID
-    payout_id: str
-    amount: int
-    currency: str
+    by: str = CLIENT
 
 
 class Replay(msgspec.Struct, frozen=True, gc=False):
     """Try a withdrawal that requires attention again, from the first rung of the ladder."""
 
     withdrawal_id: UUID
+    by: str = OPERATOR
 
 
-WithdrawalCommand = Settle | Cancel | Return | Replay
+WithdrawalCommand = Settle | Cancel | Replay

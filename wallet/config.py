@@ -71,6 +71,14 @@ class Settings:
     actor_threads: int = _setting("WBS_ACTOR_THREADS", 50, "payouts at once, an actor process", low=1)
     bank_connect_timeout_ms: int = _setting("WBS_BANK_CONNECT_TIMEOUT_MS", 1000, "to reach the bank", low=1)
     bank_timeout_ms: int = _setting("WBS_BANK_TIMEOUT_MS", 3000, "one bank call in all", low=1)
+    bank_key_window_h: int = _setting(
+        "WBS_BANK_KEY_WINDOW_H", 24, "hours for which the bank keeps idempotency keys", low=1
+    )
+    bank_our_codes: str = _setting(
+        "WBS_BANK_OUR_CODES",
+        "balance_insufficient,payer_account_blocked,payer_account_closed",
+        "codes of declines about us, comma separated: they refund nobody and pause payouts",
+    )
     bank_tries: int = _setting("WBS_BANK_TRIES", 3, "bank calls in one round", low=1)
     bank_try_delay_ms_min: int = _setting("WBS_BANK_TRY_DELAY_MS_MIN", 100, "first wait in a round", low=1)
     bank_try_delay_ms_max: int = _setting("WBS_BANK_TRY_DELAY_MS_MAX", 2000, "longest wait in a round", low=1)
@@ -103,6 +111,11 @@ class Settings:
         settings.check()
         return settings
 
+    @property
+    def our_decline_codes(self) -> frozenset[str]:
+        """Codes of declines that are about us."""
+        return frozenset(code.strip() for code in self.bank_our_codes.split(",") if code.strip())
+
     def check(self) -> None:
         """Raise SettingsError if the settings contradict each other."""
         rules = [
@@ -118,6 +131,11 @@ class Settings:
                 self.round_deadline_ms + self.bank_timeout_ms < self.lease_ms,
                 "WBS_ROUND_DEADLINE_MS + WBS_BANK_TIMEOUT_MS must be less than WBS_LEASE_MS: "
                 "a round has to be over before another may begin",
+            ),
+            (
+                3 * self.bank_timeout_ms < self.lease_ms,
+                "WBS_LEASE_MS must be more than three times WBS_BANK_TIMEOUT_MS: a round's first try, a look-up and "
+                "an order, is not cut off by WBS_ROUND_DEADLINE_MS",
             ),
             (
                 self.retry_delay_ms_min <= self.retry_delay_ms_max,

@@ -7,7 +7,6 @@
     ├── IdempotencyKeyReused     idempotency_key_reused
     ├── WithdrawalNotFound       withdrawal_not_found
     ├── NotCancellable           not_cancellable
-    ├── NotReturnable            not_returnable
     ├── IllegalMove              illegal_move
     └── TryLater
         ├── Overloaded           overloaded
@@ -72,18 +71,12 @@ class NotCancellable(WalletError):
 
     code = "not_cancellable"
 
-    def __init__(self, status: str) -> None:
-        super().__init__(f"the withdrawal is {status}; only a pending one can be cancelled")
-        self.status = status
-
-
-class NotReturnable(WalletError):
-    """The bank reports money back for a withdrawal that is not completed here (yet)."""
-
-    code = "not_returnable"
-
-    def __init__(self, status: str) -> None:
-        super().__init__(f"the withdrawal is {status}; only a completed one can be returned")
+    def __init__(self, status: str, *, may_be_known: bool = False) -> None:
+        super().__init__(
+            "the bank may know of the withdrawal; until it was asked it can't be cancelled"
+            if may_be_known
+            else f"the withdrawal is {status}; only a pending one can be cancelled"
+        )
         self.status = status
 
 

@@ -66,9 +66,32 @@ class Returned:
     amount: int
 
 
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """What a round comes to that could not have the order paid for a reason that lies with us.
+
+    Payouts are paused, or the bank declines because of our own account: the withdrawal stays due, no rung is used.
+    """
+
+    reason: str
+    code: str | None = None
+    """The code of the bank's decline, if it is one. The same twice in a row is for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unresolved:
+    """What a round comes to that no further call can clear up: the order must not be sent again, so it is for a person.
+
+    The bank had accepted it and knows nothing of it now, or its idempotency key is too old to be relied upon.
+    """
+
+    code: str
+    reason: str
+
+
 PayOutcome = Paid | Declined | Accepted | BankUnavailable | OutcomeUnknown
 FindOutcome = PayOutcome | Returned | NotFound
-RoundOutcome = PayOutcome | Returned
+RoundOutcome = PayOutcome | Returned | Postponed | Unresolved
 """What a round of calls for one withdrawal can come to."""
 
 

@@ -1,80 +1,36 @@
 """The decision about moves of withdrawals: pure. What the bank's answer means for the money is decided here.
 
 Paid            → completed: held money goes to the bank
-Declined        → failed: held money goes back
+Declined        → failed: held money goes back. After it was paid: returned, with the decline's code
+Returned        → returned: what the bank sent back is available again
+Accepted        → stays processing, asked about again later, however long it takes
 BankUnavailable → stays processing, due again later; after the last round requires_attention
 OutcomeUnknown  → the same: an unknown outcome is never a failure
+Postponed       → stays processing, due as soon as payouts go on
+Unresolved      → requires_attention
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import NamedTuple
+from datetime import datetime
 from uuid import UUID
 
-from wallet.commands import Cancel, Replay, Return, Settle, WithdrawalCommand
-from wallet.errors import IllegalMove, NotCancellable, NotReturnable, WalletError, WithdrawalNotFound
-from wallet.ledger import Kind, Transfer, Wallet, WalletId
-from wallet.outcomes import Accepted, BankUnavailable, Declined, OutcomeUnknown, Paid, Returned
-from wallet.withdrawal import END_STATES, Status, can_move
+from wallet.commands import BANK, Cancel, Replay, Settle, WithdrawalCommand
+from wallet.errors import IllegalMove, NotCancellable, WalletError, WithdrawalNotFound
+from wallet.ledger import Kind, Wallet, WalletId
+from wallet.moves import Ladder, Mover, Moves, Withdrawal
+from wallet.outcomes import (
+    Accepted,
+    BankUnavailable,
+    Declined,
+    OutcomeUnknown,
+    Paid,
+    Postponed,
+    Returned,
+    Unresolved,
+)
+from wallet.withdrawal import OPEN_STATES, Status
 
-
-@dataclass(slots=True)
-class Withdrawal:
-    """A withdrawal as the database has it, under lock, while its moves are decided."""
-
-    id: UUID
-    user_id: str
-    currency: str
-    amount: int
-    status: Status
-    attempts: int
-    """Rounds of bank calls begun so far; each has its number."""
-    rounds: int
-    """Rungs of the ladder used up since the beginning or the last replay."""
-    next_attempt_at: datetime
-    history_length: int
-    failure_code: str | None = None
-    failure_reason: str | None = None
-    bank_reference: str | None = None
-    updated_at: datetime = field(kw_only=True)
-
-
-class HistoryRow(NamedTuple):
-    """One move of a withdrawal: which state, when, and why."""
-
-    withdrawal_id: UUID
-    user_id: str
-    seq: int
-    status: str
-    at: datetime
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Ladder:
-    """When a withdrawal is tried again: after min, 2·min, 4·min, … at most max; `rounds_max` times in all."""
-
-    rounds_max: int
-    delay_min: timedelta
-    delay_max: timedelta
-
-    def delay(self, rounds: int, jitter: float) -> timedelta:
-        """Return the wait after round number `rounds` (1, 2, …). `jitter` in [0, 1) takes off up to a half."""
-        doubled: timedelta = self.delay_min * 2 ** min(rounds - 1, 32)
-        return min(doubled, self.delay_max) * (1 - jitter / 2)
-
-
-@dataclass(slots=True)
-class Moves:
-    """What is answered, in the order of the commands, and what is to be written."""
-
-    outcomes: list[Status | WalletError] = field(default_factory=list)
-    changed: dict[UUID, Withdrawal] = field(default_factory=dict)
-    transfers: list[Transfer] = field(default_factory=list)
-    history: list[HistoryRow] = field(default_factory=list)
-    rung: list[Withdrawal] = field(default_factory=list)
-    """Withdrawals for which the doorbell has to ring: they get an outbox row."""
+_NOT_UNDER_WAY = (Status.PENDING, Status.REQUIRES_ATTENTION)
 
 
 def decide_moves(
@@ -92,14 +48,12 @@ def decide_moves(
             moves.outcomes.append(WithdrawalNotFound("no such withdrawal"))
             continue
         wallet = wallets[withdrawal.user_id, withdrawal.currency]
-        mover = _Mover(withdrawal, wallet, now, moves)
+        mover = Mover(withdrawal, wallet, now, moves, command.by)
         try:
             if isinstance(command, Settle):
                 _settle(command, mover, ladder)
             elif isinstance(command, Cancel):
                 _cancel(mover)
-            elif isinstance(command, Return):
-                _return(command, mover)
             else:
                 _replay(command, mover)
         except WalletError as refusal:
@@ -109,65 +63,27 @@ def decide_moves(
     return moves
 
 
-@dataclass(slots=True)
-class _Mover:
-    """One withdrawal on its way to its next state."""
-
-    withdrawal: Withdrawal
-    wallet: Wallet
-    now: datetime
-    """What is due, and from when on. What is written down carries an instant that is never earlier than before."""
-    moves: Moves
-
-    def move_to(self, target: Status, reason: str) -> None:
-        """Change the state and add to the history. Raises IllegalMove."""
-        withdrawal = self.withdrawal
-        if not can_move(withdrawal.status, target):
-            raise IllegalMove(f"{withdrawal.status} → {target}")
-        withdrawal.status = target
-        withdrawal.history_length += 1
-        self._change()
-        self.moves.history.append(
-            HistoryRow(
-                withdrawal.id,
-                withdrawal.user_id,
-                withdrawal.history_length,
-                target.value,
-                withdrawal.updated_at,
-                reason,
-            )
-        )
-
-    def move_money(self, kind: Kind) -> None:
-        """Write the transfer that goes with the move."""
-        withdrawal = self.withdrawal
-        self.moves.transfers.append(self.wallet.move(kind, withdrawal.amount, reference=withdrawal.id))
-
-    def ring_at(self, at: datetime) -> None:
-        """Make the withdrawal due at `at`."""
-        self.withdrawal.next_attempt_at = at
-        self._change()
-
-    def _change(self) -> None:
-        withdrawal = self.withdrawal
-        self.wallet.not_before(withdrawal.updated_at)
-        withdrawal.updated_at = self.wallet.at
-        self.moves.changed[withdrawal.id] = withdrawal
-
-
-def _settle(command: Settle, mover: _Mover, ladder: Ladder) -> None:
+def _settle(command: Settle, mover: Mover, ladder: Ladder) -> None:
     withdrawal, outcome = mover.withdrawal, command.outcome
-    if isinstance(outcome, Returned):
-        # What came back was paid first. That it came back, the reconciler reads in the bank's books.
-        outcome = Paid(outcome.payout_id)
-    if isinstance(outcome, Accepted):
-        outcome = OutcomeUnknown("the bank has it and will say later")
+    looked_up = command.lease_until is None
     if isinstance(outcome, Paid):
         _paid(outcome, mover)
     elif isinstance(outcome, Declined):
-        _declined(outcome, mover)
-    elif withdrawal.status is Status.PROCESSING and _has_lease(command, withdrawal):
-        _not_yet(outcome, mover, ladder)
+        _declined(outcome, mover, command)
+    elif isinstance(outcome, Returned):
+        _returned(outcome, mover)
+    elif isinstance(outcome, Accepted) and looked_up and withdrawal.status in _NOT_UNDER_WAY:
+        mover.move_to(Status.PROCESSING, "the bank has it and will say later")
+        _accepted(mover, ladder)
+    elif withdrawal.status is Status.PROCESSING and (looked_up or _has_lease(command, withdrawal)):
+        if isinstance(outcome, Accepted):
+            _accepted(mover, ladder)
+        elif isinstance(outcome, Unresolved):
+            _unresolved(outcome, mover)
+        elif isinstance(outcome, Postponed):
+            _postponed(outcome, mover)
+        elif not looked_up:
+            _not_yet(outcome, mover, ladder)
     # else: a later attempt is under way, this was written down before, or it has ended; nothing was learned.
 
 
@@ -176,73 +92,124 @@ def _has_lease(command: Settle, withdrawal: Withdrawal) -> bool:
     return (withdrawal.attempts, withdrawal.next_attempt_at) == (command.attempt, command.lease_until)
 
 
-def _paid(outcome: Paid, mover: _Mover) -> None:
+def _begin(mover: Mover) -> None:
+    """Write down that the bank was called, where that is told by what the bank knows: history was lost here."""
+    if mover.withdrawal.status is Status.PENDING:
+        mover.move_to(Status.PROCESSING, "the bank knows of it already")
+
+
+def _paid(outcome: Paid, mover: Mover) -> None:
     withdrawal = mover.withdrawal
     if withdrawal.status in (Status.COMPLETED, Status.RETURNED):
         return
+    _begin(mover)
     mover.move_to(Status.COMPLETED, "the bank paid")
     withdrawal.bank_reference = outcome.payout_id
     withdrawal.failure_code = withdrawal.failure_reason = None
     mover.move_money(Kind.PAYOUT)
 
 
-def _declined(outcome: Declined, mover: _Mover) -> None:
+def _declined(outcome: Declined, mover: Mover, command: Settle) -> None:
     withdrawal = mover.withdrawal
-    if withdrawal.status is Status.FAILED:
+    if withdrawal.status in (Status.FAILED, Status.RETURNED):
         return
+    if withdrawal.status is Status.COMPLETED and command.was_completed:
+        mover.move_to(Status.RETURNED, f"the bank declined after it had paid: {outcome.code}", by=BANK)
+        withdrawal.failure_code = outcome.code
+        withdrawal.failure_reason = "declined by the bank after it had paid"
+        mover.move_money(Kind.RETURN)
+        return
+    if (
+        withdrawal.status in OPEN_STATES
+        and command.lease_until is not None
+        and not _has_lease(command, withdrawal)
+    ):
+        return  # a later attempt may have been paid: only a look-up can say declined now
+    _begin(mover)
     mover.move_to(Status.FAILED, f"the bank declined: {outcome.code}")
     withdrawal.failure_code, withdrawal.failure_reason = outcome.code, "declined by the bank"
     mover.move_money(Kind.REFUND)
 
 
-def _not_yet(outcome: BankUnavailable | OutcomeUnknown, mover: _Mover, ladder: Ladder) -> None:
+def _returned(outcome: Returned, mover: Mover) -> None:
     withdrawal = mover.withdrawal
+    if withdrawal.bank_reference not in (None, outcome.payout_id):
+        # Had the bank paid twice and sent one back, the client would have the money, and get it again.
+        raise IllegalMove(f"the bank returned {outcome.payout_id}, it had paid {withdrawal.bank_reference}")
+    if withdrawal.status is Status.RETURNED:
+        return
+    if outcome.amount > withdrawal.amount:
+        raise IllegalMove(f"the bank returned {outcome.amount}, it had paid {withdrawal.amount}")
+    # What came back was paid before: often the news of the return is the first that we hear.
+    _paid(Paid(outcome.payout_id), mover)
+    whole = outcome.amount == withdrawal.amount
+    what = "the money" if whole else f"{outcome.amount} of {withdrawal.amount}"
+    mover.move_to(Status.RETURNED, f"the bank sent {what} back", by=BANK)
+    mover.move_money(Kind.RETURN, outcome.amount)
+
+
+def _accepted(mover: Mover, ladder: Ladder) -> None:
+    withdrawal = mover.withdrawal
+    withdrawal.accepted_at = withdrawal.accepted_at or mover.now
+    withdrawal.failure_code = withdrawal.failure_reason = None
+    _ask_again(mover, ladder)
+
+
+def _ask_again(mover: Mover, ladder: Ladder) -> None:
+    withdrawal = mover.withdrawal
+    assert withdrawal.accepted_at is not None
+    mover.ring_at(mover.now + ladder.accepted_delay(mover.now - withdrawal.accepted_at, withdrawal.jitter))
+
+
+def _unresolved(outcome: Unresolved, mover: Mover) -> None:
+    mover.move_to(Status.REQUIRES_ATTENTION, outcome.reason)
+    mover.withdrawal.failure_code, mover.withdrawal.failure_reason = outcome.code, outcome.reason
+
+
+def _postponed(outcome: Postponed, mover: Mover) -> None:
+    withdrawal = mover.withdrawal
+    if outcome.code is not None:
+        if withdrawal.failure_code == outcome.code:
+            # Somebody has let payouts go on since; were it never given up, it would pause them again and again.
+            _unresolved(Unresolved(outcome.code, outcome.reason), mover)
+            return
+        withdrawal.failure_code, withdrawal.failure_reason = outcome.code, outcome.reason
+    mover.ring_at(mover.now)
+
+
+def _not_yet(outcome: BankUnavailable | OutcomeUnknown, mover: Mover, ladder: Ladder) -> None:
+    withdrawal = mover.withdrawal
+    if withdrawal.accepted_at is not None:
+        _ask_again(mover, ladder)  # the bank has it; that it could not be asked now is no failure
+        return
     withdrawal.rounds += 1
-    withdrawal.failure_code = (
-        "bank_unavailable" if isinstance(outcome, BankUnavailable) else "outcome_unknown"
-    )
+    withdrawal.failure_code = _failure_code(outcome, withdrawal)
     withdrawal.failure_reason = outcome.reason
     if withdrawal.rounds >= ladder.rounds_max:
         mover.move_to(Status.REQUIRES_ATTENTION, f"retries used up; last: {outcome.reason}")
         return
-    jitter = withdrawal.id.int % 1024 / 1024
-    mover.ring_at(mover.now + ladder.delay(withdrawal.rounds, jitter))
+    mover.ring_at(mover.now + ladder.delay(withdrawal.rounds, withdrawal.jitter))
 
 
-def _cancel(mover: _Mover) -> None:
+def _failure_code(outcome: BankUnavailable | OutcomeUnknown, withdrawal: Withdrawal) -> str:
+    if withdrawal.failure_code == "bank_conflict" or (
+        isinstance(outcome, OutcomeUnknown) and outcome.conflict
+    ):
+        return "bank_conflict"  # for good: from then on a look-up has to tell the whole order to be believed
+    return "bank_unavailable" if isinstance(outcome, BankUnavailable) else "outcome_unknown"
+
+
+def _cancel(mover: Mover) -> None:
     status = mover.withdrawal.status
     if status is Status.CANCELLED:
         return
-    if status is not Status.PENDING:
-        raise NotCancellable(status.value)
+    if status is not Status.PENDING or mover.withdrawal.may_be_known:
+        raise NotCancellable(status.value, may_be_known=mover.withdrawal.may_be_known)
     mover.move_to(Status.CANCELLED, "cancelled by the client")
     mover.move_money(Kind.REFUND)
 
 
-def _return(command: Return, mover: _Mover) -> None:
-    withdrawal = mover.withdrawal
-    if withdrawal.bank_reference not in (None, command.payout_id):
-        # Had the bank paid twice and sent one back, the client would have the money, and get it again.
-        raise IllegalMove(f"the bank returned {command.payout_id}, it had paid {withdrawal.bank_reference}")
-    if withdrawal.status is Status.RETURNED:
-        return
-    if (command.amount, command.currency) != (withdrawal.amount, withdrawal.currency):
-        raise IllegalMove(
-            f"the bank returned {command.amount} {command.currency}, "
-            f"the withdrawal is {withdrawal.amount} {withdrawal.currency}"
-        )
-    if withdrawal.status in END_STATES - {Status.COMPLETED}:
-        raise NotReturnable(withdrawal.status.value)
-    if withdrawal.status is Status.PENDING:
-        raise NotReturnable(withdrawal.status.value)
-    if withdrawal.status is not Status.COMPLETED:
-        # What came back was paid before: the news of the return overtook the news of the payment.
-        _paid(Paid(command.payout_id), mover)
-    mover.move_to(Status.RETURNED, "the bank sent the money back")
-    mover.move_money(Kind.RETURN)
-
-
-def _replay(command: Replay, mover: _Mover) -> None:
+def _replay(command: Replay, mover: Mover) -> None:
     withdrawal = mover.withdrawal
     if withdrawal.status is not Status.REQUIRES_ATTENTION:
         # A pending one may become processing too, but not by this: it is for the attempt that calls the bank.

@@ -44,6 +44,9 @@ BANK_CALLS = Counter("wbs_bank_calls", "Bank calls by how they ended.", ["operat
 BANK_CALL_SECONDS = Histogram("wbs_bank_call_seconds", "Time of a bank call.", ["operation"], buckets=_SLOW_S)
 BANK_RETRIES = Counter("wbs_bank_retries", "Bank calls beyond the first of their round.")
 ROUNDS_RESCHEDULED = Counter("wbs_rounds_rescheduled", "Rounds that ended without an outcome.")
+CONTRADICTIONS = Counter(
+    "wbs_bank_contradictions", "Answers of the bank that contradict what it said before; nothing was moved."
+)
 DEAD_LETTERS = Counter("wbs_dead_letters", "Messages given up: their withdrawal requires attention.")
 MESSAGES_REJECTED = Counter(
     "wbs_messages_rejected", "Messages that are none of ours: dead letters at once.", ["reason"]

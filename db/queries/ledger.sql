@@ -58,6 +58,11 @@ with locked_wallets as materialized (
     )
     join wallets as w on w.user_id = c.user_id and w.currency = c.currency
     where w.available >= c.needed
+        -- The greatest total that clients may bring about. Money that came back can have brought about a greater one.
+        and (
+            c.available + c.locked + c.held <= 0
+            or w.available + w.locked + w.held + c.available + c.locked + c.held <= 9007199254740991
+        )
     order by c.number
     for no key update of w
 ),

@@ -3,3 +3,99 @@ select after from bank_cursor;
 
 -- name: advance
 update bank_cursor set after = $1;
+
+-- name: by_references
+select
+    id,
+    user_id,
+    currency,
+    amount,
+    status,
+    attempts,
+    bank_reference,
+    reference,
+    destination,
+    accepted_at,
+    coalesce(failure_code = 'bank_conflict', false) as conflict
+from withdrawals
+where coalesce(reference, id) = any($1::uuid[]);
+
+-- name: requiring_attention
+-- A page of them, the oldest first, after the identifier $1.
+select
+    id,
+    user_id,
+    currency,
+    amount,
+    status,
+    attempts,
+    bank_reference,
+    reference,
+    destination,
+    accepted_at,
+    coalesce(failure_code = 'bank_conflict', false) as conflict
+from withdrawals
+where status = 'requires_attention' and ($1::uuid is null or id > $1)
+order by id
+limit $2;
+
+-- name: looked_up
+update withdrawals set looked_up_at = clock_timestamp() where id = any($1::uuid[]);
+
+-- name: look_up_soon
+insert into look_ups (withdrawal_id, user_id, due_at)
+select id, user_id, clock_timestamp()
+from unnest($1::uuid[], $2::text[]) as asked (id, user_id)
+order by id
+on conflict (withdrawal_id, user_id) do nothing;
+
+-- name: look_ups_due
+select
+    w.id,
+    w.user_id,
+    w.currency,
+    w.amount,
+    w.status,
+    w.attempts,
+    w.bank_reference,
+    w.reference,
+    w.destination,
+    w.accepted_at,
+    coalesce(w.failure_code = 'bank_conflict', false) as conflict,
+    l.due_at
+from (
+    select withdrawal_id, user_id, due_at
+    from look_ups
+    where due_at <= clock_timestamp()
+    order by due_at
+    limit $1
+) as l
+join withdrawals as w on w.id = l.withdrawal_id and w.user_id = l.user_id;
+
+-- name: look_ups_done
+delete from look_ups as l
+using unnest($1::uuid[], $2::text[], $3::timestamptz[]) as done (withdrawal_id, user_id, due_at)
+where l.withdrawal_id = done.withdrawal_id and l.user_id = done.user_id and l.due_at = done.due_at;
+
+-- name: look_ups_missed
+-- Due again after 5 s, 10 s, 20 s, … at most an hour.
+update look_ups as l
+set
+    due_at = clock_timestamp() + least(interval '5 seconds' * 2 ^ least(l.asked, 10), interval '1 hour'),
+    asked = l.asked + 1
+from unnest($1::uuid[], $2::text[], $3::timestamptz[]) as missed (withdrawal_id, user_id, due_at)
+where l.withdrawal_id = missed.withdrawal_id and l.user_id = missed.user_id and l.due_at = missed.due_at;
+
+-- name: told
+-- The bank called back about the withdrawal that it knows by the reference $1: it is looked up at once,
+-- also if a look-up is under way. Returns how many that are.
+with told as (
+    insert into look_ups (withdrawal_id, user_id, due_at)
+    select id, user_id, clock_timestamp()
+    from withdrawals
+    where coalesce(reference, id) = $1
+    on conflict (withdrawal_id, user_id) do update set due_at = excluded.due_at, asked = 0
+    returning 1
+)
+
+select count(*) as told from told;

@@ -4,11 +4,21 @@
 -- plain condition on the status lets the planner walk over withdrawals_open, all that waits, at each call.
 -- What is due is judged by the clock after the last lock; what is written down never carries an earlier instant than
 -- the withdrawal did before.
-with locked as materialized (
+-- While payouts are paused none begins. One row at least, which says whether they are.
+with stack_now as materialized (
+    select
+        payouts_allowed() as allowed,
+        coalesce(history_lost_at > clock_timestamp() - interval '30 days', false) as history_lost
+    from stack
+),
+
+locked as materialized (
     select w.id, w.user_id, w.status, w.next_attempt_at, w.updated_at
     from unnest($1::uuid[], $2::text[]) as asked (id, user_id)
     join withdrawals as w using (id, user_id)
-    where case w.status when 'pending' then true when 'processing' then true else false end
+    where
+        (select allowed from stack_now)
+        and case w.status when 'pending' then true when 'processing' then true else false end
     order by w.id
     for update of w
 ),
@@ -30,6 +40,7 @@ begun as (
         status = 'processing',
         attempts = w.attempts + 1,
         history_length = w.history_length + (due.status = 'pending')::int,
+        first_attempt_at = coalesce(w.first_attempt_at, due.at),
         next_attempt_at = due.lease_until,
         ring_at = due.lease_until,
         updated_at = due.at
@@ -43,19 +54,38 @@ begun as (
         w.destination,
         w.attempts,
         w.next_attempt_at,
+        w.reference,
+        w.first_attempt_at,
+        w.accepted_at,
+        w.failure_code,
         w.history_length,
         w.updated_at,
         due.status as status_before
 ),
 
 new_history as (
-    insert into withdrawal_history (user_id, withdrawal_id, seq, status, at, reason)
-    select user_id, id, history_length, 'processing', updated_at, 'the bank is about to be called'
+    insert into withdrawal_history (user_id, withdrawal_id, seq, status, at, reason, made_by)
+    select user_id, id, history_length, 'processing', updated_at, 'the bank is about to be called', 'actor'
     from begun
     where status_before = 'pending'
 )
 
-select id, user_id, currency, amount, destination, attempts, next_attempt_at from begun;
+select
+    s.allowed,
+    b.id,
+    b.user_id,
+    b.currency,
+    b.amount,
+    b.destination,
+    b.attempts as number,
+    b.next_attempt_at as lease_until,
+    b.reference,
+    extract(epoch from clock_timestamp() - b.first_attempt_at)::float8 as key_age_s,
+    b.attempts > 1 or s.history_lost as ask_first,
+    b.accepted_at is not null as accepted,
+    coalesce(b.failure_code = 'bank_conflict', false) as conflict
+from stack_now as s
+left join begun as b on true;
 
 -- name: lock
 -- Locks the withdrawals in key order.
@@ -72,20 +102,30 @@ select
     w.failure_code,
     w.failure_reason,
     w.bank_reference,
-    w.updated_at
+    w.updated_at,
+    w.accepted_at,
+    coalesce(
+        s.history_lost_at > clock_timestamp() - interval '30 days'
+        and coalesce(w.looked_up_at < s.history_lost_at, true),
+        false
+    ) as may_be_known
 from withdrawals as w
+cross join stack as s
 where w.id = any($1::uuid[])
 order by w.id
-for update;
+for update of w;
 
 -- name: complete
 -- All of a batch of payments by one statement: the withdrawals ($1, $2) are locked in key order, then their wallets, in
 -- key order, then the clock is read; the withdrawals are completed under the bank's references ($3), the wallets lose
--- what was held. $4: how the transfers' identifiers end. Refused as a whole if one of the withdrawals is not processing.
+-- what was held. $4: how the transfers' identifiers end, $5: who heard of it. Refused as a whole if one of the
+-- withdrawals is not processing.
 -- The instants of a wallet, and those of a withdrawal, never go back.
 with locked as materialized (
-    select w.id, w.user_id, w.currency, w.amount, w.history_length, w.updated_at, p.bank_reference, p.id_end
-    from unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) as p (id, user_id, bank_reference, id_end)
+    select w.id, w.user_id, w.currency, w.amount, w.history_length, w.updated_at, p.bank_reference, p.id_end,
+        p.made_by
+    from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[])
+        as p (id, user_id, bank_reference, id_end, made_by)
     join withdrawals as w using (id, user_id)
     where case when w.status = 'processing' then true else false end
     order by w.id
@@ -136,6 +176,7 @@ payments as materialized (
         l.currency,
         l.amount,
         l.bank_reference,
+        l.made_by,
         l.history_length + 1 as history_length,
         w.at,
         w.available,
@@ -167,8 +208,8 @@ new_balances as (
 ),
 
 new_history as (
-    insert into withdrawal_history (withdrawal_id, user_id, seq, status, at, reason)
-    select id, user_id, history_length, 'completed', at, 'the bank paid'
+    insert into withdrawal_history (withdrawal_id, user_id, seq, status, at, reason, made_by)
+    select id, user_id, history_length, 'completed', at, 'the bank paid', made_by
     from payments
 )
 
@@ -211,26 +252,30 @@ with new_states as (
         failure_code = m.failure_code,
         failure_reason = m.failure_reason,
         bank_reference = m.bank_reference,
+        accepted_at = m.accepted_at,
         updated_at = m.updated_at
     from unnest(
         $1::uuid[], $2::text[], $3::text[], $4::int[], $5::timestamptz[], $6::int[], $7::text[], $8::text[],
-        $9::text[], $10::timestamptz[]
+        $9::text[], $10::timestamptz[], $11::timestamptz[]
     ) as m (
         id, user_id, status, rounds, next_attempt_at, history_length, failure_code, failure_reason,
-        bank_reference, updated_at
+        bank_reference, updated_at, accepted_at
     )
     where w.id = m.id and w.user_id = m.user_id
     returning 1
 ),
 
 new_history as (
-    insert into withdrawal_history (withdrawal_id, user_id, seq, status, at, reason)
-    select * from unnest($11::uuid[], $12::text[], $13::int[], $14::text[], $15::timestamptz[], $16::text[])
+    insert into withdrawal_history (withdrawal_id, user_id, seq, status, at, reason, made_by)
+    select *
+    from unnest(
+        $12::uuid[], $13::text[], $14::int[], $15::text[], $16::timestamptz[], $17::text[], $18::text[]
+    )
 ),
 
 doorbell as (
     insert into outbox (withdrawal_id, user_id, created_at)
-    select withdrawal_id, user_id, $19 from unnest($17::uuid[], $18::text[]) as rung (withdrawal_id, user_id)
+    select withdrawal_id, user_id, $21 from unnest($19::uuid[], $20::text[]) as rung (withdrawal_id, user_id)
     on conflict do nothing
 )
 
@@ -304,11 +349,6 @@ from withdrawals
 where status = 'requires_attention' and ($1::uuid is null or id > $1)
 order by id
 limit $2;
-
--- name: by_ids
-select id, user_id, currency, amount, status, attempts, bank_reference
-from withdrawals
-where id = any($1::uuid[]);
 
 -- name: held_elsewhere
 -- Which of these are locked, or their wallets are, by a transaction that has been going on for longer than $2.

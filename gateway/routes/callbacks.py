@@ -1,10 +1,13 @@
 """POST /bank/callbacks: what the bank tells us by itself, signed (Standard Webhooks).
 
-Any answer but 2xx makes the bank tell it again, so nothing is dropped: what can't be taken now is refused,
-with the reason, and comes back. Telling it twice changes nothing: a withdrawal is returned once.
+A callback is a doorbell. It moves no money and is not believed: it makes us look up at once, and the look-up, which
+the reconciler makes, is believed. So a callback that is forged, old, doubled or in the wrong order does no harm.
+
+Any answer but 2xx makes the bank tell it again, so nothing is dropped: 204 is answered once the row is written that
+makes the reconciler look up.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
@@ -18,28 +21,28 @@ from gateway.endpoint import Endpoints
 from gateway.http import JSON, Answer
 from gateway.operation import Body, Given, Operation
 from gateway.problems import InvalidSignature, MalformedJson
-from gateway.queries import read_uuid
 from gateway.request_errors import check_names
 from gateway.services import Services
-from wallet.errors import Unavailable, ValidationFailed, WithdrawalNotFound
-from wallet.money import AMOUNT_MAX
+from wallet.errors import Unavailable, ValidationFailed
 from wallet.telemetry import log
 
+TYPES = frozenset({"payout.paid", "payout.declined", "payout.returned"})
+"""Of what the bank can tell. Others are taken too, so that it does not tell them again, and mean nothing to us."""
 
-class ReturnedPayout(msgspec.Struct):
-    """Money that came back to us. Further fields are the bank's business."""
 
-    reference: Annotated[str, Meta(description="The withdrawal.")]
-    payout_id: Annotated[str, Meta(min_length=1, max_length=255)]
-    amount: Annotated[int, Meta(ge=1, le=AMOUNT_MAX)]
-    currency: str
+class ToldPayout(msgspec.Struct):
+    """The payout that something became of. Further fields are the bank's business."""
+
+    reference: Annotated[str, Meta(description="Of the withdrawal, as the bank knows it.", max_length=255)]
 
 
 class BankCallback(msgspec.Struct):
     """What the bank tells."""
 
-    type: Literal["payout.returned"]
-    data: ReturnedPayout
+    type: Annotated[
+        str, Meta(description="`payout.paid`, `payout.declined`, `payout.returned`.", max_length=255)
+    ]
+    data: ToldPayout
 
 
 _SIGNED = "Required. Of the Standard Webhooks specification."
@@ -47,7 +50,7 @@ _EXAMPLE = {
     "type": "payout.returned",
     "timestamp": "2026-11-23T09:00:00Z",
     "data": {
-        "reference": "0199d3c0-8b2f-7d10-8000-5be1c0ffee01",
+        "reference": "5be1c0ff0199d3c08b2f7d1080005be1",
         "payout_id": "po_7f3a",
         "amount": 400,
         "currency": "USD",
@@ -59,18 +62,16 @@ CALLBACK = Operation(
     "POST",
     "/bank/callbacks",
     "Bank",
-    "The bank tells that money came back",
+    "The bank tells what became of a payout",
     description="Signed with the secret that bank and wallet share; older than five minutes, it is refused. "
-    "Any answer but 204 makes the bank tell it again.",
+    "It moves nothing by itself: the bank is asked at once what became of the payout. Any answer but 204 makes the "
+    "bank tell it again.",
     headers={"webhook-id": _SIGNED, "webhook-timestamp": _SIGNED, "webhook-signature": _SIGNED},
     body=Body({JSON: (BankCallback, _EXAMPLE)}),
     answers={204: Given("Taken.", media_types=())},
     errors=(
         "malformed_json",
         "invalid_signature",
-        "withdrawal_not_found",
-        "not_returnable",
-        "illegal_move",
         "payload_too_large",
         "unsupported_media_type",
         "validation_failed",
@@ -93,16 +94,16 @@ def register(endpoints: Endpoints, services: Services) -> None:
         if webhook is None:
             raise Unavailable("WBS_BANK_WEBHOOK_SECRET is not set: callbacks can't be verified")
         told = read_callback(webhook, json_body(request), dict(request.headers))
-        status = await services.withdrawals.return_(
-            _withdrawal_id(told), told.payout_id, told.amount, told.currency
-        )
-        log.info("payout_returned", withdrawal_id=told.reference, status=status)
+        reference = _reference(told.data.reference)
+        known = told.type in TYPES and reference is not None and await services.reads.callback(reference)
+        event = log.info if known else log.warning
+        event("bank_called_back", type=told.type, reference=told.data.reference, known=bool(known))
         return Answer(b"", 204)
 
     endpoints.add(CALLBACK, callback)
 
 
-def read_callback(webhook: Webhook, body: bytes, headers: dict[str, str]) -> ReturnedPayout:
+def read_callback(webhook: Webhook, body: bytes, headers: dict[str, str]) -> BankCallback:
     """Return what the bank tells. Raises InvalidSignature, MalformedJson, ValidationFailed."""
     try:
         webhook.verify(body, headers, json_parse=False)
@@ -111,7 +112,7 @@ def read_callback(webhook: Webhook, body: bytes, headers: dict[str, str]) -> Ret
     except ValueError:  # a signature that is no base64 or has no version; a body that is no UTF-8
         raise InvalidSignature("the signature can't be read") from None
     try:
-        told = _decoder.decode(body).data
+        told = _decoder.decode(body)
     except msgspec.ValidationError as error:
         raise ValidationFailed([("$", str(error))]) from None
     except msgspec.DecodeError as error:
@@ -120,8 +121,8 @@ def read_callback(webhook: Webhook, body: bytes, headers: dict[str, str]) -> Ret
     return told
 
 
-def _withdrawal_id(told: ReturnedPayout) -> UUID:
-    id = read_uuid(told.reference)
-    if id is None:
-        raise WithdrawalNotFound("no withdrawal has this reference")
-    return id
+def _reference(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

@@ -138,6 +138,7 @@ CANCEL = Operation(
         "unauthorized",
         "forbidden",
         "withdrawal_not_found",
+        "illegal_move",
         "not_cancellable",
         "rate_limited",
         "internal_error",

@@ -16,7 +16,6 @@ CODES = {
     "IdempotencyKeyReused": "idempotency_key_reused",
     "WithdrawalNotFound": "withdrawal_not_found",
     "NotCancellable": "not_cancellable",
-    "NotReturnable": "not_returnable",
     "IllegalMove": "illegal_move",
     "TryLater": "try_later",
     "Overloaded": "overloaded",
@@ -67,4 +66,4 @@ def test_messages_name_what_was_wrong() -> None:
     assert "amount: must be positive" in str(errors.ValidationFailed([("amount", "must be positive")]))
     assert "8" in str(errors.InsufficientFunds(7, 8))
     assert "processing" in str(errors.NotCancellable("processing"))
-    assert "pending" in str(errors.NotReturnable("pending"))
+    assert "may know" in str(errors.NotCancellable("pending", may_be_known=True))

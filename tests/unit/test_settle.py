@@ -1,8 +1,7 @@
 """Properties of `wallet.settle`: every pair of state and command, and any sequence of news in any order."""
 
-from collections import Counter
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import pairwise
 from uuid import UUID
 
@@ -10,85 +9,41 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wallet.commands import Cancel, Replay, Return, Settle, WithdrawalCommand
-from wallet.errors import IllegalMove, NotCancellable, NotReturnable, WalletError, WithdrawalNotFound
+from tests.unit.settling import (
+    AMOUNT,
+    ATTENTION,
+    CANCELLED,
+    COMPLETED,
+    FAILED,
+    ID,
+    LADDER,
+    LEASE,
+    MONEY,
+    NOW,
+    PENDING,
+    PROCESSING,
+    RETURNED,
+    Setting,
+    news,
+    told,
+)
+from wallet.commands import Cancel, Replay, Settle, WithdrawalCommand
+from wallet.errors import IllegalMove, NotCancellable, WalletError, WithdrawalNotFound
 from wallet.ids import uuid7_sequence
-from wallet.ledger import Kind, Wallet
-from wallet.outcomes import BankUnavailable, Declined, OutcomeUnknown, Paid, PayOutcome
-from wallet.settle import Ladder, Moves, Withdrawal, decide_moves
+from wallet.ledger import Kind
+from wallet.outcomes import (
+    Accepted,
+    BankUnavailable,
+    Declined,
+    OutcomeUnknown,
+    Paid,
+    Postponed,
+    Returned,
+    RoundOutcome,
+    Unresolved,
+)
+from wallet.settle import decide_moves
 from wallet.withdrawal import OPEN_STATES, Status, can_move, is_legal_history
-
-NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-LEASE = NOW + timedelta(seconds=20)
-ID = UUID(int=1)
-AMOUNT = 70
-LADDER = Ladder(rounds_max=3, delay_min=timedelta(seconds=2), delay_max=timedelta(seconds=30))
-
-PENDING, PROCESSING, COMPLETED, FAILED = Status.PENDING, Status.PROCESSING, Status.COMPLETED, Status.FAILED
-CANCELLED, ATTENTION, RETURNED = Status.CANCELLED, Status.REQUIRES_ATTENTION, Status.RETURNED
-
-MONEY: dict[Status, Counter[str]] = {
-    COMPLETED: Counter({Kind.PAYOUT: 1}),
-    FAILED: Counter({Kind.REFUND: 1}),
-    CANCELLED: Counter({Kind.REFUND: 1}),
-    RETURNED: Counter({Kind.PAYOUT: 1, Kind.RETURN: 1}),
-    PENDING: Counter(),
-    PROCESSING: Counter(),
-    ATTENTION: Counter(),
-}
-"""Transfers, after the reserve, that a withdrawal in this state must have had."""
-
-
-class Setting:
-    """One withdrawal in a wallet that has other money too."""
-
-    def __init__(self, status: Status = PENDING, *, rounds: int = 0) -> None:
-        begun = status not in (PENDING, CANCELLED)
-        self.withdrawal = Withdrawal(
-            ID,
-            "ann",
-            "USD",
-            AMOUNT,
-            status,
-            attempts=int(begun),
-            rounds=rounds,
-            next_attempt_at=LEASE if status is PROCESSING else NOW,
-            history_length=1,
-            bank_reference="p1" if status in (COMPLETED, RETURNED) else None,
-            updated_at=NOW,
-        )
-        held = 5 + (AMOUNT if status in OPEN_STATES else 0)
-        self.wallet = Wallet("ann", "USD", available=11, locked=3, held=held, at=NOW)
-        self.kinds = Counter(MONEY[status])
-        self.path = [status]
-
-    def take(self, *commands: WithdrawalCommand, now: datetime = NOW) -> Moves:
-        """Decide the commands in one batch, as of `now` by the clock."""
-        self.wallet.not_before(now)
-        moves = decide_moves(commands, {ID: self.withdrawal}, {("ann", "USD"): self.wallet}, now, LADDER)
-        self.kinds.update(transfer.kind for transfer in moves.transfers)
-        self.path += [Status(row.status) for row in moves.history]
-        return moves
-
-    def begin(self, now: datetime = NOW) -> Settle | None:
-        """Do what `begin` in db/queries/withdrawals.sql does; return a Settle to be given an outcome."""
-        withdrawal = self.withdrawal
-        due = withdrawal.status is PROCESSING and withdrawal.next_attempt_at <= now
-        if not due and withdrawal.status is not PENDING:
-            return None
-        if withdrawal.status is PENDING:
-            withdrawal.history_length += 1
-            withdrawal.status = PROCESSING
-            self.path.append(PROCESSING)
-        withdrawal.attempts += 1
-        withdrawal.next_attempt_at = now + timedelta(seconds=20)
-        return news(Paid("p1"), attempt=withdrawal.attempts, lease_until=withdrawal.next_attempt_at)
-
-
-def news(outcome: PayOutcome, *, attempt: int = 1, lease_until: datetime | None = LEASE) -> Settle:
-    """Return news of an attempt, the first one unless said otherwise."""
-    return Settle(ID, "ann", attempt, outcome, lease_until)
-
 
 COMMANDS: dict[str, WithdrawalCommand] = {
     "paid": news(Paid("p1")),
@@ -98,16 +53,24 @@ COMMANDS: dict[str, WithdrawalCommand] = {
     "unknown, of an earlier attempt": news(OutcomeUnknown("timeout"), attempt=0),
     "unknown, of a lease that was given up": news(OutcomeUnknown("timeout"), lease_until=NOW),
     "cancel": Cancel(ID),
-    "return": Return(ID, "p1", AMOUNT, "USD"),
-    "return in another currency": Return(ID, "p1", AMOUNT, "EUR"),
-    "return of another amount": Return(ID, "p1", AMOUNT - 1, "USD"),
+    "looked up: paid": told(Paid("p1")),
+    "looked up: declined": told(Declined("closed")),
+    "looked up: declined after it was paid": told(Declined("closed"), was_completed=True),
+    "looked up: accepted": told(Accepted()),
+    "looked up: unresolved": told(Unresolved("contradiction", "the bank knows nothing of it")),
+    "return": told(Returned("p1", AMOUNT)),
+    "return of more": told(Returned("p1", AMOUNT + 1)),
+    "accepted": news(Accepted()),
+    "accepted, by an earlier attempt": news(Accepted(), attempt=0),
+    "unresolved": news(Unresolved("contradiction", "the bank knows nothing of it")),
+    "postponed": news(Postponed("payouts are paused")),
     "replay": Replay(ID),
 }
 
 # What each command makes of each state: the state that follows, or the refusal, which changes nothing.
 TABLE: dict[str, dict[Status, Status | type[WalletError]]] = {
     "paid": {
-        PENDING: IllegalMove,
+        PENDING: COMPLETED,
         PROCESSING: COMPLETED,
         ATTENTION: COMPLETED,
         COMPLETED: COMPLETED,
@@ -116,14 +79,51 @@ TABLE: dict[str, dict[Status, Status | type[WalletError]]] = {
         RETURNED: RETURNED,
     },
     "declined": {
-        PENDING: IllegalMove,
+        PENDING: PENDING,
+        PROCESSING: FAILED,
+        ATTENTION: ATTENTION,
+        COMPLETED: IllegalMove,
+        FAILED: FAILED,
+        CANCELLED: IllegalMove,
+        RETURNED: RETURNED,
+    },
+    "looked up: paid": {
+        PENDING: COMPLETED,
+        PROCESSING: COMPLETED,
+        ATTENTION: COMPLETED,
+        COMPLETED: COMPLETED,
+        FAILED: IllegalMove,
+        CANCELLED: IllegalMove,
+        RETURNED: RETURNED,
+    },
+    "looked up: declined": {
+        PENDING: FAILED,
         PROCESSING: FAILED,
         ATTENTION: FAILED,
         COMPLETED: IllegalMove,
         FAILED: FAILED,
         CANCELLED: IllegalMove,
-        RETURNED: IllegalMove,
+        RETURNED: RETURNED,
     },
+    "looked up: declined after it was paid": {
+        PENDING: FAILED,
+        PROCESSING: FAILED,
+        ATTENTION: FAILED,
+        COMPLETED: RETURNED,
+        FAILED: FAILED,
+        CANCELLED: IllegalMove,
+        RETURNED: RETURNED,
+    },
+    "looked up: accepted": {
+        **{status: status for status in Status},
+        PENDING: PROCESSING,
+        ATTENTION: PROCESSING,
+    },
+    "looked up: unresolved": {**{status: status for status in Status}, PROCESSING: ATTENTION},
+    "accepted": {status: status for status in Status},
+    "accepted, by an earlier attempt": {status: status for status in Status},
+    "unresolved": {**{status: status for status in Status}, PROCESSING: ATTENTION},
+    "postponed": {status: status for status in Status},
     "unavailable": {status: status for status in Status},
     "unknown": {status: status for status in Status},
     "unknown, of an earlier attempt": {status: status for status in Status},
@@ -138,19 +138,15 @@ TABLE: dict[str, dict[Status, Status | type[WalletError]]] = {
         RETURNED: NotCancellable,
     },
     "return": {
-        PENDING: NotReturnable,
+        PENDING: RETURNED,
         PROCESSING: RETURNED,
         ATTENTION: RETURNED,
         COMPLETED: RETURNED,
-        FAILED: NotReturnable,
-        CANCELLED: NotReturnable,
+        FAILED: IllegalMove,
+        CANCELLED: IllegalMove,
         RETURNED: RETURNED,
     },
-    "return in another currency": {
-        **dict.fromkeys(Status, IllegalMove),
-        RETURNED: RETURNED,
-    },
-    "return of another amount": {
+    "return of more": {
         **dict.fromkeys(Status, IllegalMove),
         RETURNED: RETURNED,
     },
@@ -196,7 +192,7 @@ def test_the_same_command_twice_in_a_batch(status: Status, command: str) -> None
 
 
 @pytest.mark.parametrize("outcome", [BankUnavailable("refused"), OutcomeUnknown("timeout")])
-def test_news_that_came_twice_use_up_one_rung(outcome: PayOutcome) -> None:
+def test_news_that_came_twice_use_up_one_rung(outcome: RoundOutcome) -> None:
     """Goal: a batch sent again after a lost commit counts its rounds once: the ladder stays as long."""
     setting = Setting(PROCESSING)
     for _ in range(LADDER.rounds_max + 1):
@@ -214,7 +210,7 @@ def test_an_unknown_withdrawal_is_refused_alone() -> None:
 
 
 @pytest.mark.parametrize("outcome", [BankUnavailable("refused"), OutcomeUnknown("timeout")])
-def test_the_last_rung(outcome: PayOutcome) -> None:
+def test_the_last_rung(outcome: RoundOutcome) -> None:
     """Goal: after the last round, not one sooner, it requires attention and its money stays held."""
     setting = Setting()
     now = NOW
@@ -242,7 +238,7 @@ def test_replay_begins_the_ladder_anew() -> None:
 
 def test_outcomes_of_different_kinds_are_never_equal() -> None:
     """Goal: paid and declined can't be mixed up, whatever stands in them."""
-    kinds = (Paid, Declined, BankUnavailable, OutcomeUnknown)
+    kinds = (Paid, Declined, Accepted, BankUnavailable, OutcomeUnknown, Postponed)
     assert len({kind("x") for kind in kinds}) == len(kinds)
 
 
@@ -258,18 +254,18 @@ def test_the_payout_id_is_kept() -> None:
 def test_a_return_that_overtakes_the_payment_is_both() -> None:
     """Goal: money that came back was paid before: both are written, in order, and the wallet has it again."""
     setting = Setting(PROCESSING)
-    moves = setting.take(Return(ID, "p1", AMOUNT, "USD"), news(Paid("p1")))
+    moves = setting.take(told(Returned("p1", AMOUNT)), news(Paid("p1")))
     assert moves.outcomes == [RETURNED, RETURNED]
     assert setting.path == [PROCESSING, COMPLETED, RETURNED]
     assert [transfer.kind for transfer in moves.transfers] == [Kind.PAYOUT, Kind.RETURN]
     assert (setting.wallet.available, setting.wallet.held) == (11 + AMOUNT, 5)
 
 
-@pytest.mark.parametrize("then", [None, Return(ID, "p1", AMOUNT, "USD")])
-def test_a_return_of_another_payout_is_refused(then: Return | None) -> None:
+@pytest.mark.parametrize("then", [None, told(Returned("p1", AMOUNT))])
+def test_a_return_of_another_payout_is_refused(then: Settle | None) -> None:
     """Goal: a payout that we know nothing of, sent back, is no reason to give ours back: that one was paid."""
     setting = Setting(PROCESSING)
-    moves = setting.take(*filter(None, (news(Paid("p1")), then, Return(ID, "p2", AMOUNT, "USD"))))
+    moves = setting.take(*filter(None, (news(Paid("p1")), then, told(Returned("p2", AMOUNT)))))
     assert isinstance(moves.outcomes[-1], IllegalMove)
     assert setting.path[-1] is (RETURNED if then else COMPLETED)
     assert setting.wallet.available == 11 + (AMOUNT if then else 0)
@@ -277,12 +273,16 @@ def test_a_return_of_another_payout_is_refused(then: Return | None) -> None:
 
 # --- Any sequence ---
 
-outcomes: st.SearchStrategy[PayOutcome] = st.sampled_from(
+outcomes: st.SearchStrategy[RoundOutcome] = st.sampled_from(
     (
         Paid("p1"),
         Declined("closed"),
         BankUnavailable("refused"),
         OutcomeUnknown("timeout"),
+        Accepted(),
+        Postponed("payouts are paused"),
+        Postponed("the bank declines because of us", "balance_insufficient"),
+        Unresolved("contradiction", "the bank knows nothing of it"),
     )
 )
 steps = st.lists(
@@ -290,7 +290,7 @@ steps = st.lists(
         st.just("begin"),
         st.just("wait"),
         st.tuples(st.just("news"), st.integers(0, 5), outcomes),
-        st.sampled_from((Cancel(ID), Return(ID, "p1", AMOUNT, "USD"), Replay(ID))),
+        st.sampled_from((Cancel(ID), told(Returned("p1", AMOUNT)), Replay(ID))),
     ),
     max_size=40,
 )
@@ -312,7 +312,7 @@ def test_any_sequence_moves_the_money_once(sequence: list[object]) -> None:
                 attempt = attempts[step[1] % len(attempts)]
                 setting.take(news(step[2], attempt=attempt.attempt, lease_until=attempt.lease_until), now=now)
         else:
-            assert isinstance(step, Cancel | Return | Replay)
+            assert isinstance(step, Cancel | Settle | Replay)
             setting.take(step, now=now)
         status = setting.withdrawal.status
         assert is_legal_history(setting.path)
@@ -336,7 +336,7 @@ def test_one_batch_or_many(sequence: list[object]) -> None:
     for step in sequence:
         if isinstance(step, tuple):
             commands.append(news(step[2]))
-        elif isinstance(step, Cancel | Return | Replay):
+        elif isinstance(step, Cancel | Settle | Replay):
             commands.append(step)
     moves = whole.take(*commands)
     answers = [single.take(command).outcomes[0] for command in commands]

@@ -78,6 +78,11 @@ class Pipeline:
         """The withdrawal as the database has it."""
         return await self._sql.fetchrow("select * from withdrawals where id = $1", id_)
 
+    async def reference(self, id_: object) -> str:
+        """What the bank knows a withdrawal by; of anything else, its text."""
+        row = await self.row(id_) if isinstance(id_, UUID) else None
+        return row["reference"].hex if row else str(id_)
+
     async def execute(self, statement: str, *arguments: Any) -> Any:
         return await self._sql.fetch(statement, *arguments)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -86,7 +87,12 @@ async def test_cancelled_in_the_middle_of_a_call_it_writes_nothing(
     await scene.pay(bank)
     assert len(fault_server.requests) == 1, "the lease still runs: nobody else may call"
     await poll_until(scene.is_due)
-    paid = {"payout_id": "po_1", "reference": str(scene.id), "status": "paid", "amount": 1250}
+    paid = {
+        "payout_id": "po_1",
+        "reference": (await scene.row())["reference"].hex,
+        "status": "paid",
+        "amount": 1250,
+    }
     fault_server.script.append(ending.answer(200, paid))
     await scene.pay(bank)
     assert [request.method for request in fault_server.requests] == ["POST", "GET"]
@@ -133,7 +139,7 @@ async def test_a_bank_that_contradicts_itself_changes_nothing(
     assert attempt is not None
     await scene.withdrawals.settle(attempt, Paid("po_1"))
     payouts = Payouts(SimpleNamespace(settings=scene.settings, withdrawals=scene.withdrawals))  # type: ignore[arg-type]
-    assert await payouts._settle(attempt, Declined("account_closed")) is None
+    assert await payouts._settle(attempt, Declined("account_closed"), monotonic() + 60) is None
     assert (await scene.row())["status"] == "completed"
     assert "bank_contradicts_itself" in caplog.text
 

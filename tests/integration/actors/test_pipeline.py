@@ -12,7 +12,8 @@ async def test_accepted_withdrawals_are_paid_once(pipeline: Pipeline) -> None:
     pipeline.start()
     await pipeline.all_ended()
     assert await pipeline.count("completed") == 20
-    assert sorted(entry["reference"] for entry in await pipeline.bank.books()) == sorted(map(str, ids))
+    references = [await pipeline.reference(id_) for id_ in ids]
+    assert sorted(entry["reference"] for entry in await pipeline.bank.books()) == sorted(references)
     await pipeline.audit()
 
 

@@ -20,11 +20,12 @@ SLACK_S = 5.0  # the bank's books are read every few beats, and the machine is s
 
 async def pay_directly(pipeline: Pipeline, reference: object, amount: int, currency: str = "USD") -> None:
     """Order a payout at the bank behind the service's back."""
-    body = {"reference": str(reference), "amount": amount, "currency": currency, "destination": {"iban": "X"}}
+    reference = await pipeline.reference(reference)
+    body = {"reference": reference, "amount": amount, "currency": currency, "destination": {"iban": "X"}}
     async with (
         aiohttp.ClientSession() as session,
         session.post(
-            f"{pipeline.bank.url}/payouts", json=body, headers={"Idempotency-Key": str(reference)}
+            f"{pipeline.bank.url}/payouts", json=body, headers={"Idempotency-Key": reference}
         ) as response,
     ):
         assert response.status == 201, await response.text()
@@ -93,10 +94,11 @@ async def test_what_requires_attention_is_settled_by_the_banks_answer(
     pipeline.bank.start()
     await pipeline.bank.faults(decline_rate=decline_rate)
     if decline_rate:
-        body = {"reference": str(id_), "amount": 100, "currency": "USD"}
+        reference = await pipeline.reference(id_)
+        body = {"reference": reference, "amount": 100, "currency": "USD", "destination": {"iban": "X"}}
         async with aiohttp.ClientSession() as session:
             await session.post(
-                f"{pipeline.bank.url}/payouts", json=body, headers={"Idempotency-Key": str(id_)}
+                f"{pipeline.bank.url}/payouts", json=body, headers={"Idempotency-Key": reference}
             )
     else:
         await pay_directly(pipeline, id_, 100)
@@ -110,9 +112,9 @@ async def test_a_return_whose_callback_was_lost_is_found(pipeline: Pipeline) -> 
     pipeline.start()
     first, second = await pipeline.withdraw(2)
     await pipeline.all_ended()
-    await pipeline.bank.send_back(first)
+    await pipeline.bank.send_back(await pipeline.reference(first))
     await pipeline.becomes(first, "returned")
-    await pipeline.bank.send_back(second)
+    await pipeline.bank.send_back(await pipeline.reference(second))
     await pipeline.becomes(second, "returned")
     wallet = (await pipeline.execute("select * from wallets"))[0]
     assert (wallet["available"], wallet["held"]) == (200, 0)
@@ -131,7 +133,7 @@ async def test_paid_and_returned_while_it_was_open_here(pipeline: Pipeline) -> N
 
     await poll_until(is_paid)
     pipeline.actors.kill()
-    await pipeline.bank.send_back(id_)
+    await pipeline.bank.send_back(await pipeline.reference(id_))
     pipeline.reconciler.start()
     await pipeline.becomes(id_, "returned")
     await pipeline.audit()
@@ -151,8 +153,8 @@ async def test_what_does_not_agree_is_named_and_left_alone(pipeline: Pipeline) -
     expected = {
         ("unknown_here", str(stranger)),
         ("unknown_here", "no-uuid"),
-        ("different", str(different)),
-        ("paid_but_not_by_us", str(cancelled)),
+        ("different", await pipeline.reference(different)),
+        ("paid_but_not_by_us", await pipeline.reference(cancelled)),
     }
     await poll_until(lambda: set(named(pipeline)) == expected)
     assert await pipeline.execute("select id, status from withdrawals order by id") == before
@@ -172,7 +174,7 @@ async def test_one_of_two_leads_and_the_other_takes_over(
         await pipeline.all_ended()
         end(pipeline.reconciler)
         ended_at = time.monotonic()
-        await pipeline.bank.send_back(first)
+        await pipeline.bank.send_back(await pipeline.reference(first))
         await pipeline.becomes(first, "returned")
         assert time.monotonic() - ended_at < 15 + SLACK_S
     finally:

@@ -11,13 +11,14 @@ import pytest_asyncio
 
 from db.audit import Findings, Payout, audit_bank, audit_books
 from db.ledger import Ledger
+from db.reconciliation import Known
 from db.releases import release_matured
 from db.withdrawals import Withdrawals
 from tests.conftest import PATIENT, execute, with_database
 from tests.locks import in_a_month, in_an_hour, mature
 from wallet.commands import Charge, Withdraw
 from wallet.config import Settings
-from wallet.outcomes import Declined, OutcomeUnknown, Paid
+from wallet.outcomes import Declined, OutcomeUnknown, Paid, Returned
 
 USER = "alice"
 BOOKS = "wbs_test_audited"
@@ -68,7 +69,8 @@ async def make_books(url: str) -> Made:
         for state in STATES[2:]:
             await move(withdrawals, made[state], state, connection)
         returned = 100 + STATES.index("returned")
-        await withdrawals.return_(made["returned"], "payout-returned", returned, "USD")
+        known = Known(made["returned"], USER, "USD", returned, "completed", 1, "payout-returned")
+        await withdrawals.learn(known, Returned("payout-returned", returned))
         await connection.execute("select fill_splits()")
         await connection.execute(
             "update wallets as w set last_at = (select max(created_at) from transfers as t"

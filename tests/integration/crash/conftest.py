@@ -41,7 +41,7 @@ async def make_stage(
         stage.ensure_gone()
 
 
-PATIENT = {"WBS_BANK_TIMEOUT_MS": "8000", "WBS_ROUND_DEADLINE_MS": "9000", "WBS_LEASE_MS": "18000"}
+PATIENT = {"WBS_BANK_TIMEOUT_MS": "8000", "WBS_ROUND_DEADLINE_MS": "9000", "WBS_LEASE_MS": "24500"}
 """A bank call ends by itself, however busy the machine is, and no second round begins."""
 
 
@@ -49,7 +49,7 @@ UNHURRIED = {
     "WBS_BANK_CONNECT_TIMEOUT_MS": "2500",
     "WBS_BANK_TIMEOUT_MS": "2500",
     "WBS_ROUND_DEADLINE_MS": "2600",
-    "WBS_LEASE_MS": "5200",
+    "WBS_LEASE_MS": "7700",
 }
 """A bank call outlasts a stall of the machine, and yet a test can wait for the end of a lease."""
 

@@ -22,7 +22,7 @@ async def test_sigterm_lets_the_bank_call_end(patient_stage: Stage) -> None:
 
 async def test_a_cancelled_coroutine_is_an_unknown_outcome(make_stage: Callable[..., Stage]) -> None:
     """Goal: cut off by dramatiq in the middle of the call, a payout is neither failed nor paid twice."""
-    stage = make_stage(WBS_BANK_TIMEOUT_MS="6000", WBS_ROUND_DEADLINE_MS="6100", WBS_LEASE_MS="12200")
+    stage = make_stage(WBS_BANK_TIMEOUT_MS="6000", WBS_ROUND_DEADLINE_MS="6100", WBS_LEASE_MS="18200")
     stage.bank.start()
     await stage.bank.faults(latency_ms=5000)
     (id_,) = await stage.pipeline.withdraw(1)

@@ -134,10 +134,10 @@ async def test_no_balance_below_zero(ledger: Ledger, connection: asyncpg.Connect
 
 
 async def test_no_total_above_the_limit(ledger: Ledger, connection: asyncpg.Connection) -> None:
-    """Goal: even a fault in the decision can't make a total that JSON readers misread."""
+    """Goal: even a fault in the decision can't bring a total near an overflow."""
     await ledger.submit(charge(AMOUNT_MAX))
     with pytest.raises(asyncpg.CheckViolationError) as refusal:
-        await connection.execute("update wallets set held = held + 1")
+        await connection.execute("update wallets set held = held + (2::bigint ^ 60)::bigint")
     assert isinstance(translate(refusal.value), BalanceLimitExceeded)
 
 

@@ -82,13 +82,14 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ("withdrawals", "postpone_due"): ["100", "'30 s'"],
     ("withdrawals", "count_open"): [],
     ("withdrawals", "requiring_attention"): ["null", "100"],
-    ("withdrawals", "by_ids"): [IDS],
-    ("withdrawals", "complete"): [IDS, "array['user-1']", "array['p1']", "array['8000000000000000']"],
+    ("withdrawals", "complete"): [
+        IDS, "array['user-1']", "array['p1']", "array['8000000000000000']", "array['actor']",
+    ],
     ("withdrawals", "step"): [IDS, "array['user-1']", "array['completed']", "array['p1']"],
     ("withdrawals", "move"): [
         IDS, "array['user-1']", "array['completed']", "array[1]", f"array[{NOW}]", "array[3]",
-        "array[null]", "array[null]", "array['p1']", f"array[{NOW}]",
-        IDS, "array['user-1']", "array[3]", "array['completed']", f"array[{NOW}]", "array['x']",
+        "array[null]", "array[null]", "array['p1']", f"array[{NOW}]", f"array[{NOW}]",
+        IDS, "array['user-1']", "array[3]", "array['completed']", f"array[{NOW}]", "array['x']", "array['actor']",
         IDS, "array['user-1']", NOW,
     ],
     ("reconciliation", "cursor"): [],
@@ -98,10 +99,18 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ("leases", "take_free"): ["'reconciler'", "'host:1:a'"],
     ("leases", "take_over"): ["'reconciler'", "'host:2:b'", "'host:1:a'", "7"],
     ("leases", "give_up"): ["'reconciler'", "'host:1:a'"],
+    ("reconciliation", "by_references"): [IDS],
+    ("reconciliation", "requiring_attention"): ["null", "100"],
+    ("reconciliation", "looked_up"): [IDS],
+    ("reconciliation", "look_up_soon"): [IDS, "array['user-1']"],
+    ("reconciliation", "look_ups_due"): ["50"],
+    ("reconciliation", "look_ups_done"): [IDS, "array['user-1']", f"array[{NOW}]"],
+    ("reconciliation", "look_ups_missed"): [IDS, "array['user-1']", f"array[{NOW}]"],
+    ("reconciliation", "told"): [ID],
 }  # fmt: skip
 FILES = ("ledger", "outbox", "reads", "withdrawals", "reconciliation", "leases")
 
-BOUNDED = {"bank_cursor", "heartbeats", "leases", "stack"}
+BOUNDED = {"bank_cursor", "heartbeats", "leases", "look_ups", "stack"}
 """Tables of a few rows."""
 
 COUNTS_ALL = {("outbox", "depth")}
@@ -181,6 +190,7 @@ WALKS = {
     ("withdrawals", "postpone_due"), ("withdrawals", "count_open"),
     ("withdrawals", "requiring_attention"), ("withdrawals", "open_ones"),
     ("reconciliation", "cursor"), ("reconciliation", "advance"),
+    ("reconciliation", "requiring_attention"), ("reconciliation", "look_ups_due"),
 }  # fmt: skip
 
 

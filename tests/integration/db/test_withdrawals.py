@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -11,13 +12,14 @@ import pytest
 from db import reads
 from db.ledger import Ledger
 from db.pool import Reader
-from db.reconciliation import ReconcilerSession
+from db.reconciliation import Known, ReconcilerSession
 from db.withdrawals import Attempt, Withdrawals
 from tests.integration.db.conftest import accepted, charge, split, withdraw
 from tests.polling import poll_until
 from wallet.config import Settings
-from wallet.errors import IllegalMove, NotCancellable, NotReturnable, Unavailable, WithdrawalNotFound
-from wallet.outcomes import BankUnavailable, Declined, OutcomeUnknown, Paid, PayOutcome
+from wallet.errors import BalanceLimitExceeded, IllegalMove, NotCancellable, Unavailable, WithdrawalNotFound
+from wallet.money import AMOUNT_MAX
+from wallet.outcomes import Accepted, BankUnavailable, Declined, OutcomeUnknown, Paid, PayOutcome, Returned
 from wallet.withdrawal import Status
 
 BooksHold = Callable[[], Awaitable[dict[str, int]]]
@@ -208,18 +210,75 @@ async def test_returned_once(
     withdrawals: Withdrawals, reader: Reader, pending: UUID, books_hold: BooksHold
 ) -> None:
     """Goal: money that came back is added once, however often and in whatever order the news comes."""
-    with pytest.raises(NotReturnable):
-        await withdrawals.return_(pending, "p1", 60, "USD")
     attempt = await _begin(withdrawals, pending)
+    known = Known(pending, "ann", "USD", 60, "processing", 1, None)
     with pytest.raises(IllegalMove):
-        await withdrawals.return_(pending, "p1", 59, "USD")
-    news = [withdrawals.return_(pending, "p1", 60, "USD") for _ in range(10)]
+        await withdrawals.learn(known, Returned("p1", 61))
+    news = [withdrawals.learn(known, Returned("p1", 60)) for _ in range(10)]
     paid = [withdrawals.settle(attempt, Paid("p1")) for _ in range(10)]
     results = await asyncio.gather(*(one for pair in zip(news, paid, strict=True) for one in pair))
     assert results[-1] is Status.RETURNED
     assert await split(reader) == (100, 0, 0)
     assert await _path(reader, pending) == ["pending", "processing", "completed", "returned"]
     await books_hold()
+
+
+async def test_a_return_into_a_full_wallet_is_taken(
+    ledger: Ledger, withdrawals: Withdrawals, reader: Reader, books_hold: BooksHold
+) -> None:
+    """Goal: money that comes back is taken though it passes the limit, which stays in force for clients."""
+    await ledger.submit(charge(AMOUNT_MAX))
+    id = await accepted(ledger, withdraw(1))
+    await withdrawals.settle(await _begin(withdrawals, id), Paid("p1"))
+    await ledger.submit(charge(1))
+    known = Known(id, "ann", "USD", 1, "completed", 1, "p1")
+    assert await withdrawals.learn(known, Returned("p1", 1)) is Status.RETURNED
+    assert await split(reader) == (AMOUNT_MAX + 1, 0, 0)
+    for batch in ([charge(1)], [charge(1), charge(2)]):
+        refused = await asyncio.gather(*map(ledger.submit, batch), return_exceptions=True)
+        assert {type(one) for one in refused} == {BalanceLimitExceeded}
+    await accepted(ledger, withdraw(5))
+    assert await split(reader) == (AMOUNT_MAX - 4, 0, 5)
+    await books_hold()
+
+
+async def test_accepted_is_written_once(
+    withdrawals: Withdrawals, pending: UUID, connection: asyncpg.Connection
+) -> None:
+    """Goal: what the bank has and will pay later stays processing; when it said so first stays written."""
+    attempt = await _begin(withdrawals, pending)
+    assert (attempt.accepted, attempt.ask_first) == (False, False)
+    assert await withdrawals.settle(attempt, Accepted("p1")) is Status.PROCESSING
+    row = (
+        "select accepted_at, first_attempt_at, rounds, next_attempt_at - updated_at as delay from withdrawals"
+    )
+    first = await connection.fetchrow(row)
+    assert first["first_attempt_at"] <= first["accepted_at"]
+    assert first["delay"] >= timedelta(seconds=9)
+    await connection.execute("update withdrawals set next_attempt_at = now()")
+    again = await _begin(withdrawals, pending)
+    assert (again.accepted, again.ask_first) == (True, True)
+    await withdrawals.settle(again, OutcomeUnknown("timeout"))
+    second = await connection.fetchrow(row)
+    assert (second["accepted_at"], second["first_attempt_at"]) == (
+        first["accepted_at"],
+        first["first_attempt_at"],
+    )
+    assert second["rounds"] == 0
+
+
+async def test_the_history_says_who(
+    ledger: Ledger, withdrawals: Withdrawals, connection: asyncpg.Connection, pending: UUID
+) -> None:
+    """Goal: each move names its maker, whichever statement writes it."""
+    attempt = await _begin(withdrawals, pending)
+    await withdrawals.settle(attempt, Paid("p1"))
+    known = Known(pending, "ann", "USD", 60, "completed", 1, "p1")
+    await withdrawals.learn(known, Returned("p1", 60))
+    cancelled = await accepted(ledger, withdraw(1))
+    await withdrawals.cancel(cancelled, "client:shop")
+    found = await connection.fetch("select made_by from withdrawal_history order by at, seq")
+    assert [row["made_by"] for row in found] == ["actor", "actor", "bank", "client:shop"]
 
 
 async def test_a_contradiction_is_refused(
@@ -304,7 +363,7 @@ async def test_many_kinds_of_moves_in_one_batch(
         withdrawals.cancel(ids[3]),
         withdrawals.cancel(ids[0]),
         withdrawals.replay(ids[4]),
-        withdrawals.return_(ids[0], "p0", 10, "USD"),
+        withdrawals.learn(Known(ids[0], "ann", "USD", 10, "completed", 1, "p0"), Returned("p0", 10)),
         return_exceptions=True,
     )
     assert [getattr(result, "value", type(result).__name__) for result in results] == [

@@ -1,0 +1,187 @@
+"""Look-ups: the bank is asked about single withdrawals, without an attempt, and what it answers is written down.
+
+About which ones stands in the table `look_ups`: the bank called back, its books say what ours don't, or history was
+lost. A callback, or a line of the bank's books, moves no money: it makes us look up, and the look-up does.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from actors.bank.protocol import Bank, PayoutOrder
+from db.reconciliation import DueLookUp, Known, ReconcilerSession
+from db.withdrawals import Withdrawals
+from wallet.errors import TryLater, WalletError
+from wallet.outcomes import (
+    Accepted,
+    BankUnavailable,
+    Declined,
+    FindOutcome,
+    NotFound,
+    OutcomeUnknown,
+    Paid,
+    Returned,
+    RoundOutcome,
+    Unresolved,
+)
+from wallet.telemetry import CONTRADICTIONS, RECONCILER_ACTIONS, log
+from wallet.withdrawal import OPEN_STATES, Status
+
+AT_ONCE = 50
+"""Withdrawals about which the bank is asked in one go."""
+
+ASKED_MAX = 20
+"""Withdrawals requiring attention about which the bank is asked in one turn."""
+
+NAMED_MAX = 10_000
+"""Discrepancies remembered as named already, so that each round does not name them all again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Discrepancy:
+    """What does not agree and can't be settled by the bank's word: which side is wrong, a person must find out."""
+
+    kind: str
+    reference: str
+    bank: str
+    ours: str | None
+
+
+class Discrepancies:
+    """Those found so far. Each is logged and counted once."""
+
+    def __init__(self) -> None:
+        self._named: OrderedDict[Discrepancy, None] = OrderedDict()
+
+    def name(self, kind: str, reference: str, *, bank: str, ours: str | None = None) -> None:
+        """Say what does not agree. Nothing is changed by it."""
+        found = Discrepancy(kind, reference, bank, ours)
+        if found in self._named:
+            return
+        self._named[found] = None
+        if len(self._named) > NAMED_MAX:
+            self._named.popitem(last=False)
+        RECONCILER_ACTIONS.labels(f"named_{kind}").inc()
+        log.error("books_disagree", discrepancy=kind, reference=reference, bank=bank, ours=ours)
+
+    def __iter__(self) -> Iterator[Discrepancy]:
+        return iter(list(self._named))
+
+
+class LookUps:
+    """Asks the bank, and writes down what it says."""
+
+    def __init__(
+        self,
+        bank: Bank,
+        session: ReconcilerSession,
+        withdrawals: Withdrawals,
+        discrepancies: Discrepancies,
+        our_codes: frozenset[str],
+    ) -> None:
+        self._bank = bank
+        self._session = session
+        self._withdrawals = withdrawals
+        self._discrepancies = discrepancies
+        self._our_codes = our_codes
+        self._asked_after: UUID | None = None
+        self.settled = 0
+        """Withdrawals settled or taken back by the bank's word so far."""
+
+    async def work_off(self) -> int:
+        """Ask about some that are due; return how many. What can't be dealt with now is due again later."""
+        due = await self._session.look_ups_due(AT_ONCE)
+        learned = await self._ask([one.known for one in due])
+        done = [one for one, was_learned in zip(due, learned, strict=True) if was_learned]
+        missed: list[DueLookUp] = [one for one in due if one not in done]
+        await self._session.look_ups_done(done)
+        await self._session.look_ups_missed(missed)
+        return len(due)
+
+    async def ask_about_the_stuck(self) -> bool:
+        """Ask the bank about some of those that require attention: it may know the answer by now.
+
+        Returns whether there may be more; if not, the next call begins anew.
+        """
+        stuck = await self._session.requiring_attention(self._asked_after, ASKED_MAX)
+        await self._ask(stuck)
+        self._asked_after = stuck[-1].id if len(stuck) == ASKED_MAX else None
+        return self._asked_after is not None
+
+    async def _ask(self, asked: Sequence[Known]) -> list[bool]:
+        """Ask about each and write down what was heard. Returns for each whether the bank gave an answer."""
+        answers = await asyncio.gather(*(self._find(known) for known in asked))
+        learned = []
+        for known, answer in zip(asked, answers, strict=True):
+            learned.append(await self._learn(known, answer))
+        not_there = [
+            known.id
+            for known, answer in zip(asked, answers, strict=True)
+            if known.status in OPEN_STATES and (isinstance(answer, NotFound) or self._is_about_us(answer))
+        ]
+        if not_there:
+            await self._session.looked_up(not_there)
+        return learned
+
+    async def _find(self, known: Known) -> FindOutcome:
+        order = PayoutOrder(known.reference_text, known.amount, known.currency, known.destination)
+        try:
+            return await self._bank.find(order, compare_all=known.conflict)
+        except Exception as error:  # noqa: BLE001  # one that can't be asked about must not stop the others
+            log.error("look_up_failed", exc_info=True, withdrawal_id=known.id)
+            return OutcomeUnknown(f"our own fault: {type(error).__name__}")
+
+    async def _learn(self, known: Known, answer: FindOutcome) -> bool:
+        if isinstance(answer, BankUnavailable | OutcomeUnknown):
+            return False
+        outcome = self._meaning(known, answer)
+        if outcome is None:
+            return True
+        try:
+            status = await self._withdrawals.learn(known, outcome)
+        except TryLater as error:
+            log.warning("look_up_not_written", withdrawal_id=known.id, error=str(error))
+            return False
+        except WalletError as error:
+            CONTRADICTIONS.inc()
+            self._discrepancies.name(
+                "contradiction", known.reference_text, bank=str(answer), ours=f"{known.status}: {error}"
+            )
+            return True
+        except Exception:  # noqa: BLE001  # one that can't be written must not stop the others
+            log.error("look_up_not_writable", exc_info=True, withdrawal_id=known.id)
+            self._discrepancies.name(
+                "not_writable", known.reference_text, bank=str(answer), ours=known.status
+            )
+            return False
+        if isinstance(answer, Returned) and answer.amount < known.amount:
+            self._discrepancies.name(
+                "returned_less",
+                known.reference_text,
+                bank=str(answer),
+                ours=f"{known.amount} {known.currency}",
+            )
+        if status != known.status:
+            self.settled += 1
+            RECONCILER_ACTIONS.labels("returned" if status is Status.RETURNED else "settled").inc()
+            log.info("settled_by_the_bank", withdrawal_id=known.id, user_id=known.user_id, status=status)
+        return True
+
+    def _meaning(self, known: Known, answer: FindOutcome) -> RoundOutcome | None:
+        """Return what an answer means for a withdrawal; None if nothing follows from it."""
+        if isinstance(answer, Paid | Returned | Accepted):
+            return answer
+        if isinstance(answer, Declined):
+            return None if self._is_about_us(answer) else answer
+        if known.status == Status.PROCESSING and known.accepted_at is not None:
+            return Unresolved("bank_contradiction", "the bank had accepted it and does not know it now")
+        if known.status in (Status.COMPLETED, Status.RETURNED):
+            self._discrepancies.name(
+                "missing_there", known.reference_text, bank="not found", ours=known.status
+            )
+        return None
+
+    def _is_about_us(self, answer: FindOutcome) -> bool:
+        return isinstance(answer, Declined) and answer.code in self._our_codes
