@@ -33,7 +33,7 @@ _NO_KEYS: Mapping[UUID, NewKey] = MappingProxyType({})
 _NO_KEY = (None, None, None)
 
 MATURED_MAX = 500
-"""Matured locks of one wallet that are released in one transaction."""
+"""Matured locks of one wallet that requests of one batch may have released, each as many as it needs."""
 
 
 class Locked(NamedTuple):

@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from asyncpg import PostgresError
 
+from db.answering import SetApart, resolve
 from db.arrivals import Arrivals
 from db.errors import DecideAgain, Fault, fault_of, is_odd, reason_of, translate
 from db.pool import connect
@@ -28,7 +29,8 @@ from wallet.telemetry import BACKLOG, BATCH_SECONDS, BATCH_SIZE, log
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
-WriteBatch = Callable[[Any, Sequence[Request]], Awaitable[Sequence[Answer | WalletError]]]
+Answers = Sequence[Answer | WalletError | SetApart[Answer]]
+WriteBatch = Callable[[Any, Sequence[Request]], Awaitable[Answers[Answer]]]
 """Writes a batch in one transaction on the connection; returns one answer a request, in order."""
 
 _Waiting = list[tuple[Request, "asyncio.Future[Answer]"]]
@@ -90,8 +92,15 @@ class GroupCommit(Generic[Request, Answer]):
         if self._task is not None:
             await self._task.ended(_STOP_TIMEOUT_S)
         for _, future in self._arrivals.take_all():
-            _resolve(future, Unavailable("the service is stopping", reason="stopping"))
+            resolve(future, Unavailable("the service is stopping", reason="stopping"))
         self._disconnect()
+
+    def resubmit(self, request: Request, future: "asyncio.Future[Answer]") -> None:
+        """Take a request back that was set apart."""
+        if self._stopping:
+            resolve(future, Unavailable("the service is stopping", reason="stopping"))
+        elif not future.done():
+            self._arrivals.add((request, future))
 
     def submit(self, request: Request) -> "asyncio.Future[Answer]":
         """Take the request, return what will be its answer once it is committed: many at once need no task each.
@@ -119,7 +128,7 @@ class GroupCommit(Generic[Request, Answer]):
             except BaseException:
                 self._disconnect()
                 for _, future in batch:
-                    _resolve(future, Unavailable("the writer was interrupted; send the same request again"))
+                    resolve(future, Unavailable("the writer was interrupted; send the same request again"))
                 raise
             self._seconds_metric.observe(time.perf_counter() - started)
 
@@ -155,11 +164,11 @@ class GroupCommit(Generic[Request, Answer]):
             else:
                 went_through = True
                 for (_, future), answer in zip(part, answers, strict=True):
-                    _resolve(future, answer)
+                    resolve(future, answer)
         if alone:
             self._refuse_alone(alone, others_went_through=went_through)
 
-    async def _write_with_retries(self, requests: Sequence[Request]) -> Sequence[Answer | WalletError]:
+    async def _write_with_retries(self, requests: Sequence[Request]) -> Answers[Answer]:
         reconnected = False
         for attempt in range(1, _RETRIES_MAX + 1):
             try:
@@ -179,7 +188,7 @@ class GroupCommit(Generic[Request, Answer]):
                     raise
         raise AssertionError("unreachable")
 
-    async def _write(self, requests: Sequence[Request]) -> Sequence[Answer | WalletError]:
+    async def _write(self, requests: Sequence[Request]) -> Answers[Answer]:
         if self._connection is None or self._connection.is_closed():
             self._connection = await connect(self._settings)
         try:
@@ -211,7 +220,7 @@ class GroupCommit(Generic[Request, Answer]):
         table is locked) all are refused, also those who wait behind them.
         """
         if len(part) == 1:
-            _resolve(part[0][1], translate(error))
+            resolve(part[0][1], translate(error))
             return []
         try:
             async with asyncio.timeout_at(deadline):
@@ -226,7 +235,7 @@ class GroupCommit(Generic[Request, Answer]):
             return [part[len(part) // 2 :], part[: len(part) // 2]]
         for (_, future), is_held in zip(part, held, strict=True):
             if is_held:
-                _resolve(future, translate(error))
+                resolve(future, translate(error))
         return [free] if free else []
 
     def _refuse(
@@ -241,7 +250,7 @@ class GroupCommit(Generic[Request, Answer]):
         # What a single request is told may be untrue of the others.
         words = str(refusal) if isinstance(refusal, Unavailable) else "the database has a fault"
         for _, future in part + (self._arrivals.take_all() if and_waiting else []):
-            _resolve(future, Unavailable(words, reason=reason_of(error)))
+            resolve(future, Unavailable(words, reason=reason_of(error)))
 
     def _refuse_alone(
         self, alone: "list[tuple[asyncio.Future[Answer], Exception]]", *, others_went_through: bool
@@ -253,22 +262,12 @@ class GroupCommit(Generic[Request, Answer]):
                 "requests_failed", exc_info=is_odd(error) and error, kind=self._kind, error=_text(error)
             )
         for future, error in alone:
-            _resolve(future, translate(error, others_went_through=others_went_through) or error)
+            resolve(future, translate(error, others_went_through=others_went_through) or error)
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.terminate()
-
-
-def _resolve(future: "asyncio.Future[Any]", answer: Any) -> None:
-    """Hand over the answer, unless whoever asked has gone away."""
-    if future.done():
-        return
-    if isinstance(answer, BaseException):
-        future.set_exception(answer)
-    else:
-        future.set_result(answer)
 
 
 def _text(error: BaseException) -> str:

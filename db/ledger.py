@@ -17,6 +17,7 @@ from functools import partial
 from operator import attrgetter
 from typing import Any
 
+from db.answering import SetApart
 from db.books import (
     Locked,
     create_wallets,
@@ -30,7 +31,7 @@ from db.errors import CareNeeded, DecideAgain
 from db.group_commit import GroupCommit
 from db.outbox import Doorbell
 from db.pool import autocommit, transaction
-from db.releases import release_all_in
+from db.releases import ReleaseLane
 from db.sql import load
 from runtime.tasks import SupervisedTasks
 from wallet.commands import Charge, LedgerCommand, Withdraw
@@ -41,6 +42,7 @@ from wallet.decide import (
     KeyId,
     KeyRecord,
     Recorded,
+    ReleasesNeeded,
     WithdrawReceipt,
     decide,
 )
@@ -71,6 +73,7 @@ class Ledger:
             self._held_elsewhere,
             order=attrgetter("user_id", "currency"),
         )
+        self._releases = ReleaseLane(settings, tasks, self._group_commit.resubmit)
         self._held_for = timedelta(milliseconds=settings.lock_timeout_ms / 2)
         self._careful_batches = 0
         """Batches to come that are written carefully."""
@@ -78,10 +81,12 @@ class Ledger:
     def start(self) -> None:
         """Begin to write; needs a running event loop, no server yet."""
         self._group_commit.start()
+        self._releases.start()
         self._doorbell.start()
 
     async def stop(self) -> None:
         """Write what is waiting, then close the connections."""
+        await self._releases.stop()
         await self._group_commit.stop()
         await self._doorbell.stop()
 
@@ -96,7 +101,7 @@ class Ledger:
 
     async def _write_batch(
         self, connection: Any, commands: Sequence[LedgerCommand]
-    ) -> Sequence[Recorded | WalletError]:
+    ) -> Sequence[Recorded | WalletError | SetApart[Recorded]]:
         if not self._careful_batches:
             try:
                 receipts = await write_expected(
@@ -110,7 +115,7 @@ class Ledger:
                 return [Recorded(receipt, replayed=False) for receipt in receipts]
         async with transaction(connection):
             outcomes = await self._write_carefully(connection, commands)
-        if any(isinstance(outcome, WalletError) or outcome.replayed for outcome in outcomes):
+        if any(isinstance(o, WalletError) or (isinstance(o, Recorded) and o.replayed) for o in outcomes):
             self._careful_batches = _CAREFUL_BATCHES
         elif self._careful_batches:
             self._careful_batches -= 1
@@ -118,7 +123,7 @@ class Ledger:
 
     async def _write_carefully(
         self, connection: Any, commands: Sequence[LedgerCommand]
-    ) -> Sequence[Recorded | WalletError]:
+    ) -> Sequence[Recorded | WalletError | SetApart[Recorded]]:
         ids = {(command.user_id, command.currency) for command in commands}
         keys = {(command.space, command.key) for command in commands}
         withdraws = {reference_end(one): one for one in reversed(commands) if isinstance(one, Withdraw)}
@@ -139,11 +144,13 @@ class Ledger:
             wallets[id] = Wallet(*id, at=locked.now)
         matured = await _matured(connection, commands, locked.wallets, locked.now)
         decision = decide(commands, known, wallets, locked.now)
-        if decision.starved:
-            remedy = partial(release_all_in, ids=sorted(decision.starved))
-            raise DecideAgain("more locks had matured than one batch releases", remedy)
         await self._write(connection, decision, wallets, matured, locked.now)
-        return decision.outcomes
+        return [
+            SetApart(partial(self._releases.take, command, outcome))
+            if isinstance(outcome, ReleasesNeeded)
+            else outcome
+            for command, outcome in zip(commands, decision.outcomes, strict=True)
+        ]
 
     async def _held_elsewhere(self, connection: Any, commands: Sequence[LedgerCommand]) -> list[bool]:
         ids = [(command.user_id, command.currency) for command in commands]

@@ -1,46 +1,211 @@
-"""Releases in the background: money whose `release_at` has come goes from locked to available in the books.
+"""Releases beside the requests: money whose `release_at` has come goes from locked to available in the books.
 
-Nobody waits for this to be right, since every read and every decision counts matured locks by itself; it keeps
-the number of matured locks small, so that reads stay cheap.
+Nobody waits for this to be right, since every read and every decision counts matured locks by itself. A withdrawal has
+as many released as it needs, within its batch, if these are few. If they are many, it is set apart: the `ReleaseLane`
+writes them on a connection of its own, step by step, while the ledger goes on with everybody else's batches.
 """
 
-from typing import Any
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
-from db.books import end_locks, list_matured, lock_wallets, record
-from db.pool import transaction
+from db.answering import resolve
+from db.errors import fault_of, translate
+from db.pool import autocommit, connect
 from db.sql import load
-from wallet.ledger import Kind, WalletId
+from runtime.tasks import SupervisedTask, SupervisedTasks
+from wallet.commands import LedgerCommand
+from wallet.config import Settings
+from wallet.decide import Recorded, ReleasesNeeded
+from wallet.errors import Overloaded, Unavailable
+from wallet.ledger import WalletId
+from wallet.telemetry import log
 
-_SQL = load("ledger")
+_SQL = load("releases")
 
+STEP_LOCKS = 1_000
+"""Releases of one wallet in one transaction: it is locked for some 20 ms."""
+STEP_LOCKS_MAX = 2**14
+"""Identifiers of one instant."""
+WALLETS_MAX = 20
+"""In one transaction of the background."""
 
-async def release_matured(connection: Any, *, wallets_max: int = 20) -> int:
-    """Release what has matured in up to `wallets_max` wallets; return how many locks ended."""
-    rows = await connection.fetch(_SQL["wallets_with_matured_locks"], wallets_max)
-    if not rows:
-        return 0
-    return await release_in(connection, [(row["user_id"], row["currency"]) for row in rows])
-
-
-async def release_in(connection: Any, ids: list[WalletId]) -> int:
-    """Release what has matured in these wallets, up to a bound each, in a transaction of its own."""
-    async with transaction(connection):
-        locked = await lock_wallets(connection, ids)
-        wallets = list(locked.wallets.values())
-        await list_matured(connection, wallets, locked.now)
-        matured, releases = [], []
-        for wallet in wallets:
-            matured += wallet.matured
-            releases += [
-                wallet.move(Kind.RELEASE, lock.amount, reference=lock.charge_id) for lock in wallet.matured
-            ]
-        if releases:
-            await record(connection, releases, wallets)
-            await end_locks(connection, releases, matured)
-        return len(releases)
+WAITING_MAX = 512
+"""Requests set apart at a time."""
+GOALS_MAX = 4_096
+"""Wallets that are released for at a time, whether or not somebody still waits."""
+PAUSE_S = 0.005
+"""Where all wallets that are worked on are locked, until the next look."""
 
 
-async def release_all_in(connection: Any, ids: list[WalletId]) -> None:
-    """Release everything that has matured in these wallets, however much, step by step."""
-    while await release_in(connection, ids):
-        pass
+class Step(NamedTuple):
+    """What one statement has done to one wallet."""
+
+    locks: int
+    """That have ended."""
+    available: int
+    """In minor units, after it."""
+
+
+async def release_oldest(
+    connection: Any, ids: Sequence[WalletId], locks_max: int = STEP_LOCKS
+) -> dict[WalletId, Step]:
+    """Release the oldest matured locks of these wallets, up to a number each, in a transaction of its own.
+
+    Wallets that somebody keeps locked are passed over and missing in what is returned.
+    """
+    assert locks_max <= STEP_LOCKS_MAX
+    async with autocommit(connection):
+        rows = await connection.fetch(_SQL["release_oldest"], *_columns(ids), locks_max)
+    return {(row["user_id"], row["currency"]): Step(row["locks"], row["available"]) for row in rows}
+
+
+async def release_matured(connection: Any, *, wallets_max: int = WALLETS_MAX) -> int:
+    """Release what has matured longest in up to `wallets_max` wallets, up to a bound; return how many locks ended.
+
+    0: nothing has matured, but for what is locked by somebody.
+    """
+    locked: set[WalletId] = set()
+    while len(locked) < GOALS_MAX:
+        rows = await connection.fetch(
+            _SQL["wallets_with_matured_locks"], wallets_max, *_columns(sorted(locked))
+        )
+        ids = [(row["user_id"], row["currency"]) for row in rows]
+        steps = await release_oldest(connection, ids, max(STEP_LOCKS // max(len(ids), 1), 1)) if ids else {}
+        if released := sum(step.locks for step in steps.values()):
+            return released
+        locked.update(ids)
+        if not ids:
+            break
+    return 0
+
+
+class _Goal:
+    """A wallet that is released for: until `amount` is available, or nothing has matured any more."""
+
+    __slots__ = ("amount", "waiting")
+
+    def __init__(self) -> None:
+        self.amount = 0
+        self.waiting: list[tuple[LedgerCommand, asyncio.Future[Recorded], float]] = []
+        """With the instant, of the event loop's clock, up to which each waits."""
+
+
+class ReleaseLane:
+    """Releases what withdrawals need that were set apart, and hands these back to the ledger.
+
+    A goal is worked for until it is reached, also when whoever waited has been told to come again: so it is reached,
+    however much that takes.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        tasks: SupervisedTasks,
+        hand_back: Callable[[LedgerCommand, "asyncio.Future[Recorded]"], None],
+    ) -> None:
+        self._settings = settings
+        self._tasks = tasks
+        self._hand_back = hand_back
+        self._patience_s = settings.write_timeout_ms / 1000
+        self._goals: dict[WalletId, _Goal] = {}
+        self._waiting = 0
+        self._wake = asyncio.Event()
+        self._connection: Any = None
+        self._task: SupervisedTask | None = None
+
+    def start(self) -> None:
+        """Begin to work; needs a running event loop, no server yet."""
+        self._task = self._tasks.start("release-lane", self._run)
+
+    async def stop(self) -> None:
+        """Stop; who still waits is told so. What has matured stays withdrawable."""
+        if self._task is not None:
+            await self._task.stop()
+            self._task = None
+        self._give_up(Unavailable("the service is stopping", reason="stopping"))
+        self._disconnect()
+
+    def take(
+        self, command: LedgerCommand, needed: ReleasesNeeded, future: "asyncio.Future[Recorded]"
+    ) -> None:
+        """Let a request wait until what it needs is released. Raises Overloaded if too many wait."""
+        if self._waiting >= WAITING_MAX or len(self._goals) >= GOALS_MAX:
+            raise Overloaded("too many requests wait for matured locks")
+        if self._task is None:
+            raise Unavailable("the service is stopping", reason="stopping")
+        goal = self._goals.setdefault(needed.wallet, _Goal())
+        goal.amount = max(goal.amount, needed.amount)
+        goal.waiting.append((command, future, asyncio.get_running_loop().time() + self._patience_s))
+        self._waiting += 1
+        self._wake.set()
+
+    async def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            if not self._goals:
+                await self._wake.wait()
+            try:
+                worked = await self._step_each()
+            except Exception as error:
+                refusal = translate(error) or error
+                log.warning(
+                    "releases_failed", error=f"{type(error).__name__}: {error}", fault=fault_of(error).name
+                )
+                self._disconnect()
+                self._give_up(refusal)
+                raise
+            self._answer_late()
+            await asyncio.sleep(0 if worked else PAUSE_S)
+
+    async def _step_each(self) -> bool:
+        """Take a step for each goal, in turns. Tells whether any wallet was not locked."""
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await connect(self._settings)
+        worked = False
+        for id in list(self._goals):
+            async with asyncio.timeout(self._patience_s):
+                steps = await release_oldest(self._connection, [id])
+            if step := steps.get(id):
+                worked = True
+                self._advance(id, step)
+        return worked
+
+    def _advance(self, id: WalletId, step: Step) -> None:
+        """Hand back who has what it needs, or all if there is no more."""
+        goal = self._goals[id]
+        waiting, goal.waiting = goal.waiting, []
+        for command, future, until in waiting:
+            if step.available >= command.amount or step.locks == 0:
+                self._waiting -= 1
+                self._hand_back(command, future)
+            else:
+                goal.waiting.append((command, future, until))
+        if step.available >= goal.amount or step.locks == 0:
+            del self._goals[id]
+
+    def _answer_late(self) -> None:
+        """Tell those who have waited long enough to come again; their goals remain."""
+        now = asyncio.get_running_loop().time()
+        for goal in self._goals.values():
+            late = [one for one in goal.waiting if one[2] <= now]
+            if late:
+                goal.waiting = [one for one in goal.waiting if one[2] > now]
+                self._waiting -= len(late)
+                for _, future, _ in late:
+                    resolve(future, Unavailable("many locks have just matured", reason="releasing"))
+
+    def _give_up(self, error: Exception) -> None:
+        goals, self._goals, self._waiting = self._goals, {}, 0
+        for goal in goals.values():
+            for _, future, _ in goal.waiting:
+                resolve(future, error)
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+
+def _columns(ids: Sequence[WalletId]) -> tuple[list[str], list[str]]:
+    return [user_id for user_id, _ in ids], [currency for _, currency in ids]

@@ -88,11 +88,19 @@ class NewWithdrawal(NamedTuple):
     reference_end: str
 
 
+class ReleasesNeeded(NamedTuple):
+    """Not decided: more locks than were listed have matured, and it may take them to accept this."""
+
+    wallet: WalletId
+    amount: int
+    """That has to be available, in minor units, or else all that has matured has to be."""
+
+
 @dataclass(slots=True)
 class Decision:
     """What is answered (`outcomes`, in the order of the requests) and what is to be written."""
 
-    outcomes: list[Recorded | WalletError] = field(default_factory=list)
+    outcomes: list[Recorded | WalletError | ReleasesNeeded] = field(default_factory=list)
     transfers: list[Transfer] = field(default_factory=list)
     keys: dict[UUID, NewKey] = field(default_factory=dict)
     """The key of each charge and reserve, by the movement's identifier."""
@@ -101,8 +109,6 @@ class Decision:
     """Charges whose money is locked."""
     releases: list[Transfer] = field(default_factory=list)
     """Releases among the transfers: their locks end."""
-    starved: set[WalletId] = field(default_factory=set)
-    """Wallets with more matured locks than were listed, and where one more might have changed an answer."""
 
 
 def decide(
@@ -114,7 +120,8 @@ def decide(
     """Decide each request in arrival order; a refused one changes nothing for the others.
 
     `wallets` holds every wallet that a request names, under lock, and is changed to what holds afterwards. A
-    key used earlier in the same batch counts as used; the key of a refused request stays free.
+    key used earlier in the same batch counts as used; the key of a refused request stays free. One that needs
+    releases changes nothing either: the others are decided as if it came later.
     """
     decision = Decision()
     used = dict(known)
@@ -129,7 +136,11 @@ def decide(
             if isinstance(request, Charge):
                 receipt: Receipt = _charge(request, wallet, now, decision)
             else:
-                receipt = _withdraw(request, wallet, now, decision)
+                accepted = _withdraw(request, wallet, now, decision)
+                if isinstance(accepted, ReleasesNeeded):
+                    decision.outcomes.append(accepted)
+                    continue
+                receipt = accepted
         except WalletError as refusal:
             decision.outcomes.append(refusal)
             continue
@@ -175,13 +186,17 @@ def _charge(request: Charge, wallet: Wallet, now: datetime, decision: Decision) 
     )
 
 
-def _withdraw(request: Withdraw, wallet: Wallet, now: datetime, decision: Decision) -> WithdrawReceipt:
-    if wallet.available < request.amount and wallet.matured:
-        _release(wallet, now, decision)
+def _withdraw(
+    request: Withdraw, wallet: Wallet, now: datetime, decision: Decision
+) -> WithdrawReceipt | ReleasesNeeded:
     if wallet.available < request.amount:
-        if not wallet.matured_complete:
-            decision.starved.add((wallet.user_id, wallet.currency))
-        raise InsufficientFunds(wallet.available, request.amount)
+        withdrawable = wallet.available + sum(lock.amount for lock in wallet.matured)
+        if withdrawable >= request.amount:
+            _release(wallet, request.amount, now, decision)
+        elif wallet.matured_complete:
+            raise InsufficientFunds(withdrawable, request.amount)
+        else:
+            return ReleasesNeeded((wallet.user_id, wallet.currency), request.amount)
     transfer = wallet.move(Kind.RESERVE, request.amount, made_by=request.by)
     decision.transfers.append(transfer)
     receipt = WithdrawReceipt(
@@ -197,11 +212,17 @@ def _withdraw(request: Withdraw, wallet: Wallet, now: datetime, decision: Decisi
     return receipt
 
 
-def _release(wallet: Wallet, now: datetime, decision: Decision) -> None:
-    """Move what has matured from locked to available. It was withdrawable already; now the books say so."""
-    for lock in wallet.matured:
+def _release(wallet: Wallet, amount: int, now: datetime, decision: Decision) -> None:
+    """Move what has matured from locked to available, the oldest first, until `amount` is.
+
+    It was withdrawable already; now the books say so.
+    """
+    ended = 0
+    while wallet.available < amount:
+        lock = wallet.matured[ended]
         assert lock.release_at <= now
         transfer = wallet.move(Kind.RELEASE, lock.amount, reference=lock.charge_id)
         decision.transfers.append(transfer)
         decision.releases.append(transfer)
-    wallet.matured = []
+        ended += 1
+    del wallet.matured[:ended]

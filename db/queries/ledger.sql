@@ -355,17 +355,6 @@ insert into outbox (user_id, withdrawal_id, created_at)
 select user_id, id, $10
 from new_withdrawals;
 
--- name: wallets_with_matured_locks
--- Wallets with locks whose time has come, for the reconciler.
-select distinct user_id, currency
-from (
-    select user_id, currency
-    from locks
-    where release_at <= (select clock_timestamp())
-    order by release_at
-    limit $1
-) as oldest;
-
 -- name: held_elsewhere
 -- Which of the wallets ($1, $2) are locked by a transaction that has been going on for longer than $3. A locked row
 -- names the transaction in xmax; the short ones, of processes that work, are none of our concern.

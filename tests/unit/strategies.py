@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from wallet.commands import Charge, LedgerCommand, Withdraw
-from wallet.decide import Decision, KeyId, KeyRecord, decide
+from wallet.decide import Decision, KeyId, KeyRecord, Recorded, decide
 from wallet.ledger import MaturedLock, Wallet, WalletId
 from wallet.money import AMOUNT_MAX
 
@@ -111,7 +111,7 @@ def decide_copy(
     known = dict(known or {})
     decision = decide(batch, known, after, NOW)
     receipts = {
-        outcome.receipt.id: outcome.receipt for outcome in decision.outcomes if isinstance(outcome, tuple)
+        outcome.receipt.id: outcome.receipt for outcome in decision.outcomes if isinstance(outcome, Recorded)
     }
     for movement_id, key in decision.keys.items():
         known[key.space, key.key] = KeyRecord(key.fingerprint, receipts[movement_id])

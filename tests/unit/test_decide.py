@@ -20,7 +20,7 @@ from tests.unit.strategies import (
     with_own_keys,
 )
 from wallet.commands import Charge, LedgerCommand, Withdraw
-from wallet.decide import KeyRecord, Recorded
+from wallet.decide import KeyRecord, Recorded, ReleasesNeeded
 from wallet.errors import (
     BalanceLimitExceeded,
     IdempotencyKeyReused,
@@ -400,7 +400,8 @@ def test_more_matured_locks_than_listed(amount: int, starved: bool) -> None:
     before["ann", "USD"].matured = [MaturedLock(UUID(int=1), NOW - timedelta(1), 4)]
     before["ann", "USD"].matured_complete = False
     decision = decide_copy([Withdraw("c", "k", "ann", "USD", amount)], before).decision
-    assert decision.starved == ({("ann", "USD")} if starved else set())
+    assert (decision.outcomes[0] == ReleasesNeeded(("ann", "USD"), amount)) is starved
+    assert bool(decision.transfers) is not starved
 
 
 def test_a_known_key_needs_no_wallet() -> None:

@@ -265,7 +265,7 @@ STEPS: dict[str, Callable[[], None]] = {
     "in the bank call, cancelled": cut_off_by_the_time_limit,
     # reconciler and operator
     "rung": lambda: after(ReconcilerSession, "ring_due", has_result),
-    "release written, not committed": lambda: after(db.releases, "end_locks"),
+    "about to release": lambda: before(db.releases, "release_oldest"),
     "release committed": lambda: after(ReconcilerSession, "release_matured", has_result),
     "settled by the bank's books, cursor not moved": lambda: before(
         ReconcilerSession, "advance_bank_cursor", lambda a, _: a[1] is not None

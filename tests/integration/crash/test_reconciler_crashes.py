@@ -7,7 +7,7 @@ from tests.locks import in_an_hour
 from tests.polling import poll_until
 
 
-@pytest.mark.parametrize("step", ["release written, not committed", "release committed"])
+@pytest.mark.parametrize("step", ["about to release", "release committed"])
 async def test_killed_while_releasing(stage: Stage, step: str) -> None:
     """Goal: money whose time has come is released once."""
     await stage.charge("eve", 70, release_at=in_an_hour())

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from db.ledger import Ledger
-from db.releases import release_in
+from db.releases import release_matured
 from db.withdrawals import Withdrawals
 from tests.integration.db.conftest import accepted, charge, submit_twice, waiting_for_locks, withdraw
 from tests.locks import in_an_hour, mature
@@ -133,23 +133,17 @@ async def test_moves_of_withdrawals(
 
 
 async def test_releases(
-    patient: Settings,
-    wallets: Ledger,
-    connection: asyncpg.Connection,
-    elsewhere: asyncpg.Connection,
-    database_url: str,
+    wallets: Ledger, connection: asyncpg.Connection, elsewhere: asyncpg.Connection
 ) -> None:
-    """Goal: releases in the background lock their wallets by key too."""
+    """Goal: releases in the background wait for no wallet: what is locked is passed over."""
     for user in (LAST, FIRST):
         await wallets.submit(charge(5, user=user, release_at=in_an_hour()))
     await mature(connection)
-    releasing = await asyncpg.connect(database_url, timeout=10)
-    try:
-        await check_that_first_is_locked(
-            lambda: release_in(releasing, [(LAST, "USD"), (FIRST, "USD")]), connection, elsewhere, LOCK_WALLET
-        )
-    finally:
-        await releasing.close(timeout=10)
+    async with connection.transaction():
+        await connection.execute(LOCK_WALLET, FIRST)
+        assert await release_matured(elsewhere) == 1
+        assert await release_matured(elsewhere) == 0
+    assert await release_matured(elsewhere) == 1
 
 
 async def test_keys_of_a_batch(

@@ -59,8 +59,9 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
         IDS, "array['user-1']", "array['USD']", "array[1]", "array[null]::json[]", "array[null]::json[]",
         f"array[{NOW}]", "array['x']", REFERENCE_ENDS, NOW, NOW, "null",
     ],
-    ("ledger", "wallets_with_matured_locks"): ["20"],
     ("ledger", "held_elsewhere"): [USERS, CURRENCIES, "'1 s'"],
+    ("releases", "release_oldest"): [USERS, CURRENCIES, "1000"],
+    ("releases", "wallets_with_matured_locks"): ["20", USERS, CURRENCIES],
     ("outbox", "ring"): [ID, "'user-1'"],
     ("outbox", "claim"): ["100", IDS],
     ("outbox", "published"): [IDS, "array['user-1']"],
@@ -108,7 +109,7 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ("reconciliation", "look_ups_missed"): [IDS, "array['user-1']", f"array[{NOW}]"],
     ("reconciliation", "told"): [ID],
 }  # fmt: skip
-FILES = ("ledger", "outbox", "reads", "withdrawals", "reconciliation", "leases")
+FILES = ("ledger", "releases", "outbox", "reads", "withdrawals", "reconciliation", "leases")
 
 BOUNDED = {"bank_cursor", "heartbeats", "leases", "look_ups", "stack"}
 """Tables of a few rows."""
@@ -185,7 +186,7 @@ async def test_no_table_is_read_from_end_to_end(session: asyncpg.Connection, fil
 
 WALKS = {
     # Measures, pages and queues of background processes: bounded by a limit, or by how much is open.
-    ("ledger", "wallets_with_matured_locks"), ("outbox", "claim"), ("outbox", "depth"), ("reads", "queue_length"),
+    ("releases", "wallets_with_matured_locks"), ("outbox", "claim"), ("outbox", "depth"), ("reads", "queue_length"),
     ("reads", "heartbeats"), ("reads", "forget_heartbeats"), ("withdrawals", "ring_due"),
     ("withdrawals", "postpone_due"), ("withdrawals", "count_open"),
     ("withdrawals", "requiring_attention"), ("withdrawals", "open_ones"),
@@ -209,7 +210,8 @@ async def test_plans_of_an_empty_database_go_by_key(settings: Settings, file: st
 
 DUE = [
     ("reads", "balances", "release_at"), ("ledger", "matured_locks", "release_at"),
-    ("ledger", "wallets_with_matured_locks", "release_at"), ("withdrawals", "ring_due", "ring_at"),
+    ("releases", "release_oldest", "release_at"),
+    ("releases", "wallets_with_matured_locks", "release_at"), ("withdrawals", "ring_due", "ring_at"),
     ("withdrawals", "postpone_due", "ring_at"),
 ]  # fmt: skip
 
