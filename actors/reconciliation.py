@@ -8,7 +8,9 @@ which also names what is missing there, is `wbs reconcile`.
 
 from uuid import UUID
 
+from actors.bank.books import pages_of
 from actors.bank.protocol import Bank, BookEntry, BooksPage, CursorUnknown
+from actors.bank.trial import is_check
 from actors.look_ups import Discrepancies, LookUps
 from db.reconciliation import Known, ReconcilerSession
 from db.withdrawals import Withdrawals
@@ -46,14 +48,12 @@ class BankComparison:
 
         Returns how many entries there are. Raises as `take_turn`.
         """
-        entries, cursor, more = 0, None, True
-        while more:
-            page = await self._bank.read_books(cursor)
+        entries = 0
+        async for page in pages_of(self._bank):
             await self._compare(page)
             while await self.look_ups.work_off():
                 pass
             entries += len(page.entries)
-            cursor, more = page.cursor, page.more
         while await self.look_ups.ask_about_the_stuck():
             pass
         return entries
@@ -95,7 +95,7 @@ class BankComparison:
         for entry in page.entries:
             ours = known.get(entry.reference)
             if ours is None:
-                if entry.status != "declined":
+                if entry.status != "declined" and not is_check(entry.reference):
                     self._name("unknown_here", entry)
             elif (entry.amount, entry.currency) != (ours.amount, ours.currency):
                 self._name("different", entry, ours=f"{ours.amount} {ours.currency}")

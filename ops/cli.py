@@ -15,6 +15,7 @@ from ops.errors import OpsError
 # a lot (plots, load generators), so only the one that is asked for is imported.
 MODULES = {
     "audit": ("ops.audit", "prove that the books balance"),
+    "bank": ("ops.bank", "try whether the bank does what it must"),
     "dlq": ("ops.dlq", "dead letters: list, show, replay, discard"),
     "reconcile": ("ops.reconcile", "compare our withdrawals with the bank's books"),
     "bench": ("ops.bench", "measure the service on its own stack"),

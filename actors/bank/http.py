@@ -4,7 +4,6 @@
 """
 
 import ssl
-from collections import OrderedDict
 from time import perf_counter
 from urllib.parse import quote
 
@@ -27,14 +26,11 @@ from wallet.outcomes import (
     PayOutcome,
     Returned,
 )
-from wallet.telemetry import BANK_CALL_SECONDS, BANK_CALLS, log
+from wallet.telemetry import BANK_CALL_SECONDS, BANK_CALLS
 
 REPLY_BYTES_MAX = 64 * 1024
 BOOKS_PAGE_SIZE = 1_000
 BOOKS_BYTES_MAX = 1024 * BOOKS_PAGE_SIZE
-
-NAMED_MAX = 10_000
-"""Lines of the books that were passed over and named, so that they are not named at each reading."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -64,7 +60,6 @@ class HttpBank:
             tls=tls,
             headers=headers,
         )
-        self._named: OrderedDict[str, None] = OrderedDict()
 
     async def pay(self, order: PayoutOrder) -> PayOutcome:
         """Order a payout: `POST /payouts` with the reference as idempotency key."""
@@ -110,23 +105,11 @@ class HttpBank:
             raise CursorUnknown(f"http {status}")
         if status != 200:
             raise BooksUnreadable(f"http {status}")
-        page = page_of(body, after)
-        for what in page.passed_over:
-            self._name(what)
-        return page
+        return page_of(body, after)
 
     async def close(self) -> None:
         """Close all connections."""
         await self._client.close()
-
-    def _name(self, what: str) -> None:
-        """Say once that a line of the books says nothing certain. A person has to ask the bank what it means."""
-        if what in self._named:
-            return
-        self._named[what] = None
-        if len(self._named) > NAMED_MAX:
-            self._named.popitem(last=False)
-        log.error("bank_books_entry_passed_over", entry=what)
 
 
 def outcome_of_error(error: NotSent | NoReply) -> BankUnavailable | OutcomeUnknown:
