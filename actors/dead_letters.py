@@ -12,9 +12,16 @@ from uuid import UUID
 
 import pika
 import pika.exceptions
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
 from actors import amqp, doorbell
 from wallet.config import Settings
+
+AMQP_ERRORS = (pika.exceptions.AMQPError, AMQPConnectorException, OSError)
+"""What pika raises: of a node that takes connections and says nothing, an error that is none of its own tree."""
+
+HEARTBEAT_S = 4
+"""A node that is silent for some seconds more than this is given up."""
 
 
 class DeadLettersUnreachable(Exception):
@@ -41,13 +48,16 @@ class DeadLetter(NamedTuple):
 
 @contextmanager
 def _channel(settings: Settings) -> Iterator[Any]:
+    nodes = amqp.parameters(settings)
+    for node in nodes:
+        node.heartbeat = HEARTBEAT_S  # a person waits
     try:
-        connection = pika.BlockingConnection(amqp.parameters(settings))
+        connection = pika.BlockingConnection(nodes)
         try:
             yield connection.channel()
         finally:
             connection.close()
-    except (pika.exceptions.AMQPError, OSError) as error:
+    except AMQP_ERRORS as error:
         raise DeadLettersUnreachable(f"RabbitMQ can't be reached: {type(error).__name__}") from error
 
 

@@ -108,7 +108,7 @@ _CONSTRAINTS: dict[str, Callable[[], WalletError]] = {
     "wallets_held_check": lambda: InsufficientFunds(0, 0),
 }
 
-_NONSENSE = (LookupError, TypeError, ValueError, AssertionError, BufferError)
+_NONSENSE = (LookupError, TypeError, ValueError, AttributeError, AssertionError, BufferError)
 """What reading a row raises that is not what it should be: missing, too short, NULL, of another type."""
 
 _SENTENCES = {

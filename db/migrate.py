@@ -5,19 +5,23 @@ Gateways of the version before may still be writing then. What their rows lack i
 
 from pathlib import Path
 
-import asyncpg
 from pogo_core.util import migrate as pogo
 
+from db.watch import watched_session
+
 MIGRATIONS = Path(__file__).parent / "migrations"
+LOCK_TIMEOUT_S = 120
+"""For another process's migration to end."""
 _LOCK = 0x77_62_73  # "wbs": one migration at a time, however many start at once
 
 
 async def migrate(database_url: str) -> None:
-    """Apply what is missing. Raises pogo_core.error.BadMigrationError, naming the migration at fault."""
-    connection = await asyncpg.connect(database_url, timeout=10)
-    try:
+    """Apply what is missing. Raises pogo_core.error.BadMigrationError, naming the migration at fault, or what asyncpg
+    raises: LockNotAvailableError if another migration is under way for long, TimeoutError if the server is silent.
+    """
+    async with watched_session(database_url) as connection:
+        await connection.execute(f"set lock_timeout = '{LOCK_TIMEOUT_S}s'")
         await connection.execute("select pg_advisory_lock($1)", _LOCK)
+        await connection.execute("reset lock_timeout")
         await pogo.apply(connection, MIGRATIONS, schema_name="public")
         await connection.execute("select fill_splits()")
-    finally:
-        await connection.close(timeout=5)

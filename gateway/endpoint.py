@@ -161,7 +161,7 @@ class Quiet:
             self._left_out[code] = self._left_out.get(code, 0) + 1
             return
         self._next_at[code] = now + self.INTERVAL_S
-        ids = {
+        ids: dict[str, Any] = {
             "code": code,
             "path": request.path,
             "request_id": request_id,

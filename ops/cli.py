@@ -1,15 +1,19 @@
 """The `wbs` command.
 
-Exit codes: 0 done, 1 failed (one sentence says why), 2 wrong usage; others as a command says.
+Exit codes: 0 done, 1 failed, 2 wrong usage or settings, or a server that it needs is away or answers errors; others
+as a command says. Whatever goes wrong, one sentence says what; WBS_LOG_LEVEL=debug adds where.
 """
 
 import argparse
 import importlib
+import logging
+import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 
 from ops import up
-from ops.errors import OpsError
+from ops.errors import OpsError, ServerAway
 
 # Commands in modules of their own: `add_parser(subparsers)` describes one, `run(args)` executes it. Some load
 # a lot (plots, load generators), so only the one that is asked for is imported.
@@ -29,12 +33,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser(words[0] if words else "")
     args = parser.parse_args(words)
     command: Callable[[argparse.Namespace], int] = args.command
+    # What the library code logs is for the logs of processes; here it would come between a sentence and its reader.
+    logging.getLogger().addHandler(logging.NullHandler())
     try:
-        return command(args)
-    except OpsError as error:
-        return up.fail(error)
+        status = command(args)
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13
+    except Exception as error:  # noqa: BLE001  # the one place where a command's failure becomes a sentence
+        return _fail(words[0], error)
+
+
+def _fail(command: str, error: Exception) -> int:
+    """Say in one sentence what went wrong; return the exit code."""
+    if os.environ.get("WBS_LOG_LEVEL") == "debug":
+        traceback.print_exception(error)
+    if isinstance(error, OpsError):
+        print(f"wbs: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ServerAway) else 1
+    from ops.failures import explain
+
+    print(f"wbs {command}: {explain(error)}", file=sys.stderr)
+    return 2
 
 
 def build_parser(asked_for: str) -> argparse.ArgumentParser:

@@ -3,3 +3,7 @@
 
 class OpsError(Exception):
     """One clear sentence for the person at the terminal, naming the mend. The command exits with 1."""
+
+
+class ServerAway(OpsError):
+    """A server that the command needs can't be reached, does not answer, or answers errors. It exits with 2."""

@@ -3,25 +3,19 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
-from ops.errors import OpsError
-
-MIGRATION_TIMEOUT_S = 300.0
+from ops.errors import ServerAway
 
 
 def migrate(database_url: str) -> None:
-    """Apply the missing migrations. OpsError if the database cannot be reached or one of them fails."""
+    """Apply the missing migrations. Raises ServerAway if the database can't be reached or one of them fails."""
     from db.migrate import migrate as apply
 
     try:
         # In a thread of its own, so that a caller's event loop, if there is one, is not in the way.
         with ThreadPoolExecutor(max_workers=1) as thread:
-            thread.submit(asyncio.run, apply(database_url)).result(timeout=MIGRATION_TIMEOUT_S)
+            thread.submit(asyncio.run, apply(database_url)).result()
     except Exception as error:  # of any kind: the driver's and pogo's errors are db's business
-        why = (
-            "it did not answer in time"
-            if isinstance(error, TimeoutError)
-            else f"{type(error).__name__}: {error}"
-        )
-        raise OpsError(
-            f"The database cannot be migrated ({why}): check DATABASE_URL and that its server runs."
+        why = str(error) or "it did not answer in time"
+        raise ServerAway(
+            f"The database cannot be migrated ({' '.join(why.split())}): check DATABASE_URL and that its server runs."
         ) from error

@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Mapping
 from types import FrameType
@@ -203,9 +202,3 @@ def run_reset(args: argparse.Namespace) -> int:
     stack.state.delete()
     print(f"Deleted {stack.state.root}.")
     return 0
-
-
-def fail(error: OpsError) -> int:
-    """Print the sentence; the exit code."""
-    print(f"wbs: {error}", file=sys.stderr)
-    return 1

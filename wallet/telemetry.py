@@ -81,9 +81,9 @@ class EventLogger:
         """Something worth knowing happened, as it should."""
         self._log(logging.INFO, event, ids)
 
-    def warning(self, event: str, **ids: Any) -> None:
-        """Something went wrong and is being dealt with."""
-        self._log(logging.WARNING, event, ids)
+    def warning(self, event: str, exc_info: bool | BaseException = False, **ids: Any) -> None:
+        """Something went wrong and is being dealt with. `exc_info` as for `error`."""
+        self._log(logging.WARNING, event, ids, exc_info)
 
     def error(self, event: str, exc_info: bool | BaseException = False, **ids: Any) -> None:
         """Somebody has to look. `exc_info` adds the traceback: of the exception being handled, or of this one."""

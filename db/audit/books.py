@@ -5,13 +5,12 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
-import asyncpg
-
 from db.audit.findings import Findings, Progress
 from db.audit.keys import KeyJudge
 from db.audit.stream import PREFETCH, stream
 from db.audit.withdrawals import WithdrawalJudge
 from db.sql import load
+from db.watch import watched_session
 
 _SQL = load("audit")
 
@@ -24,21 +23,18 @@ _CHECKS = ("transfers", "adjustments", "wallets", "locks", "releases", "outbox",
 
 @asynccontextmanager
 async def auditor(database_url: str) -> AsyncIterator[Any]:
-    """Open a connection for an audit. Raises OSError or asyncpg.PostgresError if there is no database."""
-    connection = await asyncpg.connect(
-        database_url,
-        timeout=10,
-        server_settings={
-            "application_name": "wbs audit",
-            "timezone": "UTC",
-            "work_mem": "64MB",
-            "jit": "off",
-        },
-    )
-    try:
+    """Open a connection for an audit. Raises OSError or asyncpg.PostgresError if there is no database.
+
+    TimeoutError if it stops answering within the block.
+    """
+    settings = {
+        "application_name": "wbs audit",
+        "timezone": "UTC",
+        "work_mem": "64MB",
+        "jit": "off",
+    }
+    async with watched_session(database_url, settings) as connection:
         yield connection
-    finally:
-        await connection.close(timeout=5)
 
 
 async def audit_books(

@@ -1,0 +1,111 @@
+"""Commands whose servers are away, silent, or answer only errors: one sentence, an exit code, in bounded time."""
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.integration.postgres_proxy import Error, Hang, Nonsense, PostgresProxy
+from wallet.config import Settings
+
+COMMANDS = [["audit", "--no-bank"], ["reconcile"], ["dlq", "list"], ["dlq", "replay", "--all"], ["migrate"]]
+ENDS_WITHIN_S = 120.0
+
+
+@pytest.fixture
+def black_hole() -> Iterator[int]:
+    """A port that takes connections and never says a word."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(128)
+        yield listener.getsockname()[1]
+
+
+@pytest_asyncio.fixture
+async def proxy(database_url: str) -> AsyncIterator[PostgresProxy]:
+    proxy = await PostgresProxy(database_url).start()
+    yield proxy
+    await proxy.stop()
+
+
+async def run_wbs(folder: Path, words: list[str], **settings: str) -> tuple[int, str, str]:
+    """Run a command to its end; return its exit code, and what it said on both outputs."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WBS_")}
+    environment |= {"WBS_STATE_DIR": str(folder), "RABBITMQ_URL": "", **settings}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "ops.cli",
+        *words,
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(ENDS_WITHIN_S):
+        out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def all_say_so(folder: Path, **settings: str) -> None:
+    """Run all commands at once: each has to end with 2 and one sentence."""
+    ran = await asyncio.gather(*(run_wbs(folder, words, **settings) for words in COMMANDS))
+    for words, (code, out, err) in zip(COMMANDS, ran, strict=True):
+        assert code == 2, (words, code, out, err)
+        assert len(err.splitlines()) == 1, (words, err)
+        assert err.startswith("wbs"), (words, err)
+
+
+async def test_a_database_that_says_nothing(tmp_path: Path, black_hole: int) -> None:
+    """Goal: a server that takes connections and is silent keeps no command waiting for ever."""
+    await all_say_so(tmp_path, DATABASE_URL=f"postgresql://wbs@127.0.0.1:{black_hole}/wbs")
+
+
+FAULTS = {
+    "silent": Hang(),
+    "read only": Error("25006"),
+    "broken": Error("XX000"),
+    "locked": Error("55P03"),
+    "a newer server's": Error("ZZ123"),
+    "ended": Error("57P01", "FATAL"),
+    "nonsense": Nonsense("a wrong type"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_database_in_trouble(tmp_path: Path, proxy: PostgresProxy, fault: str) -> None:
+    """Goal: a server that answers statements with errors, nonsense or nothing is told of in one sentence."""
+    with proxy.answering(lambda text: True, FAULTS[fault]):
+        await all_say_so(tmp_path, DATABASE_URL=proxy.url)
+
+
+async def test_a_rabbitmq_that_says_nothing(tmp_path: Path, database_url: str, black_hole: int) -> None:
+    """Goal: with RabbitMQ silent, dead letters are not looked at, and that is said; withdrawals still are."""
+    settings = {"DATABASE_URL": database_url, "RABBITMQ_URL": f"amqp://127.0.0.1:{black_hole}"}
+    (listed, out, said), (discarded, _, why) = await asyncio.gather(
+        run_wbs(tmp_path, ["dlq", "list"], **settings),
+        run_wbs(tmp_path, ["dlq", "discard", "--all", "--yes"], **settings),
+    )
+    assert (listed, discarded) == (0, 2), (said, why)
+    assert "0 require attention" in out
+    for sentence in (said, why):
+        assert len(sentence.splitlines()) == 1
+        assert "RabbitMQ can't be reached" in sentence
+
+
+async def test_settings_that_are_wrong(tmp_path: Path) -> None:
+    """Goal: a setting that makes no sense is named in a sentence."""
+    for words in COMMANDS:
+        code, _, err = await run_wbs(tmp_path, words, DATABASE_URL="postgresql://", WBS_LEASE_MS="soon")
+        assert (code, len(err.splitlines())) == (2, 1), err
+        assert "WBS_LEASE_MS" in err or words == ["migrate"], err
+
+
+def test_the_settings_of_these_tests_are_right() -> None:
+    """Goal: what is refused above is refused for what it says."""
+    Settings.from_env({"DATABASE_URL": "postgresql://"})
