@@ -5,7 +5,7 @@ however it was spelled in the request: 42 and "42" name the same wallet.
 """
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, cast
 from uuid import UUID
 
@@ -247,7 +247,7 @@ def transaction_of_row(row: TransactionRow, user_id: str, currency: str) -> Tran
         currency,
         row.amount if charge else -row.amount,
         _status(row.status),
-        row.release_at,
+        _with_zone(row.release_at),
         raw_json(row.metadata),
         row.created_at,
     )
@@ -274,6 +274,11 @@ def withdrawal_of(view: WithdrawalView) -> Withdrawal:
         view.bank_reference,
         [HistoryEntry(_status(entry.status), entry.at, entry.reason, entry.by) for entry in view.history],
     )
+
+
+def _with_zone(release_at: datetime | None) -> datetime | None:
+    """Return it with its zone, which the last instant of 9999, taken once, comes back from asyncpg without."""
+    return release_at.replace(tzinfo=UTC) if release_at and release_at.tzinfo is None else release_at
 
 
 def _status(status: str) -> StatusName:

@@ -40,7 +40,7 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
         return is_of(made, self._parts)
 
     def _parts(self, spell: Callable[[str | None], str]) -> tuple[str, ...]:
-        release_at = "" if self.release_at is None else self.release_at.astimezone(UTC).isoformat()
+        release_at = "" if self.release_at is None else _utc(self.release_at).isoformat()
         return "charge", self.user_id, self.currency, str(self.amount), release_at, spell(self.metadata)
 
 
@@ -109,3 +109,8 @@ class Replay(msgspec.Struct, frozen=True, gc=False):
 
 
 WithdrawalCommand = Settle | Cancel | Replay
+
+
+def _utc(at: datetime) -> datetime:
+    """Return an instant in UTC; without a zone it is infinity as asyncpg reads it: 9999, from when that was taken."""
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)

@@ -273,8 +273,8 @@ LEDGER = (
         (
             Change(
                 "wallet/decide.py",
-                "    if earlier.fingerprint != request.fingerprint():\n",
-                "    if False:\n",
+                "        if request.matches(earlier.fingerprint):\n",
+                "        if True:\n",
             ),
         ),
         (_UNIT + "test_decide.py", _DB + "test_ledger.py::test_a_key_used_for_something_else"),
@@ -550,6 +550,63 @@ MESSAGES = (
     ),
 )
 
+REQUESTS = (
+    Mutation(
+        "a member named twice is taken",
+        (
+            Change(
+                "gateway/request_reader.py",
+                "if body.count(b'\"') != _quotes(asked) or _BACKSLASH in body:",
+                "if _BACKSLASH in body:",
+            ),
+        ),
+        (_UNIT + "test_gateway_duplicates.py",),
+    ),
+    Mutation(
+        "a member named twice by an escape is taken",
+        (
+            Change(
+                "gateway/request_reader.py",
+                "if body.count(b'\"') != _quotes(asked) or _BACKSLASH in body:",
+                "if body.count(b'\"') != _quotes(asked):",
+            ),
+        ),
+        (_UNIT + "test_gateway_duplicates.py",),
+    ),
+    Mutation(
+        "numbers are compared as floats",
+        (
+            Change(
+                "wallet/canonical.py",
+                "_read = json.JSONDecoder(parse_float=_number).decode\n",
+                "_read = json.JSONDecoder().decode\n",
+            ),
+        ),
+        (_UNIT + "test_canonical.py",),
+    ),
+    Mutation(
+        "fingerprints of before are no one's",
+        (
+            Change(
+                "wallet/fingerprints.py",
+                "        return _is_of_first_version(made, parts)\n",
+                "        return False\n",
+            ),
+        ),
+        (_UNIT + "test_commands.py", _GATEWAY + "test_same_request.py::test_rows_of_the_first_version"),
+    ),
+    Mutation(
+        "a key in quotes is another one",
+        (Change("gateway/keys.py", "    if line.startswith('\"'):\n", "    if False:\n"),),
+        (_UNIT + "test_gateway_keys.py", _GATEWAY + "test_keys.py::test_one_key_in_many_forms"),
+    ),
+    Mutation(
+        "of two keys in the header one is taken",
+        (Change("gateway/keys.py", "    if len(keys) != 1:\n", "    if not keys:\n"),),
+        (_UNIT + "test_gateway_keys.py", _GATEWAY + "test_keys.py::test_no_one_key"),
+    ),
+)
+
 AUDIT = (
     Mutation(
         "the audit does not add up what is held",
@@ -591,4 +648,4 @@ AUDIT = (
     ),
 )
 
-MUTATIONS = BANK + MOVES + LEDGER + MESSAGES + AUDIT
+MUTATIONS = BANK + MOVES + LEDGER + MESSAGES + REQUESTS + AUDIT

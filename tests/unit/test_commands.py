@@ -111,3 +111,11 @@ def test_fingerprints_of_later_versions(made: str) -> None:
     """Goal: of what this version can't read it says neither that it is the same nor that it is another request."""
     with pytest.raises(UnknownVersion):
         CHARGE.matches(bytes.fromhex(made))
+
+
+def test_the_end_of_the_calendar() -> None:
+    """Goal: a row from when 9999 was taken is judged in every time zone; the database gives it back without one."""
+    end = datetime.max.replace(tzinfo=UTC)
+    aware, naive = (Charge("c", "k", "ann", "USD", 5, at) for at in (end, end.replace(tzinfo=None)))
+    assert naive.matches(aware.fingerprint())
+    assert naive.fingerprint() == aware.fingerprint()
