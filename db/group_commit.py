@@ -20,6 +20,7 @@ from asyncpg import PostgresError
 from db.answering import SetApart, resolve
 from db.arrivals import Arrivals
 from db.errors import DecideAgain, Fault, fault_of, is_odd, reason_of, translate
+from db.last_writes import LastWrites
 from db.pool import connect
 from runtime.tasks import SupervisedTask, SupervisedTasks
 from runtime.throttle import Throttle
@@ -69,6 +70,7 @@ class GroupCommit(Generic[Request, Answer]):
             awaited=0.5,
             order=(lambda waiting: order(waiting[0])) if order else None,
         )
+        self.last_writes = LastWrites()
         self._stopping = False
         self._connection: Any = None
         self._renewed_at = -_RENEW_INTERVAL_S
@@ -163,6 +165,7 @@ class GroupCommit(Generic[Request, Answer]):
                     parts += [part[: len(part) // 2], part[len(part) // 2 :]]
             else:
                 went_through = True
+                self.last_writes.succeeded()
                 for (_, future), answer in zip(part, answers, strict=True):
                     resolve(future, answer)
         if alone:
@@ -242,6 +245,7 @@ class GroupCommit(Generic[Request, Answer]):
         self, part: "_Waiting[Request, Answer]", error: Exception, *, and_waiting: bool = False
     ) -> None:
         """Nobody can be served: answer at once, those who wait behind this batch too, so that none hangs."""
+        self.last_writes.failed(reason_of(error))
         if self._throttle.lets_through():
             log.warning(
                 "batch_refused", exc_info=is_odd(error) and error, kind=self._kind, error=_text(error)

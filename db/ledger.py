@@ -74,6 +74,7 @@ class Ledger:
             order=attrgetter("user_id", "currency"),
         )
         self._releases = ReleaseLane(settings, tasks, self._group_commit.resubmit)
+        self.last_writes = self._group_commit.last_writes
         self._held_for = timedelta(milliseconds=settings.lock_timeout_ms / 2)
         self._careful_batches = 0
         """Batches to come that are written carefully."""

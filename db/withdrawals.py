@@ -91,6 +91,7 @@ class Withdrawals:
         self._moves: GroupCommit[WithdrawalCommand, Status] = GroupCommit(
             "moves", settings, tasks, self._write_moves, self._held_elsewhere
         )
+        self.last_moves = self._moves.last_writes
 
     def start(self) -> None:
         """Begin to write; needs a running event loop, no server yet."""

@@ -152,18 +152,27 @@ class Dependency(msgspec.Struct, omit_defaults=True):
     detail: str | None = None
 
 
+class Reason(msgspec.Struct, omit_defaults=True):
+    """Why not all is well."""
+
+    code: Annotated[str, Meta(description="Stable, for machines: `database_read_only`, `relay_down` ….")]
+    detail: str | None = None
+
+
 class Health(msgspec.Struct):
-    """`degraded`: requests are taken, but something that they need later is away."""
+    """`degraded`: requests are taken, but something that they need later is away. `down`: writes fail."""
 
     status: Literal["ok", "degraded", "down"]
     queue_length: Annotated[int | None, Meta(description="Withdrawals waiting; null if it can't be known.")]
     dependencies: dict[str, Dependency]
+    reasons: Annotated[list[Reason], Meta(description="All that is not well, the gravest first.")] = []
 
 
-class Liveness(msgspec.Struct):
-    """The process answers."""
+class Liveness(msgspec.Struct, omit_defaults=True):
+    """The process answers, and its tasks run."""
 
-    status: Literal["ok"]
+    status: Literal["ok", "down"]
+    failing: Annotated[list[str], Meta(description="Tasks that could not run for 30 s.")] = []
 
 
 _encode = msgspec.json.Encoder().encode

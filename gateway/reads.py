@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from db import heartbeats, reads, reconciliation
@@ -11,6 +12,7 @@ from db.group_read import GroupRead
 from db.heartbeats import Heartbeat
 from db.pool import Reader, understood
 from db.reads import Balance, TransactionPage, WithdrawalView
+from db.trial import late_withdrawals
 from runtime.tasks import SupervisedTasks
 from wallet.config import Settings
 from wallet.errors import Overloaded
@@ -20,6 +22,20 @@ READS_MAX = 512
 """Reads under way at once, a process. At some thousand reads a second, the last of them waits a quarter s."""
 
 Result = TypeVar("Result")
+
+LATE_S = 60.0
+"""A withdrawal that nobody has ended for so long is late."""
+
+
+class HealthFacts(NamedTuple):
+    """What the database knows of the whole."""
+
+    queue_length: int
+    heartbeats: list[Heartbeat]
+    paused_reason: str | None
+    """Why payouts are paused; None if they are not."""
+    is_late: bool
+    """Whether a withdrawal waits for longer than LATE_S that the bank has not accepted (none does in a pause)."""
 
 
 class Reads:
@@ -80,15 +96,17 @@ class Reads:
         """
         return await self._run(reconciliation.told, reference)
 
-    async def health(self) -> tuple[int, list[Heartbeat]]:
-        """Return how many withdrawals wait, and what the background processes last said.
+    async def health(self) -> HealthFacts:
+        """Return what the database knows of the whole.
 
         Outside the bound on reads, so that many of those are not taken for an outage: to be asked one at a time.
         """
-        length, beats = await asyncio.gather(
-            understood(reads.queue_length, self._reader), understood(heartbeats.heartbeats, self._reader)
+        length, beats, (paused, late) = await asyncio.gather(
+            understood(reads.queue_length, self._reader),
+            understood(heartbeats.heartbeats, self._reader),
+            understood(late_withdrawals, self._reader, timedelta(seconds=LATE_S)),
         )
-        return length, beats
+        return HealthFacts(length, beats, paused, late)
 
     async def _run(self, query: Callable[..., Awaitable[Result]], *arguments: Any, **named: Any) -> Result:
         if self._under_way >= READS_MAX:

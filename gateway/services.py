@@ -1,10 +1,13 @@
 """What the endpoints work with: made here, started and ended together."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from db.ledger import Ledger
+from db.trial import try_to_write
 from db.withdrawals import Withdrawals
 from gateway.metrics import MetricsFlusher
+from gateway.readiness import Readiness
 from gateway.reads import Reads
 from gateway.request_reader import RequestReader
 from gateway.waiting import EndStateWatcher
@@ -25,6 +28,7 @@ class Services:
     reads: Reads
     watcher: EndStateWatcher
     flusher: MetricsFlusher
+    readiness: Readiness
     draining: bool = False
     """No new connections are taken; what is under way is finished."""
 
@@ -33,15 +37,17 @@ class Services:
         """Make them; nothing runs or connects yet."""
         tasks = SupervisedTasks()
         reads = Reads(settings, tasks)
+        ledger, withdrawals = Ledger(settings, tasks), Withdrawals(settings, tasks)
         return cls(
             settings,
             tasks,
             RequestReader(settings.default_currency),
-            Ledger(settings, tasks),
-            Withdrawals(settings, tasks),
+            ledger,
+            withdrawals,
             reads,
             EndStateWatcher(reads.ended, tasks),
             MetricsFlusher(tasks),
+            Readiness([ledger.last_writes, withdrawals.last_moves], partial(try_to_write, settings)),
         )
 
     async def start(self) -> None:

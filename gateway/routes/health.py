@@ -1,17 +1,23 @@
-"""GET /health, /health/live, /health/ready: how the service is doing, for people and for load balancers."""
+"""GET /health, /health/live, /health/ready: how the service is doing, for people and for load balancers.
+
+`live`: the tasks of this process run. `ready`: writes of this process go through. `/health`: the whole. When writes
+fail none of them is green but `live`; when they work none is red.
+"""
 
 import asyncio
 import time
+from typing import Literal
 
 from sanic import Request
 
 from db.heartbeats import Heartbeat
-from gateway.answers import Dependency, Health, Liveness, encode
+from gateway.answers import Dependency, Health, Liveness, Reason, encode
 from gateway.auth import Caller
 from gateway.endpoint import Endpoints
 from gateway.http import Answer
 from gateway.operation import Given, Operation
-from gateway.reads import Reads
+from gateway.readiness import Readiness
+from gateway.reads import LATE_S, HealthFacts, Reads
 from gateway.services import Services
 from wallet.errors import TryLater
 
@@ -29,13 +35,21 @@ _EXAMPLE = {
         "relay": {"status": "ok", "detail": "1 running"},
         "actors": {"status": "down", "detail": "no heartbeat"},
         "reconciler": {"status": "ok", "detail": "1 running"},
-        "bank": {"status": "unknown", "detail": "actors say nothing"},
+        "bank": {"status": "unknown", "detail": "no word from actors or reconciler"},
     },
+    "reasons": [
+        {"code": "actors_down", "detail": "no heartbeat"},
+        {"code": "bank_unknown", "detail": "no word from actors or reconciler"},
+        {"code": "payouts_paused", "detail": "operator: the bank's books disagree"},
+    ],
 }
 _DOWN = {
     "status": "down",
     "queue_length": None,
-    "dependencies": {"postgres": {"status": "down", "detail": "the database can't be reached"}},
+    "dependencies": {
+        "postgres": {"status": "down", "detail": "database_read_only: write: cannot execute INSERT …"}
+    },
+    "reasons": [{"code": "database_read_only", "detail": "write: cannot execute INSERT …"}],
 }
 
 HEALTH = Operation(
@@ -43,11 +57,12 @@ HEALTH = Operation(
     "/health",
     "Health",
     "How the service and everything it leans on is doing",
-    description="`degraded`: requests are taken, but something that withdrawals need later is away. 503 only "
-    "if the database is away.",
+    description="`degraded`: requests are taken, but something that withdrawals need later is not well (`reasons` "
+    "names it): a process or a dependency is away, a withdrawal waits for more than 60 s, payouts are paused. 503 only "
+    "if writes fail.",
     answers={
         200: Given("`ok` or `degraded`.", Health, _EXAMPLE),
-        503: Given("The database is away.", Health, _DOWN, headers={"Retry-After": "Seconds."}),
+        503: Given("Writes fail.", Health, _DOWN, headers={"Retry-After": "Seconds."}),
     },
     open_to_all=True,
 )
@@ -55,8 +70,17 @@ LIVE = Operation(
     "GET",
     "/health/live",
     "Health",
-    "Whether the process answers",
-    answers={200: Given("It does.", Liveness, {"status": "ok"})},
+    "Whether the process works: if not, it should be started again",
+    description="That a database is away is no reason to start anything again: a process that waits for it is alive.",
+    answers={
+        200: Given("It does.", Liveness, {"status": "ok"}),
+        503: Given(
+            "Some of its tasks can't run.",
+            Liveness,
+            {"status": "down", "failing": ["group-commit-ledger"]},
+            headers={"Retry-After": "Seconds."},
+        ),
+    },
     open_to_all=True,
 )
 READY = Operation(
@@ -64,10 +88,11 @@ READY = Operation(
     "/health/ready",
     "Health",
     "Whether requests should be sent here",
+    description="Whether writes of this process go through: by its last ones, and by a trial, which is a real write.",
     answers={
         200: Given("Yes.", Health, _EXAMPLE),
         503: Given(
-            "No: the database is away, or the process is about to end.",
+            "No: writes fail, or the process is about to end.",
             Health,
             _DOWN,
             headers={"Retry-After": "Seconds."},
@@ -84,8 +109,9 @@ _AWAY = ("away", "down", "error", "blocked")
 class HealthReporter:
     """Makes the report, from the database alone: the gateway talks to nobody else."""
 
-    def __init__(self, reads: Reads) -> None:
+    def __init__(self, reads: Reads, readiness: Readiness) -> None:
         self._reads = reads
+        self._readiness = readiness
         self._report: Health | None = None
         self._made_at = 0.0
         self._making = asyncio.Lock()
@@ -99,13 +125,43 @@ class HealthReporter:
             return self._report
 
     async def _make(self) -> Health:
+        (can_write, trial), facts = await asyncio.gather(self._readiness.verdict(), self._facts())
+        reasons = [] if trial.reason is None else [Reason(trial.reason, trial.detail)]
+        if isinstance(facts, TryLater):
+            reasons = reasons or [Reason(facts.reason, str(facts))]
+            return Health(
+                "degraded" if can_write else "down",
+                None,
+                {"postgres": _postgres(can_write, reasons)},
+                reasons,
+            )
+        dependencies = {"postgres": _postgres(can_write, reasons), **judge(facts.heartbeats)}
+        reasons += [
+            Reason(f"{name}_{dependency.status}", dependency.detail)
+            for name, dependency in dependencies.items()
+            if name != "postgres" and dependency.status != "ok"
+        ]
+        if facts.paused_reason is not None:
+            reasons.append(Reason("payouts_paused", facts.paused_reason))
+        if facts.is_late:
+            reasons.append(Reason("withdrawals_late", f"one waits for more than {LATE_S:g} s"))
+        status: Literal["ok", "degraded", "down"] = (
+            "ok" if not reasons else "degraded" if can_write else "down"
+        )
+        return Health(status, facts.queue_length, dependencies, reasons)
+
+    async def _facts(self) -> HealthFacts | TryLater:
         try:
-            queue_length, beats = await self._reads.health()
+            return await self._reads.health()
         except TryLater as error:
-            return Health("down", None, {"postgres": Dependency("down", str(error))})
-        dependencies = {"postgres": Dependency("ok"), **judge(beats)}
-        well = all(dependency.status == "ok" for dependency in dependencies.values())
-        return Health("ok" if well else "degraded", queue_length, dependencies)
+            return error
+
+
+def _postgres(can_write: bool, reasons: list[Reason]) -> Dependency:
+    if not reasons:
+        return Dependency("ok")
+    words = ": ".join(word for word in (reasons[0].code, reasons[0].detail) if word)
+    return Dependency("degraded" if can_write else "down", words)
 
 
 def judge(beats: list[Heartbeat]) -> dict[str, Dependency]:
@@ -139,19 +195,22 @@ def _said(name: str, running: dict[str, list[Heartbeat]], sources: tuple[str, ..
 
 def register(endpoints: Endpoints, services: Services) -> None:
     """Serve the health reports."""
-    reporter = HealthReporter(services.reads)
+    reporter = HealthReporter(services.reads, services.readiness)
     alive = encode(Liveness("ok"))
 
     async def health(request: Request, caller: Caller) -> Answer:
         return _answer(await reporter.report())
 
     async def live(request: Request, caller: Caller) -> Answer:
-        return Answer(alive)
+        failing = services.tasks.failing()
+        return _unavailable(Liveness("down", failing)) if failing else Answer(alive)
 
     async def ready(request: Request, caller: Caller) -> Answer:
         report = await reporter.report()
         if services.draining:
-            report = Health("down", report.queue_length, report.dependencies)
+            report = Health(
+                "down", report.queue_length, report.dependencies, [Reason("stopping"), *report.reasons]
+            )
         return _answer(report)
 
     endpoints.add(HEALTH, health)
@@ -161,5 +220,9 @@ def register(endpoints: Endpoints, services: Services) -> None:
 
 def _answer(report: Health) -> Answer:
     if report.status == "down":
-        return Answer(encode(report), 503, extra={"retry-after": "1", "cache-control": "no-store"})
+        return _unavailable(report)
     return Answer(encode(report), extra={"cache-control": "no-store"})
+
+
+def _unavailable(report: Health | Liveness) -> Answer:
+    return Answer(encode(report), 503, extra={"retry-after": "1", "cache-control": "no-store"})

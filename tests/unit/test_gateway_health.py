@@ -1,11 +1,15 @@
 """What /health makes of the heartbeats."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from db.heartbeats import Heartbeat
-from gateway.routes.health import judge
+from db.last_writes import LastWrites
+from db.trial import Trial
+from gateway.readiness import Readiness
+from gateway.routes.health import judge, register
 
 
 def beat(kind: str, age_s: float = 1.0, **detail: Any) -> Heartbeat:
@@ -45,3 +49,100 @@ def test_away(word: str) -> None:
     """Goal: what all who should know say is away is down; if one still reaches it, it is not."""
     assert statuses(beat("actors", bank=word))["bank"] == "down"
     assert statuses(beat("actors", bank=word), beat("actors", bank="ok"))["bank"] == "ok"
+
+
+# --- Whether writes go through ---
+
+
+class Clock:
+    """A monotonic clock that tests set."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Trials:
+    """Trials that end as told, and are counted."""
+
+    def __init__(self) -> None:
+        self.ends = Trial(None)
+        self.made = 0
+
+    async def __call__(self) -> Trial:
+        self.made += 1
+        return self.ends
+
+
+class Writes:
+    """A writer, trials, and what is made of them."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.last = LastWrites(clock=self.clock)
+        self.trials = Trials()
+        self.readiness = Readiness([self.last], self.trials, clock=self.clock)
+
+    async def ready(self) -> bool:
+        return (await self.readiness.verdict())[0]
+
+
+async def test_a_trial_decides_where_nobody_writes() -> None:
+    """Goal: without traffic it is tried, at most once in two seconds whoever asks; a failure is tried again soon."""
+    writes = Writes()
+    assert all([await writes.ready() for _ in range(50)])
+    assert writes.trials.made == 1
+    writes.trials.ends = Trial("database_read_only")
+    writes.clock.now += 2.1
+    assert not await writes.ready()
+    writes.trials.ends = Trial(None)
+    writes.clock.now += 1.1
+    assert await writes.ready()
+
+
+async def test_writers_are_believed_before_trials() -> None:
+    """Goal: a trial that goes through does not hide that writes fail; what was, is forgotten after 3 s."""
+    writes = Writes()
+    writes.last.failed("database_slow")
+    assert not await writes.ready()
+    assert writes.trials.made == 0
+    writes.clock.now += 3.1
+    assert await writes.ready()
+    writes.last.failed("database_slow")
+    writes.last.succeeded()
+    writes.clock.now += 0.1
+    assert await writes.ready()
+
+
+@pytest.mark.parametrize(
+    ("reason", "ready"),
+    [("database_connections_used_up", True), ("database_read_only", False), ("database_broken", False)],
+)
+async def test_a_trial_that_had_no_chance(reason: str, ready: bool) -> None:
+    """Goal: that no new session can be had makes nobody red whose open ones write; any other failure does."""
+    writes = Writes()
+    writes.trials.ends = Trial(reason)
+    writes.last.succeeded()
+    writes.clock.now += 1
+    assert await writes.ready() == ready
+    assert (await writes.readiness.verdict())[1].reason == reason
+    writes.clock.now += 5
+    assert not await writes.ready()
+
+
+async def test_alive_while_tasks_run() -> None:
+    """Goal: a task that can't run makes the process not live, and is named."""
+    handlers: dict[str, Any] = {}
+    failing: list[str] = []
+    endpoints = SimpleNamespace(add=lambda operation, handler: handlers.update({operation.path: handler}))
+    services = SimpleNamespace(
+        reads=None, readiness=None, draining=False, tasks=SimpleNamespace(failing=lambda: failing)
+    )
+    register(endpoints, services)  # type: ignore[arg-type]
+    assert (await handlers["/health/live"](None, None)).status == 200
+    failing.append("group-commit-ledger")
+    answer = await handlers["/health/live"](None, None)
+    assert answer.status == 503
+    assert b'"failing":["group-commit-ledger"]' in answer.body

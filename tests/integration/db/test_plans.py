@@ -95,6 +95,10 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ],
     ("reconciliation", "cursor"): [],
     ("reconciliation", "advance"): ["'x'"],
+    ("health", "try"): [],
+    ("health", "try_move"): [ID],
+    ("health", "try_remove"): [ID],
+    ("health", "late"): ["'60 s'"],
     ("leases", "look"): ["'reconciler'"],
     ("leases", "renew"): ["'reconciler'", "'host:1:a'"],
     ("leases", "take_free"): ["'reconciler'", "'host:1:a'"],
@@ -109,9 +113,9 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ("reconciliation", "look_ups_missed"): [IDS, "array['user-1']", f"array[{NOW}]"],
     ("reconciliation", "told"): [ID],
 }  # fmt: skip
-FILES = ("ledger", "releases", "outbox", "reads", "withdrawals", "reconciliation", "leases")
+FILES = ("ledger", "releases", "outbox", "reads", "withdrawals", "reconciliation", "leases", "health")
 
-BOUNDED = {"bank_cursor", "heartbeats", "leases", "look_ups", "stack"}
+BOUNDED = {"bank_cursor", "heartbeats", "leases", "look_ups", "stack", "write_trials"}
 """Tables of a few rows."""
 
 COUNTS_ALL = {("outbox", "depth")}

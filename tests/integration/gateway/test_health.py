@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
+from db.trial import Trial
+from gateway.readiness import Readiness
 from gateway.reads import READS_MAX, Reads
 from gateway.routes.health import HealthReporter
 from runtime.tasks import SupervisedTasks
@@ -12,6 +14,13 @@ from wallet.config import Settings
 from wallet.errors import Overloaded
 
 MANY = READS_MAX + 100
+
+
+async def writes_go_through() -> Trial:
+    return Trial(None)
+
+
+READY = Readiness([], writes_go_through)
 
 
 @pytest_asyncio.fixture
@@ -24,7 +33,7 @@ async def reads(settings: Settings) -> AsyncIterator[Reads]:
 
 async def test_many_ask_at_once(reads: Reads) -> None:
     """Goal: hardly more than one report serves them all, and one who leaves takes nobody with him."""
-    reporter = HealthReporter(reads)
+    reporter = HealthReporter(reads, READY)
     asking = [asyncio.ensure_future(reporter.report()) for _ in range(MANY)]
     await asyncio.sleep(0)
     asking.pop(0).cancel()
@@ -38,7 +47,7 @@ async def test_more_reads_than_are_taken(reads: Reads) -> None:
     """Goal: where reads are refused because too many are under way, the database is not away."""
     pages = [asyncio.ensure_future(reads.transactions("ann", "USD", 20, None, 0)) for _ in range(MANY)]
     await asyncio.sleep(0)
-    report = await HealthReporter(reads).report()
+    report = await HealthReporter(reads, READY).report()
     found = await asyncio.gather(*pages, return_exceptions=True)
     assert sum(isinstance(page, Overloaded) for page in found) == MANY - READS_MAX
     assert report.status == "degraded"

@@ -1,0 +1,62 @@
+"""Whether this process can serve writes: by what its writers saw lately, and by a trial."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+from db.errors import CONNECTIONS_USED_UP, CONTENDED, SLOW
+from db.last_writes import LastWrites
+from db.trial import Trial
+
+FAILING_S = 3.0
+"""A writer that could serve nobody so lately, while none has written since, is believed before any trial."""
+WRITTEN_S = 3.0
+"""A writer that wrote so lately can write, though a trial, in a session of its own, had no chance."""
+FRESH_S = 2.0
+"""A trial that went through serves all who ask within this time; one that failed for half of it."""
+
+_OF_ITS_SESSION = (CONNECTIONS_USED_UP, CONTENDED, SLOW)
+"""What may strike a trial's new session and spare the writers' old ones."""
+
+
+class Readiness:
+    """Judges whether writes go through. They are tried at most once in a while, however many ask."""
+
+    def __init__(
+        self,
+        last_writes: Sequence[LastWrites],
+        try_to_write: Callable[[], Awaitable[Trial]],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._last_writes = last_writes
+        self._try_to_write = try_to_write
+        self._clock = clock
+        self._trial: Trial | None = None
+        self._tried_at = 0.0
+        self._trying = asyncio.Lock()
+
+    async def verdict(self) -> tuple[bool, Trial]:
+        """Return whether writes go through, and what the last trial (or the writers) met."""
+        written_s = min((last.success_age_s() for last in self._last_writes), default=float("inf"))
+        for last in self._last_writes:
+            if reason := last.failing(min(FAILING_S, written_s)):
+                return False, Trial(reason, "writes were refused")
+        trial = await self._fresh_trial()
+        if trial.reason is None:
+            return True, trial
+        return trial.reason in _OF_ITS_SESSION and written_s < WRITTEN_S, trial
+
+    async def _fresh_trial(self) -> Trial:
+        async with self._trying:
+            if self._trial is None or not self._is_fresh(self._trial):
+                self._trial = await self._try_to_write()
+                self._tried_at = self._clock()
+            return self._trial
+
+    def _is_fresh(self, trial: Trial) -> bool:
+        age_s = self._clock() - self._tried_at
+        if trial.reason is None:
+            return age_s <= FRESH_S
+        # What was written since tells that things have changed.
+        return age_s <= FRESH_S / 2 and all(last.success_age_s() >= age_s for last in self._last_writes)
