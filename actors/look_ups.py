@@ -19,7 +19,6 @@ from wallet.outcomes import (
     BankUnavailable,
     Declined,
     FindOutcome,
-    NotFound,
     OutcomeUnknown,
     Paid,
     Returned,
@@ -116,13 +115,13 @@ class LookUps:
         learned = []
         for known, answer in zip(asked, answers, strict=True):
             learned.append(await self._learn(known, answer))
-        not_there = [
+        heard = [
             known.id
             for known, answer in zip(asked, answers, strict=True)
-            if known.status in OPEN_STATES and (isinstance(answer, NotFound) or self._is_about_us(answer))
+            if known.status in OPEN_STATES and not isinstance(answer, BankUnavailable | OutcomeUnknown)
         ]
-        if not_there:
-            await self._session.looked_up(not_there)
+        if heard:
+            await self._session.looked_up(heard)
         return learned
 
     async def _find(self, known: Known) -> FindOutcome:

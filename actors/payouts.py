@@ -14,10 +14,10 @@ from actors.bank.protocol import PayoutOrder
 from actors.errors import GiveBack, GivenUp, NoneOfOurs, Undeliverable
 from actors.middleware.resources import Resources
 from actors.settlement import Before, RoundLimits, run_round
-from db import reads
-from db.withdrawals import Attempt
+from db import reads, stack
+from db.withdrawals import Attempt, PayoutsPaused
 from wallet.errors import IllegalMove, TryLater, WithdrawalNotFound
-from wallet.outcomes import Declined, OutcomeUnknown, Paid, RoundOutcome
+from wallet.outcomes import Declined, OutcomeUnknown, Paid, Postponed, RoundOutcome
 from wallet.telemetry import CONTRADICTIONS, ROUNDS_RESCHEDULED, log
 from wallet.withdrawal import Status
 
@@ -41,23 +41,44 @@ class Payouts:
         Does nothing if it has ended, is under way elsewhere, or is not due. Raises `Undeliverable`,
         `GiveBack`.
         """
-        if not await self._resources.breaker.admit(ADMISSION_WAIT_S):
-            raise GiveBack("the bank is away")
-        lease_ends_at = monotonic() + self._lease_s  # it begins later, when the database writes it down
-        try:
-            attempt = await self._resources.withdrawals.begin_attempt(withdrawal_id, user_id)
-            if attempt is None:
-                await self._check_attention(withdrawal_id, user_id)
+        attempt, give_up_at = None, monotonic() + ADMISSION_WAIT_S
+        while attempt is None:
+            if not await self._is_admitted(give_up_at):
                 return
-        except TryLater as error:
-            await asyncio.sleep(
-                _DATABASE_PAUSE_S
-            )  # else the message would come back at once, round and round
-            raise GiveBack("the database is away") from error
+            lease_ends_at = monotonic() + self._lease_s  # it begins later, when the database writes it down
+            try:
+                attempt = await self._resources.withdrawals.begin_attempt(withdrawal_id, user_id)
+                if attempt is None:
+                    await self._check_attention(withdrawal_id, user_id)
+                    return
+            except PayoutsPaused:
+                self._resources.gate.close()
+            except TryLater as error:
+                await asyncio.sleep(
+                    _DATABASE_PAUSE_S
+                )  # else the message would come back at once, round and round
+                raise GiveBack("the database is away") from error
         outcome = await self._run_round(attempt, lease_ends_at)
+        if isinstance(outcome, Postponed) and outcome.code is not None:
+            await self._pause(outcome.reason)
         status = await self._settle(attempt, outcome, lease_ends_at)
         if status is Status.REQUIRES_ATTENTION:
             raise Undeliverable("requires_attention")
+
+    async def _is_admitted(self, give_up_at: float) -> bool:
+        """Wait until the bank may be called and may be asked to pay.
+
+        Raises `GiveBack` if that can't be waited for. Returns False if payouts have been paused for long: the message
+        is done with then, and the reconciler rings again once they go on.
+        """
+        gate, breaker = self._resources.gate, self._resources.breaker
+        if not await gate.wait(give_up_at - monotonic()):
+            if gate.stopping or not gate.is_seen:
+                raise GiveBack("it is not known whether payouts are paused")
+            return False
+        if not await breaker.admit(give_up_at - monotonic()):
+            raise GiveBack("the bank is away")
+        return True
 
     async def _check_attention(self, withdrawal_id: UUID, user_id: str) -> None:
         """Had the process died between `requires_attention` and the dead letter, the message comes again."""
@@ -73,7 +94,7 @@ class Payouts:
     async def _run_round(self, attempt: Attempt, lease_ends_at: float) -> RoundOutcome:
         order = PayoutOrder(attempt.reference_text, attempt.amount, attempt.currency, attempt.destination)
         before = Before(attempt.ask_first, attempt.accepted, attempt.key_age_s, attempt.conflict)
-        bank, breaker = self._resources.bank, self._resources.breaker
+        bank, breaker, gate = self._resources.bank, self._resources.breaker, self._resources.gate
         try:
             return await run_round(
                 bank,
@@ -81,12 +102,21 @@ class Payouts:
                 self._limits,
                 before,
                 lease_ends_at=lease_ends_at,
+                may_pay=lambda: gate.open,
                 may_retry=lambda: breaker.closed,
             )
         except Exception as error:  # noqa: BLE001  # a bug of ours, or of a bank module
             # The round has to use up its rung all the same, or the withdrawal would be tried for ever.
             log.error("round_failed", exc_info=True, withdrawal_id=attempt.withdrawal_id)
             return OutcomeUnknown(f"our own fault: {type(error).__name__}")
+
+    async def _pause(self, reason: str) -> None:
+        """Pause payouts: the bank declines because of us, and so it would all the others."""
+        self._resources.gate.close()
+        try:
+            await stack.pause_by_itself(self._resources.reader, reason)
+        except TryLater as error:  # the withdrawal stays due: the next attempt hears the same
+            log.warning("not_paused", reason=reason, error=str(error))
 
     async def _settle(self, attempt: Attempt, outcome: RoundOutcome, lease_ends_at: float) -> Status | None:
         """Write the outcome down, for as long as the lease lasts. None if that did not work."""

@@ -14,6 +14,7 @@ from actors.amqp import AmqpConnection, AmqpError
 from actors.bank import open_bank
 from actors.bank.protocol import BooksUnreadable
 from actors.heartbeat import beat_for_ever
+from actors.history import HistoryGuard
 from actors.metrics import serve_metrics
 from actors.reconciliation import BankComparison
 from db.errors import is_odd
@@ -43,6 +44,9 @@ RING_MIN = 10
 RELEASES_MAX = 20
 """Transactions of releases in one beat."""
 
+OPEN_MAX = 200
+"""Open withdrawals that are looked up in one beat while payouts are paused or history was lost."""
+
 BEATS_A_ROUND = 5
 """The bank's books are read, and old heartbeats forgotten, every so many beats."""
 
@@ -53,6 +57,7 @@ class Reconciler:
     def __init__(
         self, settings: Settings, session: ReconcilerSession, books: BankComparison, reader: Reader
     ) -> None:
+        self._history = HistoryGuard(settings, session, books)
         self._settings = settings
         self._session = session
         self._books = books
@@ -64,13 +69,18 @@ class Reconciler:
 
     def detail(self) -> dict[str, Any]:
         """What the heartbeat says."""
-        return {"leads": self._leads, "rabbitmq": self._rabbitmq_state(), "bank": self._bank_state}
+        return {
+            "leads": self._leads,
+            "rabbitmq": self._rabbitmq_state(),
+            "bank": self._bank_state,
+            "payouts": self._history.standing,
+        }
 
     async def run(self, stop: asyncio.Event) -> None:
         """Beat until `stop` is set."""
         beat = 0
         while not stop.is_set():
-            steps = [self._measure, self._ring, self._release, self._look_up]
+            steps = [self._history.look, self._measure, self._ring, self._release, self._look_up]
             if beat % BEATS_A_ROUND == 0:
                 steps += [self._read_books, self._forget_heartbeats]
             for step in steps:
@@ -113,6 +123,8 @@ class Reconciler:
 
     async def _ring(self) -> None:
         """Ring for the due and the stranded, but don't fill a long queue with echoes of what waits in it."""
+        if self._history.paused:
+            return  # they would wait in the queue, and be rung for again; what is due then is rung for afterwards
         rung = await self._session.ring_due(max(RING_MIN, RING_MAX - self._queued))
         if rung:
             RECONCILER_ACTIONS.labels("rung").inc(rung)
@@ -126,6 +138,8 @@ class Reconciler:
 
     async def _look_up(self) -> None:
         """Ask the bank about what it has called back for, and about what its books say other than ours."""
+        if not self._history.is_plain:
+            await self._session.look_up_open(OPEN_MAX)
         await self._books.look_ups.work_off()
 
     async def _read_books(self) -> None:

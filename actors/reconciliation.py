@@ -6,6 +6,7 @@ later changes an entry that was read long ago (its callback may have been lost).
 which also names what is missing there, is `wbs reconcile`.
 """
 
+from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
 from actors.bank.books import pages_of
@@ -16,6 +17,10 @@ from db.reconciliation import Known, ReconcilerSession
 from db.withdrawals import Withdrawals
 from wallet.telemetry import log
 from wallet.withdrawal import OPEN_STATES, Status
+
+OnUnknown = Callable[[Sequence[BookEntry]], Awaitable[None]]
+
+_REFERENCE_LENGTH, _PREFIX_LENGTH = 32, 8
 
 PAGES_MAX = 10
 """Pages of new entries in one turn."""
@@ -35,6 +40,10 @@ class BankComparison:
         self._session = session
         self._round_cursor: str | None = None
         self.discrepancies = Discrepancies()
+        self.on_unknown: OnUnknown | None = None
+        """Called with new entries that are ours by their reference, and that we never sent."""
+        self.unknown = 0
+        """How many there were of these."""
         self.look_ups = LookUps(bank, session, withdrawals, self.discrepancies, our_codes)
 
     async def take_turn(self) -> None:
@@ -69,7 +78,11 @@ class BankComparison:
                 log.error("bank_books_changed", cursor=cursor)
                 await self._session.advance_bank_cursor(None)
                 raise
-            await self._compare(page)
+            lost = await self._compare(page)
+            if lost and self.on_unknown is not None:
+                # Said before the cursor moves on: what is behind it is not new any more.
+                self.unknown += len(lost)
+                await self.on_unknown(lost)
             if page.cursor != cursor:
                 await self._session.advance_bank_cursor(page.cursor)
             cursor = page.cursor
@@ -86,14 +99,18 @@ class BankComparison:
         await self._compare(page)
         self._round_cursor = page.cursor if page.more else None
 
-    async def _compare(self, page: BooksPage) -> None:
+    async def _compare(self, page: BooksPage) -> list[BookEntry]:
+        """Compare a page; return the entries that are ours by their reference, and that we never sent."""
         for line in page.passed_over:
             self.discrepancies.name("unreadable", "", bank=line)
         references = {_reference(entry.reference) for entry in page.entries} - {None}
         known = await self._session.by_references([one for one in references if one is not None])
-        to_look_up = []
+        to_look_up, lost = [], []
+        prefixes = await self._session.bank_prefixes()
         for entry in page.entries:
             ours = known.get(entry.reference)
+            if _was_never_sent(entry, ours, prefixes):
+                lost.append(entry)
             if ours is None:
                 if entry.status != "declined" and not is_check(entry.reference):
                     self._name("unknown_here", entry)
@@ -103,6 +120,7 @@ class BankComparison:
                 to_look_up.append(ours)
         if to_look_up:
             await self._session.look_up_soon(to_look_up)
+        return lost
 
     def _wants_look_up(self, entry: BookEntry, ours: Known) -> bool:
         """Tell whether the bank is to be asked about an entry; name what it could not settle."""
@@ -125,6 +143,13 @@ class BankComparison:
     def _name(self, kind: str, entry: BookEntry, ours: str | None = None) -> None:
         bank = f"{entry.payout_id}: {entry.amount} {entry.currency} {entry.status}"
         self.discrepancies.name(kind, entry.reference, bank=bank, ours=ours)
+
+
+def _was_never_sent(entry: BookEntry, ours: Known | None, prefixes: frozenset[str]) -> bool:
+    """Tell whether the bank has an order of ours that, as far as we know, never left."""
+    if ours is not None:
+        return ours.status == Status.PENDING
+    return len(entry.reference) == _REFERENCE_LENGTH and entry.reference[:_PREFIX_LENGTH] in prefixes
 
 
 def _reference(text: str) -> UUID | None:

@@ -82,6 +82,16 @@ class ReconcilerSession:
             self._connection.terminate()
             self._connection = None
 
+    @property
+    def connection(self) -> Any:
+        """The connection, once `lead` was called."""
+        return self._connection
+
+    async def bank_prefixes(self) -> frozenset[str]:
+        """Return what the references of this stack begin with."""
+        prefix = await self._connection.fetchval(_SQL["bank_prefix"])
+        return frozenset(filter(None, (prefix, self._settings.bank_prefix)))
+
     async def ring_due(self, limit: int) -> int:
         """Write outbox rows for up to `limit` withdrawals that should have been taken; return how many."""
         try:
@@ -147,10 +157,18 @@ class ReconcilerSession:
         return [Known(*row) for row in rows]
 
     async def looked_up(self, ids: Sequence[UUID]) -> None:
-        """Write down that the bank was asked about these, and does not know them."""
+        """Write down that the bank was asked about these now, and has answered."""
         await self._connection.execute(_SQL["looked_up"], list(ids))
 
     # --- Look-ups ---
+
+    async def look_up_open(self, limit: int) -> int:
+        """Have the bank asked about what is open and may be known to it: while payouts are paused, or history was lost.
+
+        Returns how many that are now.
+        """
+        status = await self._connection.execute(_SQL["look_up_open"], limit)
+        return int(status.split()[-1])
 
     async def look_up_soon(self, withdrawals: Sequence[Known]) -> None:
         """Have the bank asked about these."""

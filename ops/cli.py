@@ -21,6 +21,7 @@ MODULES = {
     "audit": ("ops.audit", "prove that the books balance"),
     "bank": ("ops.bank", "try whether the bank does what it must"),
     "dlq": ("ops.dlq", "dead letters: list, show, replay, discard"),
+    "payouts": ("ops.payouts", "pause, resume and look at payouts"),
     "reconcile": ("ops.reconcile", "compare our withdrawals with the bank's books"),
     "bench": ("ops.bench", "measure the service on its own stack"),
     "chaos": ("ops.chaos", "kill and freeze everything under load, then check the books"),

@@ -29,6 +29,8 @@ from actors.dead_letters import DeadLetter, DeadLettersUnreachable, count, look_
 from db.withdrawals import Withdrawals
 from ops.attention import all_requiring_attention, ids_requiring_attention, list_attention, opened, show
 from ops.environment import load_environment
+from ops.operators import add_by, operator
+from wallet.commands import OPERATOR
 from wallet.config import Settings
 from wallet.errors import IllegalMove, TryLater, WithdrawalNotFound
 
@@ -66,6 +68,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         elif name in ("replay", "discard"):
             action.add_argument("ids", metavar="ID", type=UUID, nargs="*")
             action.add_argument("--all", action="store_true", help="all of them")
+        if name == "replay":
+            add_by(action)
         if name == "discard":
             action.add_argument(
                 "--others", action="store_true", help="those of nothing that requires attention"
@@ -87,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"wbs dlq: name the withdrawals, or say {say}", file=sys.stderr)
             return 1
         if args.action == "replay":
-            result = asyncio.run(replay(settings, None if args.all else args.ids))
+            result = asyncio.run(replay(settings, None if args.all else args.ids, operator(args)))
             return _print_replayed(result, args.json)
         if others and args.yes:
             needing = asyncio.run(ids_requiring_attention(settings))
@@ -102,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
 # --- replay ---
 
 
-async def replay(settings: Settings, ids: Sequence[UUID] | None) -> Replayed:
+async def replay(settings: Settings, ids: Sequence[UUID] | None, by: str = OPERATOR) -> Replayed:
     """Replay these withdrawals (None: all that require attention) and remove their dead letters.
 
     Raises TryLater if the database is away.
@@ -113,7 +117,7 @@ async def replay(settings: Settings, ids: Sequence[UUID] | None) -> Replayed:
         wanted = list(ids) if ids is not None else [a.id async for a in all_requiring_attention(reader)]
         for start in range(0, len(wanted), _AT_ONCE):
             some = wanted[start : start + _AT_ONCE]
-            answers = await asyncio.gather(*(_replay_one(withdrawals, id_) for id_ in some))
+            answers = await asyncio.gather(*(_replay_one(withdrawals, id_, by) for id_ in some))
             for id_, refusal in zip(some, answers, strict=True):
                 if refusal is None:
                     result.replayed.append(id_)
@@ -132,10 +136,10 @@ async def replay(settings: Settings, ids: Sequence[UUID] | None) -> Replayed:
     return result
 
 
-async def _replay_one(withdrawals: Withdrawals, id_: UUID) -> str | None:
+async def _replay_one(withdrawals: Withdrawals, id_: UUID, by: str) -> str | None:
     """Return why it could not be replayed, or None."""
     try:
-        await withdrawals.replay(id_)
+        await withdrawals.replay(id_, by)
     except (IllegalMove, WithdrawalNotFound) as error:
         return str(error)
     return None

@@ -44,6 +44,7 @@ BANK_CALLS = Counter("wbs_bank_calls", "Bank calls by how they ended.", ["operat
 BANK_CALL_SECONDS = Histogram("wbs_bank_call_seconds", "Time of a bank call.", ["operation"], buckets=_SLOW_S)
 BANK_RETRIES = Counter("wbs_bank_retries", "Bank calls beyond the first of their round.")
 ROUNDS_RESCHEDULED = Counter("wbs_rounds_rescheduled", "Rounds that ended without an outcome.")
+PAYOUTS_PAUSED = Gauge("wbs_payouts_paused", "1 while the bank must not be asked to pay.")
 CONTRADICTIONS = Counter(
     "wbs_bank_contradictions", "Answers of the bank that contradict what it said before; nothing was moved."
 )

@@ -22,6 +22,8 @@ FAILURES_TO_OPEN = 20
 
 PROBE_INTERVAL_S_MAX = 1.0
 
+_NO_ORDER = PayoutOrder("0" * 32, 1, "USD")
+
 
 class Breaker:
     """Tells whether the bank may be called. Belongs to one event loop."""
@@ -34,6 +36,7 @@ class Breaker:
         self._failures = 0
         self._probe_at = 0.0
         self._wake = asyncio.Event()
+        self._waiting = 0
         self._stopping = False
 
     @classmethod
@@ -51,7 +54,15 @@ class Breaker:
 
         Return False if `wait_s` passes or the process is stopping before that.
         """
-        give_up_at = monotonic() + wait_s
+        if self.closed:
+            return True
+        self._waiting += 1
+        try:
+            return await self._wait(monotonic() + wait_s)
+        finally:
+            self._waiting -= 1
+
+    async def _wait(self, give_up_at: float) -> bool:
         while not self.closed:
             now = monotonic()
             if self._stopping or now >= give_up_at:
@@ -82,6 +93,22 @@ class Breaker:
         if not was_closed:
             self._wake.set()
             log.info("bank_circuit_closed")
+
+    async def probe(self, bank: Bank) -> None:
+        """Ask the bank about an order that is none, for ever, while the circuit is open and nobody waits to pay.
+
+        So its recovery is seen without traffic. With traffic the payouts themselves are the probes: they tell whether
+        the bank pays, and not only whether it can be asked.
+        """
+        while True:
+            await asyncio.sleep(self._probe_interval_s)
+            if self.closed or self._waiting:
+                continue
+            answer = await bank.find(_NO_ORDER)
+            if not self.closed and not isinstance(answer, BankUnavailable | OutcomeUnknown):
+                self._failures = self._failures_to_open - 1  # the first failure opens it again
+                self._wake.set()
+                log.info("bank_circuit_closed", probed=True)
 
     def stop(self) -> None:
         """Let nobody wait any longer: the process is stopping. Must be called on the event loop."""

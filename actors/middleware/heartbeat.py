@@ -38,4 +38,5 @@ class Heartbeat(Middleware):
             await self._task.stop()
 
     def _detail(self) -> dict[str, Any]:
-        return {"bank": "ok" if self._resources.breaker.closed else "away"}
+        resources = self._resources
+        return {"bank": "ok" if resources.breaker.closed else "away", "payouts": resources.gate.standing}

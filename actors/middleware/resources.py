@@ -13,6 +13,7 @@ from tenacity import AsyncRetrying, stop_after_attempt, wait_exponential_jitter
 from actors.bank import open_bank
 from actors.bank.breaker import Breaker, WatchedBank
 from actors.bank.protocol import Bank
+from actors.gate import PayoutGate
 from db.pool import Reader
 from db.withdrawals import Withdrawals
 from runtime.tasks import SupervisedTasks
@@ -29,6 +30,7 @@ class Resources(Middleware):
     withdrawals: Withdrawals
     bank: Bank
     breaker: Breaker
+    gate: PayoutGate
     reader: Reader
     tasks: SupervisedTasks
     """Those of the actors' event loop."""
@@ -53,6 +55,7 @@ class Resources(Middleware):
         thread = get_event_loop_thread()
         if thread is not None:
             thread.loop.call_soon_threadsafe(self.breaker.stop)
+            thread.loop.call_soon_threadsafe(self.gate.stop)
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Called after the last payout and before the event loop stops."""
@@ -71,9 +74,13 @@ class Resources(Middleware):
         self.tasks = SupervisedTasks()
         self.reader = Reader(self.settings, size=2)
         self.breaker = Breaker.of(self.settings)
-        self.bank = WatchedBank(open_bank(self.settings), self.breaker)
+        bank = open_bank(self.settings)
+        self.bank = WatchedBank(bank, self.breaker)
+        self.tasks.start("bank-probe", lambda: self.breaker.probe(bank))
         self.withdrawals = Withdrawals(self.settings, self.tasks)
         self.withdrawals.start()
+        self.gate = PayoutGate(self.reader)
+        self.tasks.start("payout-gate", self.gate.watch)
 
     async def _close(self) -> None:
         try:

@@ -99,3 +99,30 @@ with told as (
 )
 
 select count(*) as told from told;
+
+-- name: bank_prefix
+select bank_prefix from stack;
+
+-- name: look_up_open
+-- Some of what is open and was not looked up since history was lost; while payouts are paused, also what is under way:
+-- once, and what the bank has accepted whenever it is due.
+insert into look_ups (withdrawal_id, user_id, due_at)
+select w.id, w.user_id, clock_timestamp()
+from stack as s
+join withdrawals as w on
+    w.status in ('pending', 'processing')
+    and (
+        coalesce(w.looked_up_at < s.history_lost_at, s.history_lost_at is not null)
+        or (
+            w.status = 'processing'
+            and w.next_attempt_at <= clock_timestamp()
+            and s.paused_at is not null
+            and (w.accepted_at is not null or coalesce(w.looked_up_at < s.paused_at, true))
+        )
+    )
+where
+    (s.paused_at is not null or s.history_lost_at > clock_timestamp() - interval '30 days')
+    and not exists (select from look_ups as l where l.withdrawal_id = w.id and l.user_id = w.user_id)
+order by w.id
+limit $1
+on conflict (withdrawal_id, user_id) do nothing;

@@ -15,6 +15,7 @@ from gateway.operation import READ_ERRORS, WRITE_ERRORS, Body, Given, Operation
 from gateway.queries import QueryReader, WithdrawalByKeyQuery, WithdrawalQuery, read_uuid
 from gateway.requests import WithdrawRequest
 from gateway.services import Services
+from wallet.commands import CLIENT
 from wallet.decide import WithdrawReceipt
 from wallet.errors import WithdrawalNotFound
 from wallet.telemetry import IDEMPOTENT_REPLAYS
@@ -185,7 +186,7 @@ def register(endpoints: Endpoints, services: Services) -> None:
 
     async def cancel(request: Request, caller: Caller, withdrawal_id: str) -> Answer:
         id = _id(withdrawal_id)
-        await services.withdrawals.cancel(id)
+        await services.withdrawals.cancel(id, CLIENT if caller.name is None else f"{CLIENT}:{caller.name}")
         return _answer(await reads.withdrawal(id))
 
     endpoints.add(WITHDRAW, withdraw)

@@ -28,6 +28,15 @@ from wallet.config import Settings
 from wallet.outcomes import BankUnavailable, Declined, Paid
 
 
+class OpenGate:
+    """Payouts are allowed."""
+
+    open = True
+
+    async def wait(self, timeout_s: float) -> bool:
+        return True
+
+
 class Scene:
     """One accepted withdrawal, and actors that pay through whatever bank a test gives them."""
 
@@ -45,6 +54,7 @@ class Scene:
             reader=self.reader,
             bank=WatchedBank(bank, breaker),
             breaker=breaker,
+            gate=OpenGate(),
         )
         await Payouts(resources).pay(self.id, "user")  # type: ignore[arg-type]
 

@@ -207,9 +207,9 @@ async def test_heartbeats_tell_what_each_process_sees(pipeline: Pipeline) -> Non
     async def all_well() -> bool:
         found = await seen()
         return (
-            found.get("actors") == {"bank": "ok"}
+            found.get("actors") == {"bank": "ok", "payouts": "ok"}
             and found.get("relay") == {"rabbitmq": "ok"}
-            and found.get("reconciler") == {"leads": True, "rabbitmq": "ok", "bank": "ok"}
+            and found.get("reconciler") == {"leads": True, "rabbitmq": "ok", "bank": "ok", "payouts": "ok"}
         )
 
     await poll_until(all_well)

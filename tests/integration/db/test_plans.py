@@ -112,10 +112,29 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ("reconciliation", "look_ups_done"): [IDS, "array['user-1']", f"array[{NOW}]"],
     ("reconciliation", "look_ups_missed"): [IDS, "array['user-1']", f"array[{NOW}]"],
     ("reconciliation", "told"): [ID],
+    ("reconciliation", "bank_prefix"): [],
+    ("reconciliation", "look_up_open"): ["200"],
+    ("stack", "look"): ["1", "1"],
+    ("stack", "server"): [],
+    ("stack", "write_down"): ["1", "1", "true"],
+    ("stack", "pause"): ["'operator:eve'", "'test'"],
+    ("stack", "pause_by_itself"): ["'wbs'", "'test'", "'another%'", "true"],
+    ("stack", "resume"): [],
+    ("stack", "resume_by_itself"): ["'wbs'", "'another%'"],
 }  # fmt: skip
-FILES = ("ledger", "releases", "outbox", "reads", "withdrawals", "reconciliation", "leases", "health")
+FILES = (
+    "ledger",
+    "releases",
+    "outbox",
+    "reads",
+    "withdrawals",
+    "reconciliation",
+    "leases",
+    "health",
+    "stack",
+)
 
-BOUNDED = {"bank_cursor", "heartbeats", "leases", "look_ups", "stack", "write_trials"}
+BOUNDED = {"bank_cursor", "heartbeats", "leases", "look_ups", "pg_database", "stack", "write_trials"}
 """Tables of a few rows."""
 
 COUNTS_ALL = {("outbox", "depth")}
@@ -196,6 +215,9 @@ WALKS = {
     ("withdrawals", "requiring_attention"), ("withdrawals", "open_ones"),
     ("reconciliation", "cursor"), ("reconciliation", "advance"),
     ("reconciliation", "requiring_attention"), ("reconciliation", "look_ups_due"),
+    ("reconciliation", "look_up_open"), ("reconciliation", "bank_prefix"), ("stack", "look"), ("stack", "server"),
+    ("stack", "write_down"), ("stack", "pause"), ("stack", "pause_by_itself"), ("stack", "resume"),
+    ("stack", "resume_by_itself"),
 }  # fmt: skip
 
 

@@ -1,0 +1,107 @@
+"""Whether our history is whole: if it may not be, payouts pause by themselves.
+
+A database that was restored from a backup has forgotten what was paid since, and would pay it again. It shows itself
+as another one than was written down, or by the bank's books: they hold a reference of ours that we don't know, or that
+we have not sent. What was a plain restart, or the promotion of a standby that had everything, is over once the bank's
+new entries have been read and all of ours are known.
+"""
+
+from collections.abc import Sequence
+from time import monotonic
+
+from actors.bank.protocol import BookEntry, BooksUnreadable
+from actors.reconciliation import BankComparison
+from db import stack
+from db.reconciliation import ReconcilerSession
+from db.stack import TIMELINE, StackState
+from wallet.config import Settings
+from wallet.telemetry import PAYOUTS_PAUSED, log
+
+BOOKS_WAIT_S = 30.0
+"""For how long payouts wait for the bank's books after a plain restart of the database. Longer than that, the bank is
+trusted to tell when it is asked about each: a bank without books must not stop payouts for good."""
+
+
+class HistoryGuard:
+    """Looks each beat, as the reconciler that leads."""
+
+    def __init__(self, settings: Settings, session: ReconcilerSession, comparison: BankComparison) -> None:
+        self._settings = settings
+        self._session = session
+        self._comparison = comparison
+        self._unsure_since: float | None = None
+        self.state: StackState | None = None
+        """What was seen last."""
+        comparison.on_unknown = self.unknown_at_the_bank
+
+    @property
+    def paused(self) -> bool:
+        """True if the bank must not be asked to pay, as far as is known."""
+        return self.state is None or not self.state.allowed
+
+    @property
+    def is_plain(self) -> bool:
+        """True if nothing is to be looked up for its own sake: payouts go on, and no history was lost."""
+        return self.state is not None and self.state.paused_at is None and self.state.history_lost_at is None
+
+    @property
+    def standing(self) -> str:
+        """How payouts stand, for people."""
+        return "unknown" if self.state is None else self.state.standing
+
+    async def look(self) -> None:
+        """Compare the server with what is written down of it; pause, or let payouts go on, as that tells."""
+        connection = self._session.connection
+        here = await stack.server(connection)
+        state = await stack.look(connection, here)
+        if here.system_identifier is not None and not (
+            state.same_run and state.same_database and state.same_timeline
+        ):
+            await self._judge(state, here)
+            state = await stack.look(connection, here)
+        if self.state is None or state.standing != self.state.standing:
+            log.warning("payouts_stand", standing=state.standing)
+        self.state = state
+        PAYOUTS_PAUSED.set(0 if state.allowed else 1)
+
+    async def _judge(self, state: StackState, here: stack.Server) -> None:
+        connection = self._session.connection
+        if not state.written_down:
+            await stack.write_down(connection, here, whole=True)
+            return
+        if not state.same_database:
+            reason = f"another database than before: system identifier {here.system_identifier}; history may be lost"
+            await stack.pause_by_itself(connection, reason, history_lost=True)
+            # Written down as it is, so that this is said once. An operator lets payouts go on.
+            await stack.write_down(connection, here, whole=True)
+            return
+        if not state.same_timeline:
+            reason = f"{TIMELINE} than before: {here.timeline}; history may be lost"
+            await stack.pause_by_itself(connection, reason, history_lost=True)
+            await stack.write_down(connection, here, whole=False)
+        if await self._bank_knows_no_more():
+            await stack.write_down(connection, here, whole=True)
+            await stack.resume_by_itself(connection)
+            self._unsure_since = None
+
+    async def _bank_knows_no_more(self) -> bool:
+        """Read what is new in the bank's books. True if that is all of it, and all of ours is known."""
+        self._unsure_since = self._unsure_since or monotonic()
+        unknown_before = self._comparison.unknown
+        try:
+            all_read = await self._comparison.read_new_entries()
+        except BooksUnreadable as error:
+            log.warning("history_not_known_to_be_whole", error=str(error))
+            state = await stack.look(self._session.connection)
+            return state.paused_at is None and monotonic() - self._unsure_since > BOOKS_WAIT_S
+        return all_read and self._comparison.unknown == unknown_before
+
+    async def unknown_at_the_bank(self, entries: Sequence[BookEntry]) -> None:
+        """Called with new entries of the bank's books that are ours by their reference, and that we never sent."""
+        first = entries[0]
+        reason = (
+            f"the bank has {len(entries)} of our payouts that are not known here, {first.reference} first; "
+            "history may be lost"
+        )
+        log.error("history_lost", reason=reason)
+        await stack.pause_by_itself(self._session.connection, reason, history_lost=True)

@@ -1,0 +1,20 @@
+"""Who does it: commands that change something write down the operator's name."""
+
+import argparse
+import getpass
+
+
+def add_by(parser: argparse.ArgumentParser) -> None:
+    """Add `--by`: who does it."""
+    parser.add_argument("--by", default=None, metavar="NAME", help="your name (default: the login name)")
+
+
+def operator(args: argparse.Namespace) -> str:
+    """Return who does it, as histories say it: `operator:NAME`."""
+    name = args.by
+    if not name:
+        try:
+            name = getpass.getuser()
+        except (KeyError, OSError):  # no such user in this container
+            name = "unknown"
+    return f"operator:{name}"

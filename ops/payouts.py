@@ -1,0 +1,97 @@
+"""`wbs payouts`: pause and resume what the bank is asked to pay.
+
+  status            how payouts stand, and why
+  pause --reason R  ask the bank to pay nothing more. Every actor obeys within 2 s; withdrawals are still accepted,
+                    looked up and taken back
+  resume            go on, on this database as it is. After history was lost: first adopt or repeat what the bank
+                    knows and we don't (docs/OPERATIONS.md, "Restore")
+
+Exit codes: 0 done (status: payouts go on), 1 status: they don't, 2 the database is away.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from db import stack
+from db.pool import Reader
+from ops.environment import load_environment
+from ops.operators import add_by, operator
+from wallet.config import Settings
+from wallet.errors import TryLater
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `wbs payouts` to the command line."""
+    parser = subparsers.add_parser(
+        "payouts",
+        help="pause, resume and look at payouts",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    status = actions.add_parser("status", help="how payouts stand")
+    pause = actions.add_parser("pause", help="ask the bank to pay nothing more")
+    pause.add_argument("--reason", required=True, help="told by status, health and the heartbeats")
+    resume = actions.add_parser("resume", help="go on")
+    for action in (status, pause, resume):
+        action.add_argument("--json", action="store_true", help="print the status as JSON")
+    for action in (pause, resume):
+        add_by(action)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what was asked, then tell how payouts stand."""
+    settings = Settings.from_env(load_environment())
+    actions: dict[str, Callable[[Reader], Awaitable[object]]] = {
+        "status": lambda reader: asyncio.sleep(0),
+        "pause": lambda reader: stack.pause(reader, operator(args), args.reason),
+        "resume": stack.resume,
+    }
+    try:
+        state = asyncio.run(_act(settings, actions[args.action]))
+    except TryLater as error:
+        print(f"wbs payouts: {error}", file=sys.stderr)
+        return 2
+    if args.json:
+        print(json.dumps(_plain(state)))
+    else:
+        print(_text(state))
+    return 0 if state.allowed or args.action != "status" else 1
+
+
+async def _act(settings: Settings, action: Callable[[Reader], Awaitable[object]]) -> stack.StackState:
+    reader = Reader(settings, size=1)
+    try:
+        await action(reader)
+        return await stack.look(reader)
+    finally:
+        reader.terminate()
+
+
+def _plain(state: stack.StackState) -> dict[str, Any]:
+    def time(at: Any) -> str | None:
+        return None if at is None else at.isoformat()
+
+    return {
+        "payouts": "ok" if state.allowed else "paused" if state.paused_at else "waiting",
+        "reason": state.paused_reason,
+        "by": state.paused_by,
+        "since": time(state.paused_at),
+        "history_lost_at": time(state.history_lost_at),
+    }
+
+
+def _text(state: stack.StackState) -> str:
+    lines = [f"payouts: {state.standing}"]
+    if state.paused_at is not None:
+        lines.append(f"by {state.paused_by} since {state.paused_at:%Y-%m-%d %H:%M:%S} UTC")
+    if state.history_lost_at is not None:
+        lines.append(
+            f"history may have been lost before {state.history_lost_at:%Y-%m-%d %H:%M:%S} UTC: what is open from "
+            "before is looked up at the bank first"
+        )
+    return "\n".join(lines)
