@@ -15,8 +15,9 @@ from actors.errors import GiveBack, GivenUp, NoneOfOurs, Undeliverable
 from actors.middleware.resources import Resources
 from actors.settlement import Before, RoundLimits, run_round
 from db import reads, stack
+from db.errors import LOCKED
 from db.withdrawals import Attempt, PayoutsPaused
-from wallet.errors import IllegalMove, TryLater, WithdrawalNotFound
+from wallet.errors import IllegalMove, TryLater, Unavailable, WithdrawalNotFound
 from wallet.outcomes import Declined, OutcomeUnknown, Paid, Postponed, RoundOutcome
 from wallet.telemetry import CONTRADICTIONS, ROUNDS_RESCHEDULED, log
 from wallet.withdrawal import Status
@@ -25,6 +26,8 @@ ADMISSION_WAIT_S: Final = 60.0
 """How long a message is held while the bank is away, before it is given back to the queue."""
 
 _DATABASE_PAUSE_S = 1.0
+_LOCKED_PATIENCE_S = 2.0
+"""For writing an outcome down, where somebody else keeps a lock. The bank is asked again when the lease has ended."""
 
 
 class Payouts:
@@ -163,12 +166,16 @@ class Payouts:
         settle = self._resources.withdrawals.settle
         try:
             return await settle(attempt, outcome)
-        except TryLater:
+        except TryLater as error:
+            left_s = lease_ends_at - monotonic()
+            if isinstance(error, Unavailable) and error.reason == LOCKED:
+                # It may last. Fifty payouts of one wallet that somebody holds must not keep all threads for so long.
+                left_s = min(left_s, _LOCKED_PATIENCE_S)
             retrying = AsyncRetrying(
                 retry=retry_if_exception_type(TryLater),
                 # An outcome that can't be written is no loss, the bank can be asked again; but only a round that
                 # still has its lease may write that it learned nothing.
-                stop=stop_after_delay(lease_ends_at - monotonic()),
+                stop=stop_after_delay(left_s),
                 wait=wait_exponential_jitter(initial=0.1, max=2),
                 reraise=True,
             )

@@ -1,10 +1,13 @@
 """How whoever waits for a batch gets an answer: with the batch, or later in another way."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
-from wallet.errors import WalletError
+from db.errors import is_odd, reason_of, translate
+from runtime.throttle import Throttle
+from wallet.errors import Unavailable, WalletError
+from wallet.telemetry import log
 
 Answer = TypeVar("Answer")
 
@@ -30,3 +33,36 @@ def resolve(future: "asyncio.Future[Any]", answer: Any) -> None:
         future.set_exception(answer)
     else:
         future.set_result(answer)
+
+
+class Refusals:
+    """Tells those who can't be served why, and the log now and then."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._throttle = Throttle()
+
+    def refuse_all(self, futures: "Sequence[asyncio.Future[Any]]", error: Exception) -> None:
+        """Nobody can be served. What a single request would be told may be untrue of the others."""
+        self._log("batch_refused", error)
+        refusal = translate(error)
+        words = str(refusal) if isinstance(refusal, Unavailable) else "the database has a fault"
+        for future in futures:
+            resolve(future, Unavailable(words, reason=reason_of(error)))
+
+    def refuse_alone(
+        self, alone: "Sequence[tuple[asyncio.Future[Any], Exception]]", *, others_went_through: bool
+    ) -> None:
+        """Each of these failed on its own."""
+        self._log("requests_failed", alone[0][1])
+        for future, error in alone:
+            resolve(future, translate(error, others_went_through=others_went_through) or error)
+
+    def _log(self, event: str, error: Exception) -> None:
+        if self._throttle.lets_through():
+            log.error(event, exc_info=is_odd(error) and error, kind=self._kind, error=text_of(error))
+
+
+def text_of(error: BaseException) -> str:
+    """Return an error for the log."""
+    return f"{type(error).__name__}: {error}"

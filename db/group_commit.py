@@ -13,17 +13,19 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from asyncpg import PostgresError
 
-from db.answering import SetApart, resolve
+from db.answering import Refusals, SetApart, resolve, text_of
 from db.arrivals import Arrivals
-from db.errors import DecideAgain, Fault, fault_of, is_odd, reason_of, translate
+from db.errors import LOCKED, DecideAgain, Fault, fault_of
+from db.held import HeldElsewhere, HeldLane, NamesOf
 from db.last_writes import LastWrites
 from db.pool import connect
 from runtime.tasks import SupervisedTask, SupervisedTasks
-from runtime.throttle import Throttle
 from wallet.config import Settings
 from wallet.errors import Overloaded, Unavailable, WalletError
 from wallet.telemetry import BACKLOG, BATCH_SECONDS, BATCH_SIZE, log
@@ -36,14 +38,15 @@ WriteBatch = Callable[[Any, Sequence[Request]], Awaitable[Answers[Answer]]]
 
 _Waiting = list[tuple[Request, "asyncio.Future[Answer]"]]
 
-HeldElsewhere = Callable[[Any, Sequence[Request]], Awaitable[Sequence[bool]]]
-"""Tells of each request whether it needs a lock that a transaction elsewhere has kept for long."""
-
 _RETRIES_MAX = 4
 _FUTILE_MAX = 32
 """Parts of a batch that fail, before any goes through, until the server is taken to be at fault for all of them."""
 _RENEW_INTERVAL_S = 1.0
 """A connection is given up for a fault of the server at most so often: a row that is broken must not cost others."""
+_PATIENCE_PARTS = 4
+"""A batch waits for a lock for this part of the time that a request does."""
+_CULPRIT_WAIT_MS = 20
+"""Where it is looked for by halves who needs a lock that nobody gets."""
 _STOP_TIMEOUT_S = 5.0
 """For what is waiting when the service stops."""
 
@@ -57,6 +60,7 @@ class GroupCommit(Generic[Request, Answer]):
         settings: Settings,
         tasks: SupervisedTasks,
         write_batch: WriteBatch[Request, Answer],
+        names_of: NamesOf[Request],
         held_elsewhere: HeldElsewhere[Request],
         order: Callable[[Request], Any] | None = None,
     ) -> None:
@@ -71,10 +75,17 @@ class GroupCommit(Generic[Request, Answer]):
             order=(lambda waiting: order(waiting[0])) if order else None,
         )
         self.last_writes = LastWrites()
+        self._held: HeldLane[Request, Answer] = HeldLane(
+            kind, settings, tasks, names_of, held_elsewhere, self.resubmit
+        )
+        # Whoever needs what is held waits in that lane; the batch need not be as patient.
+        lock_wait_ms = max(settings.lock_timeout_ms // _PATIENCE_PARTS, 1)
+        self._session_settings = replace(settings, lock_timeout_ms=lock_wait_ms)
+        self._looking_for_culprit = False
         self._stopping = False
         self._connection: Any = None
         self._renewed_at = -_RENEW_INTERVAL_S
-        self._throttle = Throttle()
+        self._refusals = Refusals(kind)
         self._tasks = tasks
         self._task: SupervisedTask | None = None
         self._size_metric = BATCH_SIZE.labels(kind)
@@ -86,23 +97,18 @@ class GroupCommit(Generic[Request, Answer]):
         assert self._task is None
         name = f"group-commit-{self._kind}"
         self._task = self._tasks.start(name, self._run, ends_when=lambda: self._stopping)
+        self._held.start()
 
     async def stop(self) -> None:
         """Write what is waiting, then end. Bounded: what can't be written in time is refused as unavailable."""
         self._stopping = True
+        await self._held.stop()
         self._arrivals.close()
         if self._task is not None:
             await self._task.ended(_STOP_TIMEOUT_S)
         for _, future in self._arrivals.take_all():
             resolve(future, Unavailable("the service is stopping", reason="stopping"))
         self._disconnect()
-
-    def resubmit(self, request: Request, future: "asyncio.Future[Answer]") -> None:
-        """Take a request back that was set apart."""
-        if self._stopping:
-            resolve(future, Unavailable("the service is stopping", reason="stopping"))
-        elif not future.done():
-            self._arrivals.add((request, future))
 
     def submit(self, request: Request) -> "asyncio.Future[Answer]":
         """Take the request, return what will be its answer once it is committed: many at once need no task each.
@@ -116,8 +122,16 @@ class GroupCommit(Generic[Request, Answer]):
         if self._stopping:
             raise Unavailable("the service is stopping", reason="stopping")
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._arrivals.add((request, future))
+        if self._held.is_empty or not self._held.takes(request, future):
+            self._arrivals.add((request, future))
         return future
+
+    def resubmit(self, request: Request, future: "asyncio.Future[Answer]") -> None:
+        """Take a request back that was set apart."""
+        if self._stopping:
+            resolve(future, Unavailable("the service is stopping", reason="stopping"))
+        elif not future.done():
+            self._arrivals.add((request, future))
 
     async def _run(self) -> None:
         while batch := await self._arrivals.next_batch():
@@ -142,6 +156,8 @@ class GroupCommit(Generic[Request, Answer]):
         parts = deque([batch])
         alone: list[tuple[asyncio.Future[Answer], Exception]] = []
         """Whoever failed on its own, and why."""
+        stuck: _Waiting[Request, Answer] = []
+        """Whoever waited alone for a lock that can't be looked at."""
         futile = 0
         went_through = False
         while parts:
@@ -158,7 +174,7 @@ class GroupCommit(Generic[Request, Answer]):
                     self._refuse(rest, error, and_waiting=nobody)
                     parts.clear()
                 elif fault is Fault.LOCKED:
-                    parts.extendleft(await self._without_held(part, deadline, error))
+                    parts.extendleft(await self._without_held(part, stuck, deadline, error))
                 elif len(part) == 1:
                     alone.append((part[0][1], error))
                 else:
@@ -168,8 +184,14 @@ class GroupCommit(Generic[Request, Answer]):
                 self.last_writes.succeeded()
                 for (_, future), answer in zip(part, answers, strict=True):
                     resolve(future, answer)
+        for request, future in stuck:
+            if went_through:
+                self._held.bar(request)
+            resolve(future, Unavailable("somebody else keeps a lock", reason=LOCKED))
+        if self._looking_for_culprit:
+            await self._wait_for_locks(deadline, self._session_settings.lock_timeout_ms)
         if alone:
-            self._refuse_alone(alone, others_went_through=went_through)
+            self._refusals.refuse_alone(alone, others_went_through=went_through)
 
     async def _write_with_retries(self, requests: Sequence[Request]) -> Answers[Answer]:
         reconnected = False
@@ -193,7 +215,7 @@ class GroupCommit(Generic[Request, Answer]):
 
     async def _write(self, requests: Sequence[Request]) -> Answers[Answer]:
         if self._connection is None or self._connection.is_closed():
-            self._connection = await connect(self._settings)
+            self._connection = await connect(self._session_settings)
         try:
             answers = await self._write_batch(self._connection, requests)
         except DecideAgain as again:
@@ -215,16 +237,18 @@ class GroupCommit(Generic[Request, Answer]):
         return True
 
     async def _without_held(
-        self, part: "_Waiting[Request, Answer]", deadline: float, error: Exception
+        self,
+        part: "_Waiting[Request, Answer]",
+        stuck: "_Waiting[Request, Answer]",
+        deadline: float,
+        error: Exception,
     ) -> "list[_Waiting[Request, Answer]]":
-        """Refuse those who need a lock that is held elsewhere, return the rest: to be tried at once.
+        """Set those apart who need a lock that is held elsewhere, return the rest: to be tried at once.
 
-        To find out by halves would be to wait for the lock again and again. Where even the question has to wait (a
-        table is locked) all are refused, also those who wait behind them.
+        To find these out by halves would be to wait for the lock again and again. Only a lock that can't be looked at
+        is looked for in that way, with hardly any patience. Where even the question has to wait (a table is locked)
+        all are refused, also those who wait behind them.
         """
-        if len(part) == 1:
-            resolve(part[0][1], translate(error))
-            return []
         try:
             async with asyncio.timeout_at(deadline):
                 held = await self._held_elsewhere(self._connection, [request for request, _ in part])
@@ -234,45 +258,36 @@ class GroupCommit(Generic[Request, Answer]):
             waited = fault_of(problem) in (Fault.LOCKED, Fault.CONNECTION)
             self._refuse(part, error if waited else problem, and_waiting=True)
             return []
-        if len(free) == len(part):
-            return [part[len(part) // 2 :], part[: len(part) // 2]]
-        for (_, future), is_held in zip(part, held, strict=True):
+        for (request, future), is_held in zip(part, held, strict=True):
             if is_held:
-                resolve(future, translate(error))
-        return [free] if free else []
+                resolve(future, SetApart(partial(self._held.add, request)))
+        if len(free) < len(part):
+            return [free] if free else []
+        if len(part) == 1:
+            stuck += part
+            return []
+        if not self._looking_for_culprit:
+            await self._wait_for_locks(deadline, _CULPRIT_WAIT_MS)
+        return [part[len(part) // 2 :], part[: len(part) // 2]]
+
+    async def _wait_for_locks(self, deadline: float, wait_ms: int) -> None:
+        """From here on, wait for each lock for so long."""
+        self._looking_for_culprit = wait_ms == _CULPRIT_WAIT_MS
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._connection.execute(f"set lock_timeout = {wait_ms}")
+        except Exception as error:  # noqa: BLE001  # a new connection waits as it should
+            log.debug("lock_timeout_not_set", kind=self._kind, error=text_of(error))
+            self._disconnect()
 
     def _refuse(
         self, part: "_Waiting[Request, Answer]", error: Exception, *, and_waiting: bool = False
     ) -> None:
         """Nobody can be served: answer at once, those who wait behind this batch too, so that none hangs."""
-        self.last_writes.failed(reason_of(error))
-        if self._throttle.lets_through():
-            log.warning(
-                "batch_refused", exc_info=is_odd(error) and error, kind=self._kind, error=_text(error)
-            )
-        refusal = translate(error)
-        # What a single request is told may be untrue of the others.
-        words = str(refusal) if isinstance(refusal, Unavailable) else "the database has a fault"
-        for _, future in part + (self._arrivals.take_all() if and_waiting else []):
-            resolve(future, Unavailable(words, reason=reason_of(error)))
-
-    def _refuse_alone(
-        self, alone: "list[tuple[asyncio.Future[Answer], Exception]]", *, others_went_through: bool
-    ) -> None:
-        """Tell each of those who failed on their own why."""
-        if self._throttle.lets_through():
-            error = alone[0][1]
-            log.error(
-                "requests_failed", exc_info=is_odd(error) and error, kind=self._kind, error=_text(error)
-            )
-        for future, error in alone:
-            resolve(future, translate(error, others_went_through=others_went_through) or error)
+        everybody = part + (self._arrivals.take_all() if and_waiting else [])
+        self._refusals.refuse_all([future for _, future in everybody], error)
 
     def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._looking_for_culprit = self._connection, None, False
         if connection is not None:
             connection.terminate()
-
-
-def _text(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"

@@ -29,6 +29,7 @@ from db.books import (
 )
 from db.errors import CareNeeded, DecideAgain
 from db.group_commit import GroupCommit
+from db.held import held_wallets, names_of_command
 from db.outbox import Doorbell
 from db.pool import autocommit, transaction
 from db.releases import ReleaseLane
@@ -70,12 +71,12 @@ class Ledger:
             settings,
             tasks,
             self._write_batch,
-            self._held_elsewhere,
+            names_of_command,
+            held_wallets,
             order=attrgetter("user_id", "currency"),
         )
         self._releases = ReleaseLane(settings, tasks, self._group_commit.resubmit)
         self.last_writes = self._group_commit.last_writes
-        self._held_for = timedelta(milliseconds=settings.lock_timeout_ms / 2)
         self._careful_batches = 0
         """Batches to come that are written carefully."""
 
@@ -152,12 +153,6 @@ class Ledger:
             else outcome
             for command, outcome in zip(commands, decision.outcomes, strict=True)
         ]
-
-    async def _held_elsewhere(self, connection: Any, commands: Sequence[LedgerCommand]) -> list[bool]:
-        ids = [(command.user_id, command.currency) for command in commands]
-        rows = await connection.fetch(_SQL["held_elsewhere"], *zip(*set(ids), strict=True), self._held_for)
-        held = {(row["user_id"], row["currency"]) for row in rows}
-        return [id in held for id in ids]
 
     async def _write(
         self,

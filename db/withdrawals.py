@@ -14,6 +14,7 @@ import asyncpg
 from db.books import lock_wallets, record
 from db.errors import CareNeeded
 from db.group_commit import GroupCommit
+from db.held import held_withdrawals, held_withdrawals_or_wallets, names_of_move
 from db.outbox import Doorbell
 from db.pool import autocommit, transaction
 from db.reconciliation import Known
@@ -84,12 +85,11 @@ class Withdrawals:
             timedelta(milliseconds=settings.retry_delay_ms_min),
             timedelta(milliseconds=settings.retry_delay_ms_max),
         )
-        self._held_for = timedelta(milliseconds=settings.lock_timeout_ms / 2)
         self._begins: GroupCommit[_Begin, Attempt | PayoutsPaused | None] = GroupCommit(
-            "begin", settings, tasks, self._write_begins, self._held_elsewhere
+            "begin", settings, tasks, self._write_begins, names_of_move, held_withdrawals
         )
         self._moves: GroupCommit[WithdrawalCommand, Status] = GroupCommit(
-            "moves", settings, tasks, self._write_moves, self._held_elsewhere
+            "moves", settings, tasks, self._write_moves, names_of_move, held_withdrawals_or_wallets
         )
         self.last_moves = self._moves.last_writes
 
@@ -143,14 +143,6 @@ class Withdrawals:
     async def replay(self, withdrawal_id: UUID, by: str = OPERATOR) -> Status:
         """Try again what requires attention. Raises IllegalMove if it doesn't, WithdrawalNotFound."""
         return await self._moves.submit(Replay(withdrawal_id, by))
-
-    async def _held_elsewhere(
-        self, connection: Any, asked: Sequence[_Begin | WithdrawalCommand]
-    ) -> list[bool]:
-        ids = [one.withdrawal_id for one in asked]
-        rows = await connection.fetch(_SQL["held_elsewhere"], ids, self._held_for)
-        held = {row["id"] for row in rows}
-        return [id in held for id in ids]
 
     async def _write_begins(
         self, connection: Any, asked: Sequence[_Begin]

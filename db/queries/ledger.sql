@@ -356,10 +356,19 @@ select user_id, id, $10
 from new_withdrawals;
 
 -- name: held_elsewhere
--- Which of the wallets ($1, $2) are locked by a transaction that has been going on for longer than $3. A locked row
--- names the transaction in xmax; the short ones, of processes that work, are none of our concern.
-select w.user_id, w.currency
+-- Which of the wallets ($1, $2) are there, and which of them can be locked without waiting (`free`): those that can't are
+-- held by somebody, whoever that is, under a savepoint or by a prepared transaction.
+with free_wallets as materialized (
+    select w.user_id, w.currency
+    from unnest($1::text[], $2::text[]) as asked (user_id, currency)
+    join wallets as w using (user_id, currency)
+    order by w.user_id, w.currency
+    for no key update of w skip locked
+)
+
+select user_id, currency, true as free
+from free_wallets
+union all
+select w.user_id, w.currency, false
 from unnest($1::text[], $2::text[]) as asked (user_id, currency)
-join wallets as w using (user_id, currency)
-join pg_stat_activity as a on a.backend_xid = w.xmax
-where clock_timestamp() - a.xact_start > $3::interval;
+join wallets as w using (user_id, currency);

@@ -351,9 +351,43 @@ order by id
 limit $2;
 
 -- name: held_elsewhere
--- Which of these are locked, or their wallets are, by a transaction that has been going on for longer than $2.
+-- Which of these are held by somebody: they can't be locked without waiting.
+with free_withdrawals as materialized (
+    select id
+    from withdrawals
+    where id = any($1::uuid[])
+    order by id
+    for update skip locked
+)
+
 select w.id
 from withdrawals as w
-join wallets as o using (user_id, currency)
-join pg_stat_activity as a on a.backend_xid in (w.xmax, o.xmax)
-where w.id = any($1::uuid[]) and clock_timestamp() - a.xact_start > $2::interval;
+where w.id = any($1::uuid[]) and not exists (select from free_withdrawals as f where f.id = w.id);
+
+-- name: held_elsewhere_with_wallets
+-- Which of these are held by somebody, or their wallets are.
+with asked as materialized (
+    select id, user_id, currency from withdrawals where id = any($1::uuid[])
+),
+
+free_withdrawals as materialized (
+    select id
+    from withdrawals
+    where id = any($1::uuid[])
+    order by id
+    for update skip locked
+),
+
+free_wallets as materialized (
+    select w.user_id, w.currency
+    from (select distinct user_id, currency from asked) as a
+    join wallets as w on w.user_id = a.user_id and w.currency = a.currency
+    order by w.user_id, w.currency
+    for no key update of w skip locked
+)
+
+select a.id
+from asked as a
+where
+    not exists (select from free_withdrawals as f where f.id = a.id)
+    or not exists (select from free_wallets as f where f.user_id = a.user_id and f.currency = a.currency);

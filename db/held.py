@@ -1,0 +1,239 @@
+"""What somebody else keeps locked: requests that need it wait apart, so that no batch waits for them.
+
+A batch that waited for a lock goes on without those who need what is held. They come here, and so does from then on
+whoever needs the same: it is looked at, on a connection of its own and without waiting, whether it is free again. Who
+has waited long enough is told to come again. What is free goes back to the batches.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+from uuid import UUID
+
+from db.answering import resolve
+from db.errors import LOCKED, fault_of, translate
+from db.pool import autocommit, connect
+from db.sql import load
+from runtime.tasks import SupervisedTask, SupervisedTasks
+from wallet.commands import LedgerCommand
+from wallet.config import Settings
+from wallet.errors import Overloaded, Unavailable
+from wallet.telemetry import log
+
+Request = TypeVar("Request")
+Answer = TypeVar("Answer")
+
+HeldElsewhere = Callable[[Any, Sequence[Request]], Awaitable[Sequence[bool]]]
+"""Tells of each request, without waiting, whether somebody else has locked what it needs."""
+
+NamesOf = Callable[[Request], tuple[Hashable, Hashable]]
+"""What a request needs locked: what can be looked at, and what can only be run into (a key that is being used)."""
+
+
+class _Move(Protocol):
+    @property
+    def withdrawal_id(self) -> UUID:
+        """Of which withdrawal."""
+
+
+HELD_MAX = 1_024
+"""Things that are remembered as held."""
+LOOK_INTERVAL_S = 0.025
+IDLE_LOOK_INTERVAL_S = 0.5
+"""While nobody waits."""
+KNOWN_PATIENCE_S = 0.1
+"""How long a request waits for what has been held for long: some looks, since others who work lock it too."""
+BARRED_S_MIN = 2.0
+BARRED_S_MAX = 30.0
+"""How long a request that can't be looked at is refused; then one batch runs into it again."""
+
+
+class _Held(Generic[Request, Answer]):
+    __slots__ = ("one_of_them", "since", "waiting")
+
+    def __init__(self, one_of_them: Request, since: float) -> None:
+        self.one_of_them = one_of_them
+        self.since = since
+        self.waiting: list[tuple[Request, asyncio.Future[Answer], float]] = []
+        """With the instant, of the event loop's clock, up to which each waits."""
+
+
+class HeldLane(Generic[Request, Answer]):
+    """Where the requests wait that need what somebody else keeps locked."""
+
+    def __init__(
+        self,
+        kind: str,
+        settings: Settings,
+        tasks: SupervisedTasks,
+        names_of: NamesOf[Request],
+        held_elsewhere: HeldElsewhere[Request],
+        hand_back: Callable[[Request, "asyncio.Future[Answer]"], None],
+    ) -> None:
+        self._kind = kind
+        self._settings = settings
+        self._tasks = tasks
+        self._names_of = names_of
+        self._held_elsewhere = held_elsewhere
+        self._hand_back = hand_back
+        self._patience_s = settings.lock_timeout_ms / 1000
+        self._held: dict[Hashable, _Held[Request, Answer]] = {}
+        self._barred: dict[Hashable, tuple[float, float]] = {}
+        """Up to which instant, and for how long the next time."""
+        self._waiting = 0
+        self._wake = asyncio.Event()
+        self._connection: Any = None
+        self._task: SupervisedTask | None = None
+
+    def start(self) -> None:
+        """Begin to look; needs a running event loop, no server yet."""
+        self._task = self._tasks.start(f"held-{self._kind}", self._run)
+
+    async def stop(self) -> None:
+        """Stop; who still waits is told so."""
+        if self._task is not None:
+            await self._task.stop()
+            self._task = None
+        self._forget_all(Unavailable("the service is stopping", reason="stopping"))
+        self._disconnect()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is known to be held, as nearly always."""
+        return not self._held and not self._barred
+
+    def takes(self, request: Request, future: "asyncio.Future[Answer]") -> bool:
+        """Let a request wait here, or refuse it, if it needs what is known to be held. Raises Overloaded."""
+        seen, met = self._names_of(request)
+        if seen in self._held:
+            self.add(request, future)
+            return True
+        until, _ = self._barred.get(met, (0.0, 0.0))
+        if until > asyncio.get_running_loop().time():
+            resolve(future, _refusal())
+            return True
+        return False
+
+    def add(self, request: Request, future: "asyncio.Future[Answer]") -> None:
+        """Let a request wait here for what was found held. Raises Overloaded if too many do."""
+        now = asyncio.get_running_loop().time()
+        name, _ = self._names_of(request)
+        held = self._held.get(name)
+        if self._waiting >= self._settings.backlog_max or (held is None and len(self._held) >= HELD_MAX):
+            raise Overloaded("too many requests wait for what is locked")
+        if held is None:
+            held = self._held[name] = _Held(request, now)
+            log.warning("held_elsewhere", kind=self._kind, what=name)
+        known = now - held.since > self._patience_s
+        held.waiting.append((request, future, now + (KNOWN_PATIENCE_S if known else self._patience_s)))
+        self._waiting += 1
+        self._wake.set()
+
+    def bar(self, request: Request) -> None:
+        """Refuse requests like this one for a while: a batch had to wait for something that can't be looked at."""
+        now = asyncio.get_running_loop().time()
+        self._barred = {name: bar for name, bar in self._barred.items() if bar[0] + BARRED_S_MAX > now}
+        if len(self._barred) < HELD_MAX:
+            _, name = self._names_of(request)
+            _, pause_s = self._barred.get(name, (0.0, BARRED_S_MIN))
+            self._barred[name] = (now + pause_s, min(2 * pause_s, BARRED_S_MAX))
+            log.warning("barred", kind=self._kind, what=name, for_s=pause_s)
+
+    async def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            if not self._held:
+                await self._wake.wait()
+            try:
+                async with asyncio.timeout(self._settings.write_timeout_ms / 1000):
+                    await self._look()
+            except Exception as error:
+                log.warning("held_not_looked_at", kind=self._kind, fault=fault_of(error).name)
+                self._disconnect()
+                self._forget_all(translate(error) or error)
+                raise
+            await self._pause()
+
+    async def _pause(self) -> None:
+        if self._waiting:
+            await asyncio.sleep(LOOK_INTERVAL_S)
+            return
+        try:
+            async with asyncio.timeout(IDLE_LOOK_INTERVAL_S):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    async def _look(self) -> None:
+        """Hand back who needs what is free again, and refuse who has waited long enough."""
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await connect(self._settings)
+        names = list(self._held)
+        async with autocommit(self._connection):
+            still = await self._held_elsewhere(
+                self._connection, [self._held[name].one_of_them for name in names]
+            )
+        now = asyncio.get_running_loop().time()
+        for name, is_held in zip(names, still, strict=True):
+            held = self._held[name]
+            if not is_held:
+                del self._held[name]
+            waiting, held.waiting = held.waiting, []
+            for request, future, until in waiting:
+                if is_held and until > now and not future.done():
+                    held.waiting.append((request, future, until))
+                    continue
+                self._waiting -= 1
+                if is_held:
+                    resolve(future, _refusal())
+                else:
+                    self._hand_back(request, future)
+
+    def _forget_all(self, error: Exception) -> None:
+        held, self._held, self._waiting = self._held, {}, 0
+        for one in held.values():
+            for _, future, _ in one.waiting:
+                resolve(future, error)
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+
+def _refusal() -> Unavailable:
+    return Unavailable("somebody else keeps a lock; send the same request again", reason=LOCKED)
+
+
+async def held_wallets(connection: Any, commands: Sequence[LedgerCommand]) -> list[bool]:
+    """Tell of each command whether somebody else has locked its wallet."""
+    ids = [(command.user_id, command.currency) for command in commands]
+    rows = await connection.fetch(load("ledger")["held_elsewhere"], *zip(*set(ids), strict=True))
+    free = {(row["user_id"], row["currency"]) for row in rows if row["free"]}
+    held = {(row["user_id"], row["currency"]) for row in rows} - free
+    return [id in held for id in ids]
+
+
+async def held_withdrawals(connection: Any, moves: Sequence[_Move]) -> list[bool]:
+    """Tell of each move whether somebody else has locked its withdrawal."""
+    return await _held_of(load("withdrawals")["held_elsewhere"], connection, moves)
+
+
+async def held_withdrawals_or_wallets(connection: Any, moves: Sequence[_Move]) -> list[bool]:
+    """Tell of each move whether somebody else has locked its withdrawal, or the wallet of that."""
+    return await _held_of(load("withdrawals")["held_elsewhere_with_wallets"], connection, moves)
+
+
+async def _held_of(statement: str, connection: Any, moves: Sequence[_Move]) -> list[bool]:
+    held = {row["id"] for row in await connection.fetch(statement, [move.withdrawal_id for move in moves])}
+    return [move.withdrawal_id in held for move in moves]
+
+
+def names_of_command(command: LedgerCommand) -> tuple[Hashable, Hashable]:
+    """What a command needs locked: its wallet; its key, which can't be seen until somebody has committed it."""
+    return (command.user_id, command.currency), (command.space, command.key)
+
+
+def names_of_move(move: _Move) -> tuple[Hashable, Hashable]:
+    """What a move needs locked: its withdrawal. (Its wallet is not known here; that is looked at along with it.)"""
+    return move.withdrawal_id, move.withdrawal_id
