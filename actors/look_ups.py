@@ -125,7 +125,9 @@ class LookUps:
         return learned
 
     async def _find(self, known: Known) -> FindOutcome:
-        order = PayoutOrder(known.reference_text, known.amount, known.currency, known.destination)
+        order = PayoutOrder(
+            known.reference_text, known.amount, known.currency, known.destination, known.destination_known
+        )
         try:
             return await self._bank.find(order, compare_all=known.conflict)
         except Exception as error:  # noqa: BLE001  # one that can't be asked about must not stop the others

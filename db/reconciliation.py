@@ -39,6 +39,8 @@ class Known(NamedTuple):
     accepted_at: datetime | None = None
     conflict: bool = False
     """The bank knows the reference with another body."""
+    destination_known: bool = True
+    """False of what was adopted from the bank's books, until its client has asked for it again."""
 
     @property
     def reference_text(self) -> str:

@@ -4,6 +4,8 @@ What was paid at the bank and is open here becomes completed; what was sent back
 requires attention is settled by the bank's answer. The rest is named and left alone: missing there, unknown here,
 different in amount, doubled. The reconciler process does the same all the time, a piece at a time.
 
+`--adopt` books payouts that only the bank knows instead, as after the restore of an older backup (ops/adopt.py).
+
 Exit codes: 0 the books agree, 1 they differ, 2 it could not be done (database or bank away).
 """
 
@@ -20,8 +22,10 @@ from db.audit import Findings
 from db.errors import DATABASE_ERRORS
 from db.reconciliation import ReconcilerSession
 from db.withdrawals import Withdrawals
+from ops import adopt
 from ops.audit import BANK, AuditImpossible, compare_with_bank, named
 from ops.environment import load_environment
+from ops.operators import add_by
 from wallet.config import Settings
 from wallet.errors import TryLater
 
@@ -62,12 +66,17 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "reconcile", help="compare our withdrawals with the bank's books", description=__doc__
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    adopt.add_arguments(parser)
+    add_by(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Reconcile the running stack."""
+    settings = Settings.from_env(load_environment())
     try:
-        result = asyncio.run(reconcile(Settings.from_env(load_environment())))
+        if args.adopt is not None:
+            return adopt.run_adopt(args, settings)
+        result = asyncio.run(reconcile(settings))
     except AuditImpossible as error:
         print(f"wbs reconcile: {error}", file=sys.stderr)
         return 2

@@ -32,6 +32,7 @@ class Kind(StrEnum):
     PAYOUT = "payout"
     REFUND = "refund"
     RETURN = "return"
+    ADJUSTMENT = "adjustment"
 
 
 ACCOUNTS: dict[Kind, tuple[Account, Account]] = {
@@ -41,8 +42,10 @@ ACCOUNTS: dict[Kind, tuple[Account, Account]] = {
     Kind.PAYOUT: (Account.HELD, Account.BANK),
     Kind.REFUND: (Account.HELD, Account.AVAILABLE),
     Kind.RETURN: (Account.BANK, Account.AVAILABLE),
+    Kind.ADJUSTMENT: (Account.FUNDING, Account.AVAILABLE),
 }
-"""kind → (debited, credited). A charge with a `release_at` credits `locked` instead."""
+"""kind → (debited, credited). A charge with a `release_at` credits `locked` instead. (The database takes
+adjustments the other way round too.)"""
 
 WalletId = tuple[str, str]
 """(user_id, currency)"""

@@ -21,6 +21,8 @@ class PayoutOrder(msgspec.Struct, frozen=True):
     currency: str
     destination: str | None = None
     """JSON text, opaque to us."""
+    destination_known: bool = True
+    """False of what was adopted from the bank's books: whatever destination a look-up tells is right then."""
 
 
 PAID_STATUSES = frozenset({"paid", "returned"})

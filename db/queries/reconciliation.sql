@@ -16,7 +16,8 @@ select
     reference,
     destination,
     accepted_at,
-    coalesce(failure_code = 'bank_conflict', false) as conflict
+    coalesce(failure_code = 'bank_conflict', false) as conflict,
+    destination is not null or coalesce(made_by not like 'operator:%', true) as destination_known
 from withdrawals
 where coalesce(reference, id) = any($1::uuid[]);
 
@@ -33,7 +34,8 @@ select
     reference,
     destination,
     accepted_at,
-    coalesce(failure_code = 'bank_conflict', false) as conflict
+    coalesce(failure_code = 'bank_conflict', false) as conflict,
+    destination is not null or coalesce(made_by not like 'operator:%', true) as destination_known
 from withdrawals
 where status = 'requires_attention' and ($1::uuid is null or id > $1)
 order by id
@@ -62,6 +64,7 @@ select
     w.destination,
     w.accepted_at,
     coalesce(w.failure_code = 'bank_conflict', false) as conflict,
+    w.destination is not null or coalesce(w.made_by not like 'operator:%', true) as destination_known,
     l.due_at
 from (
     select withdrawal_id, user_id, due_at

@@ -83,4 +83,5 @@ def test_every_kind_has_its_accounts() -> None:
         "payout": ("held", "bank"),
         "refund": ("held", "available"),
         "return": ("bank", "available"),
+        "adjustment": ("funding", "available"),
     }

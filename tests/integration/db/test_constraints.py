@@ -85,7 +85,7 @@ async def _insert_transfer(
 async def test_only_the_rows_of_the_design(connection: asyncpg.Connection) -> None:
     """Goal: of all kinds, debits and credits only the design's combinations can be written."""
     legal = {(kind.value, debit.value, credit.value) for kind, (debit, credit) in ACCOUNTS.items()}
-    legal.add(("charge", "funding", "locked"))
+    legal |= {("charge", "funding", "locked"), ("adjustment", "available", "funding")}
     written = set()
     kinds = [*(kind.value for kind in ACCOUNTS), "gift"]
     for row in product(kinds, Account, Account):

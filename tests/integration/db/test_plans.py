@@ -115,6 +115,11 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ("reconciliation", "told"): [ID],
     ("reconciliation", "bank_prefix"): [],
     ("reconciliation", "look_up_open"): ["200"],
+    ("adoptions", "lock"): [],
+    ("adoptions", "known"): [ID],
+    ("adoptions", "write"): [
+        ID, "'user-1'", "'USD'", "1", ID, "'p1'", "'operator:eve'", NOW, "array['pending']", "array['x']",
+    ],
     ("stack", "look"): ["1", "1"],
     ("stack", "server"): [],
     ("stack", "write_down"): ["1", "1", "true"],
@@ -133,6 +138,7 @@ FILES = (
     "leases",
     "health",
     "stack",
+    "adoptions",
 )
 
 BOUNDED = {"bank_cursor", "heartbeats", "leases", "look_ups", "pg_database", "stack", "write_trials"}
