@@ -11,10 +11,10 @@ from uuid import UUID
 
 from actors.bank.books import pages_of
 from actors.bank.protocol import Bank, BookEntry, BooksPage, CursorUnknown
-from actors.bank.trial import is_check
 from actors.look_ups import Discrepancies, LookUps
 from db.reconciliation import Known, ReconcilerSession
 from db.withdrawals import Withdrawals
+from wallet.outcomes import is_check
 from wallet.telemetry import log
 from wallet.withdrawal import OPEN_STATES, Status
 

@@ -101,3 +101,11 @@ def reference_text(reference: UUID | None, withdrawal_id: UUID) -> str:
     A withdrawal from before there were references has none; the bank knows it by its id, with hyphens.
     """
     return str(withdrawal_id) if reference is None else reference.hex
+
+
+CHECK_PREFIX = "wbs-check-"
+
+
+def is_check(reference: str) -> bool:
+    """Tell whether a payout was ordered by `wbs bank check` to try the bank, and so belongs to no withdrawal."""
+    return reference.startswith(CHECK_PREFIX)

@@ -14,8 +14,8 @@ from time import monotonic
 from msgspec.structs import replace
 
 from actors.bank.protocol import Bank, BookEntry, BooksUnreadable, CursorUnknown, PayoutOrder
-from actors.bank.trial import PAUSE_S, PREFIX, Failed, NotTried, Scope, Trial
-from wallet.outcomes import BankUnavailable, Declined, NotFound, OutcomeUnknown, Paid, Returned
+from actors.bank.trial import PAUSE_S, Failed, NotTried, Scope, Trial
+from wallet.outcomes import CHECK_PREFIX, BankUnavailable, Declined, NotFound, OutcomeUnknown, Paid, Returned
 
 AT_ONCE = 8
 REPEATS = 4
@@ -112,7 +112,7 @@ class Conformance:
 
     async def _bad_cursor_is_refused(self) -> str:
         try:
-            page = await self._bank.read_books(f"{PREFIX}no-such-cursor")
+            page = await self._bank.read_books(f"{CHECK_PREFIX}no-such-cursor")
         except CursorUnknown:
             return "as a cursor of other books"
         raise Failed(f"it is answered with {len(page.entries)} entries: a reader would miss the others")

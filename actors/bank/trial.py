@@ -10,10 +10,15 @@ from types import UnionType
 import msgspec
 
 from actors.bank.protocol import Bank, BookEntry, PayoutOrder
-from wallet.outcomes import Accepted, BankUnavailable, FindOutcome, NotFound, OutcomeUnknown, Paid
-
-PREFIX = "wbs-check-"
-"""Begins the references of such orders. No withdrawal has one like it."""
+from wallet.outcomes import (
+    CHECK_PREFIX,
+    Accepted,
+    BankUnavailable,
+    FindOutcome,
+    NotFound,
+    OutcomeUnknown,
+    Paid,
+)
 
 PATIENCE_S = 60.0
 """How long to wait for what the bank will say later, or for an answer at all."""
@@ -42,11 +47,6 @@ class Scope:
     patience_s: float = PATIENCE_S
 
 
-def is_check(reference: str) -> bool:
-    """Tell whether a payout was ordered to try the bank, and so belongs to no withdrawal."""
-    return reference.startswith(PREFIX)
-
-
 class Trial:
     """The orders of one run of the checks, and what must be in the books because of them."""
 
@@ -63,7 +63,7 @@ class Trial:
         """Return an order that was never placed."""
         self._orders += 1
         return PayoutOrder(
-            f"{PREFIX}{self._run}-{self._orders}",
+            f"{CHECK_PREFIX}{self._run}-{self._orders}",
             amount or self.scope.amount,
             self.scope.currency,
             None if destination is None else msgspec.json.encode(destination).decode(),
@@ -140,7 +140,7 @@ class Trial:
         while more:
             page = await self.bank.read_books(cursor)
             entries += [
-                entry for entry in page.entries if entry.reference.startswith(f"{PREFIX}{self._run}-")
+                entry for entry in page.entries if entry.reference.startswith(f"{CHECK_PREFIX}{self._run}-")
             ]
             cursor, more = page.cursor, page.more
         return entries

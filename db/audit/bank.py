@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from db.audit.findings import Findings, Progress
 from db.audit.stream import stream
 from db.sql import load
+from wallet.outcomes import is_check
 
 _SQL = load("audit")
 _INVARIANT = 5
@@ -32,8 +33,9 @@ async def audit_bank(
     await connection.execute(_SQL["forget_bank_payouts"])
     read = 0
     async for page in pages:
-        if page:
-            await connection.execute(_SQL["add_bank_payouts"], *zip(*page, strict=True))
+        of_wallets = [payout for payout in page if not is_check(payout.reference)]
+        if of_wallets:
+            await connection.execute(_SQL["add_bank_payouts"], *zip(*of_wallets, strict=True))
         read += len(page)
         progress(f"the bank's books: {read:,} payouts")
     findings.count("payouts", read)

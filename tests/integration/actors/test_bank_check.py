@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ops import bank as bank_command
+from tests.integration.actors.pipeline import Pipeline
 from tests.integration.actors.processes import BankProcess
 from tests.ports import free_port
 from wallet.config import Settings
@@ -33,6 +34,16 @@ async def test_the_simulator_passes(tmp_path: Path, faults: dict[str, float]) ->
         assert len(checks) == 16
     finally:
         process.ensure_gone()
+
+
+async def test_payouts_of_checks_are_no_discrepancy(pipeline: Pipeline) -> None:
+    """Goal: the books are right after a check: its payouts belong to no withdrawal, and are known to be such."""
+    pipeline.start(pipeline.bank)
+    scope = bank_command.scope_of(pipeline.settings, arguments(yes=True))
+    checks = await bank_command.check_bank(pipeline.settings, scope, quiet=True)
+    assert any(check.passed for check in checks)
+    assert await pipeline.bank.books()
+    await pipeline.audit()
 
 
 def test_only_the_own_simulator_is_paid_at_unasked() -> None:
