@@ -6,7 +6,6 @@ confirm each gives 1,500 messages/s, a batch with its confirms under way togethe
 
 import asyncio
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import pika
@@ -14,7 +13,8 @@ import pika.exceptions
 from pika.adapters.asyncio_connection import AsyncioConnection
 
 import actors.properties  # noqa: F401  # from here on pika reads what it can of a message's properties
-from actors import doorbell
+from actors import queues
+from runtime.identity import process_name
 from wallet.config import Settings
 from wallet.telemetry import log
 
@@ -41,6 +41,7 @@ def parameters(settings: Settings) -> list[pika.URLParameters]:
         node.blocked_connection_timeout = BLOCKED_TIMEOUT_S
         node.socket_timeout = node.stack_timeout = CONNECT_TIMEOUT_S
         node.connection_attempts = 1
+        node.client_properties = {"connection_name": process_name()}
         nodes.append(node)
     return nodes
 
@@ -49,6 +50,8 @@ class AmqpConnection:
     """A connection with one channel in confirm mode. After any error it is of no use: open another."""
 
     def __init__(self) -> None:
+        self.other_queues: list[str] = []
+        """Our queues that are there with other arguments than the settings have them."""
         self._connection: Any = None
         self._channel: Any = None
         self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -112,18 +115,33 @@ class AmqpConnection:
             raise
 
     async def declare_queues(self, settings: Settings) -> None:
-        """Declare the queues as dramatiq's broker does, so that either may come first. Raises `AmqpError`."""
-        arguments = doorbell.queue_arguments(quorum=bool(settings.quorum_queues))
-        dead = doorbell.dead_letter_queue_arguments(
-            quorum=bool(settings.quorum_queues), ttl_ms=settings.dead_message_ttl_ms
-        )
-        for queue, its_arguments in (
-            (doorbell.DEAD_LETTER_QUEUE, dead),
-            (doorbell.DELAY_QUEUE, arguments),
-            (doorbell.QUEUE, arguments),
-        ):
-            declare = partial(self._channel.queue_declare, queue, durable=True, arguments=its_arguments)
-            await self._ask(lambda done, declare=declare: declare(callback=done))  # type: ignore[misc]
+        """Declare the queues as dramatiq's broker does, so that either may come first. Raises `AmqpError`.
+
+        Those that are there with other arguments are used as they are, and named in `other_queues`.
+        """
+        self.other_queues = [
+            queue for queue, arguments in queues.wanted(settings) if not await self._declare(queue, arguments)
+        ]
+
+    async def _declare(self, queue: str, arguments: dict[str, Any]) -> bool:
+        """Declare a queue on a channel of its own, which a refusal closes; tell whether it is as it should be."""
+        channel = await self._ask(lambda done: self._connection.channel(on_open_callback=done))
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def on_answer(found: Any) -> None:
+            if not answer.done():
+                answer.set_result(found)
+
+        channel.add_on_close_callback(lambda _, reason: on_answer(reason))
+        channel.queue_declare(queue, durable=True, arguments=arguments, callback=on_answer)
+        found = await self._reply(answer, REPLY_TIMEOUT_S)
+        if not isinstance(found, BaseException):
+            channel.close()
+            return True
+        if getattr(found, "reply_code", 0) != queues.OTHER_ARGUMENTS:
+            raise AmqpError(f"{type(found).__name__}: {found}")
+        queues.warn_of_other_arguments(queue, str(found))
+        return False
 
     async def message_count(self, queue: str) -> int:
         """Return how many messages are ready in `queue`. Raises `AmqpError`, also if there is none such."""

@@ -11,7 +11,7 @@ from dramatiq.brokers.stub import StubBroker, _StubConsumer, _StubMessageProxy
 from dramatiq.errors import DecodeError
 from dramatiq.middleware import TimeLimit
 
-from actors import amqp, doorbell
+from actors import amqp, doorbell, queues
 from actors.consumer import Consumer
 from actors.middleware.dead_letters import DeadLetters
 from actors.middleware.event_loop import UvloopAsyncIO
@@ -66,8 +66,7 @@ class WalletRabbitmqBroker(RabbitmqBroker):
     def __init__(self, settings: Settings) -> None:
         super().__init__(confirm_delivery=True, middleware=[], url="amqp://")
         self.parameters = amqp.parameters(settings)
-        self._quorum = bool(settings.quorum_queues)
-        self._dead_message_ttl_ms = settings.dead_message_ttl_ms
+        self._wanted = dict(queues.wanted(settings))
 
     @property
     def consumer_class(self) -> Any:
@@ -82,15 +81,18 @@ class WalletRabbitmqBroker(RabbitmqBroker):
         del self.connection
         return self.consumer_class(self, queue_name, prefetch, timeout)
 
-    def _build_queue_arguments(self, queue_name: str) -> dict[str, Any]:
+    def _declare_queue(self, queue_name: str) -> Any:
         assert queue_name == doorbell.QUEUE
-        return doorbell.queue_arguments(quorum=self._quorum)
+        return self._declare(doorbell.QUEUE)
+
+    def _declare_dq_queue(self, queue_name: str) -> Any:
+        return self._declare(doorbell.DELAY_QUEUE)
 
     def _declare_xq_queue(self, queue_name: str) -> Any:
-        arguments = doorbell.dead_letter_queue_arguments(
-            quorum=self._quorum, ttl_ms=self._dead_message_ttl_ms
-        )
-        return self.channel.queue_declare(queue=doorbell.DEAD_LETTER_QUEUE, durable=True, arguments=arguments)
+        return self._declare(doorbell.DEAD_LETTER_QUEUE)
+
+    def _declare(self, queue: str) -> Any:
+        return queues.declare_blocking(self.connection, queue, self._wanted[queue])
 
 
 class InMemoryBroker(StubBroker):

@@ -14,7 +14,7 @@ import pika
 import pika.exceptions
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
-from actors import amqp, doorbell
+from actors import amqp, doorbell, queues
 from wallet.config import Settings
 
 AMQP_ERRORS = (pika.exceptions.AMQPError, AMQPConnectorException, OSError)
@@ -89,10 +89,8 @@ def look_through(
 
 
 def _declare(channel: Any, settings: Settings) -> int:
-    arguments = doorbell.dead_letter_queue_arguments(
-        quorum=bool(settings.quorum_queues), ttl_ms=settings.dead_message_ttl_ms
-    )
-    declared = channel.queue_declare(doorbell.DEAD_LETTER_QUEUE, durable=True, arguments=arguments)
+    arguments = dict(queues.wanted(settings))[doorbell.DEAD_LETTER_QUEUE]
+    declared = queues.declare_blocking(channel.connection, doorbell.DEAD_LETTER_QUEUE, arguments)
     messages: int = declared.method.message_count
     return messages
 

@@ -27,6 +27,7 @@ class InMemoryPublisher:
     def __init__(self, broker: Any) -> None:
         self._broker = broker
         self.is_open = True
+        self.other_queues: list[str] = []
 
     @property
     def is_blocked(self) -> bool:

@@ -47,6 +47,10 @@ class Publisher(Protocol):
     def is_blocked(self) -> bool:
         """True while it takes nothing."""
 
+    @property
+    def other_queues(self) -> Sequence[str]:
+        """Queues that are used as they are, though the settings would have them otherwise."""
+
     async def publish(self, queue: str, bodies: Sequence[bytes], timeout_s: float) -> list[bool]:
         """Publish and tell of each message whether it is certainly there."""
 
@@ -78,10 +82,13 @@ class Relay:
 
     @property
     def state(self) -> str:
-        """How RabbitMQ is found: `ok`, `blocked` or `away`."""
+        """How RabbitMQ is found: `ok` (and which queues are not as they should be), `blocked` or `away`."""
         if self._publisher is None or not self._publisher.is_open:
             return "away"
-        return "blocked" if self._publisher.is_blocked else "ok"
+        if self._publisher.is_blocked:
+            return "blocked"
+        others = ", ".join(self._publisher.other_queues)
+        return f"ok; used as found, with other arguments than the settings: {others}" if others else "ok"
 
     async def run(self, stop: asyncio.Event) -> None:
         """Publish until `stop` is set. RabbitMQ or the database away: wait, at most 2 s between tries."""

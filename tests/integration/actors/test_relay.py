@@ -178,6 +178,7 @@ class Choosy:
     """A publisher that takes every message but those of one withdrawal."""
 
     is_open = True
+    other_queues: tuple[str, ...] = ()
     is_blocked = False
 
     def __init__(self, refused: UUID) -> None:

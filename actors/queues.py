@@ -1,0 +1,60 @@
+"""Queues that are there already are used as they are, whatever the settings would have them be.
+
+RabbitMQ refuses to declare a queue anew with other arguments (406) and closes the channel. The arguments decide how
+long dead letters live, or whether a queue is replicated: nothing that payouts should stop for. It is said in the log
+and in health; to have a queue as the settings say, delete it (docs/OPERATIONS.md).
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pika.exceptions
+
+from actors import doorbell
+from wallet.config import Settings
+from wallet.telemetry import log
+
+OTHER_ARGUMENTS = 406
+"""RabbitMQ's code, PRECONDITION_FAILED."""
+
+_said: set[str] = set()
+
+
+def wanted(settings: Settings) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield our queues as the settings would have them: name and arguments."""
+    quorum = bool(settings.quorum_queues)
+    arguments = doorbell.queue_arguments(quorum=quorum)
+    yield (
+        doorbell.DEAD_LETTER_QUEUE,
+        doorbell.dead_letter_queue_arguments(quorum=quorum, ttl_ms=settings.dead_message_ttl_ms),
+    )
+    yield doorbell.DELAY_QUEUE, arguments
+    yield doorbell.QUEUE, arguments
+
+
+def warn_of_other_arguments(queue: str, reason: str) -> None:
+    """Say once in this process that a queue is used as it is."""
+    if queue not in _said:
+        _said.add(queue)
+        log.warning(
+            "queue_has_other_arguments", queue=queue, reason=reason, consequence="it is used as it is"
+        )
+
+
+def declare_blocking(connection: Any, queue: str, arguments: dict[str, Any]) -> Any:
+    """Declare a queue on a connection of pika's blocking kind; return RabbitMQ's answer.
+
+    On a channel of its own, which a refusal closes. Raises `pika.exceptions.AMQPError`.
+    """
+    channel = connection.channel()
+    try:
+        return channel.queue_declare(queue, durable=True, arguments=arguments)
+    except pika.exceptions.ChannelClosedByBroker as refusal:
+        if refusal.reply_code != OTHER_ARGUMENTS:
+            raise
+        warn_of_other_arguments(queue, refusal.reply_text)
+        channel = connection.channel()
+        return channel.queue_declare(queue, passive=True)
+    finally:
+        if channel.is_open:
+            channel.close()
