@@ -11,7 +11,7 @@ import pytest
 from db import reads
 from db.ledger import Ledger
 from db.pool import Reader
-from db.releases import release_in
+from db.releases import release_oldest
 from db.withdrawals import Withdrawals
 from tests.integration.db.conftest import accepted, charge, split, submit_twice, withdraw
 from wallet.config import Settings
@@ -211,7 +211,8 @@ async def test_releases_in_the_background(
     await ledger.submit(charge(7))  # this session's clock is right still
     await clock.step_back("1 hour")
     session = await asyncpg.connect(database_url, timeout=10)
-    assert await release_in(session, [("ann", "USD")]) == 1
+    released = await release_oldest(session, [("ann", "USD")])
+    assert released["ann", "USD"].locks == 1
     await session.close(timeout=10)
     await check_order(connection)
     kinds = await connection.fetch("select kind from transfers order by id")
