@@ -28,6 +28,9 @@ def base(state: StateDir, overrides: Mapping[str, str], *, own_ports: bool) -> d
         open_bank(settings)  # for what it says about its settings; nothing is connected
     except SettingsError as error:
         raise OpsError(f"{error}.") from error
+    # Kept beside the private ones, so that none of those is the same.
+    state.remember("ports", "http", settings.http_port)
+    state.remember("ports", "bank", settings.bank_port)
     environment["WBS_HTTP_PORT"] = str(settings.http_port)
     environment["WBS_BANK_PORT"] = str(settings.bank_port)
     return environment

@@ -33,8 +33,11 @@ def wait_for_server(
 
 def wait(
     state: StateDir, programs: list[Program], env: Mapping[str, str], timeout_s: float, progress: Progress
-) -> None:
-    """Wait until all our processes answer. OpsError names those that do not, with the end of a log."""
+) -> str:
+    """Wait until all our processes answer. OpsError names those that do not, with the end of a log.
+
+    Returns what is not well all the same, in words; an empty text if all is.
+    """
     pending = {
         program.name: program for program in programs if program.kind not in ("", "postgres", "rabbitmq")
     }
@@ -50,19 +53,31 @@ def wait(
     else:
         name = next(iter(pending))
         raise OpsError(f"{', '.join(pending)}: no answer after {timeout_s:.0f} s. {log_end(state, name)}")
-    if env.get("RABBITMQ_URL"):  # without it the service calls itself degraded for good
-        wait_for_verdict(env, progress)
+    return wait_for_verdict(env, progress)
 
 
-def wait_for_verdict(env: Mapping[str, str], progress: Progress) -> None:
-    """Give the service a moment to see all its parts; that it does not yet is a line, not a failure."""
+def wait_for_verdict(env: Mapping[str, str], progress: Progress) -> str:
+    """Give the service a moment to see all its parts; return what is not well then, in words."""
     host, port = reachable(env), int(env["WBS_HTTP_PORT"])
     verdict = ""
     for _ in ticks(what="GET /health to say ok", timeout_s=VERDICT_TIMEOUT_S, progress=progress):
         verdict = get(host, port, "/health")[1]
         if '"status":"ok"' in verdict[:20]:
-            return
-    progress.say(f"All processes answer, but GET /health says {verdict}")
+            return ""
+    return in_words(verdict)
+
+
+def in_words(verdict: str) -> str:
+    """What GET /health has against itself, as one line."""
+    try:
+        report = json.loads(verdict)
+        reasons = [
+            f"{reason['code']} ({reason['detail']})" if reason.get("detail") else str(reason["code"])
+            for reason in report["reasons"]
+        ]
+        return f"{report['status']}: {'; '.join(reasons)}"
+    except (ValueError, LookupError, TypeError):
+        return f"GET /health says {verdict[:500] or 'nothing'}"
 
 
 def reachable(env: Mapping[str, str]) -> str:

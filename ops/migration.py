@@ -1,9 +1,22 @@
 """Bringing the schema up to date, and starting the database afresh."""
 
 import asyncio
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from ops.errors import ServerAway
+from ops.errors import OpsError, ServerAway
+from wallet.config import Settings, SettingsError
+
+
+def require_fit_database(env: Mapping[str, str]) -> None:
+    """OpsError if DATABASE_URL leads to a server that must not be used. One that is away, `migrate` complains of."""
+    from db.sessions import require_fit_server
+
+    try:
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            thread.submit(asyncio.run, require_fit_server(Settings.from_env(env))).result()
+    except SettingsError as error:
+        raise OpsError(f"{error}.") from error
 
 
 def migrate(database_url: str) -> None:

@@ -2,7 +2,6 @@
 
 import errno
 import socket
-from collections.abc import Iterable
 
 import psutil
 
@@ -45,9 +44,10 @@ def accepts(port: int, host: str = "127.0.0.1", timeout_s: float = 0.5) -> bool:
 def private_port(state: StateDir, name: str) -> int:
     """The port kept for `name`; chosen when first asked for, and again if somebody else took it since."""
     known = state.recall("ports", name)
-    if isinstance(known, int) and is_free(known):
+    others = [port for other, port in state_ports(state).items() if other != name]
+    if isinstance(known, int) and is_free(known) and known not in others:
         return known
-    chosen = set(state_ports(state)) - {known}
+    chosen = set(others)
     span = PORT_MAX - PORT_MIN
     # Two stacks that start at once begin their search at different places.
     first = int(state.digest, 16) % span
@@ -59,10 +59,10 @@ def private_port(state: StateDir, name: str) -> int:
     raise OpsError(f"No free TCP port between {PORT_MIN} and {PORT_MAX} on 127.0.0.1: end some servers.")
 
 
-def state_ports(state: StateDir) -> Iterable[int]:
-    """All ports kept in a state folder."""
+def state_ports(state: StateDir) -> dict[str, int]:
+    """All ports kept in a state folder, by their names."""
     ports: dict[str, int] = read_json(state.private_file).get("ports", {})
-    return ports.values()
+    return ports
 
 
 def require_free(port: int, host: str, *, what: str, setting: str) -> None:

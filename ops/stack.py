@@ -15,7 +15,7 @@ from types import TracebackType
 from ops import environment, health, processes, servers, supervision
 from ops.environment import load_environment as load_environment
 from ops.errors import OpsError
-from ops.migration import migrate
+from ops.migration import migrate, require_fit_database
 from ops.ports import require_free
 from ops.programs import KIND_ORDER, own_programs, server_programs, watchdog_programs
 from ops.progress import Progress, poll
@@ -60,6 +60,7 @@ class Stack:
         self.env: dict[str, str] = {}  # of the processes; filled by `start`
         self.programs: list[Program] = []
         self.servers: Servers | None = None
+        self.not_well = ""  # what was not, in words, when all processes answered
         self._overrides = dict(env or {})
         self._counts = {"gateways": gateways, "actors": actors, "threads": threads}
         self._servers_only = servers_only
@@ -92,6 +93,8 @@ class Stack:
         """Before anything is started."""
         if self._servers_only:
             return
+        if base["WBS_HTTP_PORT"] == base["WBS_BANK_PORT"]:
+            raise OpsError(f"WBS_BANK_PORT and WBS_HTTP_PORT must not both be {base['WBS_HTTP_PORT']}.")
         require_free(
             int(base["WBS_HTTP_PORT"]), base["WBS_HTTP_HOST"], what="the API", setting="WBS_HTTP_PORT"
         )
@@ -114,6 +117,7 @@ class Stack:
         self._wait_for_postgres(chosen)
         if not self._servers_only:
             self._progress.say("Database: migrating")
+            require_fit_database(self.env)
             migrate(chosen.database_url)
             self._start_kinds("bank_sim", "gateway")
             if chosen.rabbitmq is not None:
@@ -124,7 +128,9 @@ class Stack:
             self._start_kinds("relay", "actors", "reconciler")
         self._wait_for_rabbitmq(chosen)
         if not self._servers_only:
-            health.wait(self.state, self.programs, self.env, HEALTHY_TIMEOUT_S, self._progress)
+            self.not_well = health.wait(
+                self.state, self.programs, self.env, HEALTHY_TIMEOUT_S, self._progress
+            )
 
     def _start_kinds(self, *kinds: str) -> None:
         wanted = [program for program in self.programs if program.kind in kinds]

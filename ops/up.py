@@ -18,6 +18,7 @@ from ops.provision import private_servers
 from ops.rabbitmq import USER as RABBITMQ_USER
 from ops.stack import AlreadyRunning, Stack
 from ops.state import StateDir, read_json
+from runtime.known_settings import unknown_settings, warning_of
 
 # So that retries can be watched: most calls take 80 ms, one in a hundred 400 ms; one in twenty fails, and one
 # in fifty pays but loses its reply. WBS_BANK_FAULTS (JSON, as PUT /faults takes it) replaces it: `{}` is a
@@ -37,8 +38,12 @@ class Interrupted(Exception):
 
 
 def run_up(args: argparse.Namespace) -> int:
-    """Start the stack. In the foreground it stays until Ctrl-C, SIGTERM or `wbs down`; `--detach` returns."""
+    """Start the stack. In the foreground it stays until Ctrl-C, SIGTERM or `wbs down`; `--detach` returns, with 1 if
+    something is not well.
+    """
     progress = Progress.to_terminal()
+    for name, nearest in unknown_settings().items():
+        progress.say(warning_of(name, nearest))
     stack = _stack(args, progress)
     received = False
 
@@ -59,10 +64,10 @@ def run_up(args: argparse.Namespace) -> int:
             print(already)
             show(stack.state)
             return 0
-        progress.say("Up and healthy")
+        progress.say(f"Up, but {stack.not_well}" if stack.not_well else "Up and healthy")
         show(stack.state)
         if args.detach:
-            return 0
+            return 1 if stack.not_well else 0
         print("Ctrl-C or `make stop` (`wbs down`) ends all of it.", flush=True)
         return _wait(stack, progress)
     except Interrupted:
