@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 
@@ -220,8 +221,13 @@ def _same(payout: Payout, order: PayoutOrder) -> bool:
     )
 
 
-def _sorted(document: str | None) -> bytes | None:
-    """The JSON with its members in order: how it was written makes no other payout of it."""
+def _sorted(document: str | None) -> str | None:
+    """The JSON with its members in order and its numbers as they are: white space makes no other payout of it."""
     if document is None:
         return None
-    return msgspec.json.encode(msgspec.json.decode(document), order="sorted")
+    return json.dumps(json.loads(document, parse_float=_number, parse_int=_number), sort_keys=True)
+
+
+def _number(text: str) -> dict[str, str]:
+    """A number as its text, told from a text: no float could hold them all."""
+    return {"number": text}

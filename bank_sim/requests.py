@@ -38,7 +38,7 @@ class ReturnBody(Struct, forbid_unknown_fields=True):
 
 _payout_body = msgspec.json.Decoder(PayoutBody)
 _return_body = msgspec.json.Decoder(ReturnBody)
-_any_json = msgspec.json.Decoder()
+_text = msgspec.json.Decoder(str)
 _faults_body = msgspec.json.Decoder(Faults)
 
 
@@ -51,13 +51,15 @@ def payout_order(request: Request) -> tuple[PayoutOrder, Wish | None]:
         raise invalid("Idempotency-Key", "1 to 255 visible ASCII characters")
     body: PayoutBody = _decode(_payout_body, request.body)
     raw = bytes(body.destination)
-    destination = _decode(_any_json, raw)  # all of it must be JSON, as it is sent back as it came
     try:
-        wish = wish_of(destination, body.amount)
+        destination = raw.decode()  # JSON it is, whatever its numbers are: it is sent back as it came
+        wish = wish_of(_decode(_text, raw), body.amount) if destination.startswith('"') else None
+    except UnicodeDecodeError:
+        raise Refusal(400, "malformed_json", "The body is not UTF-8") from None
     except UnknownTest as error:
         raise invalid("destination", str(error)) from None
     order = PayoutOrder(
-        body.reference, key, body.amount, body.currency, None if destination is None else raw.decode()
+        body.reference, key, body.amount, body.currency, None if destination == "null" else destination
     )
     return order, wish
 

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from actors.bank.protocol import PayoutOrder
+from wallet.canonical import canonical_json
 from wallet.outcomes import (
     Accepted,
     BankUnavailable,
@@ -174,7 +175,7 @@ def read_json(body: bytes, on_twice: Callable[[], Any] | None = None) -> Any:
 
     try:
         return json.loads(
-            body.decode(), object_pairs_hook=members, parse_float=Decimal, parse_constant=_no_constant
+            body.decode(), object_pairs_hook=members, parse_float=_decimal, parse_constant=_no_constant
         )
     except Unreadable:
         raise
@@ -184,6 +185,14 @@ def read_json(body: bytes, on_twice: Callable[[], Any] | None = None) -> Any:
         ArithmeticError,
     ) as error:  # no UTF-8, no JSON, too deep, too many digits
         raise Unreadable(f"not JSON ({type(error).__name__})") from None
+
+
+def _decimal(text: str) -> Decimal | tuple[str]:
+    """Return a fraction; one with an exponent beyond all decimals in its canonical spelling, in a tuple: no text."""
+    try:
+        return Decimal(text)
+    except ArithmeticError:
+        return (canonical_json(text),)
 
 
 def _no_constant(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -223,3 +224,21 @@ def test_one_wrong_byte_never_settles_otherwise(at: int, byte: int) -> None:
         assert outcome.payout_id == read["payout_id"]
     else:
         assert isinstance(outcome, OutcomeUnknown)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "same"),
+    [
+        ("1E400", "10e399", True),
+        ("1E400", "1E401", False),
+        ("1e99999999999999999999", "10e99999999999999999998", True),
+        ("1e99999999999999999999", "1e99999999999999999998", False),
+        ("1e-99999999999999999999", "0", False),
+        ("1" * 4000, "1" * 4000 + ".0", True),
+    ],
+)
+def test_a_destination_with_a_number_that_no_float_can_hold(ours: str, theirs: str, same: bool) -> None:
+    """Goal: the bank's word about such a destination is compared as that about any other."""
+    order = msgspec.structs.replace(ORDER, destination=f'{{"n":{ours}}}')
+    reply = said(destination={"n": 0}).replace(b'"n": 0', f'"n": {theirs}'.encode())
+    assert isinstance(outcome_of_find_reply(order, 200, reply), Paid) is same

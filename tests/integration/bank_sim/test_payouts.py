@@ -35,6 +35,24 @@ async def test_a_destination_comes_back_as_it_came(bank: Any) -> None:
     assert b'"destination":{"b": 1.10, "a":  [1e2, null]}' in await bank.read("/payouts/w-1")
 
 
+@pytest.mark.parametrize(
+    "number", ["1E400", "-0", "1e-99999999999999999999", "1" * 4000, "0.1000000000000000055511151231257827"]
+)
+async def test_a_number_that_no_float_can_hold(bank: Any, number: str) -> None:
+    """Goal: a destination is the payer's own: its numbers are kept, whatever they are, and told apart."""
+    headers = {"Idempotency-Key": "w-1", "Content-Type": "application/json"}
+
+    async def order(value: str, blank: str) -> int:
+        text = f'{{"reference":"w-1","amount":1,"currency":"USD","destination":{{"n":{blank}{value}}}}}'
+        status: int = (await bank.call("POST", "/payouts", data=text.encode(), headers=headers))[0]
+        return status
+
+    assert await order(number, "") == 201
+    assert await order(number, " ") == 200
+    assert await order("0.1", "") == 409
+    assert f'"destination":{{"n":{number}}}'.encode() in await bank.read("/payouts/w-1")
+
+
 async def test_many_at_once_pay_once(bank: Any) -> None:
     """Goal: 64 concurrent payments of one reference are one payout."""
     answers = await asyncio.gather(*(bank.pay("w-1") for _ in range(64)))
@@ -102,9 +120,20 @@ async def test_invalid_is_refused(bank: Any) -> None:
     assert await bank.books() == []
 
 
+_WITH = b'{"reference": "w-1", "amount": 1, "currency": "USD", "destination": %b}'
+
+
 async def test_malformed_json(bank: Any) -> None:
     """Goal: what is not JSON is 400."""
-    for body in (b"", b"{", b"\xff", b'{"reference": "\xff"}', b'{"destination":' + b"[" * 5000):
+    for body in (
+        b"",
+        b"{",
+        b"\xff",
+        b'{"reference": "\xff"}',
+        _WITH % b'{"a":"\xff"}',
+        _WITH % b"01",
+        b'{"destination":' + b"[" * 5000,
+    ):
         status, problem = await bank.call("POST", "/payouts", data=body, headers={"Idempotency-Key": "k"})
         assert (status, problem["code"]) == (400, "malformed_json"), body[:30]
     assert await bank.books() == []
