@@ -46,8 +46,9 @@ async def hold_table(database_url: str, table: str, seconds: float) -> None:
     """Lock a table against everybody, also readers, for so long. LockNotAvailableError if it can't be had."""
     assert table in TABLES
     async with _session(database_url) as connection:
-        statement = _SQL["hold_table"] % (table, f"{seconds:.3f}")
-        await connection.execute(statement, timeout=seconds + _TIMEOUT_S)
+        # Sent together, they are one transaction, which ends with the sleep, whatever becomes of us meanwhile.
+        statements = f"{_SQL['lock_table'] % table}; {_SQL['sleep'] % f'{seconds:.3f}'}"
+        await connection.execute(statements, timeout=seconds + _TIMEOUT_S)
 
 
 async def set_read_only(database_url: str, read_only: bool) -> None:

@@ -171,8 +171,8 @@ def translate(error: BaseException, *, others_went_through: bool = False) -> Wal
     if isinstance(error, WalletError):
         return error
     fault, reason = _judge(error)
-    if fault is Fault.BUG:
-        return None
+    if fault is Fault.BUG or (others_went_through and isinstance(error, _NONSENSE)):
+        return None  # what the others read was none: it is ours that this one can't be dealt with
     if isinstance(error, asyncpg.IntegrityConstraintViolationError) and error.constraint_name in _CONSTRAINTS:
         return _CONSTRAINTS[error.constraint_name]()
     certain = not isinstance(error, asyncpg.PostgresError) or error.sqlstate in _UNSTORABLE

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -199,13 +199,19 @@ class Service:
         answer = await self.call("PUT", "/faults", base=self.stack.urls["bank"], json=faults)
         assert answer.status == 200, answer.body
 
-    async def send_back(self, reference: str) -> None:
+    async def send_back(self, id_: str) -> None:
         """Have the bank return a payout's money."""
+        reference = (await self.withdrawal(id_))["reference"]
         answer = await self.call("POST", f"/payouts/{reference}/return", base=self.stack.urls["bank"])
         assert answer.status == 200, answer.body
 
-    async def paid(self) -> dict[str, list[int]]:
-        """Return the amounts that the bank has paid, by withdrawal: one each, if all is well."""
+    async def paid(self, ids: Iterable[str]) -> dict[str, list[int]]:
+        """Return the amounts that the bank has paid for these withdrawals: one each, if all is well."""
+        by_reference = await self._payouts()
+        references = {id_: (await self.withdrawal(id_))["reference"] for id_ in ids}
+        return {id_: by_reference[known] for id_, known in references.items() if known in by_reference}
+
+    async def _payouts(self) -> dict[str, list[int]]:
         amounts: dict[str, list[int]] = {}
         after = ""
         while True:

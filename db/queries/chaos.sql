@@ -1,6 +1,7 @@
--- name: hold_table
--- One transaction by itself: it ends with the sleep, whatever becomes of whoever sent it.
+-- name: lock_table
 lock table %s in access exclusive mode;
+
+-- name: sleep
 select pg_sleep(%s);
 
 -- name: read_only

@@ -27,7 +27,7 @@ async def test_withdrawals_while_rabbitmq_is_stopped(service: Service) -> None:
     assert {(await service.withdrawal(id_))["status"] for id_ in ids} == {"pending"}
     await service.start("rabbitmq")
     assert await service.all_end(ids) == ["completed"] * 20
-    paid = await service.paid()
+    paid = await service.paid(ids)
     assert all(paid[id_] == [10] for id_ in ids)
     await service.audit()
 
@@ -74,7 +74,7 @@ async def test_a_kind_of_process_killed_under_load(service: Service, kind: str) 
         await keeps(BACK_MAX_S + SLACK_S, lambda: service.kill(kind))
         await load.goes_on()
     assert set(await service.all_end(load.accepted)) == {"completed"}
-    paid = await service.paid()
+    paid = await service.paid(load.accepted)
     assert all(paid[id_] == [30] for id_ in load.accepted)
     splits = [await service.split(f"{service.user}-{number}") for number in range(CLIENTS)]
     assert sum(split.withdrawable for split in splits) == load.charged - 30 * len(load.accepted)
@@ -97,7 +97,7 @@ async def test_a_bank_in_full_outage_and_back(service: Service) -> None:
     assert {(await service.withdrawal(id_))["status"] for id_ in ids[10:]} <= {"pending", "processing"}
     await service.faults()
     assert await service.all_end(ids) == ["completed"] * 60
-    paid = await service.paid()
+    paid = await service.paid(ids)
     assert all(paid[id_] == [10] for id_ in ids)
     assert await service.split() == Split(0)
     await service.audit()
@@ -114,7 +114,7 @@ async def test_a_bank_that_pays_and_never_says_so(service: Service) -> None:
     if again:  # eight bad draws in a row, or the bank's word that comes later
         await service.wbs("dlq", "replay", *again)
     assert await service.all_end(ids) == ["completed"] * 40
-    paid = await service.paid()
+    paid = await service.paid(ids)
     assert all(paid[id_] == [10] for id_ in ids)
     await service.audit()
 
@@ -149,5 +149,5 @@ async def test_a_bank_that_fails_for_good(service: Service) -> None:
     assert await service.ends(id_) == "completed"
     assert await service.dead_letters() == 0
     assert await service.split() == Split(30)
-    assert (await service.paid())[id_] == [70]
+    assert (await service.paid([id_]))[id_] == [70]
     await service.audit()

@@ -44,10 +44,10 @@ def ports() -> dict[str, str]:
     return {"WBS_HTTP_PORT": str(free_port()), "WBS_BANK_PORT": str(free_port())}
 
 
-def refused(folder: Path, *words: str, **settings: str) -> str:
+def refused(folder: Path, *words: str, code: int = 1, **settings: str) -> str:
     """Run a command that must fail; return the sentence that says why."""
     ran = run_wbs(folder, *words, **settings)
-    assert ran.returncode == 1, ran.stdout + ran.stderr
+    assert ran.returncode == code, ran.stdout + ran.stderr
     return sentence(ran)
 
 
@@ -90,7 +90,7 @@ def test_an_address_that_is_not_ours(state_dir: Path) -> None:
 )
 def test_a_database_that_is_not_there(state_dir: Path, url: str) -> None:
     """Goal: a broken DATABASE_URL is named as what to check, and what was started meanwhile is ended."""
-    said = refused(state_dir, "up", "--detach", **NO_BROKER, **ports(), DATABASE_URL=url)
+    said = refused(state_dir, "up", "--detach", code=2, **NO_BROKER, **ports(), DATABASE_URL=url)
     assert "DATABASE_URL" in said
 
 
@@ -98,7 +98,7 @@ def test_a_database_that_never_answers(state_dir: Path) -> None:
     """Goal: a server that takes connections and says nothing is given up within a bound."""
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
         url = f"postgresql://127.0.0.1:{silent.getsockname()[1]}/none"
-        said = refused(state_dir, "up", "--detach", **NO_BROKER, **ports(), DATABASE_URL=url)
+        said = refused(state_dir, "up", "--detach", code=2, **NO_BROKER, **ports(), DATABASE_URL=url)
     assert "DATABASE_URL" in said
     assert ": )" not in said, "an error without words"
 

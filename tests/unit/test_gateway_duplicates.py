@@ -137,7 +137,7 @@ def test_what_the_bank_tells(amounts: str, named: str | None) -> None:
         "webhook-signature": signature,
     }
     if named is None:
-        assert read_callback(webhook, body.encode(), headers).amount == 400
+        assert read_callback(webhook, body.encode(), headers).data.reference == "r"
     else:
         with pytest.raises(ValidationFailed, match=f'names "{named}" twice'):
             read_callback(webhook, body.encode(), headers)
