@@ -243,8 +243,20 @@ MOVES = (
         (
             Change(
                 "db/queries/withdrawals.sql",
-                "    where status in ('pending', 'processing') and ring_at <= clock_timestamp()\n",
-                "    where status = 'pending' and ring_at <= clock_timestamp()\n",
+                (
+                    "    where status in ('pending', 'processing') and ring_at <= (select now from instant)\n"
+                    "    order by ring_at\n"
+                    "    limit $1\n"
+                    "    for update skip locked\n"
+                    "),\n"
+                ),
+                (
+                    "    where status = 'pending' and ring_at <= (select now from instant)\n"
+                    "    order by ring_at\n"
+                    "    limit $1\n"
+                    "    for update skip locked\n"
+                    "),\n"
+                ),
             ),
         ),
         (_CRASH + "test_actor_crashes.py::test_killed_at[attempt committed]", _DB + "test_withdrawals.py"),
@@ -398,8 +410,8 @@ LEDGER = (
         (
             Change(
                 "wallet/decide.py",
-                "        decision.releases.append(transfer)\n    wallet.matured = []\n",
-                "        decision.releases.append(transfer)\n",
+                "    del wallet.matured[:ended]\n",
+                "",
             ),
         ),
         (_UNIT + "test_decide.py", _DB + "test_releases.py"),
@@ -429,8 +441,8 @@ LEDGER = (
         (
             Change(
                 "wallet/decide.py",
-                "    if wallet.available < request.amount and wallet.matured:\n",
-                "    if False:\n",
+                "        if withdrawable >= request.amount:\n            _release(",
+                "        if wallet.available >= request.amount:\n            _release(",
             ),
         ),
         (_UNIT + "test_decide.py", _DB + "test_releases.py::test_matured_without_any_job"),
@@ -502,7 +514,7 @@ MESSAGES = (
     ),
     Mutation(
         "published without mandatory",
-        (Change("actors/amqp.py", "_PERSISTENT, mandatory=True)", "_PERSISTENT, mandatory=False)"),),
+        (Change("actors/amqp.py", "PERSISTENT, mandatory=True)", "PERSISTENT, mandatory=False)"),),
         (_ACTORS + "test_relay.py",),
     ),
     Mutation(
@@ -534,7 +546,13 @@ MESSAGES = (
     ),
     Mutation(
         "no dead letter",
-        (Change("actors/middleware/dead_letters.py", "            message.fail()\n", ""),),
+        (
+            Change(
+                "actors/middleware/dead_letters.py",
+                "            message.fail()\n            DEAD_LETTERS",
+                "            DEAD_LETTERS",
+            ),
+        ),
         (_ACTORS + "test_dead_letters.py", _CRASH + "test_actor_crashes.py"),
     ),
     Mutation(
@@ -617,7 +635,7 @@ AUDIT = (
                 "true, 1,",
             ),
         ),
-        (_AUDIT,),
+        (_AUDIT + "test_planted.py",),
     ),
     Mutation(
         "the audit does not compare what is held with the open withdrawals",
@@ -628,12 +646,12 @@ AUDIT = (
                 "true, 2, 'held'",
             ),
         ),
-        (_AUDIT,),
+        (_AUDIT + "test_planted.py",),
     ),
     Mutation(
         "the audit takes any fingerprint",
         (Change("db/audit/keys.py", "        if not _is_fingerprint(row):\n", "        if False:\n"),),
-        (_AUDIT,),
+        (_AUDIT + "test_planted.py",),
     ),
     Mutation(
         "the audit does not see what was completed here and not paid there",
@@ -644,7 +662,7 @@ AUDIT = (
                 "where true",
             ),
         ),
-        (_AUDIT,),
+        (_AUDIT + "test_planted.py",),
     ),
 )
 
