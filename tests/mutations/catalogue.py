@@ -319,7 +319,11 @@ LEDGER = (
             Change(
                 "db/books.py", "    ordered = sorted(pairs)\n", "    ordered = sorted(pairs, reverse=True)\n"
             ),
-            Change("db/queries/ledger.sql", "    order by w.user_id, w.currency\n    for", "    for"),
+            Change(
+                "db/queries/ledger.sql",
+                "    order by w.user_id, w.currency\n    for no key update of w\n",
+                "    for no key update of w\n",
+            ),
         ),
         (_DB + "test_lock_order.py",),
     ),
