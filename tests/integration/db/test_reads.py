@@ -14,7 +14,7 @@ import pytest
 from db import heartbeats, reads
 from db.ledger import Ledger
 from db.pool import Reader
-from db.reconciliation import Known, ReconcilerSession
+from db.reconciliation import ReconcilerSession
 from db.withdrawals import Withdrawals
 from tests.integration.db.conftest import accepted, charge, split, withdraw
 from tests.locks import in_a_month
