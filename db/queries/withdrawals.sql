@@ -236,7 +236,10 @@ from payments;
 -- name: step
 -- A state that a withdrawal only passes through within a batch; `move` writes the rest.
 update withdrawals as w
-set status = s.status, bank_reference = case when s.status = 'completed' then s.bank_reference end
+set
+    status = s.status,
+    attempts = case when s.status = 'processing' then greatest(w.attempts, 1) else w.attempts end,
+    bank_reference = case when s.status = 'completed' then s.bank_reference end
 from unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) as s (id, user_id, status, bank_reference)
 where w.id = s.id and w.user_id = s.user_id;
 
@@ -245,6 +248,7 @@ with new_states as (
     update withdrawals as w
     set
         status = m.status,
+        attempts = case when m.status = 'processing' then greatest(w.attempts, 1) else w.attempts end,
         rounds = m.rounds,
         next_attempt_at = m.next_attempt_at,
         ring_at = m.next_attempt_at,

@@ -16,6 +16,7 @@ from tests.unit.settling import (
     LADDER,
     LEASE,
     NOW,
+    PENDING,
     PROCESSING,
     RETURNED,
     Setting,
@@ -141,6 +142,15 @@ def test_a_return_into_a_full_wallet_is_taken() -> None:
 
 
 # --- Who, and lost history ---
+
+
+@pytest.mark.parametrize("outcome", [Paid("p1"), Declined("closed"), Accepted(), Returned("p1", AMOUNT)])
+def test_what_the_bank_knows_of_was_attempted(outcome: RoundOutcome) -> None:
+    """Goal: a pending withdrawal that the bank knows had an attempt, though it was lost: the next one asks first."""
+    setting = Setting()
+    setting.take(told(outcome))
+    assert setting.withdrawal.attempts == 1
+    assert setting.path[:2] == [PENDING, PROCESSING]
 
 
 def test_each_move_says_who_made_it() -> None:
