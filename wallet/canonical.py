@@ -46,6 +46,7 @@ def canonical_json(text: str) -> str:
     return _spell(read(text))
 
 
+@lru_cache(16)  # a withdrawal's destination is asked for twice, for its fingerprint and for its reference
 def canonical_or_nothing(text: str | None) -> str:
     """Return the one spelling of what a client may leave out: `{}` and `null` say no more than nothing does."""
     canonical = "" if text is None else canonical_json(text)

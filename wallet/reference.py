@@ -28,8 +28,5 @@ def reference_end(withdraw: Withdraw) -> str:
         withdraw.currency,
         canonical_or_nothing(withdraw.destination),
     )
-    digest = blake2b(digest_size=_DIGEST_BYTES, person=_VERSION)
-    for part in parts:
-        text = part.encode()
-        digest.update(b"%d:%b" % (len(text), text))
-    return digest.hexdigest()
+    text = "".join([f"{len(part)}:{part}" for part in parts])
+    return blake2b(text.encode(), digest_size=_DIGEST_BYTES, person=_VERSION).hexdigest()
