@@ -14,14 +14,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 
-import aiohttp
-import msgspec
-
+from actors.bank.protocol import BooksUnreadable
 from db.audit import DUE_WITHIN, Findings, Payout, audit_bank, audit_books, auditor
 from db.errors import DATABASE_ERRORS
-from ops.bank_books import pages
+from ops.bank_books import BANK, pages
 from ops.environment import load_environment
-from wallet.config import Settings
+from wallet.config import Settings, SettingsError
 
 INVARIANTS = {
     1: "each balance is the sum of its transfers, each row follows from the one before",
@@ -31,9 +29,6 @@ INVARIANTS = {
     5: "the bank's books agree",
     6: "each idempotency key points to one movement and has its fingerprint",
 }
-BANK = 5
-"""The invariant that the bank's books decide."""
-
 _PROGRESS_EVERY_S = 1.0
 
 
@@ -76,7 +71,7 @@ async def run_audit(settings: Settings, *, bank: bool = True, progress: bool = F
         async with auditor(settings.database_url) as connection:
             await audit_books(connection, findings, tell, _due_within(settings))
             if bank:
-                await audit_bank(connection, _bank_pages(settings.bank_url), findings, tell)
+                await audit_bank(connection, _bank_pages(settings, findings), findings, tell)
     except DATABASE_ERRORS as error:
         raise AuditImpossible(f"the database can't be read: {error}") from error
     return Report(not findings.total(), findings, bank, time.monotonic() - started)
@@ -89,22 +84,22 @@ def _due_within(settings: Settings) -> timedelta:
 
 
 async def compare_with_bank(settings: Settings) -> Findings:
-    """Check invariant 5 alone. Raises AuditImpossible."""
+    """Check invariant 5 alone, once all that the bank knows has been written down. Raises AuditImpossible."""
     findings = Findings()
     try:
         async with auditor(settings.database_url) as connection:
-            await audit_bank(connection, _bank_pages(settings.bank_url), findings, _silent)
+            await audit_bank(connection, _bank_pages(settings, findings), findings, _silent, told_all=True)
     except DATABASE_ERRORS as error:
         raise AuditImpossible(f"the database can't be read: {error}") from error
     return findings
 
 
-async def _bank_pages(bank_url: str) -> AsyncIterator[list[Payout]]:
+async def _bank_pages(settings: Settings, findings: Findings) -> AsyncIterator[list[Payout]]:
     try:
-        async for page in pages(bank_url):
+        async for page in pages(settings, findings):
             yield page
-    except (aiohttp.ClientError, msgspec.MsgspecError, TimeoutError) as error:
-        raise AuditImpossible(f"the bank's books can't be read at {bank_url}: {error}") from error
+    except (BooksUnreadable, SettingsError) as error:
+        raise AuditImpossible(f"the bank's books can't be read at {settings.bank_url}: {error}") from error
 
 
 class _Progress:

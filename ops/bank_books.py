@@ -1,49 +1,36 @@
-"""Reads the bank's books over HTTP, page by page: what the audit and the reconciliation compare ours with."""
+"""The bank's books, page by page, as audit and reconciliation compare them: read through the bank of the settings."""
 
 from collections.abc import AsyncIterator
-from datetime import datetime
-from typing import Any
 
-import aiohttp
-import msgspec
+from actors.bank import open_bank
+from db.audit import Findings, Payout
+from wallet.config import Settings
 
-from db.audit import Payout
-
-PAGE = 1_000
-_TIMEOUT_S = 10
+BANK = 5
+"""The invariant that the bank's books decide."""
 
 
-class _Entry(msgspec.Struct):
-    payout_id: str
-    reference: str
-    amount: int
-    currency: str
-    status: str
-    created_at: datetime
-
-
-class _Page(msgspec.Struct):
-    payouts: list[_Entry]
-    next: str | int | None = None
-
-
-async def pages(bank_url: str) -> AsyncIterator[list[Payout]]:
+async def pages(settings: Settings, findings: Findings) -> AsyncIterator[list[Payout]]:
     """Yield the books from the first entry on, in order, until their end at this moment.
 
-    Raises aiohttp.ClientError, TimeoutError, or msgspec.ValidationError if the bank answers something else.
+    Lines that can't be understood are among the findings: nobody knows what they say of our money. Raises
+    `actors.bank.protocol.BooksUnreadable`, and SettingsError if there is no such bank.
     """
-    after: str | None = None
-    timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
-        while True:
-            query: dict[str, Any] = {"limit": PAGE} if after is None else {"limit": PAGE, "after": after}
-            async with session.get(f"{bank_url}/payouts", params=query) as reply:
-                reply.raise_for_status()
-                page = msgspec.json.decode(await reply.read(), type=_Page)
+    bank = open_bank(settings)
+    try:
+        after, more = None, True
+        while more:
+            page = await bank.read_books(after)
+            for line in page.passed_over:
+                findings.add(
+                    BANK, "unreadable_entry", "the bank's books", "an entry that says something", line
+                )
             yield [
-                Payout(e.payout_id, e.reference, e.amount, e.currency, e.status, e.created_at)
-                for e in page.payouts
+                Payout(
+                    e.payout_id, e.reference, e.amount, e.currency, e.status, e.created_at, e.returned_amount
+                )
+                for e in page.entries
             ]
-            if page.next is None or str(page.next) == after:
-                return
-            after = str(page.next)
+            after, more = page.cursor, page.more
+    finally:
+        await bank.close()

@@ -23,7 +23,8 @@ from db.errors import DATABASE_ERRORS
 from db.reconciliation import ReconcilerSession
 from db.withdrawals import Withdrawals
 from ops import adopt
-from ops.audit import BANK, AuditImpossible, compare_with_bank, named
+from ops.audit import AuditImpossible, compare_with_bank, named
+from ops.bank_books import BANK
 from ops.environment import load_environment
 from ops.operators import add_by
 from wallet.config import Settings

@@ -1,6 +1,6 @@
 """Invariant 5: the bank's books against ours. What was paid there is completed here, and the other way round."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -22,12 +22,23 @@ class Payout(NamedTuple):
     currency: str
     status: str
     created_at: datetime
+    returned: int | None = None
+    """Minor units that came back; None where the bank doesn't say."""
 
 
 async def audit_bank(
-    connection: Any, pages: AsyncIterator[Sequence[Payout]], findings: Findings, progress: Progress
+    connection: Any,
+    pages: AsyncIterator[Sequence[Payout]],
+    findings: Findings,
+    progress: Progress,
+    *,
+    told_all: bool = False,
 ) -> None:
-    """Check invariant 5 against the bank's books, given page by page."""
+    """Check invariant 5 against the bank's books, given page by page.
+
+    `told_all`: all that the bank knows was written down a moment ago, so that money which came back there and not
+    here is no news on its way any more.
+    """
     started: datetime = await connection.fetchval(_SQL["clock"])
     await connection.execute(_SQL["create_bank_payouts"])
     await connection.execute(_SQL["forget_bank_payouts"])
@@ -42,7 +53,7 @@ async def audit_bank(
     await connection.execute(_SQL["analyze_bank_payouts"])
     async with connection.transaction(isolation="repeatable_read"):
         async for _, row in stream(connection, _SQL["bank_payouts"]):
-            _judge(row, findings)
+            _judge(row, findings, told_all)
         async for _, row in stream(connection, _SQL["not_at_the_bank"], started):
             name = f"withdrawal {row['id']} of {row['user_id']}"
             findings.add(
@@ -59,53 +70,80 @@ async def audit_bank(
 _EXPECTED = {
     "paid": ("completed",),
     "returned": ("returned",),
-    "declined": ("failed",),
+    "declined": ("failed", "returned"),
     "pending": ("processing", "requires_attention"),
 }
-"""What a withdrawal is here, once we know what the bank says."""
+"""What a withdrawal is here, once we know what the bank says. (What it declines after it had paid came back.)"""
 
 _ON_ITS_WAY = {
     "paid": ("processing", "requires_attention"),
     "returned": ("processing", "requires_attention", "completed"),
-    "declined": ("processing", "requires_attention"),
+    "declined": ("processing", "requires_attention", "completed"),
     "pending": (),
 }
-"""What it still is before we do. Not for long, but for a return, which may stay unknown until the next round."""
+"""What it still is before we do."""
 
 
-def _judge(row: Any, findings: Findings) -> None:
+def _judge(row: Any, findings: Findings, told_all: bool) -> None:
     there = (
         f"{row['bank_amount']} {row['bank_currency']} {row['bank_status']} as {row['payout_id']} at the bank"
     )
-
-    def add(kind: str, expected: str, found: str = there) -> None:
+    if row["id"] is None:
+        subject, wrong = f"withdrawal {row['reference']}", [("unknown_here", "a withdrawal of ours")]
+    else:
+        subject = f"withdrawal {row['id']} of {row['user_id']}"
+        wrong = [finding for finding in _differences(row) if finding is not None]
+        if not wrong and _is_on_its_way(row, told_all):
+            findings.add_unsettled(f"{subject}: {row['status']} here, {there}")
+            return
+        if not wrong and row["status"] not in _EXPECTED[row["bank_status"]]:
+            wrong = [("status_differs", f"{row['status']} here")]
+    for kind, expected in wrong:
         findings.add(
             _INVARIANT,
             kind,
-            name,
+            subject,
             expected,
-            found,
+            there,
             amount=row["bank_amount"],
             currency=row["bank_currency"],
         )
 
-    if row["id"] is None:
-        name = f"withdrawal {row['reference']}"
-        add("unknown_here", "a withdrawal of ours", f"unknown here, {there}")
-        return
-    name = f"withdrawal {row['id']} of {row['user_id']}"
-    bank, ours = row["bank_status"], row["status"]
+
+def _differences(row: Any) -> Iterator[tuple[str, str] | None]:
+    """Yield what differs whatever the states are: kind and expectation."""
+    ours, bank = row["status"], row["bank_status"]
     if row["entries"] > 1:
-        add("paid_twice", "one payout at the bank", f"{row['entries']} entries, {there}")
+        yield "paid_twice", f"one payout at the bank, not {row['entries']}"
     if row["namesakes"] > 1:
-        add("payout_id_doubled", f"one payout {row['payout_id']}", f"{row['namesakes']} of this name")
+        yield "payout_id_doubled", f"one payout {row['payout_id']}, not {row['namesakes']}"
     if (row["amount"], row["currency"]) != (row["bank_amount"], row["bank_currency"]):
-        add("amount_differs", f"{row['amount']} {row['currency']}")
-    elif bank in ("paid", "returned") and row["bank_reference"] not in (None, row["payout_id"]):
-        add("payout_differs", f"payout {row['bank_reference']}")
-    elif bank not in _EXPECTED:
-        add("unknown_status", "paid, returned, declined or pending")
-    elif ours in _ON_ITS_WAY[bank] and (ours == "completed" or not row["old"]):
-        findings.add_unsettled(f"{name}: {ours} here, {there}")
-    elif ours not in _EXPECTED[bank]:
-        add("status_differs", f"{ours} here")
+        yield "amount_differs", f"{row['amount']} {row['currency']}"
+    if bank not in _EXPECTED:
+        yield "unknown_status", "paid, returned, declined or pending"
+    elif ours in ("completed", "returned") and row["bank_reference"] != row["payout_id"]:
+        yield "payout_differs", f"payout {row['bank_reference']}"
+    if bank == "returned" and (row["bank_returned"] or 0) > row["bank_amount"]:
+        yield "returned_too_much", f"at most {row['bank_amount']} back, not {row['bank_returned']}"
+    elif ours == "returned" and row["returned"] != _came_back(row):
+        yield "return_differs", f"{row['returned']} back, not {_came_back(row)}"
+
+
+def _came_back(row: Any) -> int | None:
+    """Return how much the bank says came back: all of it, unless it says otherwise."""
+    all_of_it = row["bank_returned"] is None or row["bank_status"] == "declined"
+    amount: int | None = row["bank_amount"] if all_of_it else row["bank_returned"]
+    return amount
+
+
+def _is_on_its_way(row: Any, told_all: bool) -> bool:
+    """Tell whether the bank's word is about to be written down.
+
+    Soon after it was given, or by the next time that the bank is asked, where it had accepted and said it would tell
+    later; of money that comes back nobody knows when it was told.
+    """
+    if row["status"] not in _ON_ITS_WAY[row["bank_status"]]:
+        return False
+    if row["status"] == "completed":
+        return not told_all
+    return not row["old"] or bool(row["asked_again"])

@@ -6,8 +6,15 @@ from uuid import UUID
 from db.audit.findings import Findings
 from wallet.commands import Charge, LedgerCommand, Withdraw
 from wallet.fingerprints import UnknownVersion
+from wallet.reference import reference_end
 
 _INVARIANT = 6
+
+OLD_FINGERPRINT_BYTES = 16
+"""Of the first version: those of withdrawals from before there were references."""
+
+PREFIX_DIGITS = 8
+"""The stack's part of a reference. A stack may get another one, so any will do."""
 
 
 class KeyJudge:
@@ -41,10 +48,16 @@ class KeyJudge:
             self._add(row, "key_of_another", name, f"{ours}, as movement {row['id']}", theirs)
         if not row["digest_holds"]:
             self._add(row, "key_digest", name, "the digest of space and key", "another")
-        if not _is_fingerprint(row):
+        request = _request(row)
+        if request is None or not _is_fingerprint(request, row["fingerprint"]):
             self._add(row, "fingerprint", name, f"the fingerprint of movement {row['id']}", "another")
+        elif isinstance(request, Withdraw) and not _is_reference(request, row):
+            expected = f"a reference that ends in {reference_end(request)}"
+            self._add(
+                row, "reference", f"withdrawal {row['id']} of {row['user_id']}", expected, row["reference"]
+            )
 
-    def _add(self, row: Any, kind: str, subject: str, expected: str, found: str) -> None:
+    def _add(self, row: Any, kind: str, subject: str, expected: str, found: object) -> None:
         currency = row["currency"] or row["key_currency"]
         self._findings.add(
             _INVARIANT, kind, subject, expected, found, amount=row["amount"], currency=currency
@@ -56,16 +69,26 @@ def _is_adopted(row: Any) -> bool:
     return row["kind"] == "reserve" and (row["made_by"] or "").startswith("operator")
 
 
-def _is_fingerprint(row: Any) -> bool:
-    """Tell whether the fingerprint is that of the request that the rows say: worked out anew, in its version."""
+def _request(row: Any) -> LedgerCommand | None:
+    """Return the request that the rows came from, if they say enough."""
     head = (row["client"], row["key"], row["user_id"], row["currency"], row["amount"])
-    if None in head or row["fingerprint"] is None:
-        return False
+    if None in head:
+        return None
     if row["kind"] == "charge":
-        request: LedgerCommand = Charge(*head, row["release_at"], row["metadata"])
-    else:
-        request = Withdraw(*head, row["destination"], row["metadata"])
+        return Charge(*head, row["release_at"], row["metadata"])
+    return Withdraw(*head, row["destination"], row["metadata"])
+
+
+def _is_fingerprint(request: LedgerCommand, fingerprint: bytes | None) -> bool:
+    """Tell whether the fingerprint is the request's, worked out anew in its own version."""
     try:
-        return request.matches(row["fingerprint"])
+        return fingerprint is not None and request.matches(fingerprint)
     except UnknownVersion:
         return False
+
+
+def _is_reference(request: Withdraw, row: Any) -> bool:
+    """Tell whether the bank's reference is the request's. Rows from before there were references have none."""
+    if row["reference"] is None:
+        return not row["withdrawal"] or len(row["fingerprint"]) == OLD_FINGERPRINT_BYTES
+    return bool(row["reference"].hex[PREFIX_DIGITS:] == reference_end(request))

@@ -18,6 +18,15 @@ _TRANSFERS_OF: dict[Status, list[str]] = {
 }
 """In the order in which they are written."""
 
+_MOVES_OF = {
+    "payout": (Status.COMPLETED,),
+    "refund": (Status.FAILED, Status.CANCELLED),
+    "return": (Status.RETURNED,),
+}
+"""The moves that go with a transfer, in one transaction."""
+
+_MOVERS = ("client", "actor", "reconciler", "bank", "operator")
+
 _REQUIRED = (
     "currency",
     "amount",
@@ -65,7 +74,7 @@ class WithdrawalJudge:
             self._add(row, 3, "unknown_state", "known states", error)
             return
         self._judge_path(row, status, path)
-        self._judge_times(row)
+        self._judge_times(row, status)
         self._judge_fields(row, status, path)
         self._judge_transfers(row, status)
         if status in OPEN_STATES:
@@ -88,18 +97,20 @@ class WithdrawalJudge:
         if len({state for state in path if state in END_STATES - {Status.RETURNED}}) > 1:
             self._add(row, 3, "two_ends", "one end state", shown)
 
-    def _judge_times(self, row: Any) -> None:
+    def _judge_times(self, row: Any, status: Status) -> None:
         times = [_at(row["created_at"]), *(_at(time) for time in row["times"] or [])]
-        if any(later < earlier for earlier, later in pairwise(times)):
+        last, latest = times[-1], self._now + _CLOCK_STEP_MAX
+        if any(later < earlier for earlier, later in pairwise(times)) or last > latest:
             self._add(row, 3, "history_time", "moves in the order of time", " → ".join(map(str, times)))
-        earliest, latest = max(times[-1], _FIRST) - _MOMENT, self._now + _CLOCK_STEP_MAX
-        if not earliest <= _at(row["updated_at"]) <= latest:
-            self._add(row, 3, "updated_at", f"between {earliest} and {latest}", row["updated_at"])
-        if times[-1] > latest:
-            self._add(row, 3, "history_time", f"moves before {latest}", times[-1])
+        updated_at = _at(row["updated_at"])
+        if status is Status.PROCESSING:  # each attempt changes it
+            if not max(last - _MOMENT, _FIRST) <= updated_at <= latest:
+                self._add(row, 3, "updated_at", f"between {last} and {latest}", updated_at)
+        elif updated_at != last:
+            self._add(row, 3, "updated_at", f"{last}, as its last move", updated_at)
 
     def _judge_fields(self, row: Any, status: Status, path: list[Status]) -> None:
-        begun = Status.PROCESSING in path
+        attempts, begun = row["attempts"], _begun_by(row)
         rules = [
             ("amount", row["amount"] > 0, "more than 0", row["amount"]),
             (
@@ -110,16 +121,48 @@ class WithdrawalJudge:
             ),
             (
                 "attempts",
-                row["attempts"] >= 1 if begun and not _is_adopted(row) else row["attempts"] == 0,
-                "one at least, of what was processing" if begun else "none, of what never was",
-                row["attempts"],
+                attempts >= 1 if begun in ("actor", None) else attempts >= 0,
+                "one at least, of what an actor began",
+                attempts,
             ),
-            ("rounds", 0 <= row["rounds"] <= max(row["attempts"], 0), "0 to attempts", row["rounds"]),
+            (
+                "attempts",
+                attempts == 0 or Status.PROCESSING in path,
+                "none, of what never was processing",
+                attempts,
+            ),
+            ("rounds", 0 <= row["rounds"] <= max(attempts, 0), "0 to attempts", row["rounds"]),
             (
                 "failure",
                 _failure_holds(row, status),
                 f"code and reason, or none, as goes with {status}",
                 f"{row['failure_code']}, {row['failure_reason']}",
+            ),
+            (
+                "first_attempt_at",
+                begun is None or _first_attempt_holds(row),
+                f"between {row['created_at']} and {row['updated_at']} after {attempts} attempts",
+                row["first_attempt_at"],
+            ),
+            (
+                "accepted_at",
+                row["accepted_at"] is None
+                or (Status.PROCESSING in path and _is_within(row, row["accepted_at"])),
+                f"none, or between {row['created_at']} and {row['updated_at']}",
+                row["accepted_at"],
+            ),
+            (
+                "looked_up_at",
+                row["looked_up_at"] is None
+                or _FIRST <= _at(row["looked_up_at"]) <= self._now + _CLOCK_STEP_MAX,
+                "an instant that was",
+                row["looked_up_at"],
+            ),
+            (
+                "moved_by",
+                all(by is None or by.split(":")[0] in _MOVERS for by in row["moved_by"] or []),
+                " or ".join(_MOVERS),
+                row["moved_by"],
             ),
         ]
         for kind, holds, expected, found in rules:
@@ -141,6 +184,11 @@ class WithdrawalJudge:
             self._add(row, 4, "reserve", "a reserve with its own identifier", "another one")
         if kinds[:1] == ["reserve"] and row["moved_at"][0] != row["created_at"]:
             self._add(row, 3, "created_at", f"{row['moved_at'][0]}, as its reserve", row["created_at"])
+        history = {text: at for at, text in zip(row["times"] or [], row["path"] or [], strict=True)}
+        for kind, moved_at in zip(kinds[1:], (row["moved_at"] or [])[1:], strict=True):
+            at = next((history[state] for state in _MOVES_OF.get(kind, ()) if state in history), None)
+            if at is not None and abs(_at(moved_at) - _at(at)) > _MOMENT:
+                self._add(row, 3, "history_time", f"{moved_at}, as its {kind}", at)
 
     def _judge_due(self, row: Any, status: Status) -> None:
         if status is Status.REQUIRES_ATTENTION:
@@ -148,10 +196,9 @@ class WithdrawalJudge:
         known = max(self._now, min(_at(row["updated_at"]), self._now + _CLOCK_STEP_MAX))
         latest = known + self._due_within
         for column in ("next_attempt_at", "ring_at"):
-            if not max(_FIRST, _at(row["created_at"])) <= _at(row[column]) <= latest:
-                self._add(
-                    row, 3, "never_due", f"{column} between {row['created_at']} and {latest}", row[column]
-                )
+            earliest = max(_at(row["created_at"]), _FIRST) - _CLOCK_STEP_MAX
+            if not earliest <= _at(row[column]) <= latest:
+                self._add(row, 3, "never_due", f"{column} between {earliest} and {latest}", row[column])
 
     def _add(self, row: Any, invariant: int, kind: str, expected: object, found: object) -> None:
         self._findings.add(
@@ -178,8 +225,22 @@ def _history(row: Any) -> list[tuple[int, str]]:
     return list(zip(row["seqs"] or [], row["path"] or [], strict=True))
 
 
-def _is_adopted(row: Any) -> bool:
-    return (row["made_by"] or "").startswith("operator")
+def _begun_by(row: Any) -> str | None:
+    """Tell who moved it to processing: None in rows from before that was written down, "" if nobody did."""
+    for by, state in zip(row["moved_by"] or [], row["path"] or [], strict=True):
+        if state == Status.PROCESSING:
+            return None if by is None else str(by).split(":")[0]
+    return ""
+
+
+def _first_attempt_holds(row: Any) -> bool:
+    if row["first_attempt_at"] is None:
+        return bool(row["attempts"] == 0)
+    return row["attempts"] >= 1 and _is_within(row, row["first_attempt_at"])
+
+
+def _is_within(row: Any, instant: datetime) -> bool:
+    return _at(row["created_at"]) <= _at(instant) <= _at(row["updated_at"])
 
 
 def _at(instant: Any) -> datetime:

@@ -63,10 +63,7 @@ judged as (
         and (available_after = available_expected) is not false
         and (locked_after = locked_expected) is not false
         and (held_after = held_expected) is not false
-        and (
-            coalesce(available_after, locked_after, held_after) is null
-            or available_after + locked_after + held_after = total_after
-        ) as following,
+        and available_after + locked_after + held_after = total_after as following,
         total_after >= 0
         and coalesce(least(available_after, locked_after, held_after) >= 0, true) as positive,
         created_at <= now() + interval '1 day'
@@ -208,7 +205,7 @@ cross join lateral (
         s.transactions::text, 0
     ),
     (
-        not s.there or s.last_at in (s.last_at_expected, '-infinity'), 3, 'last_at', format('last changed at %s', s.last_at_expected),
+        not s.there or s.last_at = s.last_at_expected, 3, 'last_at', format('last changed at %s', s.last_at_expected),
         s.last_at::text, 0
     ),
     (
@@ -311,7 +308,7 @@ select
     w.currency
 from outbox as o
 left join withdrawals as w on w.id = o.withdrawal_id and w.user_id = o.user_id
-where (o.created_at >= w.created_at and isfinite(o.created_at)) is not true;
+where (o.created_at between w.created_at - interval '1 day' and now() + interval '1 day') is not true;
 
 -- name: doubled
 -- Rows that the primary keys should have refused, and references that two withdrawals share.
@@ -350,7 +347,8 @@ with histories as (
         user_id,
         array_agg(seq order by seq) as seqs,
         array_agg(status order by seq) as path,
-        array_agg(at order by seq) as times
+        array_agg(at order by seq) as times,
+        array_agg(made_by order by seq) as made_by
     from withdrawal_history
     group by withdrawal_id, user_id
 ),
@@ -393,6 +391,7 @@ select
     h.seqs,
     h.path,
     h.times,
+    h.made_by as moved_by,
     m.kinds,
     m.amounts,
     m.currencies,
@@ -432,7 +431,7 @@ order by coalesce(t.id, k.movement_id);
 
 -- name: create_bank_payouts
 create temporary table if not exists bank_payouts (
-    payout_id text, reference text, amount bigint, currency text, status text, created_at timestamptz, position bigint
+    payout_id text, reference text, amount bigint, currency text, status text, created_at timestamptz, returned bigint
 );
 
 -- name: forget_bank_payouts
@@ -442,8 +441,8 @@ truncate bank_payouts;
 insert into bank_payouts
 select *
 from unnest(
-    $1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::timestamptz[]
-) with ordinality;
+    $1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::timestamptz[], $7::bigint[]
+);
 
 -- name: analyze_bank_payouts
 analyze bank_payouts;
@@ -457,6 +456,7 @@ select
     b.amount as bank_amount,
     b.currency as bank_currency,
     b.status as bank_status,
+    b.returned as bank_returned,
     b.created_at < clock_timestamp() - interval '1 minute' as old,
     count(*) over (partition by b.reference) as entries,
     count(*) over (partition by b.payout_id) as namesakes,
@@ -466,6 +466,7 @@ select
     w.currency,
     w.status,
     w.bank_reference,
+    w.accepted_at is not null and w.next_attempt_at > clock_timestamp() - interval '1 minute' as asked_again,
     r.amount as returned
 from bank_payouts as b
 left join withdrawals as w on coalesce(replace(w.reference::text, '-', ''), w.id::text) = b.reference

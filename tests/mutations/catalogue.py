@@ -24,7 +24,7 @@ _DB = "tests/integration/db/"
 _ACTORS = "tests/integration/actors/"
 _CRASH = "tests/integration/crash/"
 _GATEWAY = "tests/integration/gateway/"
-_AUDIT = "tests/integration/audit/"
+_AUDIT = "tests/integration/audit/test_planted.py"
 
 BANK = (
     Mutation(
@@ -654,7 +654,13 @@ AUDIT = (
     ),
     Mutation(
         "the audit takes any fingerprint",
-        (Change("db/audit/keys.py", "        if not _is_fingerprint(row):\n", "        if False:\n"),),
+        (
+            Change(
+                "db/audit/keys.py",
+                '        if request is None or not _is_fingerprint(request, row["fingerprint"]):\n',
+                "        if request is None:\n",
+            ),
+        ),
         (_AUDIT + "test_planted.py",),
     ),
     Mutation(
@@ -666,7 +672,7 @@ AUDIT = (
                 "where true",
             ),
         ),
-        (_AUDIT + "test_planted.py",),
+        (_AUDIT + "test_audit.py",),
     ),
 )
 

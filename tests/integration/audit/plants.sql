@@ -383,11 +383,42 @@ update withdrawals set next_attempt_at = 'infinity', ring_at = 'infinity' where 
 -- plant: withdrawal.created_at $ [- interval '1 day', + interval '1 second'] => 3 created_at: withdrawal {completed} of alice
 update withdrawals set created_at = created_at $ where id = '{completed}';
 
+-- plant: withdrawal.updated_at of what is processing [infinity, -infinity, 2046-01-01, 2001-01-01] => 3 updated_at: withdrawal {processing} of alice
+update withdrawals set updated_at = '$' where id = '{processing}';
+
 -- plant: withdrawal.updated_at $ [- interval '1 day', + interval '1 year'] => 3 updated_at: withdrawal {completed} of alice
 update withdrawals set updated_at = updated_at $ where id = '{completed}';
 
 -- plant: withdrawal.updated_at $ [infinity, -infinity] => 3 updated_at: withdrawal {completed} of alice
 update withdrawals set updated_at = '$' where id = '{completed}';
+
+-- plant: withdrawal.updated_at + 1 s [completed, failed, cancelled, returned, requires_attention, pending] => 3 updated_at: withdrawal {$} of alice
+update withdrawals set updated_at = updated_at + interval '1 second' where id = '{$}';
+
+-- plant: withdrawal.accepted_at $ [2046-01-01, 2001-01-01, infinity] => 3 accepted_at: withdrawal {processing} of alice
+update withdrawals set accepted_at = '$' where id = '{processing}';
+
+-- plant: withdrawal.accepted_at of what was never begun => 3 accepted_at: withdrawal {pending} of alice
+update withdrawals set accepted_at = created_at where id = '{pending}';
+
+-- plant: withdrawal.looked_up_at $ [2046-01-01, infinity, -infinity] => 3 looked_up_at: withdrawal {processing} of alice
+update withdrawals set looked_up_at = '$' where id = '{processing}';
+
+-- plant: withdrawal.reference null => 6 reference: withdrawal {completed} of alice
+update withdrawals set reference = null where id = '{completed}';
+
+-- plant: withdrawal.reference changed => 6 reference: withdrawal {completed} of alice
+update withdrawals set reference = gen_random_uuid() where id = '{completed}';
+
+-- plant: references of two withdrawals swapped => 6 reference: withdrawal {completed} of alice
+update withdrawals as w set reference = o.reference from withdrawals as o
+where w.id in ('{completed}', '{failed}') and o.id in ('{completed}', '{failed}') and w.id <> o.id;
+
+-- plant: one reference for two withdrawals => 3 reference_doubled: reference * of alice
+update withdrawals set reference = (select reference from withdrawals where id = '{failed}') where id = '{completed}';
+
+-- plant: history.made_by nobody known => 3 moved_by: withdrawal {completed} of alice
+update withdrawal_history set made_by = 'mallory' where withdrawal_id = '{completed}' and seq = 3;
 
 -- plant: withdrawal.destination $ [null, '{{"iban": "Y"}}'] => 6 fingerprint: key * of default
 update withdrawals set destination = $ where id = '{completed}';
@@ -478,7 +509,7 @@ update outbox set user_id = 'bob' where withdrawal_id = '{pending}';
 insert into outbox select * from outbox where withdrawal_id = '{pending}';
 
 -- plant: outbox row from before => 3 doorbell_for_nothing: outbox row of withdrawal {pending} of alice
-update outbox set created_at = created_at - interval '1 day' where withdrawal_id = '{pending}';
+update outbox set created_at = created_at - interval '2 days' where withdrawal_id = '{pending}';
 
 -- plant: outbox.created_at $ [infinity, null] => 3 doorbell_for_nothing: outbox row of withdrawal {pending} of alice
 update outbox set created_at = nullif('$', 'null')::timestamptz where withdrawal_id = '{pending}';
