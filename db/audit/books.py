@@ -50,7 +50,8 @@ async def audit_books(
             findings.count(name, number)
         for check in _CHECKS:
             progress(check)
-            await _run(connection, check, findings)
+            await _run(connection, findings, check)
+        await _run(connection, findings, "look_ups", due_within)
         now = await connection.fetchval(_SQL["clock"])
         withdrawals = WithdrawalJudge(findings, now, due_within)
         about = sizes.get("withdrawals", 0)
@@ -66,7 +67,7 @@ async def audit_books(
                 progress(f"idempotency keys: {number:,} of about {max(about, number):,}")
 
 
-async def _run(connection: Any, check: str, findings: Findings) -> None:
-    async for _, row in stream(connection, _SQL[check]):
+async def _run(connection: Any, findings: Findings, check: str, *arguments: object) -> None:
+    async for _, row in stream(connection, _SQL[check], *arguments):
         invariant, kind, subject, expected, found, amount, currency = row
         findings.add(invariant, kind, subject, expected, found, amount=amount, currency=currency)

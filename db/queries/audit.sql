@@ -310,6 +310,20 @@ from outbox as o
 left join withdrawals as w on w.id = o.withdrawal_id and w.user_id = o.user_id
 where (o.created_at between w.created_at - interval '1 day' and now() + interval '1 day') is not true;
 
+-- name: look_ups
+-- Questions for the bank about withdrawals that are not there, or that are never asked ($1: within which time they are).
+select
+    3 as invariant,
+    case when w.id is null then 'look_up_of_nothing' else 'never_due' end as kind,
+    concat('look-up of withdrawal ', l.withdrawal_id, ' of ', l.user_id) as subject,
+    case when w.id is null then 'a withdrawal' else concat('due by ', now() + $1::interval) end as expected,
+    case when w.id is null then 'none' else l.due_at::text end as found,
+    coalesce(w.amount, 0) as amount,
+    w.currency
+from look_ups as l
+left join withdrawals as w on w.id = l.withdrawal_id and w.user_id = l.user_id
+where (w.id is not null and l.due_at <= now() + $1::interval) is not true;
+
 -- name: doubled
 -- Rows that the primary keys should have refused, and references that two withdrawals share.
 select

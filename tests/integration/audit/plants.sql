@@ -395,6 +395,12 @@ update withdrawals set updated_at = '$' where id = '{completed}';
 -- plant: withdrawal.updated_at + 1 s [completed, failed, cancelled, returned, requires_attention, pending] => 3 updated_at: withdrawal {$} of alice
 update withdrawals set updated_at = updated_at + interval '1 second' where id = '{$}';
 
+-- plant: withdrawal.first_attempt_at $ [null, '2046-01-01', '2001-01-01', 'infinity'] => 3 first_attempt_at: withdrawal {completed} of alice
+update withdrawals set first_attempt_at = $ where id = '{completed}';
+
+-- plant: withdrawal.first_attempt_at of what was never begun => 3 first_attempt_at: withdrawal {pending} of alice
+update withdrawals set first_attempt_at = now() where id = '{pending}';
+
 -- plant: withdrawal.accepted_at $ [2046-01-01, 2001-01-01, infinity] => 3 accepted_at: withdrawal {processing} of alice
 update withdrawals set accepted_at = '$' where id = '{processing}';
 
@@ -581,3 +587,9 @@ update idempotency_keys set client = 'elsewhere' where movement_id = '{charge}';
 -- plant: digests of two keys swapped => 6 key_digest: key * of default
 update idempotency_keys as k set digest = o.digest from idempotency_keys as o
 where k.movement_id in ('{charge}', '{locked}') and o.movement_id in ('{charge}', '{locked}') and k.key <> o.key;
+
+-- plant: a look-up of nothing => 3 look_up_of_nothing: look-up of withdrawal 01ffffff-0000-7000-8000-000000000000 of alice
+insert into look_ups values ('01ffffff-0000-7000-8000-000000000000', 'alice', now(), 0);
+
+-- plant: look_up.due_at $ [infinity, 2046-01-01] => 3 never_due: look-up of withdrawal {processing} of alice
+insert into look_ups values ('{processing}', 'alice', '$', 0);
