@@ -28,6 +28,9 @@ class KeyJudge:
         """Name what is wrong with one movement and key."""
         doubled = row["id"] == self._last
         self._last = row["id"]
+        if row["withdrawal"] and row["made_by"] != row["asked_by"]:
+            name = f"withdrawal {row['id']} of {row['user_id']}"
+            self._add(row, "made_by", name, f"{row['asked_by']}, as its reserve", row["made_by"])
         if not row["keyed"]:
             if not _is_adopted(row):
                 name = f"{row['kind']} {row['id']} of {row['user_id']}"
@@ -66,7 +69,8 @@ class KeyJudge:
 
 def _is_adopted(row: Any) -> bool:
     """Tell whether an operator wrote it down because the bank knew of it: nobody asked, so there is no key."""
-    return row["kind"] == "reserve" and (row["made_by"] or "").startswith("operator")
+    names = (row["made_by"] or "", row["asked_by"] or "")
+    return row["kind"] == "reserve" and all(name.startswith("operator:") for name in names)
 
 
 def _request(row: Any) -> LedgerCommand | None:

@@ -437,7 +437,8 @@ select
     w.id is not null as withdrawal,
     w.destination,
     w.reference,
-    w.made_by
+    w.made_by,
+    t.made_by as asked_by
 from (select * from transfers where kind in ('charge', 'reserve')) as t
 full join idempotency_keys as k on k.movement_id = t.id
 left join withdrawals as w on w.id = t.id and w.user_id = t.user_id and t.kind = 'reserve'

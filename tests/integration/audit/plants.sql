@@ -423,6 +423,13 @@ where w.id in ('{completed}', '{failed}') and o.id in ('{completed}', '{failed}'
 -- plant: one reference for two withdrawals => 3 reference_doubled: reference * of alice
 update withdrawals set reference = (select reference from withdrawals where id = '{failed}') where id = '{completed}';
 
+-- plant: withdrawal.made_by changed => 6 made_by: withdrawal {completed} of alice
+update withdrawals set made_by = 'mallory' where id = '{completed}';
+
+-- plant: withdrawal passed off as adopted => 6 movement_without_key: reserve {completed} of alice
+update withdrawals set made_by = 'operator:mallory' where id = '{completed}';
+delete from idempotency_keys where movement_id = '{completed}';
+
 -- plant: history.made_by nobody known => 3 moved_by: withdrawal {completed} of alice
 update withdrawal_history set made_by = 'mallory' where withdrawal_id = '{completed}' and seq = 3;
 
