@@ -157,13 +157,6 @@ class LookUps:
                 "not_writable", known.reference_text, bank=str(answer), ours=known.status
             )
             return False
-        if isinstance(answer, Returned) and answer.amount < known.amount:
-            self._discrepancies.name(
-                "returned_less",
-                known.reference_text,
-                bank=str(answer),
-                ours=f"{known.amount} {known.currency}",
-            )
         if status != known.status:
             self.settled += 1
             RECONCILER_ACTIONS.labels("returned" if status is Status.RETURNED else "settled").inc()

@@ -138,10 +138,13 @@ class BankComparison:
         if ours.bank_reference != entry.payout_id:
             self._name("doubled", entry, ours=ours.bank_reference)
             return False
+        if entry.returned_amount is not None and entry.returned_amount < ours.amount:
+            self._name("returned_less", entry, ours=f"{ours.amount} {ours.currency}")
         return entry.status == "returned" and status is not Status.RETURNED
 
     def _name(self, kind: str, entry: BookEntry, ours: str | None = None) -> None:
-        bank = f"{entry.payout_id}: {entry.amount} {entry.currency} {entry.status}"
+        back = "" if entry.returned_amount is None else f", {entry.returned_amount} came back"
+        bank = f"{entry.payout_id}: {entry.amount} {entry.currency} {entry.status}{back}"
         self.discrepancies.name(kind, entry.reference, bank=bank, ours=ours)
 
 

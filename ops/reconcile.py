@@ -13,10 +13,11 @@ import argparse
 import asyncio
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from actors.bank import open_bank
 from actors.bank.protocol import BooksUnreadable
+from actors.look_ups import Discrepancy
 from actors.reconciliation import BankComparison
 from db.audit import Findings
 from db.errors import DATABASE_ERRORS
@@ -30,6 +31,10 @@ from ops.operators import add_by
 from wallet.config import Settings
 from wallet.errors import TryLater
 
+_NAMED = ("contradiction", "not_writable", "returned_less", "unreadable")
+"""What a comparison of the books does not show."""
+_NAMED_MAX = 100
+
 
 @dataclass(slots=True)
 class Reconciliation:
@@ -38,6 +43,8 @@ class Reconciliation:
     entries: int
     settled: int
     differences: Findings
+    named: list[Discrepancy]
+    """What the bank says that can't be booked, or not in full: for a person."""
 
 
 async def reconcile(settings: Settings) -> Reconciliation:
@@ -50,7 +57,8 @@ async def reconcile(settings: Settings) -> Reconciliation:
         comparison = BankComparison(bank, session, withdrawals, settings.our_decline_codes)
         entries = await comparison.read_everything()
         findings = await compare_with_bank(settings)
-        return Reconciliation(entries, comparison.look_ups.settled, findings)
+        named = [one for one in comparison.discrepancies if one.kind in _NAMED]
+        return Reconciliation(entries, comparison.look_ups.settled, findings, named)
     except BooksUnreadable as error:
         raise AuditImpossible(f"the bank's books can't be read: {error}") from error
     except (TryLater, *DATABASE_ERRORS) as error:
@@ -92,12 +100,18 @@ def run(args: argparse.Namespace) -> int:
                     "totals": differences.totals(),
                     "differences": [difference._asdict() for difference in differences.violations],
                     "unsettled_total": differences.unsettled_total,
+                    "named_total": len(result.named),
+                    "named": [asdict(one) for one in result.named[:_NAMED_MAX]],
                 }
             )
         )
     else:
         print(f"{result.entries:,} entries at the bank; {result.settled:,} settled by its word")
         print("\n".join(named(differences, BANK)) or "the books agree")
+        for one in result.named[:_NAMED_MAX]:
+            print(f"{one.kind} {one.reference}: the bank says {one.bank}; ours {one.ours}")
+        if len(result.named) > _NAMED_MAX:
+            print(f"… and {len(result.named) - _NAMED_MAX:,} more")
         if differences.total():
             print(f"{differences.total():,} differences")
     return 1 if differences.total() else 0

@@ -207,11 +207,12 @@ class Service:
 
     async def paid(self, ids: Iterable[str]) -> dict[str, list[int]]:
         """Return the amounts that the bank has paid for these withdrawals: one each, if all is well."""
-        by_reference = await self._payouts()
+        by_reference = await self.paid_by_reference()
         references = {id_: (await self.withdrawal(id_))["reference"] for id_ in ids}
         return {id_: by_reference[known] for id_, known in references.items() if known in by_reference}
 
-    async def _payouts(self) -> dict[str, list[int]]:
+    async def paid_by_reference(self) -> dict[str, list[int]]:
+        """Return the amounts that the bank has paid, by reference."""
         amounts: dict[str, list[int]] = {}
         after = ""
         while True:

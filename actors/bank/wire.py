@@ -36,9 +36,9 @@ class NoReply(Exception):
 class HttpClient:
     """Calls one server over kept-alive connections. Belongs to one event loop.
 
-    `connect_timeout_s` bounds the way to a connection, `timeout_s` the time from sending to the end of the
-    reply, `connections_max` the calls under way; one more is refused at once (`NotSent`). `tls` is for https
-    (None: the system's authorities); `headers` are whole lines, each with CRLF, that go with every call.
+    `connect_timeout_s` bounds the way to a connection, `timeout_s` the time to the end of the reply,
+    that way included, `connections_max` the calls under way; one more is refused at once (`NotSent`). `tls` is
+    for https (None: the system's authorities); `headers` are whole lines, each with CRLF, that go with every call.
     Raises `ValueError` if `url` is no address, or carries a credential.
     """
 
@@ -81,12 +81,14 @@ class HttpClient:
             raise NotSent("too many calls under way")
         self._under_way += 1
         try:
+            started = asyncio.get_running_loop().time()
             connection = self._take_idle() or await self._connect()
+            left_s = self._timeout_s - (asyncio.get_running_loop().time() - started)
             request = (
                 f"{method} {self._base_path}{path} HTTP/1.1\r\n"
                 f"{self._headers}{headers}Content-Length: {len(body)}\r\n\r\n"
             ).encode("ascii") + body
-            reply = await connection.exchange(request, self._timeout_s, bytes_max)
+            reply = await connection.exchange(request, left_s, bytes_max)
             if connection.is_reusable:
                 connection.idle_since = asyncio.get_running_loop().time()
                 self._idle.append(connection)

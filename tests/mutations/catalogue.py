@@ -130,6 +130,49 @@ BANK = (
         (_CRASH + "test_actor_crashes.py::test_killed_while_the_bank_pays",),
     ),
     Mutation(
+        "a decline believed after an unknown outcome",
+        (
+            Change(
+                "actors/settlement.py",
+                "        if isinstance(answer, Declined) and self._ask_first:\n",
+                "        if False:\n",
+            ),
+        ),
+        (_UNIT + "test_actors_settlement.py",),
+    ),
+    Mutation(
+        "what the bank accepted is sent again",
+        (Change("actors/settlement.py", "        if self._before.accepted:\n", "        if False:\n"),),
+        (_UNIT + "test_actors_settlement.py",),
+    ),
+    Mutation(
+        "an old key is sent again",
+        (
+            Change(
+                "actors/settlement.py",
+                "        if monotonic() >= self._key_expires_at:\n",
+                "        if False:\n",
+            ),
+        ),
+        (_UNIT + "test_actors_settlement.py",),
+    ),
+    Mutation(
+        "an attempt begins while payouts are paused",
+        (
+            Change(
+                "db/queries/withdrawals.sql",
+                "        (select allowed from stack_now)\n        and ",
+                "        ",
+            ),
+        ),
+        (_ACTORS + "test_paused.py::test_no_attempt_begins_while_paused",),
+    ),
+    Mutation(
+        "a restored database pays",
+        (Change("actors/history.py", "        if not state.same_database:\n", "        if False:\n"),),
+        (_ACTORS + "test_paused.py::test_another_database_than_before",),
+    ),
+    Mutation(
         "giving up gives the money back",
         (
             Change(

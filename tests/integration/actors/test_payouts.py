@@ -154,6 +154,14 @@ async def test_a_bank_that_contradicts_itself_changes_nothing(
     assert "bank_contradicts_itself" in caplog.text
 
 
+async def test_an_outcome_that_can_not_be_written_uses_its_rung(scene: Scene) -> None:
+    """Goal: whatever a bank module lets through, a round ends: words that no column takes are an unknown outcome."""
+    await scene.pay(ScriptedBank(pays=[Paid("po\0x")]))
+    row = await scene.row()
+    assert (row["status"], row["rounds"], row["failure_code"]) == ("processing", 1, "outcome_unknown")
+    assert "could not be written" in row["failure_reason"]
+
+
 async def test_with_the_circuit_open_nothing_is_begun(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Goal: while the bank is away a message goes back, and its withdrawal stays pending."""
     monkeypatch.setattr("actors.payouts.ADMISSION_WAIT_S", 0.01)

@@ -45,8 +45,9 @@ from db.ledger import Ledger
 from db.outbox import Outbox
 from db.reconciliation import ReconcilerSession
 from db.withdrawals import Withdrawals
+from gateway.reads import Reads
 from tests.polling import poll_until, wait_until
-from wallet.commands import Cancel, Charge, Return, Settle, Withdraw
+from wallet.commands import Cancel, Charge, Settle, Withdraw
 from wallet.outcomes import PayOutcome
 from wallet.withdrawal import Status
 
@@ -238,8 +239,8 @@ STEPS: dict[str, Callable[[], None]] = {
     "withdrawal committed, not answered": lambda: after(GroupCommit, "_write", has(Withdraw)),
     "cancel written, not committed": lambda: before_commit_of(Withdrawals, "_write_moves", has(Cancel)),
     "cancel committed, not answered": lambda: after(GroupCommit, "_write", has(Cancel)),
-    "return written, not committed": lambda: before_commit_of(Withdrawals, "_write_moves", has(Return)),
-    "return committed, not answered": lambda: after(GroupCommit, "_write", has(Return)),
+    "callback not written": lambda: before(Reads, "callback"),
+    "callback written, not answered": lambda: after(Reads, "callback"),
     # relay
     "outbox claimed": lambda: before(AmqpConnection, "publish", lambda a, _: len(a[2]) > 0),
     "published, not confirmed": lambda: before(AmqpConnection, "_on_confirm"),
@@ -267,7 +268,8 @@ STEPS: dict[str, Callable[[], None]] = {
     "rung": lambda: after(ReconcilerSession, "ring_due", has_result),
     "about to release": lambda: before(db.releases, "release_oldest"),
     "release committed": lambda: after(ReconcilerSession, "release_matured", has_result),
-    "settled by the bank's books, cursor not moved": lambda: before(
+    "look-up committed, still due": lambda: after(Withdrawals, "learn"),
+    "to be looked up by the bank's books, cursor not moved": lambda: before(
         ReconcilerSession, "advance_bank_cursor", lambda a, _: a[1] is not None
     ),
     "replayed, dead letter not removed": lambda: before(ops.dlq, "_remove"),

@@ -41,16 +41,20 @@ async def test_killed_after_ringing(patient_stage: Stage) -> None:
 
 
 async def test_killed_while_settling_by_the_banks_books(stage: Stage) -> None:
-    """Goal: it completes what the bank has paid without any actor; reading the books again changes nothing."""
+    """Goal: what the bank has paid is completed without any actor; reading the books again changes nothing."""
     (id_,) = await stage.pipeline.withdraw(1)
     stage.pipeline.relay.start()
     await stage.start_crashing("actors.__main__", "reply read").died()
     assert (await stage.pipeline.row(id_))["status"] == "processing"
 
-    step = "settled by the bank's books, cursor not moved"
+    step = "to be looked up by the bank's books, cursor not moved"
     await stage.start_crashing("actors.reconciler", step).died()
-    assert (await stage.pipeline.row(id_))["status"] == "completed"
+    assert len(await stage.pipeline.execute("select 1 from look_ups")) == 1
     assert await _cursor(stage) is None
+
+    await stage.start_crashing("actors.reconciler", "look-up committed, still due").died()
+    assert (await stage.pipeline.row(id_))["status"] == "completed"
+    assert len(await stage.pipeline.execute("select 1 from look_ups")) == 1
 
     stage.pipeline.reconciler.start()
 

@@ -37,7 +37,7 @@ async def health(service: Service, part: str) -> str:
 async def accept_and_end(service: Service, ids: list[str]) -> None:
     """Assert that withdrawals end, each paid once."""
     assert await service.all_end(ids) == ["completed"] * len(ids)
-    paid = await service.paid()
+    paid = await service.paid(ids)
     assert all(paid[id_] == [10] for id_ in ids)
     await service.audit()
 

@@ -118,7 +118,7 @@ async def test_many_withdrawals_wait_for_the_bank(service: Service) -> None:
         f"paid within {drained_s:.1f} s after the outage ({WITHDRAWALS / drained_s:.0f}/s), "
         f"resident at most, MB: {waiting_mb} when all waited, {memory.peak_mb} in all"
     )
-    paid = await service.paid()
+    paid = await service.paid(ids)
     assert all(paid.get(id_) == [1] for id_ in ids)
     assert await service.all_end(ids[:100]) == ["completed"] * 100
     splits = await asyncio.gather(*(service.split(f"{service.user}-{wallet}") for wallet in range(WALLETS)))

@@ -78,7 +78,7 @@ async def load(service: Service, dump: Path) -> tuple[list[str], dict[str, str]]
     await asyncio.gather(*(asks(user, range(EACH)) for user in (*users[USERS // 2 :], LOST)))
 
     async def all_paid() -> bool:
-        return sorted(await service.paid()) == sorted(owners)
+        return sorted(await service.paid_by_reference()) == sorted(owners)
 
     await poll_until(all_paid, what="the bank has paid all", interval_s=0.2)
     return users, owners
@@ -109,7 +109,7 @@ async def test_a_dump_in_the_middle_of_load_is_restored(first: Stack, tmp_path: 
     dump = tmp_path / "books.dump"
     async with Service.of(first) as service:
         users, owners = await load(service, dump)
-        before = await service.paid()
+        before = await service.paid_by_reference()
         await service.stop("gateway", "relay", "actors", "reconciler")
     stack = restored(first, tmp_path / "second", dump)
     try:
@@ -134,7 +134,7 @@ async def drill(
     numbers = [(user, number) for user in users for number in range(EACH)]
     again = await asyncio.gather(*(client.withdraw(user, number) for user, number in numbers))
     assert {one["reference"] for one in again} == {ref for ref, user in owners.items() if user != LOST}
-    assert await service.paid() == before, "payouts are paused: nothing more was paid"
+    assert await service.paid_by_reference() == before, "payouts are paused: nothing more was paid"
     lost = [reference for reference, user in owners.items() if user == LOST]
     for reference in lost:
         done = await service.wbs("reconcile", "--adopt", reference, "--user", LOST, "--by", "eve")
@@ -142,7 +142,7 @@ async def drill(
     assert (await service.wbs("payouts", "resume", "--by", "eve")).returncode == 0
     ends = await service.all_end([one["withdrawal_id"] for one in again])
     assert set(ends) == {"completed"}
-    assert await service.paid() == before, "nothing was paid twice"
+    assert await service.paid_by_reference() == before, "nothing was paid twice"
     assert (await service.wbs("reconcile")).returncode == 0
     await service.audit()
     for user in (*users, LOST):
