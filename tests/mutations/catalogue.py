@@ -24,7 +24,7 @@ _DB = "tests/integration/db/"
 _ACTORS = "tests/integration/actors/"
 _CRASH = "tests/integration/crash/"
 _GATEWAY = "tests/integration/gateway/"
-_AUDIT = "tests/integration/audit/test_planted.py"
+_AUDIT = "tests/integration/audit/"
 
 BANK = (
     Mutation(
