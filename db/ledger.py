@@ -166,18 +166,20 @@ class Ledger:
             await record(connection, decision.transfers, wallets.values(), decision.keys)
         if decision.locks:
             rows = [(t.user_id, t.currency, t.release_at, t.id, t.amount) for t in decision.locks]
-            await connection.execute(_SQL["record_locks"], *zip(*rows, strict=True))
+            status = await connection.execute(_SQL["record_locks"], *zip(*rows, strict=True))
+            assert status == f"INSERT 0 {len(rows)}", "a lock was lost"
         if decision.releases:
             await end_locks(connection, decision.releases, matured)
         if decision.withdrawals:
             new = [(*receipt, made_by, end) for receipt, made_by, end in decision.withdrawals]
-            await connection.execute(
+            status = await connection.execute(
                 _SQL["record_withdrawals"],
                 *zip(*new, strict=True),
                 now,
                 now + self._ring_after,
                 self._bank_prefix,
             )
+            assert status == f"INSERT 0 {len(new)}", "a withdrawal was lost"
             self._doorbell.ring()
 
 

@@ -30,12 +30,10 @@ async def transaction(connection: Any) -> AsyncIterator[None]:
     """
     # Plain statements: asyncpg's transaction object costs as much again as the round trips it makes.
     try:
-        await connection.execute("begin")
+        _require(await connection.execute("begin"), "BEGIN")  # else each statement would commit by itself
         yield
-        done = await connection.execute("commit")
-        if done != "COMMIT":
-            # A transaction that had failed unseen is rolled back by `commit`, and that is no error to PostgreSQL.
-            raise asyncpg.InternalClientError(f"the answer to commit was {done}")
+        # A transaction that had failed unseen is rolled back by `commit`, and that is no error to PostgreSQL.
+        _require(await connection.execute("commit"), "COMMIT")
     except (asyncio.CancelledError, *CONNECTION_ERRORS):
         connection.terminate()
         raise
@@ -46,6 +44,11 @@ async def transaction(connection: Any) -> AsyncIterator[None]:
             connection.terminate()
             raise
         raise
+
+
+def _require(answer: str, expected: str) -> None:
+    if answer != expected:
+        raise asyncpg.InternalClientError(f"the answer was {answer} instead of {expected}")
 
 
 @asynccontextmanager

@@ -181,7 +181,8 @@ class Withdrawals:
 
     async def _write(self, connection: Any, moves: Moves, now: Any) -> None:
         for step in _steps_before_the_last(moves):
-            await connection.execute(_SQL["step"], *zip(*step, strict=True))
+            status = await connection.execute(_SQL["step"], *zip(*step, strict=True))
+            assert status == f"UPDATE {len(step)}", "a withdrawal under lock is gone"
         states = [
             (
                 w.id,

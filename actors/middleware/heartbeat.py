@@ -1,5 +1,8 @@
 """Says every few seconds that this process is alive, and how it finds the bank."""
 
+import asyncio
+from collections.abc import Sequence
+from threading import Thread
 from typing import Any
 
 from dramatiq import Broker, Worker
@@ -10,6 +13,8 @@ from actors.middleware.resources import Resources, run_on_loop
 from runtime import beat
 from runtime.tasks import SupervisedTask
 
+_LOOK_S = 1.0
+
 
 class Heartbeat(Middleware):
     """Beats on the actors' event loop, so that a loop that hangs shows as a heart that stopped."""
@@ -17,26 +22,38 @@ class Heartbeat(Middleware):
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self._task: SupervisedTask | None = None
+        self._watch: SupervisedTask | None = None
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Called when the worker's threads have started."""
-        run_on_loop(self._start())
+        run_on_loop(self._start(worker))
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Called when the worker is told to stop."""
         run_on_loop(self._stop())
 
-    async def _start(self) -> None:
+    async def _start(self, worker: Worker) -> None:
         resources = self._resources
+        threads = [*worker.consumers.values(), *worker.workers]
+        self._watch = resources.tasks.start("worker-threads", lambda: _watch(threads))
         self._task = resources.tasks.start(
             "heartbeat", lambda: beat_for_ever(resources.reader, "actors", self._detail)
         )
         beat.start(resources.tasks)
 
     async def _stop(self) -> None:
-        if self._task is not None:
-            await self._task.stop()
+        for task in (self._watch, self._task):
+            if task is not None:
+                await task.stop()
 
     def _detail(self) -> dict[str, Any]:
         resources = self._resources
         return {"bank": "ok" if resources.breaker.closed else "away", "payouts": resources.gate.standing}
+
+
+async def _watch(threads: Sequence[Thread]) -> None:
+    """Fail for as long as a thread of dramatiq's has ended: nothing else would tell, and nothing starts it again."""
+    while True:
+        if ended := [thread.name for thread in threads if not thread.is_alive()]:
+            raise RuntimeError(f"threads have ended: {', '.join(ended)}")
+        await asyncio.sleep(_LOOK_S)

@@ -198,10 +198,14 @@ class PostgresProxy:
         """Cut all connections and take no more."""
         assert self._server is not None
         self._server.close()
-        for writer in list(self._writers):
-            writer.transport.abort()
+        self.cut()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._server.wait_closed()
+
+    def cut(self) -> None:
+        """Cut all connections."""
+        for writer in list(self._writers):
+            writer.transport.abort()
 
     @contextmanager
     def answering(

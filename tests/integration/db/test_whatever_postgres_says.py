@@ -1,0 +1,234 @@
+"""Whatever PostgreSQL says to a statement, or doesn't: who asked is answered, and the loop works again by itself.
+
+Every statement of every loop is answered with an error of each SQLSTATE class, with silence, and with nonsense, by a
+proxy before the real server. The statements are those that the loops were seen to execute; a query that no loop
+executes is one that this test has forgotten.
+"""
+
+import asyncio
+import random
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+import db.outbox
+import db.reconciliation
+from db.books import _WRITE_PLAIN_CHARGES
+from db.ledger import Ledger
+from db.sql import load
+from db.withdrawals import Withdrawals
+from tests.integration.loops import LOOPS, Direct, Ledgers, Loop
+from tests.integration.postgres_proxy import NONSENSE, Error, Fault, Hang, Nonsense, PostgresProxy
+from tests.polling import poll_until
+from wallet.config import Settings
+from wallet.errors import TryLater, ValidationFailed, WalletError
+
+QUERIES = Path(db.outbox.__file__).parent / "queries"
+
+CLASSES = {
+    "08": "08006",
+    "0A": "0A000",
+    "22": "22012",
+    "22 of a text": "22021",
+    "23": "23514",
+    "23 of a key": "23505",
+    "25": "25006",
+    "25 of a state": "25P02",
+    "26": "26000",
+    "28": "28P01",
+    "40": "40P01",
+    "42": "42883",
+    "42 of a right": "42501",
+    "53": "53100",
+    "53 of connections": "53300",
+    "54": "54000",
+    "55": "55P03",
+    "57": "57014",
+    "57 of a shutdown": "57P01",
+    "58": "58P01",
+    "P0": "P0001",
+    "XX": "XX000",
+    "XX of a page": "XX001",
+    "none": "ZZ999",
+}
+"""Errors by SQLSTATE class, and some more of those classes that mean several things."""
+
+FAULTS: dict[str, Fault] = {
+    **{f"error {name}": Error(code) for name, code in CLASSES.items()},
+    "fatal": Error("57P01", "FATAL"),
+    "hang": Hang(),
+    **{f"{kind}": Nonsense(kind) for kind in NONSENSE},
+    **{f"{kind}, though done": Nonsense(kind, executed=True) for kind in ("NULLs", "nothing", "an odd tag")},
+}
+
+ELSEWHERE = {
+    "adoptions": "an operator's command: tests/integration/actors/test_adopt.py",
+    "audit": "an operator's command: tests/integration/ops/test_commands_and_servers.py",
+    "benchmark": "the laboratory's",
+    "chaos": "the laboratory's",
+    "health": "a trial write; its faults are what it is for: tests/integration/gateway/test_health_faults.py",
+    "leases": "between two reconcilers: tests/integration/db/test_leases.py",
+    "ledger.claim_adopted": "after an adoption: tests/integration/db/test_adopted.py",
+    "outbox.ring": "of what is locked: tests/integration/db/test_ringing.py",
+    "reconciliation.look_up_open": "while payouts are paused: tests/integration/actors/test_paused.py",
+    "reconciliation.look_up_soon": "of a bank that paid something: tests/integration/actors/test_reconciler.py",
+    "reconciliation.looked_up": "of a bank that paid something: tests/integration/actors/test_reconciler.py",
+    "reconciliation.told": "of a bank that calls back: tests/integration/gateway/test_callbacks.py",
+    "stack": "an operator's command, or said once: tests/integration/actors/test_paused.py",
+    "withdrawals.held_elsewhere_with_wallets": "of a wallet that is held: tests/integration/db/test_held.py",
+    "withdrawals.postpone_due": "of what is locked: tests/integration/db/test_ringing.py",
+}
+"""Queries, or files of them, that no loop here executes, and why."""
+
+SAID_ONCE = ("stack", "leases.look", "leases.take_free", "leases.take_over", "leases.give_up")
+"""Queries, or files of them, that a loop asks at its start, its end, or when another one does."""
+
+ASYNCPGS_OWN = ("typeinfo_tree", "set_config", "'jit'")
+"""Of what asyncpg asks for itself."""
+
+SAMPLED = 3
+"""Faults for each statement in the normal run; the thorough one takes all."""
+
+Books = Callable[[], Awaitable[dict[str, int]]]
+HEALS_WITHIN_S = 30.0
+ANSWERED_WITHIN_S = 20.0
+
+
+@pytest_asyncio.fixture
+async def proxy(database_url: str) -> AsyncIterator[PostgresProxy]:
+    proxy = await PostgresProxy(database_url).start()
+    yield proxy
+    await proxy.stop()
+
+
+@pytest.fixture
+def impatient(proxy: PostgresProxy, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings through the proxy with short limits, so that a hang costs little."""
+    monkeypatch.setattr(db.outbox, "_COMMAND_TIMEOUT_S", 0.4)
+    monkeypatch.setattr(db.reconciliation, "_COMMAND_TIMEOUT_S", 0.4)
+    monkeypatch.setattr("actors.heartbeat.LOOK_S", 0.02)
+    limits = {
+        "WBS_WRITE_TIMEOUT_MS": "600",
+        "WBS_READ_TIMEOUT_MS": "600",
+        "WBS_LOCK_TIMEOUT_MS": "100",
+        "WBS_RECONCILE_INTERVAL_MS": "20",
+    }
+    return Settings.from_env({"DATABASE_URL": proxy.url, **limits})
+
+
+@pytest.fixture
+def direct(
+    ledger: Ledger, withdrawals: Withdrawals, connection: asyncpg.Connection, settings: Settings
+) -> Direct:
+    return Direct(ledger, withdrawals, connection, settings)
+
+
+async def tried(loop: Loop) -> bool:
+    """Let the loop work once. True if it did, False if it was told to come later; anything else fails the test."""
+    try:
+        async with asyncio.timeout(ANSWERED_WITHIN_S):
+            await loop.work()
+    except TryLater:
+        return False
+    return True
+
+
+async def met(loop: Loop, proxy: PostgresProxy, statement: str, fault: Fault) -> None:
+    """Let the loop meet the fault: it may do its work all the same, but whoever asks gets a proper answer."""
+    allowed: type[WalletError] | tuple[type[WalletError], ...] = (TryLater, ValidationFailed)
+    if isinstance(fault, Nonsense):
+        allowed = WalletError  # to take away a row, say, is to say that there is none
+    with proxy.answering(statement, fault) as rule:
+        for _ in range(20):
+            try:
+                async with asyncio.timeout(ANSWERED_WITHIN_S):
+                    await loop.work()
+            except allowed:
+                pass
+            if rule.met:
+                break
+            proxy.cut()  # what is said once to each connection is said again
+        assert rule.met, "the statement was not executed any more"
+
+
+async def statements_of(loop: Loop, proxy: PostgresProxy) -> list[str]:
+    """Return what the loop executes again and again when all is well, without what asyncpg asks for itself."""
+    async with loop.running():
+        await poll_until(lambda: tried(loop), HEALS_WITHIN_S)
+    once = {
+        text for name, text in named_queries() if name.partition(".")[0] in SAID_ONCE or name in SAID_ONCE
+    }
+    once |= {"notify outbox"} if isinstance(loop, Ledgers) else set()
+    return sorted(text for text in set(proxy.seen) - once if not any(words in text for words in ASYNCPGS_OWN))
+
+
+def named_queries() -> Iterator[tuple[str, str]]:
+    """Yield each query that we have: its file and name, and its text."""
+    for path in sorted(QUERIES.glob("*.sql")):
+        for name, text in load(path.stem).items():
+            yield f"{path.stem}.{name}", text
+
+
+async def heals(
+    kind: type[Loop], proxy: PostgresProxy, settings: Settings, direct: Direct, books_hold: Books, every: bool
+) -> None:
+    """Let a loop meet faults of all its statements, and see after each that it works again by itself."""
+    statements = await statements_of(kind(settings, direct), proxy)
+    assert statements
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    loop = kind(settings, direct)
+    wrong: list[str] = []
+    async with loop.running():
+        await poll_until(lambda: tried(loop), HEALS_WITHIN_S)
+        for statement in statements:
+            for name in FAULTS if every else chance.sample(list(FAULTS), SAMPLED):
+                try:
+                    await met(loop, proxy, statement, FAULTS[name])
+                    await poll_until(lambda: tried(loop), HEALS_WITHIN_S, what="it works again")
+                except Exception as error:  # noqa: BLE001  # all of them are told together
+                    wrong.append(f"{name}: {statement[:70]!r}: {type(error).__name__}: {str(error)[:200]}")
+    assert not wrong, "\n".join(wrong)
+    await books_hold()
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+async def test_a_loop_works_again(
+    kind: type[Loop], proxy: PostgresProxy, impatient: Settings, direct: Direct, books_hold: Books
+) -> None:
+    """Goal: after some of all the things a server can say to each of its statements, a loop goes on by itself."""
+    await heals(kind, proxy, impatient, direct, books_hold, every=False)
+
+
+@pytest.mark.thorough
+@pytest.mark.timeout(1_800)
+@pytest.mark.parametrize("kind", LOOPS)
+async def test_a_loop_works_again_after_everything(
+    kind: type[Loop], proxy: PostgresProxy, impatient: Settings, direct: Direct, books_hold: Books
+) -> None:
+    """Goal: after each of the things a server can say to each of its statements, a loop goes on by itself."""
+    await heals(kind, proxy, impatient, direct, books_hold, every=True)
+
+
+async def test_no_query_is_forgotten(proxy: PostgresProxy, impatient: Settings, direct: Direct) -> None:
+    """Goal: each query that we have belongs to a loop that is tested here, or it is said where it is tested."""
+    for kind in LOOPS:
+        await statements_of(kind(impatient, direct), proxy)
+    executed = {re.sub(r"\s+", " ", text) for text in proxy.seen}
+    executed |= (
+        {re.sub(r"\s+", " ", load("ledger")["write_expected"])}
+        if _WRITE_PLAIN_CHARGES in proxy.seen
+        else set()
+    )
+    forgotten = {name for name, text in named_queries() if re.sub(r"\s+", " ", text) not in executed}
+    unexplained = {
+        name for name in forgotten if name not in ELSEWHERE and name.partition(".")[0] not in ELSEWHERE
+    }
+    assert not unexplained, (
+        f"let a loop of tests/integration/loops.py execute: {', '.join(sorted(unexplained))}"
+    )

@@ -1,0 +1,405 @@
+"""The loops that live as long as their process, each with a piece of work that needs every statement it has.
+
+A loop reaches the database through a proxy that may say anything; what it works on is prepared by a direct way.
+"""
+
+import asyncio
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from uuid import UUID
+
+import asyncpg
+
+from actors import doorbell
+from actors.bank.protocol import BooksPage
+from actors.heartbeat import beat_for_ever
+from actors.reconciler import Reconciler
+from actors.reconciliation import BankComparison
+from actors.relay import Relay
+from db import reads
+from db.heartbeats import forget_old
+from db.ledger import Ledger
+from db.outbox import Doorbell, Outbox
+from db.pool import Reader, understood
+from db.reconciliation import ReconcilerSession
+from db.withdrawals import Attempt, Withdrawals
+from gateway.reads import Reads
+from gateway.waiting import EndStateWatcher
+from runtime.tasks import SupervisedTasks
+from tests.integration.db.conftest import accepted, charge, withdraw
+from tests.locks import in_an_hour, mature
+from tests.polling import poll_until
+from wallet.config import Settings
+from wallet.errors import TryLater, ValidationFailed
+from wallet.outcomes import OutcomeUnknown, Paid, Returned
+
+NOTICED_WITHIN_S = 0.5
+_numbers = itertools.count(1)
+
+
+class NotYet(TryLater):
+    """The loop has not done it yet; with a database that says odd things it may not do it for a while."""
+
+
+@dataclass(slots=True)
+class Direct:
+    """The same database by a way that always works."""
+
+    ledger: Ledger
+    withdrawals: Withdrawals
+    connection: asyncpg.Connection
+    settings: Settings
+
+    async def withdrawal(self, user: str | None = None) -> tuple[UUID, str]:
+        """Return a new pending withdrawal of 2, and its user."""
+        user = user or new_user()
+        await self.ledger.submit(charge(2, user=user))
+        return await accepted(self.ledger, withdraw(2, user=user)), user
+
+    async def attempt(self) -> Attempt:
+        """Return an attempt that has just begun."""
+        attempt = await self.withdrawals.begin_attempt(*await self.withdrawal())
+        assert attempt is not None
+        return attempt
+
+    async def matured(self, user: str, amount: int) -> None:
+        """Charge an amount that is locked, and let it mature, with all other locks."""
+        await self.ledger.submit(charge(amount, user=user, release_at=in_an_hour()))
+        await mature(self.connection)
+
+
+def new_user() -> str:
+    """A user nobody has heard of."""
+    return f"u{next(_numbers)}"
+
+
+class Loop(ABC):
+    """One loop, or several that belong together."""
+
+    def __init__(self, settings: Settings, direct: Direct) -> None:
+        self.settings = settings
+        self.direct = direct
+        self.tasks = SupervisedTasks(pause_s_min=0.01, pause_s_max=0.1)
+
+    @abstractmethod
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run for the length of the block."""
+        yield
+
+    @abstractmethod
+    async def work(self) -> None:
+        """Do each thing the loop is for, and see that it was done. Raises what its callers get, or NotYet."""
+
+
+class Ledgers(Loop):
+    """The writer of charges and withdrawals, in hope and carefully."""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        self.ledger = Ledger(self.settings, self.tasks)
+        self.ledger.start()
+        yield
+        await self.ledger.stop()
+
+    async def work(self) -> None:
+        user = new_user()
+        first = charge(10, user=user)
+        locked = charge(5, user=user, release_at=in_an_hour())
+        await self._write(first, carefully=False)
+        for carefully in (False, True):
+            await self._write(charge(1, user=user), carefully)
+            await self._write(charge(1, user=user, release_at=in_an_hour()), carefully)
+            await self._write(withdraw(1, user=user), carefully)
+        await self._write(locked, carefully=True)
+        assert (await self.ledger.submit(first)).replayed
+        await self.direct.matured(user, 7)
+        await self._write(withdraw(12, user=user), carefully=True)
+
+    async def _write(self, command: object, carefully: bool) -> None:
+        self.ledger._careful_batches = 8 if carefully else 0
+        await self.ledger.submit(command)  # type: ignore[arg-type]
+
+
+class HeldWallets(Ledgers):
+    """The same writer, while somebody else holds one wallet."""
+
+    async def work(self) -> None:
+        held, free = new_user(), new_user()
+        for user in (held, free):
+            await self.direct.ledger.submit(charge(1, user=user))
+        async with self.direct.connection.transaction():
+            await self.direct.connection.fetch("select 1 from wallets where user_id = $1 for update", held)
+            results = await asyncio.gather(
+                *(self.ledger.submit(charge(1, user=user)) for user in (held, free)), return_exceptions=True
+            )
+        assert isinstance(results[0], TryLater | ValidationFailed), results
+        if isinstance(results[1], BaseException):
+            raise results[1]
+
+
+class Begins(Loop):
+    """The writer of attempts."""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        self.withdrawals = Withdrawals(self.settings, self.tasks)
+        self.withdrawals.start()
+        yield
+        await self.withdrawals.stop()
+
+    async def work(self) -> None:
+        if await self.withdrawals.begin_attempt(*await self.direct.withdrawal()) is None:
+            raise NotYet  # a row that makes no sense is not taken for an attempt
+
+
+class Moves(Begins):
+    """The writer of moves: by one statement, and each decided."""
+
+    async def work(self) -> None:
+        attempts = [await self.direct.attempt() for _ in range(3)]
+        pending, _ = await self.direct.withdrawal()
+        await self.withdrawals.settle(attempts[0], Paid("p"))
+        await self.withdrawals.settle(attempts[1], OutcomeUnknown("silence"))
+        await self.withdrawals.cancel(pending)
+        third = attempts[2]
+        # Money that came back before anybody heard that it had been paid.
+        results = await asyncio.gather(
+            self.withdrawals.settle(third, OutcomeUnknown("silence")),
+            self.withdrawals.settle(third, Returned("p3", third.amount)),
+            return_exceptions=True,
+        )
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+
+class HeldWithdrawals(Begins):
+    """The same writers, while somebody else holds one withdrawal."""
+
+    async def work(self) -> None:
+        held, free = await self.direct.withdrawal(), await self.direct.withdrawal()
+        async with self.direct.connection.transaction():
+            await self.direct.connection.fetch("select 1 from withdrawals where id = $1 for update", held[0])
+            results = await asyncio.gather(
+                *(self.withdrawals.begin_attempt(*one) for one in (held, free)), return_exceptions=True
+            )
+        assert isinstance(results[0], TryLater | ValidationFailed | None), results
+        if isinstance(results[1], BaseException):
+            raise results[1]
+        if results[1] is None:
+            raise NotYet
+
+
+class Queries(Loop):
+    """What the gateway reads, balances together."""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        self.reads = Reads(self.settings, self.tasks)
+        self.reads.start()
+        self.reader = Reader(self.settings, 1)
+        yield
+        await self.reads.stop()
+        self.reader.terminate()
+
+    async def work(self) -> None:
+        id, user = await self.direct.withdrawal()
+        key = await self.direct.connection.fetchval(
+            "select key from idempotency_keys where movement_id = $1", id
+        )
+        balance = await self.reads.balance(user, "USD")
+        assert isinstance(balance, reads.Balance)
+        await self.reads.transactions(user, "USD", 10, None, 0)
+        await self.reads.transactions(new_user(), "USD", 10, None, 0)
+        await self.reads.withdrawal(id)
+        await self.reads.withdrawal_by_key("shop", key)
+        await self.reads.health()
+        await understood(reads.requiring_attention, self.reader)
+
+
+class Watcher(Loop):
+    """Who waits for an end state is woken."""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        self.reads = Reads(self.settings, self.tasks)
+        self.watcher = EndStateWatcher(self.reads.ended, self.tasks, interval_s=0.01)
+        self.watcher.start()
+        yield
+        await self.watcher.stop()
+        await self.reads.stop()
+
+    async def work(self) -> None:
+        id, _ = await self.direct.withdrawal()
+        waiting = asyncio.create_task(self.watcher.wait(id, 60))
+        await self.direct.withdrawals.cancel(id)
+        await asyncio.wait([waiting], timeout=NOTICED_WITHIN_S)
+        if not waiting.done():
+            waiting.cancel()
+            raise NotYet
+
+
+class Publisher:
+    """Takes every message."""
+
+    is_open = True
+    is_blocked = False
+
+    def __init__(self, taken: set[UUID]) -> None:
+        self._taken = taken
+
+    async def publish(self, queue: str, bodies: Sequence[bytes], timeout_s: float) -> list[bool]:
+        self._taken |= {id for body in bodies if (id := doorbell.withdrawal_id_of(body)) is not None}
+        return [True] * len(bodies)
+
+    async def wait_until_flowing(self, timeout_s: float) -> None:
+        """It always flows."""
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+class Relays(Loop):
+    """Messages go from the outbox to the queue, and a ring tells of them."""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        self.taken: set[UUID] = set()
+
+        async def connect() -> Publisher:
+            return Publisher(self.taken)
+
+        stop = asyncio.Event()
+        relay = Relay(Outbox(self.settings), connect)
+        running = self.tasks.start("relay", lambda: relay.run(stop), ends_when=stop.is_set)
+        yield
+        stop.set()
+        relay.wake()
+        assert await running.ended(30)
+
+    async def work(self) -> None:
+        id, _ = await self.direct.withdrawal()
+        await _noticed(lambda: id in self.taken)
+
+
+class Doorbells(Loop):
+    """Rings for the relays."""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        self.heard = asyncio.Event()
+        await self.direct.connection.add_listener("outbox", self._hear)
+        self.doorbell = Doorbell(self.settings, self.tasks)
+        self.doorbell.start()
+        yield
+        await self.doorbell.stop()
+        await self.direct.connection.remove_listener("outbox", self._hear)
+
+    def _hear(self, *_: object) -> None:
+        self.heard.set()
+
+    async def work(self) -> None:
+        self.heard.clear()
+        self.doorbell.ring()
+        await _noticed(self.heard.is_set)
+
+
+class Heartbeats(Loop):
+    """A process says that it lives."""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        self.seen = "nothing"
+        self.reader = Reader(self.settings, 1)
+        beating = self.tasks.start(
+            "heartbeat", partial(beat_for_ever, self.reader, "relay", lambda: {"seen": self.seen})
+        )
+        yield
+        await beating.stop()
+        self.reader.terminate()
+
+    async def work(self) -> None:
+        self.seen = new_user()
+
+        async def written() -> bool:
+            detail = await self.direct.connection.fetchval("select detail from heartbeats")
+            return detail is not None and self.seen in detail
+
+        await _noticed(written)
+        await forget_old(self.reader)
+
+
+class EmptyBank:
+    """A bank that paid nothing, whose books have another page each time."""
+
+    async def read_books(self, after: str | None) -> BooksPage:
+        return BooksPage([], str(next(_numbers)), more=False)
+
+
+class Reconcilers(Loop):
+    """Rings again, releases what has matured, reads the bank's books."""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        session = ReconcilerSession(self.settings)
+        withdrawals = Withdrawals(self.settings, self.tasks)
+        self.reader = Reader(self.settings, 1)
+        self.reconciler = Reconciler(
+            self.settings,
+            session,
+            BankComparison(EmptyBank(), session, withdrawals),  # type: ignore[arg-type]
+            self.reader,
+        )
+        stop = asyncio.Event()
+        running = self.tasks.start("reconciler", lambda: self.reconciler.run(stop), ends_when=stop.is_set)
+        yield
+        stop.set()
+        assert await running.ended(30)
+        self.reader.terminate()
+
+    async def work(self) -> None:
+        connection = self.direct.connection
+        id, user = await self.direct.withdrawal()
+        await self.direct.matured(user, 3)
+        cursor = await connection.fetchval("select after from bank_cursor")
+        await connection.execute("delete from outbox")
+        await connection.execute("update withdrawals set ring_at = now() where id = $1", id)
+
+        async def done() -> bool:
+            locked = await connection.fetchval("select locked from wallets where user_id = $1", user)
+            rung = await connection.fetchval("select count(*) from outbox where withdrawal_id = $1", id)
+            return (
+                locked == 0
+                and rung == 1
+                and cursor != await connection.fetchval("select after from bank_cursor")
+            )
+
+        await _noticed(done)
+
+
+async def _noticed(condition: Callable[[], bool | Awaitable[bool]]) -> None:
+    """Return once it is true. Raises NotYet after a while."""
+    try:
+        await poll_until(condition, NOTICED_WITHIN_S)
+    except AssertionError as error:
+        raise NotYet from error
+
+
+LOOPS: list[type[Loop]] = [
+    Ledgers,
+    HeldWallets,
+    Begins,
+    Moves,
+    HeldWithdrawals,
+    Queries,
+    Watcher,
+    Relays,
+    Doorbells,
+    Heartbeats,
+    Reconcilers,
+]
