@@ -79,7 +79,7 @@ class Stage:
         await self.pipeline.becomes(id_, status, SETTLED_S_MAX)
         await self.nothing_is_left()
         paid = 1 if status in ("completed", "returned") else 0
-        assert (await self.payouts())[str(id_)] == paid
+        assert (await self.payouts())[await self.pipeline.reference(id_)] == paid
         await self.pipeline.audit()
 
     async def nothing_is_left(self, dead_letters: int = 0) -> None:

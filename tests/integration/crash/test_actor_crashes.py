@@ -32,7 +32,7 @@ async def test_killed_at(stage: Stage, step: str) -> None:
 
     row = await stage.pipeline.row(id_)
     assert (row["status"], row["attempts"]) == (status, attempts)
-    assert (await stage.payouts())[str(id_)] == payouts
+    assert (await stage.payouts())[await stage.pipeline.reference(id_)] == payouts
     await poll_until(lambda: stage.pipeline.queued() == messages, what=f"{messages} messages in the queue")
 
     stage.pipeline.start(stage.pipeline.actors, stage.ringer)
