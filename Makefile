@@ -20,7 +20,7 @@ SPREAD = --numprocesses=$(WORKERS)
 # Arguments of `wbs up`, `wbs bench` and `wbs chaos`: make run ARGS="--gateways 4"
 ARGS ?=
 
-.PHONY: help init run stop refresh_db reset test test-thorough test-speed test-coverage lint format bench chaos lock
+.PHONY: help init run stop refresh_db reset test test-thorough test-matrix test-speed test-coverage lint format bench chaos lock
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z_-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,16 +47,19 @@ reset: $(RUNTIME) ## stop, then delete the state folder: data, ports, secrets
 	@$(BIN)/wbs reset
 
 test: init ## the tests, on real servers that they start themselves
-	@exec $(BIN)/python -m pytest -m "not thorough and not alone" $(SPREAD) $(PYTEST_ARGS)
+	@exec $(BIN)/python -m pytest -m "not thorough and not alone and not matrix" $(SPREAD) $(PYTEST_ARGS)
 
 test-thorough: init ## the tests that take minutes: crash matrix, outages, model, chaos
 	@exec $(BIN)/python -m pytest -m thorough $(SPREAD) $(PYTEST_ARGS)
+
+test-matrix: init ## whatever PostgreSQL can say, at every statement of every loop (half an hour)
+	@exec $(BIN)/python -m pytest -m matrix $(SPREAD) $(PYTEST_ARGS)
 
 test-speed: init ## the tests of speed ratios, which need the machine to themselves
 	@exec $(BIN)/python -m pytest -m alone $(PYTEST_ARGS)
 
 test-coverage: init ## the tests with a coverage report
-	@$(BIN)/python -m pytest -m "not alone" $(SPREAD) --cov --cov-report=term --cov-report=html $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m "not alone and not matrix" $(SPREAD) --cov --cov-report=term --cov-report=html $(PYTEST_ARGS)
 
 lint: init ## ruff, mypy, import contracts
 	@$(BIN)/ruff check .

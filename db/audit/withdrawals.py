@@ -235,7 +235,8 @@ def _begun_by(row: Any) -> str | None:
 
 def _first_attempt_holds(row: Any) -> bool:
     if row["first_attempt_at"] is None:
-        return bool(row["attempts"] == 0)
+        # What history that was lost had begun, the reconciler finds out from the bank: when that was, nobody knows.
+        return bool(row["attempts"] == 0 or _begun_by(row) == "reconciler")
     return row["attempts"] >= 1 and _is_within(row, row["first_attempt_at"])
 
 

@@ -91,7 +91,7 @@ ASYNCPGS_OWN = ("typeinfo_tree", "set_config", "'jit'")
 """Of what asyncpg asks for itself."""
 
 SAMPLED = 3
-"""Faults for each statement in the normal run; the thorough one takes all."""
+"""Faults for each statement in the normal run; the whole one (make test-matrix) takes all."""
 
 Books = Callable[[], Awaitable[dict[str, int]]]
 HEALS_WITHIN_S = 30.0
@@ -205,7 +205,7 @@ async def test_a_loop_works_again(
     await heals(kind, proxy, impatient, direct, books_hold, every=False)
 
 
-@pytest.mark.thorough
+@pytest.mark.matrix
 @pytest.mark.timeout(1_800)
 @pytest.mark.parametrize("kind", LOOPS)
 async def test_a_loop_works_again_after_everything(
