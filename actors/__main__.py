@@ -3,7 +3,7 @@
 from actors import in_memory, process
 from actors.bank import open_bank
 from actors.worker import run_worker
-from wallet.telemetry import log
+from runtime.telemetry import log
 
 
 def main() -> int:

@@ -15,8 +15,8 @@ from pika.adapters.asyncio_connection import AsyncioConnection
 import actors.properties  # noqa: F401  # from here on pika reads what it can of a message's properties
 from actors import queues
 from runtime.identity import process_name
-from wallet.config import Settings
-from wallet.telemetry import log
+from runtime.settings import Settings
+from runtime.telemetry import log
 
 CONNECT_TIMEOUT_S = 5.0
 REPLY_TIMEOUT_S = 5.0

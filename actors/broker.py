@@ -20,7 +20,7 @@ from actors.middleware.metrics import Metrics
 from actors.middleware.resources import Resources
 from actors.payouts import declare_payouts
 from actors.rejections import rejections
-from wallet.config import Settings
+from runtime.settings import Settings
 
 RESTART_DELAY_S = 1.0
 IN_MEMORY_DEAD_LETTERS_MAX = 1_000

@@ -15,7 +15,7 @@ import pika.exceptions
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
 from actors import amqp, doorbell, queues
-from wallet.config import Settings
+from runtime.settings import Settings
 
 AMQP_ERRORS = (pika.exceptions.AMQPError, AMQPConnectorException, OSError)
 """What pika raises: of a node that takes connections and says nothing, an error that is none of its own tree."""

@@ -9,8 +9,8 @@ from time import monotonic
 
 from db import stack
 from db.pool import Reader
+from runtime.telemetry import PAYOUTS_PAUSED, log
 from wallet.errors import TryLater
-from wallet.telemetry import PAYOUTS_PAUSED, log
 
 LOOK_S = 0.5
 FRESH_S = 2.0

@@ -7,8 +7,8 @@ from typing import Any
 from db.heartbeats import beat
 from db.pool import Reader
 from runtime.identity import instance
+from runtime.telemetry import log
 from wallet.errors import TryLater
-from wallet.telemetry import log
 
 INTERVAL_S = 3.0
 LOOK_S = 0.25

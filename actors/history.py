@@ -14,8 +14,8 @@ from actors.reconciliation import BankComparison
 from db import stack
 from db.reconciliation import ReconcilerSession
 from db.stack import TIMELINE, StackState
-from wallet.config import Settings
-from wallet.telemetry import PAYOUTS_PAUSED, log
+from runtime.settings import Settings
+from runtime.telemetry import PAYOUTS_PAUSED, log
 
 BOOKS_WAIT_S = 30.0
 """For how long payouts wait for the bank's books after a plain restart of the database. Longer than that, the bank is

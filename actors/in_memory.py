@@ -14,8 +14,8 @@ from actors import doorbell, process
 from actors.broker import compose
 from actors.relay import run_relay
 from actors.worker import start_worker, stop_worker
+from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
-from wallet.config import Settings
 
 QUEUED_MAX = 2_000
 """Messages in memory; beyond that they wait in the outbox."""

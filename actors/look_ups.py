@@ -13,6 +13,7 @@ from uuid import UUID
 from actors.bank.protocol import Bank, PayoutOrder
 from db.reconciliation import DueLookUp, Known, ReconcilerSession
 from db.withdrawals import Withdrawals
+from runtime.telemetry import CONTRADICTIONS, RECONCILER_ACTIONS, log
 from wallet.errors import TryLater, WalletError
 from wallet.outcomes import (
     Accepted,
@@ -25,7 +26,6 @@ from wallet.outcomes import (
     RoundOutcome,
     Unresolved,
 )
-from wallet.telemetry import CONTRADICTIONS, RECONCILER_ACTIONS, log
 from wallet.withdrawal import OPEN_STATES, Status
 
 AT_ONCE = 50

@@ -2,8 +2,8 @@
 
 from prometheus_client import start_http_server
 
-from wallet.config import Settings
-from wallet.telemetry import log
+from runtime.settings import Settings
+from runtime.telemetry import log
 
 
 def serve_metrics(settings: Settings) -> None:

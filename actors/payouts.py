@@ -17,9 +17,9 @@ from actors.settlement import Before, RoundLimits, run_round
 from db import reads, stack
 from db.errors import LOCKED
 from db.withdrawals import Attempt, PayoutsPaused
+from runtime.telemetry import CONTRADICTIONS, ROUNDS_RESCHEDULED, log
 from wallet.errors import IllegalMove, TryLater, Unavailable, WithdrawalNotFound
 from wallet.outcomes import Declined, OutcomeUnknown, Paid, Postponed, RoundOutcome
-from wallet.telemetry import CONTRADICTIONS, ROUNDS_RESCHEDULED, log
 from wallet.withdrawal import Status
 
 ADMISSION_WAIT_S: Final = 60.0

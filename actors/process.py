@@ -13,10 +13,10 @@ from db.sessions import require_fit_server
 from runtime import beat
 from runtime.identity import name_process
 from runtime.known_settings import warn_of_unknown_settings
+from runtime.open_files import raise_open_files_limit
+from runtime.settings import Settings, SettingsError
 from runtime.tasks import SupervisedTasks
-from wallet.config import Settings, SettingsError
-from wallet.open_files import raise_open_files_limit
-from wallet.telemetry import configure_logging, log
+from runtime.telemetry import configure_logging, log
 
 BAD_SETTINGS_EXIT_CODE = 2
 

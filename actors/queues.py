@@ -11,8 +11,8 @@ from typing import Any
 import pika.exceptions
 
 from actors import doorbell
-from wallet.config import Settings
-from wallet.telemetry import log
+from runtime.settings import Settings
+from runtime.telemetry import log
 
 OTHER_ARGUMENTS = 406
 """RabbitMQ's code, PRECONDITION_FAILED."""

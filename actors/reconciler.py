@@ -22,9 +22,9 @@ from db.heartbeats import forget_old
 from db.pool import Reader
 from db.reconciliation import ReconcilerSession
 from db.withdrawals import Withdrawals
+from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
-from wallet.config import Settings
-from wallet.telemetry import (
+from runtime.telemetry import (
     OUTBOX_AGE_SECONDS,
     OUTBOX_DEPTH,
     QUEUE_MESSAGES,

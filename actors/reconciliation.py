@@ -14,8 +14,8 @@ from actors.bank.protocol import Bank, BookEntry, BooksPage, CursorUnknown
 from actors.look_ups import Discrepancies, LookUps
 from db.reconciliation import Known, ReconcilerSession
 from db.withdrawals import Withdrawals
+from runtime.telemetry import log
 from wallet.outcomes import is_check
-from wallet.telemetry import log
 from wallet.withdrawal import OPEN_STATES, Status
 
 OnUnknown = Callable[[Sequence[BookEntry]], Awaitable[None]]

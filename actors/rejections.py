@@ -3,7 +3,7 @@
 import threading
 import time
 
-from wallet.telemetry import MESSAGES_REJECTED, log
+from runtime.telemetry import MESSAGES_REJECTED, log
 
 LOG_INTERVAL_S = 10.0
 

@@ -21,10 +21,10 @@ from actors.metrics import serve_metrics
 from db.errors import is_odd
 from db.outbox import Message, Outbox
 from db.pool import Reader
+from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
+from runtime.telemetry import RELAY_PUBLISH_FAILURES, RELAY_PUBLISHED, log
 from runtime.throttle import Throttle
-from wallet.config import Settings
-from wallet.telemetry import RELAY_PUBLISH_FAILURES, RELAY_PUBLISHED, log
 
 BATCH_MAX = 500
 POLL_S = 1.0

@@ -11,7 +11,8 @@ from time import monotonic
 from tenacity import AsyncRetrying, retry_if_result, stop_after_attempt, wait_random_exponential
 
 from actors.bank.protocol import Bank, PayoutOrder
-from wallet.config import Settings
+from runtime.settings import Settings
+from runtime.telemetry import BANK_RETRIES
 from wallet.outcomes import (
     BankUnavailable,
     Declined,
@@ -22,7 +23,6 @@ from wallet.outcomes import (
     RoundOutcome,
     Unresolved,
 )
-from wallet.telemetry import BANK_RETRIES
 
 
 @dataclass(frozen=True, slots=True)

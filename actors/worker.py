@@ -4,8 +4,8 @@ import dramatiq
 
 from actors import process
 from actors.broker import compose
-from wallet.config import Settings
-from wallet.telemetry import log
+from runtime.settings import Settings
+from runtime.telemetry import log
 
 WORKER_TIMEOUT_MS = 500
 """How often idle threads look up. Neither messages nor acknowledgements wait for it."""

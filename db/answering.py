@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from db.errors import is_odd, reason_of, translate
+from runtime.telemetry import log
 from runtime.throttle import Throttle
 from wallet.errors import Unavailable, WalletError
-from wallet.telemetry import log
 
 Answer = TypeVar("Answer")
 

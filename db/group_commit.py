@@ -25,10 +25,10 @@ from db.errors import LOCKED, DecideAgain, Fault, fault_of
 from db.held import HeldElsewhere, HeldLane, NamesOf
 from db.last_writes import LastWrites
 from db.pool import connect
+from runtime.settings import Settings
 from runtime.tasks import SupervisedTask, SupervisedTasks
-from wallet.config import Settings
+from runtime.telemetry import BACKLOG, BATCH_SECONDS, BATCH_SIZE, log
 from wallet.errors import Overloaded, Unavailable, WalletError
-from wallet.telemetry import BACKLOG, BATCH_SECONDS, BATCH_SIZE, log
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")

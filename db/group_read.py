@@ -13,9 +13,9 @@ from typing import Generic, TypeVar
 from db.arrivals import Arrivals
 from db.errors import Fault, fault_of, translate
 from runtime.tasks import SupervisedTask, SupervisedTasks
+from runtime.telemetry import BATCH_SIZE, log
 from runtime.throttle import Throttle
 from wallet.errors import Overloaded, TryLater, Unavailable
-from wallet.telemetry import BATCH_SIZE, log
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")

@@ -14,11 +14,11 @@ from db.answering import resolve
 from db.errors import LOCKED, fault_of, translate
 from db.pool import autocommit, connect
 from db.sql import load
+from runtime.settings import Settings
 from runtime.tasks import SupervisedTask, SupervisedTasks
+from runtime.telemetry import log
 from wallet.commands import LedgerCommand
-from wallet.config import Settings
 from wallet.errors import Overloaded, Unavailable
-from wallet.telemetry import log
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")

@@ -34,9 +34,9 @@ from db.outbox import Doorbell
 from db.pool import autocommit, transaction
 from db.releases import ReleaseLane
 from db.sql import load
+from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
 from wallet.commands import Charge, LedgerCommand, Withdraw
-from wallet.config import Settings
 from wallet.decide import (
     ChargeReceipt,
     Decision,

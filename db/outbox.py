@@ -13,10 +13,10 @@ from uuid import UUID
 from db.errors import translate
 from db.pool import connect, transaction
 from db.sql import load
+from runtime.settings import Settings
 from runtime.tasks import SupervisedTask, SupervisedTasks
+from runtime.telemetry import log
 from runtime.throttle import Throttle
-from wallet.config import Settings
-from wallet.telemetry import log
 
 _SQL = load("outbox")
 _CHANNEL = "outbox"

@@ -9,10 +9,10 @@ import asyncpg
 
 from db.errors import CONNECTION_ERRORS, Fault, fault_of, translate
 from db.sessions import connect as connect
+from runtime.settings import Settings
+from runtime.telemetry import log
 from runtime.throttle import Throttle
-from wallet.config import Settings
 from wallet.errors import Unavailable
-from wallet.telemetry import log
 
 Connection = asyncpg.Connection[asyncpg.Record] if hasattr(asyncpg.Connection, "__class_getitem__") else Any
 

@@ -11,9 +11,9 @@ from db.leases import LAPSES_S, LEADS_S, Lease
 from db.pool import Reader, connect, transaction
 from db.releases import release_matured
 from db.sql import load
-from wallet.config import Settings
+from runtime.settings import Settings
+from runtime.telemetry import log
 from wallet.outcomes import reference_text
-from wallet.telemetry import log
 
 _SQL = load("reconciliation")
 _WITHDRAWALS = load("withdrawals")

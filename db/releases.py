@@ -13,13 +13,13 @@ from db.answering import resolve
 from db.errors import fault_of, translate
 from db.pool import autocommit, connect
 from db.sql import load
+from runtime.settings import Settings
 from runtime.tasks import SupervisedTask, SupervisedTasks
+from runtime.telemetry import log
 from wallet.commands import LedgerCommand
-from wallet.config import Settings
 from wallet.decide import Recorded, ReleasesNeeded
 from wallet.errors import Overloaded, Unavailable
 from wallet.ledger import WalletId
-from wallet.telemetry import log
 
 _SQL = load("releases")
 

@@ -15,8 +15,8 @@ import asyncpg
 from db.errors import POOLER, STANDBY, UNSAFE, UnfitServer
 from db.hosts import Hosts
 from runtime.identity import process_name
-from wallet.config import Settings, SettingsError
-from wallet.telemetry import log
+from runtime.settings import Settings, SettingsError
+from runtime.telemetry import log
 
 _CONNECT_TIMEOUT_S_MIN = 1.5
 

@@ -8,7 +8,7 @@ from db.errors import AWAY, BROKEN, SLOW, reason_of
 from db.pool import Reader, transaction
 from db.sessions import connect
 from db.sql import load
-from wallet.config import Settings
+from runtime.settings import Settings
 
 COMMITS_HANG = "database_commits_hang"
 """Everything but the commit is answered: a synchronous standby that is gone or frozen, or a disk."""

@@ -19,15 +19,15 @@ from db.outbox import Doorbell
 from db.pool import autocommit, transaction
 from db.reconciliation import Known
 from db.sql import load
+from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
+from runtime.telemetry import WITHDRAWALS_ENDED
 from wallet.commands import CLIENT, OPERATOR, RECONCILER, Cancel, Replay, Settle, WithdrawalCommand
-from wallet.config import Settings
 from wallet.errors import WalletError
 from wallet.ids import uuid7_ends
 from wallet.moves import Ladder, Moves, Withdrawal
 from wallet.outcomes import Paid, RoundOutcome, reference_text
 from wallet.settle import decide_moves
-from wallet.telemetry import WITHDRAWALS_ENDED
 from wallet.withdrawal import END_STATES, Status
 
 _SQL = load("withdrawals")

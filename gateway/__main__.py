@@ -9,9 +9,9 @@ from prometheus_client import multiprocess
 from gateway.server import serve
 from runtime.identity import name_process
 from runtime.known_settings import warn_of_unknown_settings
-from wallet.config import Settings, SettingsError
-from wallet.open_files import raise_open_files_limit
-from wallet.telemetry import configure_logging, log
+from runtime.open_files import raise_open_files_limit
+from runtime.settings import Settings, SettingsError
+from runtime.telemetry import configure_logging, log
 
 
 def main() -> int:

@@ -13,7 +13,7 @@ from gateway.endpoint import Endpoints
 from gateway.router import LookUpRouter
 from gateway.routes import balances, callbacks, charges, health, operations, pages, transactions, withdrawals
 from gateway.services import Services
-from wallet.config import Settings
+from runtime.settings import Settings
 
 REQUEST_TIMEOUT_S = 15
 """For a request to arrive whole, so that nobody holds connections with requests that never end."""

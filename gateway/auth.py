@@ -10,7 +10,7 @@ from time import monotonic
 from typing import NamedTuple
 
 from gateway.problems import RateLimited, Unauthorized
-from wallet.config import SettingsError
+from runtime.settings import SettingsError
 
 NAME_CHARS_MAX = 64
 SECRET_CHARS_MIN = 8

@@ -27,8 +27,8 @@ from gateway.problems import (
     headers_of,
     problem_of,
 )
+from runtime.telemetry import REFUSALS, log
 from wallet.errors import Overloaded, WalletError
-from wallet.telemetry import REFUSALS, log
 
 REQUEST_ID_CHARS_MAX = 128
 UNROUTED = "unrouted"

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from runtime.tasks import SupervisedTask, SupervisedTasks
-from wallet.telemetry import HTTP_REQUEST_SECONDS, HTTP_REQUESTS
+from runtime.telemetry import HTTP_REQUEST_SECONDS, HTTP_REQUESTS
 
 INTERVAL_S = 1.0
 

@@ -13,8 +13,8 @@ from db.heartbeats import Heartbeat
 from db.pool import Reader, understood
 from db.reads import Balance, TransactionPage, WithdrawalView
 from db.trial import late_withdrawals
+from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
-from wallet.config import Settings
 from wallet.errors import Overloaded
 from wallet.ledger import WalletId
 

@@ -20,8 +20,8 @@ from gateway.app import create_app
 from gateway.protocol import PlainProtocol
 from gateway.services import Services
 from runtime import beat
-from wallet.config import Settings
-from wallet.telemetry import log
+from runtime.settings import Settings
+from runtime.telemetry import log
 
 BACKLOG = 1024
 """Connections that the kernel holds until they are accepted."""

@@ -11,8 +11,8 @@ from gateway.readiness import Readiness
 from gateway.reads import Reads
 from gateway.request_reader import RequestReader
 from gateway.waiting import EndStateWatcher
+from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
-from wallet.config import Settings
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ from db.pool import connect
 from ops.audit import AuditImpossible
 from ops.errors import OpsError
 from ops.operators import operator
-from wallet.config import Settings
+from runtime.settings import Settings
 from wallet.outcomes import Paid, Returned
 
 REASON = "the bank paid it, and our history of it was lost"

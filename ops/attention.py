@@ -13,7 +13,7 @@ from actors.dead_letters import DeadLetter, DeadLettersUnreachable, look_through
 from db.pool import Reader
 from db.reads import Attention, WithdrawalView, requiring_attention, withdrawal
 from db.withdrawals import Withdrawals
-from wallet.config import Settings
+from runtime.settings import Settings
 from wallet.errors import WithdrawalNotFound
 
 _PAGE = 500

@@ -19,7 +19,7 @@ from db.audit import DUE_WITHIN, Findings, Payout, audit_bank, audit_books, audi
 from db.errors import DATABASE_ERRORS
 from ops.bank_books import BANK, pages
 from ops.environment import load_environment
-from wallet.config import Settings, SettingsError
+from runtime.settings import Settings, SettingsError
 
 INVARIANTS = {
     1: "each balance is the sum of its transfers, each row follows from the one before",

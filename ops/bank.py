@@ -17,7 +17,7 @@ from actors.bank.conformance import Check, Conformance
 from actors.bank.protocol import BooksUnreadable
 from actors.bank.trial import Scope
 from ops.environment import load_environment
-from wallet.config import Settings, SettingsError
+from runtime.settings import Settings, SettingsError
 
 _MARKS = {True: "✓", False: "✗", None: "–"}
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 from actors.bank import open_bank
 from db.audit import Findings, Payout
-from wallet.config import Settings
+from runtime.settings import Settings
 
 BANK = 5
 """The invariant that the bank's books decide."""

@@ -5,7 +5,7 @@ as a command says. Whatever goes wrong, one sentence says what; WBS_LOG_LEVEL=de
 """
 
 import argparse
-import importlib
+import importlib.util
 import logging
 import os
 import sys
@@ -23,9 +23,14 @@ MODULES = {
     "dlq": ("ops.dlq", "dead letters: list, show, replay, discard"),
     "payouts": ("ops.payouts", "pause, resume and look at payouts"),
     "reconcile": ("ops.reconcile", "compare our withdrawals with the bank's books"),
-    "bench": ("ops.bench", "measure the service on its own stack"),
-    "chaos": ("ops.chaos", "kill and freeze everything under load, then check the books"),
 }
+LABORATORY = {
+    "bench": ("lab.bench", "measure the service on its own stack"),
+    "chaos": ("lab.chaos", "kill and freeze everything under load, then check the books"),
+}
+"""Not part of the wheel: these commands exist where the source tree is."""
+if importlib.util.find_spec("lab"):
+    MODULES |= LABORATORY
 
 
 def main(argv: Sequence[str] | None = None) -> int:

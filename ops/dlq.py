@@ -30,8 +30,8 @@ from db.withdrawals import Withdrawals
 from ops.attention import all_requiring_attention, ids_requiring_attention, list_attention, opened, show
 from ops.environment import load_environment
 from ops.operators import add_by, operator
+from runtime.settings import Settings
 from wallet.commands import OPERATOR
-from wallet.config import Settings
 from wallet.errors import IllegalMove, TryLater, WithdrawalNotFound
 
 _AT_ONCE = 200

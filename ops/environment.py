@@ -9,7 +9,7 @@ from ops.errors import OpsError
 from ops.ports import private_port
 from ops.servers import Servers
 from ops.state import StateDir, read_json
-from wallet.config import Settings, SettingsError
+from runtime.settings import Settings, SettingsError
 
 # What belongs to one process, or to a supervisor above us, and must not be inherited by a stack's processes.
 NOT_INHERITED = ("PROMETHEUS_MULTIPROC_DIR", "WBS_METRICS_PORT", "WBS_BEAT_FILE", "NOTIFY_SOCKET")

@@ -6,7 +6,7 @@ from actors.amqp import AmqpError
 from actors.bank.protocol import BooksUnreadable
 from actors.dead_letters import DeadLettersUnreachable
 from db.errors import DATABASE_ERRORS, is_odd, translate
-from wallet.config import SettingsError
+from runtime.settings import SettingsError
 from wallet.errors import TryLater
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from ops.errors import OpsError, ServerAway
-from wallet.config import Settings, SettingsError
+from runtime.settings import Settings, SettingsError
 
 
 def require_fit_database(env: Mapping[str, str]) -> None:

@@ -20,7 +20,7 @@ from db import stack
 from db.pool import Reader
 from ops.environment import load_environment
 from ops.operators import add_by, operator
-from wallet.config import Settings
+from runtime.settings import Settings
 from wallet.errors import TryLater
 
 

@@ -28,7 +28,7 @@ from ops.audit import AuditImpossible, compare_with_bank, named
 from ops.bank_books import BANK
 from ops.environment import load_environment
 from ops.operators import add_by
-from wallet.config import Settings
+from runtime.settings import Settings
 from wallet.errors import TryLater
 
 _NAMED = ("contradiction", "not_writable", "returned_less", "unreadable")

@@ -26,8 +26,8 @@ from supervisor.xmlrpc import SupervisorTransport
 from ops import launch, processes
 from ops.errors import OpsError
 from ops.state import StateDir, read_json, write_json, write_private
+from runtime.open_files import allowed_open_files
 from runtime.parent import die_with_parent
-from wallet.open_files import allowed_open_files
 
 NAME = "supervisord"
 LOG_BYTES_MAX = 20_000_000

@@ -5,8 +5,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import fields
 
-from wallet.config import Settings
-from wallet.telemetry import log
+from runtime.settings import Settings
+from runtime.telemetry import log
 
 PREFIX = "WBS_"
 ELSEWHERE = frozenset(

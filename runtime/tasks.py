@@ -11,8 +11,8 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
+from runtime.telemetry import TASK_RESTARTS, log
 from runtime.throttle import Throttle
-from wallet.telemetry import TASK_RESTARTS, log
 
 Run = Callable[[], Awaitable[None]]
 

@@ -25,10 +25,10 @@ from db.pool import Reader
 from db.withdrawals import Withdrawals
 from ops.provision import private_servers
 from ops.stack import Stack
+from runtime.settings import Settings
 from tests import polling, spread
 from tests.ports import separate_stacks
 from tests.service import PACE, Service, defaults, make_whole
-from wallet.config import Settings
 
 PATIENT = {
     "WBS_WRITE_TIMEOUT_MS": "15000",

@@ -19,8 +19,8 @@ from ops import supervision
 from ops.audit import Report, run_audit
 from ops.programs import KIND_ORDER
 from ops.stack import Stack
+from runtime.settings import Settings
 from tests.polling import poll_until
-from wallet.config import Settings
 
 WBS = Path(sys.executable).parent / "wbs"
 CALL_TIMEOUT_S = 40.0

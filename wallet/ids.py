@@ -4,7 +4,7 @@ They are made from the database's clock, read after the wallet was locked, so th
 identifiers is the order in which its movements took effect, whatever the clocks of the processes say.
 """
 
-import os
+import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -30,7 +30,7 @@ def uuid7_sequence(now: datetime, entropy: bytes | None = None) -> Iterator[UUID
 
 def uuid7_ends(entropy: bytes | None = None) -> Iterator[int]:
     """Yield the last 64 bits of 16,384 ascending identifiers, for when the instant is not known yet."""
-    random_bits = int.from_bytes(os.urandom(6) if entropy is None else entropy, "big")
+    random_bits = int.from_bytes(secrets.token_bytes(6) if entropy is None else entropy, "big")
     for sequence in range(_SEQUENCE_LENGTH):
         random_bits = (random_bits + 0x9E3779B97F4B) & 0xFFFFFFFFFFFF
         yield (0b10 << 62) | (sequence << 48) | random_bits

@@ -6,7 +6,7 @@ Such a module offers `open_bank(settings) -> Bank` and passes `wbs bank check` (
 from importlib import import_module
 
 from actors.bank.protocol import Bank
-from wallet.config import Settings, SettingsError
+from runtime.settings import Settings, SettingsError
 
 
 def open_bank(settings: Settings) -> Bank:

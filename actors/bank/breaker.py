@@ -13,9 +13,9 @@ import asyncio
 from time import monotonic
 
 from actors.bank.protocol import Bank, BooksPage, PayoutOrder
-from wallet.config import Settings
+from runtime.settings import Settings
+from runtime.telemetry import log
 from wallet.outcomes import BankUnavailable, FindOutcome, NotFound, OutcomeUnknown, PayOutcome
-from wallet.telemetry import log
 
 FAILURES_TO_OPEN = 20
 """Calls in a row without an answer. With every second call failing, that comes once in a million calls."""

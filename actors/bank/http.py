@@ -14,7 +14,8 @@ from actors.bank.login import authorization_of, tls_of
 from actors.bank.protocol import BooksPage, BooksUnreadable, CursorUnknown, PayoutOrder
 from actors.bank.replies import outcome_of_find_reply, outcome_of_pay_reply
 from actors.bank.wire import HttpClient, NoReply, NotSent
-from wallet.config import Settings, SettingsError
+from runtime.settings import Settings, SettingsError
+from runtime.telemetry import BANK_CALL_SECONDS, BANK_CALLS
 from wallet.outcomes import (
     Accepted,
     BankUnavailable,
@@ -26,7 +27,6 @@ from wallet.outcomes import (
     PayOutcome,
     Returned,
 )
-from wallet.telemetry import BANK_CALL_SECONDS, BANK_CALLS
 
 REPLY_BYTES_MAX = 64 * 1024
 BOOKS_PAGE_SIZE = 1_000

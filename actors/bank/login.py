@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from wallet.config import Settings, SettingsError
+from runtime.settings import Settings, SettingsError
 
 _T = TypeVar("_T")
 

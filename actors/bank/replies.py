@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from actors.bank.protocol import PayoutOrder
+from runtime.telemetry import log
 from wallet.canonical import canonical_json
 from wallet.outcomes import (
     Accepted,
@@ -28,7 +29,6 @@ from wallet.outcomes import (
     PayOutcome,
     Returned,
 )
-from wallet.telemetry import log
 
 WORD_CHARACTERS_MAX = 255
 ACCEPTED_STATUSES = frozenset({"pending", "accepted", "processing"})

@@ -6,7 +6,7 @@ from dramatiq.middleware.threading import Interrupt
 
 from actors.errors import GiveBack, GivenUp, NoneOfOurs, Undeliverable
 from actors.rejections import rejections
-from wallet.telemetry import DEAD_LETTERS, log
+from runtime.telemetry import DEAD_LETTERS, log
 
 
 class DeadLetters(Middleware):

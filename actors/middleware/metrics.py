@@ -4,7 +4,7 @@ from dramatiq import Broker, Worker
 from dramatiq.middleware import Middleware
 
 from actors.metrics import serve_metrics
-from wallet.config import Settings
+from runtime.settings import Settings
 
 
 class Metrics(Middleware):

@@ -16,9 +16,9 @@ from actors.bank.protocol import Bank
 from actors.gate import PayoutGate
 from db.pool import Reader
 from db.withdrawals import Withdrawals
+from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
-from wallet.config import Settings
-from wallet.telemetry import log
+from runtime.telemetry import log
 
 _OPEN_TRIES = 5
 _CLOSE_TIMEOUT_S = 10.0

@@ -23,8 +23,8 @@ from gateway.operation import Body, Given, Operation
 from gateway.problems import InvalidSignature, MalformedJson
 from gateway.request_errors import check_names
 from gateway.services import Services
+from runtime.telemetry import log
 from wallet.errors import Unavailable, ValidationFailed
-from wallet.telemetry import log
 
 TYPES = frozenset({"payout.paid", "payout.declined", "payout.returned"})
 """Of what the bank can tell. Others are taken too, so that it does not tell them again, and mean nothing to us."""

@@ -28,10 +28,10 @@ from gateway.problems import PayloadTooLarge, problem_of
 from gateway.request_reader import RequestReader
 from gateway.requests import ChargeRequest
 from gateway.services import Services
+from runtime.telemetry import IDEMPOTENT_REPLAYS, REFUSALS, log
 from wallet.commands import Charge
 from wallet.decide import ChargeReceipt, Recorded
 from wallet.errors import ValidationFailed, WalletError
-from wallet.telemetry import IDEMPOTENT_REPLAYS, REFUSALS, log
 
 ITEMS_MAX = 1_000
 

@@ -11,7 +11,7 @@ from gateway.endpoint import Endpoints
 from gateway.http import Answer
 from gateway.operation import Given, Operation
 from gateway.services import Services
-from wallet.telemetry import DB_POOL_CONNECTIONS
+from runtime.telemetry import DB_POOL_CONNECTIONS
 
 METRICS = Operation(
     "GET",

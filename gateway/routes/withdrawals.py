@@ -15,10 +15,10 @@ from gateway.operation import READ_ERRORS, WRITE_ERRORS, Body, Given, Operation
 from gateway.queries import QueryReader, WithdrawalByKeyQuery, WithdrawalQuery, read_uuid
 from gateway.requests import WithdrawRequest
 from gateway.services import Services
+from runtime.telemetry import IDEMPOTENT_REPLAYS
 from wallet.commands import CLIENT
 from wallet.decide import WithdrawReceipt
 from wallet.errors import WithdrawalNotFound
-from wallet.telemetry import IDEMPOTENT_REPLAYS
 from wallet.withdrawal import END_STATES, Status
 
 POLL_AFTER = {"retry-after": "1"}

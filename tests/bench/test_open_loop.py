@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from ops.bench import load
+from lab.bench import load
 
 REQUESTS = 40
 PER_S = 200.0

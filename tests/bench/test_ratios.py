@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from ops.bench.results import Results
-from ops.bench.scenarios import Bench, Plan
-from ops.bench.stage import Stage
+from lab.bench.results import Results
+from lab.bench.scenarios import Bench, Plan
+from lab.bench.stage import Stage
 from ops.progress import Progress
 from tests.conftest import unavailable
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from ops.chaos.history import BankPayout, Call, Mark, Record, Run
+from lab.chaos.history import BankPayout, Call, Mark, Record, Run
 
 WALL_AT_0 = 1_800_000_000.0
 CALL_S = 0.01

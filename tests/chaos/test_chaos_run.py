@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.chaos.campaign import Order, run_campaign
-from ops.chaos.command import RATE_PER_S
+from lab.chaos.campaign import Order, run_campaign
+from lab.chaos.command import RATE_PER_S
 from ops.progress import Progress
 from ops.state import StateDir
 

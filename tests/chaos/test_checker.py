@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from ops.chaos.checker import Findings, check
-from ops.chaos.history import BankPayout, Call, Comeback, Mark, Record, Trouble
+from lab.chaos.checker import Findings, check
+from lab.chaos.history import BankPayout, Call, Comeback, Mark, Record, Trouble
 from tests.chaos.honest_service import HonestService, doctored, write
 
 Check = Callable[[list[Record]], Findings]

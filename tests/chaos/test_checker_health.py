@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.chaos.checker import check
-from ops.chaos.history import Call, Fault, Record
+from lab.chaos.checker import check
+from lab.chaos.history import Call, Fault, Record
 from tests.chaos.honest_service import HonestService, doctored, write
 
 Rules = Callable[[list[Record]], set[str]]

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from ops.chaos.nonsense import REPLIES
-from ops.chaos.proxy import Proxy
+from lab.chaos.nonsense import REPLIES
+from lab.chaos.proxy import Proxy
 from tests.ports import free_port
 
 Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]

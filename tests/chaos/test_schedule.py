@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import pytest
 
-from ops.chaos.lines import NAMES
-from ops.chaos.schedule import (
+from lab.chaos.lines import NAMES
+from lab.chaos.schedule import (
     BANK_TROUBLES,
     CUTS,
     DATABASE_TROUBLES,

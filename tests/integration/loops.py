@@ -29,11 +29,11 @@ from db.reconciliation import ReconcilerSession
 from db.withdrawals import Attempt, Withdrawals
 from gateway.reads import Reads
 from gateway.waiting import EndStateWatcher
+from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
 from tests.integration.db.conftest import accepted, charge, withdraw
 from tests.locks import in_an_hour, mature
 from tests.polling import poll_until
-from wallet.config import Settings
 from wallet.errors import TryLater, ValidationFailed
 from wallet.outcomes import OutcomeUnknown, Paid, Returned
 

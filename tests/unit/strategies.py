@@ -52,6 +52,18 @@ commands = st.one_of(charges, withdraws)
 batches = st.lists(commands, max_size=16)
 
 
+def asked(request: LedgerCommand) -> tuple[object, ...]:
+    """Return what a request asks for, as a client means it: by whom, and how nothing is spelled, is no part of it."""
+
+    def meant(text: str | None) -> str | None:
+        return None if text in ("{}", "null") else text
+
+    about = (type(request), request.user_id, request.currency, request.amount, meant(request.metadata))
+    if isinstance(request, Charge):
+        return (*about, request.release_at)
+    return (*about, meant(request.destination))
+
+
 def with_own_keys(batch: list[LedgerCommand]) -> list[LedgerCommand]:
     """Return the same requests, no two under one key."""
     return [msgspec.structs.replace(one, key=f"own-{n}") for n, one in enumerate(batch)]

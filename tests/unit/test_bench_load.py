@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.bench.load import require_tools
+from lab.bench.load import require_tools
 from ops.errors import OpsError
 from ops.progress import Progress
 

@@ -2,8 +2,8 @@
 
 import math
 
-from ops.bench.load import Sample
-from ops.bench.results import TARGETS, Results, Target, table
+from lab.bench.load import Sample
+from lab.bench.results import TARGETS, Results, Target, table
 
 CHARGES = "charges/s ÷ pgbench, one charge a commit"
 P99 = "charge p99 at half the peak ÷ pgbench's mean latency"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wallet.config import Settings, SettingsError
+from runtime.settings import Settings, SettingsError
 
 ROOT = Path(__file__).parents[2]
 

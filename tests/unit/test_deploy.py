@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from wallet.config import Settings
+from runtime.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 PROCESSES = {"gateway", "relay", "actors", "reconciler", "bank_sim"}

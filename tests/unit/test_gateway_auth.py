@@ -4,7 +4,7 @@ import pytest
 
 from gateway.auth import Authenticator, Caller, RateLimiter
 from gateway.problems import RateLimited, Unauthorized
-from wallet.config import SettingsError
+from runtime.settings import SettingsError
 
 KEYS = (
     "shop=shop-secret, viewer=viewer-secret:read, shop=second-secret, partner@theirs=partner-secret,"

@@ -11,7 +11,7 @@ from gateway.app import create_app
 from gateway.operation import Operation
 from gateway.problems import KINDS
 from gateway.routes import balances, callbacks, charges, health, operations, pages, transactions, withdrawals
-from wallet.config import Settings
+from runtime.settings import Settings
 
 GROUPS = (balances, callbacks, charges, console, health, operations, pages, transactions, withdrawals)
 OPERATIONS = [one for group in GROUPS for one in vars(group).values() if isinstance(one, Operation)]

@@ -8,7 +8,7 @@ import pytest
 import gateway.problems
 import wallet.errors
 from gateway.problems import KINDS, MethodNotAllowed, RateLimited, encode_problem, headers_of, problem_of
-from wallet.config import SettingsError
+from runtime.settings import SettingsError
 from wallet.errors import InsufficientFunds, Overloaded, Unavailable, ValidationFailed, WalletError
 
 ABSTRACT = {"wallet_error", "try_later"}

@@ -9,7 +9,7 @@ from sanic.router import Router
 
 from gateway.app import create_app
 from gateway.router import LookUpRouter
-from wallet.config import Settings
+from runtime.settings import Settings
 
 PARTS = ("", "balance", "withdrawals", "console", "docs", "health", "cancel", "live", "a%2Fb", "42", "é")
 PATHS = [

@@ -7,8 +7,8 @@ import pytest
 import pytest_asyncio
 
 from runtime.tasks import FAILING_AFTER_S, LOG_INTERVAL_S, STEADY_S, SupervisedTasks
+from runtime.telemetry import TASK_RESTARTS
 from tests.polling import poll_until
-from wallet.telemetry import TASK_RESTARTS
 
 
 class Clock:

@@ -10,8 +10,8 @@ from uuid import UUID
 import pytest
 from prometheus_client import Counter, Gauge, Histogram
 
-from wallet import telemetry
-from wallet.telemetry import EventLogger, JsonFormatter
+from runtime import telemetry
+from runtime.telemetry import EventLogger, JsonFormatter
 
 
 @pytest.fixture

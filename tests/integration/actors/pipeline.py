@@ -11,12 +11,12 @@ import pika.exceptions
 
 from db.ledger import Ledger
 from ops.audit import run_audit
+from runtime.settings import Settings
 from tests.conftest import PATIENT
 from tests.integration.actors.processes import BankProcess, Process
 from tests.locks import mature
 from tests.polling import poll_until
 from wallet.commands import Charge, Withdraw
-from wallet.config import Settings
 
 COMPRESSED = {
     "WBS_RECONCILE_INTERVAL_MS": "100",

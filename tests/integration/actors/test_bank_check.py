@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from ops import bank as bank_command
+from runtime.settings import Settings
 from tests.integration.actors.pipeline import Pipeline
 from tests.integration.actors.processes import BankProcess
 from tests.ports import free_port
-from wallet.config import Settings
 
 
 def arguments(**given: object) -> argparse.Namespace:

@@ -11,10 +11,10 @@ import pytest_asyncio
 
 from actors.bank import open_bank
 from actors.bank.protocol import PayoutOrder
+from runtime.settings import Settings, SettingsError
 from tests.integration.actors import fault_server as ending
 from tests.integration.actors.fault_server import FaultServer
 from tests.integration.actors.processes import Process
-from wallet.config import Settings, SettingsError
 from wallet.outcomes import BankUnavailable, Paid
 
 PAID = {"payout_id": "po_1", "reference": "w-1", "status": "paid", "amount": 1, "currency": "USD"}

@@ -18,13 +18,13 @@ from actors.payouts import Payouts
 from db.ledger import Ledger
 from db.pool import Reader
 from db.withdrawals import Withdrawals
+from runtime.settings import Settings
 from tests.fakes import HANG, ScriptedBank
 from tests.integration.actors import fault_server as ending
 from tests.integration.actors.fault_server import FaultServer
 from tests.integration.actors.pipeline import COMPRESSED
 from tests.polling import poll_until
 from wallet.commands import Charge, Withdraw
-from wallet.config import Settings
 from wallet.outcomes import BankUnavailable, Declined, Paid
 
 

@@ -12,11 +12,11 @@ from actors import doorbell
 from actors.amqp import AmqpConnection
 from actors.relay import BATCH_MAX, Relay
 from db.outbox import Outbox
+from runtime.settings import Settings
 from tests.conftest import delete_queues
 from tests.integration.actors.pipeline import Pipeline
 from tests.integration.actors.proxy import Proxy
 from tests.polling import poll_until
-from wallet.config import Settings
 
 
 @pytest_asyncio.fixture

@@ -14,10 +14,10 @@ from db.ledger import Ledger
 from db.reconciliation import Known
 from db.releases import release_matured
 from db.withdrawals import Withdrawals
+from runtime.settings import Settings
 from tests.conftest import PATIENT, execute, with_database
 from tests.locks import in_a_month, in_an_hour, mature
 from wallet.commands import Charge, Withdraw
-from wallet.config import Settings
 from wallet.outcomes import Declined, OutcomeUnknown, Paid, Returned
 
 USER = "alice"

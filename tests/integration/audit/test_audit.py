@@ -10,8 +10,8 @@ import pytest
 
 from db.audit import VIOLATIONS_MAX, Payout
 from ops import audit as audit_command
+from runtime.settings import Settings
 from tests.integration.audit.conftest import STATES, BankEntry, Made, found_at_bank, found_in_books
-from wallet.config import Settings
 
 
 async def test_right_books_have_no_violations(

@@ -13,10 +13,10 @@ from db.ledger import Ledger
 from db.pool import Reader
 from db.withdrawals import Withdrawals
 from ops.provision import PrivateServers, private_servers
+from runtime.settings import Settings
 from tests.conftest import PATIENT
 from tests.integration.link import Link
 from wallet.commands import Charge, LedgerCommand, Withdraw
-from wallet.config import Settings
 from wallet.decide import Recorded
 
 Split = tuple[int, int, int]

@@ -14,10 +14,10 @@ from db.ledger import Ledger
 from db.pool import Reader
 from db.reads import Balance
 from db.withdrawals import Withdrawals
+from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
 from tests.integration.db.conftest import accepted, charge, split, withdraw
 from tests.polling import poll_until
-from wallet.config import Settings
 from wallet.errors import NotCancellable, Unavailable
 from wallet.ledger import WalletId
 

@@ -9,9 +9,9 @@ import pytest
 from db import reads
 from db.ledger import Ledger
 from db.pool import Reader
+from runtime.settings import Settings
 from tests.integration.db.conftest import accepted, answers, charge, split, submit_twice, withdraw
 from wallet.commands import Withdraw
-from wallet.config import Settings
 from wallet.reference import reference_end
 
 DESTINATION = '{"iban": "DE89"}'

@@ -10,10 +10,10 @@ import pytest
 from db.ledger import Ledger
 from db.pool import Reader
 from db.withdrawals import Withdrawals
+from runtime.settings import Settings
 from tests.integration.db.conftest import Split, accepted, answers, charge, split, submit_twice, withdraw
 from tests.locks import in_a_month
 from wallet.commands import LedgerCommand
-from wallet.config import Settings
 from wallet.outcomes import Paid
 from wallet.withdrawal import Status
 

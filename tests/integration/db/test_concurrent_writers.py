@@ -12,9 +12,9 @@ import pytest_asyncio
 
 from db.ledger import Ledger
 from db.pool import Reader
+from runtime.settings import Settings
 from tests.integration.db.conftest import answers, charge, split, withdraw
 from wallet.commands import LedgerCommand
-from wallet.config import Settings
 
 BooksHold = Callable[[], Awaitable[dict[str, int]]]
 OpenLedger = Callable[[Settings], Ledger]

@@ -10,10 +10,10 @@ import pytest
 from db.errors import CONNECTION_ERRORS
 from db.ledger import Ledger
 from db.pool import Reader, connect
+from runtime.settings import Settings
 from tests.integration.db.conftest import answers, charge, split, withdraw
 from tests.polling import keeps, poll_until
 from wallet.commands import Charge
-from wallet.config import Settings
 from wallet.errors import Overloaded, Unavailable
 
 BooksHold = Callable[[], Awaitable[dict[str, int]]]

@@ -10,9 +10,9 @@ import pytest_asyncio
 
 from db.ledger import Ledger
 from db.withdrawals import Withdrawals
+from runtime.settings import Settings
 from tests.integration.db.conftest import accepted, answers, charge, withdraw
 from tests.polling import keeps, poll_until
-from wallet.config import Settings
 from wallet.errors import Unavailable
 from wallet.outcomes import Paid
 from wallet.withdrawal import Status

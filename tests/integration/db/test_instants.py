@@ -13,8 +13,8 @@ from db.ledger import Ledger
 from db.pool import Reader
 from db.releases import release_oldest
 from db.withdrawals import Withdrawals
+from runtime.settings import Settings
 from tests.integration.db.conftest import accepted, charge, split, submit_twice, withdraw
-from wallet.config import Settings
 from wallet.decide import Recorded
 from wallet.errors import ValidationFailed
 from wallet.outcomes import BankUnavailable, Declined, Paid

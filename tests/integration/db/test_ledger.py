@@ -10,10 +10,10 @@ import pytest
 
 from db.ledger import Ledger
 from db.pool import Reader
+from runtime.settings import Settings
 from tests.integration.db.conftest import answers, charge, split, withdraw
 from tests.locks import EARLIER, in_a_month, in_an_hour, mature
 from wallet.commands import Charge, Withdraw
-from wallet.config import Settings
 from wallet.decide import ChargeReceipt, WithdrawReceipt
 from wallet.errors import (
     BalanceLimitExceeded,

@@ -15,10 +15,10 @@ import pytest_asyncio
 from db.ledger import Ledger
 from db.releases import release_matured
 from db.withdrawals import Withdrawals
+from runtime.settings import Settings
 from tests.integration.db.conftest import accepted, charge, submit_twice, waiting_for_locks, withdraw
 from tests.locks import in_an_hour, mature
 from tests.polling import poll_until
-from wallet.config import Settings
 from wallet.outcomes import Paid
 
 LAST, FIRST = "zoe", "ann"

@@ -9,10 +9,10 @@ import pytest
 from db.ledger import Ledger
 from db.pool import Reader
 from db.withdrawals import Withdrawals
+from runtime.settings import Settings
 from tests.integration.db.conftest import accepted, answers, charge, split, submit_twice, withdraw
 from tests.integration.link import Link
 from tests.polling import poll_until
-from wallet.config import Settings
 from wallet.errors import Unavailable
 from wallet.outcomes import OutcomeUnknown, Paid
 

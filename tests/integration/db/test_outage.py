@@ -17,12 +17,12 @@ from db.ledger import Ledger
 from db.migrate import migrate
 from db.withdrawals import Withdrawals
 from ops.provision import PrivateServers
+from runtime.settings import Settings
 from tests.conftest import execute
 from tests.integration.db.conftest import accepted, answers, charge, split, withdraw
 from tests.integration.db.service import Service, refused, service, works
 from tests.integration.link import Link
 from tests.polling import keeps, poll_until
-from wallet.config import Settings
 from wallet.errors import Unavailable
 from wallet.outcomes import Paid
 

@@ -11,10 +11,10 @@ import pytest_asyncio
 from db.errors import CONNECTION_ERRORS
 from db.ledger import Ledger
 from db.outbox import Outbox
+from runtime.settings import Settings
 from tests.integration.db.conftest import accepted, charge, withdraw
 from tests.integration.link import Link
 from tests.polling import poll_until
-from wallet.config import Settings
 from wallet.errors import InsufficientFunds
 
 

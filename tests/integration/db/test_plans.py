@@ -18,9 +18,9 @@ import pytest_asyncio
 import db.sql
 from db.pool import connect
 from db.sql import load
+from runtime.settings import Settings
 from tests.conftest import execute, with_database
 from tests.integration.db.filled import fill
-from wallet.config import Settings
 
 USERS = "array['user-1','user-77']"
 CURRENCIES = "array['USD','USD']"

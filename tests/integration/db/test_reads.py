@@ -16,9 +16,9 @@ from db.ledger import Ledger
 from db.pool import Reader
 from db.reconciliation import ReconcilerSession
 from db.withdrawals import Withdrawals
+from runtime.settings import Settings
 from tests.integration.db.conftest import accepted, charge, split, withdraw
 from tests.locks import in_a_month
-from wallet.config import Settings
 from wallet.errors import WithdrawalNotFound
 from wallet.outcomes import Declined, OutcomeUnknown, Paid
 

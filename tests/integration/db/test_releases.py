@@ -14,11 +14,11 @@ from db.ledger import Ledger
 from db.pool import Reader, connect
 from db.reconciliation import ReconcilerSession
 from db.releases import WAITING_MAX, release_matured, release_oldest
+from runtime.settings import Settings
 from tests.integration.db.conftest import accepted, answers, charge, split, withdraw
 from tests.locks import in_a_month, in_an_hour, mature
 from tests.polling import poll_until
 from wallet.commands import Withdraw
-from wallet.config import Settings
 from wallet.errors import InsufficientFunds, TryLater, Unavailable
 from wallet.ledger import Kind, Transfer, Wallet
 

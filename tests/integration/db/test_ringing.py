@@ -9,8 +9,8 @@ import pytest_asyncio
 from db.ledger import Ledger
 from db.outbox import Outbox
 from db.reconciliation import ReconcilerSession
+from runtime.settings import Settings
 from tests.integration.db.conftest import accepted, charge, withdraw
-from wallet.config import Settings
 
 
 @pytest_asyncio.fixture

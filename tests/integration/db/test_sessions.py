@@ -20,10 +20,10 @@ from db.sessions import connect, require_fit_server
 from ops.provision import private_servers
 from ops.state import StateDir
 from runtime.identity import name_process
+from runtime.settings import Settings, SettingsError
 from tests.conftest import execute
 from tests.polling import keeps, poll_until
 from tests.ports import free_port
-from wallet.config import Settings, SettingsError
 
 
 def with_hosts(dsn: str, *hosts: str) -> str:

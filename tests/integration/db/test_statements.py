@@ -10,11 +10,11 @@ import pytest
 from db.ledger import Ledger
 from db.sql import load
 from db.withdrawals import Withdrawals
+from runtime.settings import Settings
 from tests.integration.db.conftest import accepted, charge, withdraw
 from tests.integration.link import Link
 from tests.locks import in_a_month
 from wallet.commands import LedgerCommand
-from wallet.config import Settings
 from wallet.outcomes import Declined, Paid
 
 SIZES = (2, 20, 200)

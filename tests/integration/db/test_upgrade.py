@@ -16,10 +16,10 @@ from db.ledger import Ledger
 from db.migrate import MIGRATIONS, migrate
 from db.pool import Reader
 from db.withdrawals import Withdrawals
+from runtime.settings import Settings
 from tests.conftest import PATIENT
 from tests.integration.db.conftest import accepted, charge, withdraw
 from wallet.commands import LedgerCommand
-from wallet.config import Settings
 from wallet.ids import uuid7_sequence
 from wallet.outcomes import Declined, Paid
 

@@ -7,9 +7,9 @@ import asyncpg
 
 from db.ledger import Ledger
 from db.withdrawals import Withdrawals
+from runtime.settings import Settings
 from tests.integration.db.conftest import accepted, charge, waiting_for_locks, withdraw
 from tests.polling import poll_until
-from wallet.config import Settings
 from wallet.withdrawal import Status
 
 

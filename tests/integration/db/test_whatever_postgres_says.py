@@ -21,10 +21,10 @@ from db.books import _WRITE_PLAIN_CHARGES
 from db.ledger import Ledger
 from db.sql import load
 from db.withdrawals import Withdrawals
+from runtime.settings import Settings
 from tests.integration.loops import LOOPS, Direct, Ledgers, Loop
 from tests.integration.postgres_proxy import NONSENSE, Error, Fault, Hang, Nonsense, PostgresProxy
 from tests.polling import poll_until
-from wallet.config import Settings
 from wallet.errors import TryLater, ValidationFailed, WalletError
 
 QUERIES = Path(db.outbox.__file__).parent / "queries"

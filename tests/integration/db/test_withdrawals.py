@@ -14,9 +14,9 @@ from db.ledger import Ledger
 from db.pool import Reader
 from db.reconciliation import Known, ReconcilerSession
 from db.withdrawals import Attempt, Withdrawals
+from runtime.settings import Settings
 from tests.integration.db.conftest import accepted, charge, split, withdraw
 from tests.polling import poll_until
-from wallet.config import Settings
 from wallet.errors import BalanceLimitExceeded, IllegalMove, NotCancellable, Unavailable, WithdrawalNotFound
 from wallet.money import AMOUNT_MAX
 from wallet.outcomes import Accepted, BankUnavailable, Declined, OutcomeUnknown, Paid, PayOutcome, Returned

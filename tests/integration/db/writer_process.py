@@ -10,8 +10,8 @@ import sys
 from collections import Counter
 
 from db.ledger import Ledger
+from runtime.settings import Settings
 from wallet.commands import Charge, LedgerCommand, Withdraw
-from wallet.config import Settings
 
 PATIENT = {"WBS_WRITE_TIMEOUT_MS": "15000", "WBS_LOCK_TIMEOUT_MS": "5000"}
 WALLETS = [f"user-{number}" for number in range(10)]

@@ -9,8 +9,8 @@ from db.trial import Trial
 from gateway.readiness import Readiness
 from gateway.reads import READS_MAX, Reads
 from gateway.routes.health import HealthReporter
+from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
-from wallet.config import Settings
 from wallet.errors import Overloaded
 
 MANY = READS_MAX + 100

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from runtime.settings import Settings
 from tests.integration.postgres_proxy import Error, Hang, Nonsense, PostgresProxy
-from wallet.config import Settings
 
 COMMANDS = [["audit", "--no-bank"], ["reconcile"], ["dlq", "list"], ["dlq", "replay", "--all"], ["migrate"]]
 ENDS_WITHIN_S = 120.0

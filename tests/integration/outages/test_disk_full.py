@@ -18,12 +18,12 @@ import pytest_asyncio
 from db.migrate import migrate
 from ops.audit import run_audit
 from ops.provision import PrivateServers, private_servers
+from runtime.settings import Settings
 from tests.integration.actors.processes import Process
 from tests.integration.outages.endpoints import REFUSED_MAX_S
 from tests.polling import FAR, poll_until, wait_until
 from tests.ports import free_port
 from tests.service import Answer, Service, Split, defaults
-from wallet.config import Settings
 
 DISK_MB = 128
 LEFT_MB = 2

@@ -1,0 +1,5 @@
+"""`wbs bench`: what the service does per second, beside yardsticks measured in the same minutes."""
+
+from lab.bench.command import add_parser, run
+
+__all__ = ["add_parser", "run"]

@@ -1,0 +1,71 @@
+-- Requests for wrk. Arguments after `--`: kind of request, first user, number of users, a seed of this run.
+-- Fields have a fixed width, so that a request is a few joined strings: whatever wrk computes, the service lacks.
+
+local kind, first_user, users
+local threads = 0
+
+function setup(thread)
+  thread:set("thread_number", threads)
+  threads = threads + 1
+end
+
+local function request_of(method, path, body, more)
+  local head = method .. " " .. path .. " HTTP/1.1\r\nHost: bench\r\n" .. (more or "")
+  if not body then return head .. "\r\n" end
+  return head .. "Content-Type: application/json\r\nContent-Length: " .. #body .. "\r\n\r\n" .. body
+end
+
+local random, format = math.random, string.format
+
+-- Random as clients' keys are: a key that only counts up would spare the index.
+local function new_key()
+  return format("%08x%08x%08x%08x", random(0, 2147483646), random(0, 2147483646), random(0, 2147483646),
+    random(0, 2147483646))
+end
+
+local function movement(user)
+  return '{"user_id":' .. user .. ',"amount":' .. random(100, 999) .. ',"idempotency_key":"' .. new_key() .. '"}'
+end
+
+local function any_user() return random(first_user, first_user + users - 1) end
+
+local bulk_items = 1000
+local makers = {
+  noop = function() return request_of("POST", "/noop", movement(any_user())) end,
+  charge = function() return request_of("POST", "/charge", movement(any_user())) end,
+  hot = function() return request_of("POST", "/charge", movement('"hot"')) end,
+  withdraw = function() return request_of("POST", "/withdraw", movement(any_user())) end,
+  balance = function() return request_of("GET", "/balance/" .. any_user()) end,
+  transactions = function() return request_of("GET", "/transactions/" .. any_user()) end,
+  bulk = function()
+    local items = {}
+    for i = 1, bulk_items do items[i] = movement(any_user()) end
+    return request_of("POST", "/charges", "[" .. table.concat(items, ",") .. "]")
+  end,
+}
+
+-- 60 % charges, 36 % reads (two balances for each page), 4 % withdrawals.
+function makers.mix()
+  local draw = random(1, 100)
+  if draw <= 60 then return makers.charge() end
+  if draw <= 84 then return makers.balance() end
+  if draw <= 96 then return makers.transactions() end
+  return makers.withdraw()
+end
+
+function init(arguments)
+  kind = makers[arguments[1]]
+  first_user, users = tonumber(arguments[2]), tonumber(arguments[3])
+  math.randomseed(tonumber(arguments[4]) + 7919 * thread_number)
+end
+
+function request() return kind() end
+
+-- One line of JSON that lab/bench/load.py reads.
+function done(summary, latency, requests)
+  local e = summary.errors
+  io.write(format(
+    'WRK {"requests":%d,"seconds":%.6f,"bad_statuses":%d,"socket_errors":%d,"p50_ms":%.3f,"p99_ms":%.3f,"mean_ms":%.3f}\n',
+    summary.requests, summary.duration / 1e6, e.status, e.connect + e.read + e.write + e.timeout,
+    latency:percentile(50) / 1e3, latency:percentile(99) / 1e3, latency.mean / 1e3))
+end

@@ -1,0 +1,220 @@
+"""What came out: samples by scenario, ratios against their targets, as a table and as JSON."""
+
+import datetime
+import os
+import platform
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lab.bench.load import Sample
+
+OTHERS_CORES_MAX = 0.25
+"""Cores taken by other work, above which a run is not worth much."""
+
+
+@dataclass
+class Results:
+    """Everything measured. Samples of one round stand at the same place in their lists."""
+
+    parameters: dict[str, Any]
+    samples: dict[str, list[Sample]] = field(default_factory=dict)
+    start: dict[str, float] = field(default_factory=dict)
+    memory: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    server: dict[str, str] = field(default_factory=dict)
+    audit: dict[str, Any] = field(default_factory=dict)
+    started_at: str = field(
+        default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat("T", "seconds")
+    )
+
+    def add(self, scenario: str, sample: Sample) -> Sample:
+        """Keep a sample and return it."""
+        self.samples.setdefault(scenario, []).append(sample)
+        return sample
+
+    def median(self, scenario: str, of: Callable[[Sample], float] = lambda one: one.per_s) -> float | None:
+        """Return the median over the runs of a scenario; None if it was not run."""
+        samples = self.samples.get(scenario)
+        return statistics.median(map(of, samples)) if samples else None
+
+    def ratio(
+        self,
+        scenario: str,
+        yardstick: str,
+        of: Callable[[Sample], float] = lambda one: one.per_s,
+        by: Callable[[Sample], float] = lambda one: one.per_s,
+    ) -> float | None:
+        """Return the median of the ratios of each round: what disturbs a round disturbs both its parts."""
+        pairs = zip(self.samples.get(scenario, []), self.samples.get(yardstick, []), strict=False)
+        ratios = [of(one) / by(other) for one, other in pairs]
+        return statistics.median(ratios) if ratios else None
+
+    def others_cores(self) -> float:
+        """Return how many cores other work on the machine took, in the worst run."""
+        runs = [run for runs in self.samples.values() for run in runs]
+        return max((run.detail.get("others_cores", 0.0) for run in runs), default=0.0)
+
+    def largest_mb(self, moment: str, kind: str) -> float | None:
+        """Return the memory of the largest process of a kind at that moment, in MB."""
+        found = [row["mb"] for row in self.memory.get(moment, []) if row["kind"] == kind]
+        return max(found) if found else None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all of it, with what is needed to judge it."""
+        return {
+            "started_at": self.started_at,
+            "machine": machine(),
+            "server": self.server,
+            "parameters": self.parameters,
+            "scenarios": {
+                name: {
+                    "median_per_s": round(statistics.median(one.per_s for one in runs), 1),
+                    "runs": [one.as_json() for one in runs],
+                }
+                for name, runs in self.samples.items()
+            },
+            "ratios": [
+                {
+                    "figure": target.figure,
+                    "value": None if value is None else round(value, 3),
+                    "at_most" if target.at_most else "at_least": target.bound,
+                    "reached": None if value is None else target.reached(value),
+                }
+                for target in TARGETS
+                for value in [target.value(self)]
+            ],
+            "start": {name: round(seconds, 2) for name, seconds in self.start.items()},
+            "memory_mb": self.memory,
+            "others_cores_max": self.others_cores(),
+            "audit": self.audit,
+        }
+
+
+@dataclass(frozen=True)
+class Target:
+    """A figure with its bound. Ratios only: times and rates of a shared machine say little."""
+
+    figure: str
+    bound: float
+    value: Callable[[Results], float | None]
+    at_most: bool = False
+
+    def reached(self, value: float) -> bool:
+        """Tell whether the value is within the bound."""
+        return value <= self.bound if self.at_most else value >= self.bound
+
+
+TARGETS = (
+    Target("charges/s ÷ pgbench, one charge a commit", 1.5, lambda r: r.ratio("charges", "pgbench")),
+    Target("charges/s ÷ noop/s", 0.60, lambda r: r.ratio("charges", "noop")),
+    Target("hot wallet ÷ spread", 0.90, lambda r: r.ratio("hot", "charges")),
+    Target(
+        "charges/s at 10 million transfers ÷ at none",
+        0.90,
+        lambda r: r.ratio("charges_10m", "charges_10m_none"),
+    ),
+    Target("bulk charges/s ÷ pgbench", 4, lambda r: r.ratio("bulk", "pgbench")),
+    Target("balance reads/s ÷ noop/s", 0.75, lambda r: r.ratio("balance", "noop")),
+    Target("withdrawals accepted/s ÷ charges/s", 0.80, lambda r: r.ratio("withdraw", "charges_beside")),
+    Target(
+        "withdrawals completed/s, bank at 0 ms ÷ pgbench", 0.22, lambda r: r.ratio("payouts_0ms", "pgbench")
+    ),
+    Target(
+        "withdrawals completed/s, bank at 200 ms, 50 threads ÷ 250",
+        0.95,
+        lambda r: None if (rate := r.median("payouts_200ms")) is None else rate / 250,
+    ),
+    Target(
+        "charge p99 at half the peak ÷ pgbench's mean latency",
+        1.5,
+        lambda r: r.ratio("open_loop", "pgbench", lambda one: one.p99_ms, lambda one: one.mean_ms),
+        at_most=True,
+    ),
+    Target("memory of a gateway, MB", 120, lambda r: r.largest_mb("after", "gateway"), at_most=True),
+    Target(
+        "memory of an actor process with its queue full, MB",
+        200,
+        lambda r: r.largest_mb("queue_full", "actors"),
+        at_most=True,
+    ),
+)
+
+_TITLES = {
+    "pgbench": "pgbench: one charge a commit",
+    "noop": "noop: validates and answers",
+    "charges": "charges, 10,000 wallets",
+    "hot": "charges, one hot wallet",
+    "bulk": "charges in bulk (1,000 a request)",
+    "balance": "balances",
+    "transactions": "transactions, a page",
+    "mix": "60 % charges, 36 % reads, 4 % withdrawals",
+    "withdraw": "withdrawals accepted",
+    "charges_beside": "… in the same minute, charges",
+    "payouts_0ms": "withdrawals completed, bank 0 ms",
+    "payouts_200ms": "withdrawals completed, bank 200 ms",
+    "latency_0ms": "… at half that rate: accepted→completed",
+    "latency_200ms": "… at half that rate: accepted→completed",
+    "open_loop": "charges at half the peak, open loop",
+    "charges_1m": "charges at 1 million transfers",
+    "charges_1m_none": "… in the same minutes, at none",
+    "charges_10m": "charges at 10 million transfers",
+    "charges_10m_none": "… in the same minutes, at none",
+}
+
+
+def _p50_ms(sample: Sample) -> float:
+    return sample.p50_ms
+
+
+def _p99_ms(sample: Sample) -> float:
+    return sample.p99_ms
+
+
+def table(results: Results) -> str:
+    """Return what came out, for people."""
+    lines = [f"{'medians of the runs':<46}{'per s':>10}{'p50 ms':>10}{'p99 ms':>10}   runs"]
+    for name, title in _TITLES.items():
+        runs = results.samples.get(name)
+        if runs:
+            latencies = results.median(name, _p50_ms), results.median(name, _p99_ms)
+            shown = [f"{value:>10,.1f}" if value else f"{'':>10}" for value in latencies]
+            shown.insert(0, f"{results.median(name):>10,.0f}")
+            lines.append(f"{title:<46}{''.join(shown)}   {' '.join(f'{one.per_s:,.0f}' for one in runs)}")
+    lines += ["", f"{'figure':<58}{'value':>8}{'target':>10}"]
+    for target in TARGETS:
+        value = target.value(results)
+        bound = f"{'≤' if target.at_most else '≥'} {target.bound:g}"
+        if value is None:
+            lines.append(f"{target.figure:<58}{'–':>8}{bound:>10}  not measured")
+        else:
+            lines.append(
+                f"{target.figure:<58}{value:>8.2f}{bound:>10}  {'✓' if target.reached(value) else '✗'}"
+            )
+    for moment, rows in results.memory.items():
+        lines.append(f"memory, MB, {moment}: " + ", ".join(f"{row['kind']} {row['mb']:.0f}" for row in rows))
+    if (others := results.others_cores()) > OTHERS_CORES_MAX:
+        lines.append(f"OTHER WORK took up to {others:.1f} cores of this machine: these figures say little")
+    if results.start:
+        lines.append("start: cold {cold_s:.1f} s, warm {warm_s:.1f} s".format(**results.start))
+    return "\n".join(lines)
+
+
+def machine() -> dict[str, Any]:
+    """Return what the figures were measured on."""
+    model = "unknown"
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return {
+        "cpu": model,
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(pages / 2**30, 1),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+    }

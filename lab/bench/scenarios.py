@@ -1,0 +1,236 @@
+"""The scenarios. Each round runs them all, yardsticks among them: noise then hits both parts of a ratio."""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from db import benchmark
+from lab.bench import load
+from lab.bench.cpu import CpuMeter
+from lab.bench.load import InvalidRun, Sample
+from lab.bench.results import Results
+from lab.bench.stage import ACTORS, Stage
+from ops.progress import Progress
+
+GROUPS = ("start", "peaks", "latency", "payouts", "history", "memory")
+
+_BULK_CONNECTIONS = 8
+"""Requests of 1,000 charges under way: together as many charges as one gateway's backlog takes."""
+
+_BULK_ITEMS = 1_000
+
+_AFTER_CHECKPOINT_S = 30
+"""By then 19 of 20 pages of the index of ten million keys have been changed since the checkpoint, at 11,000 charges/s.
+The rest is what checkpoints cost in the long run: at 4 GB of log, 3 of 100 charges are the first of their page."""
+
+_WARM_UP_S = 1.0
+"""Of the open-loop generator, before its latencies count."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how often."""
+
+    runs: int
+    seconds: float
+    """Of one run."""
+    groups: tuple[str, ...] = GROUPS
+    history: tuple[tuple[str, int], ...] = ()
+    """Sizes of the database to measure at: name and number of transfers."""
+    queue_full: int = 100_000
+    """Withdrawals waiting while an actor process' memory is looked at."""
+    slow_queue: int = 2_500
+    """Withdrawals to be paid by a bank that takes 200 ms."""
+
+
+class Bench:
+    """Runs a plan on a stage."""
+
+    def __init__(self, stage: Stage, plan: Plan, results: Results, progress: Progress) -> None:
+        self._stage = stage
+        self._plan = plan
+        self._results = results
+        self._progress = progress
+
+    def run(self) -> None:
+        """Run everything. Raises InvalidRun if requests failed, OpsError if the stack did."""
+        self._results.memory["before"] = self._stage.memory()
+        self.warm_up()
+        rounds = [group for group in self._plan.groups if group in ("peaks", "latency", "payouts")]
+        for number in range(1, self._plan.runs + 1):
+            if rounds:
+                self._progress.say(f"Round {number} of {self._plan.runs}")
+                self.round(rounds)
+        if "history" in self._plan.groups:
+            for name, transfers in self._plan.history:
+                self._history(name, transfers)
+        self._results.memory["after"] = self._stage.memory()
+        if "memory" in self._plan.groups:
+            self._queue_full()
+
+    # --- Parts -------------------------------------------------------------------------------------------
+
+    def warm_up(self) -> None:
+        """Run each kind of load once, so that caches, plans and pools are as they stay."""
+        self._progress.say("Warming up")
+        for kind in ("noop", "charge", "hot", "balance", "transactions", "mix"):
+            load.wrk(self._stage.api, kind, 1 if self._plan.seconds < 5 else 2)
+        self._stage.wait_paid()
+
+    def round(self, groups: Sequence[str]) -> None:
+        """Run the yardsticks and the scenarios of these groups once, what is compared next to each other."""
+        if "peaks" in groups:
+            self._wrk("balance", "balance", writes=False)
+            self._wrk("noop", "noop")
+            self._wrk("hot", "hot")
+        charges = self._wrk("charges", "charge")
+        self._pgbench()
+        if "latency" in groups:
+            self._open_loop("open_loop", "charge", charges.per_s / 2)
+        if "peaks" in groups:
+            self._wrk("bulk", "bulk", connections=_BULK_CONNECTIONS, items=_BULK_ITEMS)
+            self._wrk("transactions", "transactions", writes=False)
+            self._wrk("mix", "mix", writes=False)
+            self._stage.wait_paid()
+        if "payouts" in groups:
+            self._payouts()
+
+    def _pgbench(self) -> Sample:
+        _settle()
+        sample = load.pgbench(
+            self._stage.postgres_bin,
+            self._stage.pgbench_url,
+            benchmark.PGBENCH_SCRIPT,
+            self._plan.seconds,
+            self._stage.stack.state.root,
+        )
+        return self._keep("pgbench", sample)
+
+    def _wrk(
+        self,
+        scenario: str,
+        kind: str,
+        *,
+        connections: int = load.CONNECTIONS,
+        items: int = 1,
+        writes: bool = True,
+        small: bool = False,
+    ) -> Sample:
+        """Run wrk; where every request writes, look that the database has at least what was answered."""
+        writes = writes and kind != "noop"
+        stage = self._stage
+        api = stage.small.urls["api"] if small and stage.small else stage.api
+        _settle()
+        before = stage.transactions(small=small) if writes else 0
+        meter = CpuMeter(stage.cpu_s)
+        sample = load.wrk(api, kind, self._plan.seconds, connections=connections)
+        sample = replace(sample, per_s=sample.per_s * items)
+        done = sample.per_s * self._plan.seconds
+        sample.detail.update(meter.read(done))
+        if writes:
+            written = stage.transactions(small=small) - before
+            if written < done * 0.99:
+                raise InvalidRun(
+                    f"{scenario}: {sample.per_s:.0f}/s were answered, but only {written} are there"
+                )
+        return self._keep(scenario, sample)
+
+    def _open_loop(self, scenario: str, kind: str, per_s: float) -> Sample:
+        _settle()
+        seconds = max(self._plan.seconds, 5)
+        sample = load.open_loop(self._stage.api, kind, per_s, seconds, warm_up_s=_WARM_UP_S)
+        return self._keep(scenario, sample)
+
+    def _payouts(self) -> None:
+        """Accept a queue of withdrawals while nobody pays, then let them be paid; then the same, slower."""
+        stage = self._stage
+        since = asyncio.run(benchmark.clock(stage.database_url))
+        stage.pause_payouts()
+        self._wrk("charges_beside", "charge")
+        self._wrk("withdraw", "withdraw")
+        stage.publish()
+        fast = self._drain("payouts_0ms", since, ACTORS)
+        self._paced("latency_0ms", fast.per_s / 2)
+        stage.stop_second_actor()
+
+        stage.pause_payouts()
+        stage.set_bank_latency(200)
+        since = asyncio.run(benchmark.clock(stage.database_url))
+        load.open_loop(stage.api, "withdraw", 2_000, 60, requests=self._plan.slow_queue)
+        stage.publish()
+        slow = self._drain("payouts_200ms", since, 1)
+        self._paced("latency_200ms", slow.per_s / 2)
+        stage.set_bank_latency(0)
+
+    def _drain(self, scenario: str, since: datetime, actors: int) -> Sample:
+        """Let the actors empty the queue that was prepared since then; the rate from first to last."""
+        _settle()
+        self._stage.start_actors(actors)
+        self._stage.wait_paid()
+        done = asyncio.run(benchmark.drain(self._stage.database_url, since))
+        return self._keep(
+            scenario, Sample(done.completed / done.seconds, detail={"withdrawals": done.completed})
+        )
+
+    def _paced(self, scenario: str, per_s: float) -> None:
+        """Withdrawals at a pace that can be kept: how long from accepted to completed?"""
+        _settle()
+        since = asyncio.run(benchmark.clock(self._stage.database_url))
+        sent = load.open_loop(self._stage.api, "withdraw", per_s, max(self._plan.seconds, 5))
+        self._stage.wait_paid()
+        done = asyncio.run(benchmark.drain(self._stage.database_url, since))
+        self._keep(scenario, Sample(sent.per_s, done.p50_ms, done.p99_ms))
+
+    def _history(self, name: str, transfers: int) -> None:
+        """Charges on a database with so many transfers, in turns with charges on an empty one."""
+        stage = self._stage
+        self._progress.say(f"Filling up to {transfers:,} transfers by SQL")
+        asyncio.run(
+            benchmark.prefill(
+                stage.database_url,
+                transfers,
+                load.HOT_USER,
+                lambda done: self._progress.say(f"  {done:,} of {transfers:,}"),
+            )
+        )
+        stage.start_small()
+        # The first change of a page after a checkpoint writes the whole page to the log. That is a small share of
+        # what happens between two checkpoints, and would be all of what is measured right after one.
+        for small in (True, False):
+            api = stage.small.urls["api"] if small and stage.small else stage.api
+            load.wrk(api, "charge", _AFTER_CHECKPOINT_S)
+        # What is looked for is a few percent, less than one run has from the next: more runs, each side first in turn.
+        for number in range(2 * self._plan.runs):
+            for small in (True, False) if number % 2 == 0 else (False, True):
+                self._wrk(f"charges_{name}_none" if small else f"charges_{name}", "charge", small=small)
+
+    def _queue_full(self) -> None:
+        """Look at the memory of an actor process that works while very many wait."""
+        stage = self._stage
+        stage.pause_payouts()
+        stage.set_bank_latency(200)
+        self._progress.say(f"Accepting {self._plan.queue_full:,} withdrawals for the queue")
+        while stage.open_withdrawals() < self._plan.queue_full:
+            load.wrk(stage.api, "withdraw", 2)
+        stage.publish()
+        stage.start_actors(1)
+        before = stage.open_withdrawals()
+        stage.wait(lambda: stage.open_withdrawals() < before - 1_000, "the actors to pay some of them", 60)
+        self._results.memory["queue_full"] = stage.memory()
+        stage.pause_payouts()
+
+    def _keep(self, scenario: str, sample: Sample) -> Sample:
+        latency = f"   p50 {sample.p50_ms:.1f} ms, p99 {sample.p99_ms:.1f} ms" if sample.p99_ms else ""
+        self._progress.say(f"  {scenario:<18}{sample.per_s:>10,.0f}/s{latency}")
+        return self._results.add(scenario, sample)
+
+
+def _settle() -> None:
+    """Write out what earlier runs have left in the system's cache.
+
+    Linux does it by itself, 30 s later: in the middle of another run, 200 MB at once after bulk charges, and commits
+    wait for the disk behind them.
+    """
+    os.sync()

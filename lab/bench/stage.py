@@ -1,0 +1,248 @@
+"""What the benchmark measures: a stack of its own on fresh data, and beside it what serves as a yardstick."""
+
+import asyncio
+import contextlib
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from db import benchmark
+from lab.bench import load
+from ops import supervision
+from ops.audit import AuditImpossible, Report, run_audit
+from ops.errors import OpsError
+from ops.progress import Progress, poll
+from ops.stack import Stack
+from runtime.settings import Settings
+
+ACTORS = 2
+"""Actor processes for the drain at 0 ms. Everything else runs with one, as `wbs up` does."""
+
+# What this machine's own servers and settings would change, and what makes runs comparable.
+_ENVIRONMENT = {
+    "DATABASE_URL": "",
+    "RABBITMQ_URL": "",
+    "WBS_RABBITMQ_MANAGEMENT_URL": "",
+    "WBS_API_KEYS": "",
+    "WBS_RATE_LIMIT_PER_S": "0",
+    "WBS_BANK_URL": "",
+    "WBS_BANK_FAULTS": "{}",
+    "WBS_BENCH": "1",
+}
+_SEED_AMOUNT = 10**9
+_SEED_ITEMS = 1_000
+
+
+class Stage:
+    """A running stack with 10,000 wallets, a database for pgbench, and levers. Raises OpsError."""
+
+    def __init__(self, folder: Path, progress: Progress, **environment: str) -> None:
+        self._folder = folder
+        self._progress = progress
+        self.stack = self._stack(folder, **environment)
+        self.small: Stack | None = None
+        """A second set of gateways, on an empty database of the same server; started by `start_small`."""
+        self.pgbench_url = ""
+
+    def _stack(self, folder: Path, **environment: str) -> Stack:
+        return Stack(folder, env=_ENVIRONMENT | environment, actors=ACTORS, progress=self._progress)
+
+    # --- Start and end -----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start on fresh data, and put money into every wallet."""
+        self.stack.start()
+        self.stop_second_actor()
+        self.pgbench_url = asyncio.run(benchmark.create_database(self.database_url, "pgbench"))
+        self._seed(self.api)
+
+    def time_starts(self) -> dict[str, float]:
+        """Start from nothing, stop, and start again; return how many seconds both starts took."""
+        seconds = {"cold_s": _timed(self.stack.start)}
+        self._progress.say(f"Cold start: {seconds['cold_s']:.1f} s. Once more, warm")
+        self.stack.stop()
+        seconds["warm_s"] = _timed(self.stack.start)
+        self._progress.say(f"Warm start: {seconds['warm_s']:.1f} s")
+        self.stack.stop()
+        self.stack.state.delete()
+        return seconds
+
+    def start_small(self) -> None:
+        """Start gateways on an empty database beside the full one, so that both can be measured in turns."""
+        if self.small is not None:
+            return
+        url = asyncio.run(benchmark.create_database(self.database_url, "small"))
+        self.small = self._stack(self._folder / "small", DATABASE_URL=url, WBS_BROKER="memory")
+        self.small.start()
+        self._seed(self.small.urls["api"])
+
+    def stop(self) -> None:
+        """Stop everything and delete the data."""
+        if self.small is not None:
+            self.small.stop()
+        self.stack.stop()
+        self.stack.state.delete()
+
+    def __enter__(self) -> "Stage":
+        self.stack.state.delete()  # what an earlier run left, had it been killed
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _seed(self, api: str) -> None:
+        """Put money into every wallet, by bulk charges."""
+        self._progress.say(f"Filling {load.USERS:,} wallets by POST /charges")
+        users: list[int | str] = [load.HOT_USER, *range(load.FIRST_USER, load.FIRST_USER + load.USERS)]
+        for first in range(0, len(users), _SEED_ITEMS):
+            items = [
+                {"user_id": user, "amount": _SEED_AMOUNT, "idempotency_key": f"seed-{user}"}
+                for user in users[first : first + _SEED_ITEMS]
+            ]
+            results = call("POST", f"{api}/charges", items)["results"]
+            if any(result["status"] != 200 for result in results):
+                raise OpsError(f"Filling the wallets failed: {results[0]}")
+
+    # --- Where things are --------------------------------------------------------------------------------
+
+    @property
+    def api(self) -> str:
+        """The gateways' address."""
+        return self.stack.urls["api"]
+
+    @property
+    def database_url(self) -> str:
+        """The database of the stack."""
+        return self.stack.env["DATABASE_URL"]
+
+    @property
+    def postgres_bin(self) -> str:
+        """Where pgbench is."""
+        return self.stack.env["WBS_POSTGRES_BIN"]
+
+    # --- Levers ------------------------------------------------------------------------------------------
+
+    def set_bank_latency(self, milliseconds: int) -> None:
+        """Make every bank call take so long."""
+        call("PUT", f"{self.stack.urls['bank']}/faults", {"latency_ms": milliseconds} if milliseconds else {})
+
+    def pause_payouts(self) -> None:
+        """Stop relay and actors: withdrawals are accepted and wait."""
+        self.stack.stop_kind("actors")
+        if self._has("relay"):
+            self.stack.stop_kind("relay")
+
+    def publish(self) -> None:
+        """Let the relay publish everything that waits in the outbox."""
+        if self._has("relay"):
+            self.stack.start_kind("relay")
+            self.wait(lambda: self.idle().published, "the relay to publish what waits", 120)
+
+    def start_actors(self, processes: int) -> None:
+        """Let so many actor processes work."""
+        for number in range(1, processes + 1):
+            supervision.start_program(self.stack.state, f"background:actors_{number}")
+
+    def stop_second_actor(self) -> None:
+        """Leave one actor process at work."""
+        for program in self.stack.programs:
+            if program.kind == "actors" and program.name != "actors_1":
+                supervision.stop_program(self.stack.state, program.full_name, 40)
+
+    def wait_paid(self, timeout_s: float = 300) -> None:
+        """Wait until no withdrawal is open."""
+        self.wait(lambda: self.idle().paid, "all withdrawals to be paid", timeout_s)
+
+    def wait(self, condition: Callable[[], bool], what: str, timeout_s: float) -> None:
+        """Poll, with progress. OpsError if it takes too long."""
+        if not poll(condition, what=what, timeout_s=timeout_s, progress=self._progress, interval_s=0.25):
+            raise OpsError(f"Waited {timeout_s:.0f} s in vain for {what}.")
+
+    def _has(self, kind: str) -> bool:
+        return any(program.kind == kind for program in self.stack.programs)
+
+    # --- Looks -------------------------------------------------------------------------------------------
+
+    def transactions(self, *, small: bool = False) -> int:
+        """Return how many charges and withdrawals are in the database."""
+        url = self.small.env["DATABASE_URL"] if small and self.small else self.database_url
+        return asyncio.run(benchmark.transactions(url))
+
+    def open_withdrawals(self) -> int:
+        """Count the withdrawals that have not ended."""
+        return asyncio.run(benchmark.open_withdrawals(self.database_url))
+
+    def idle(self) -> benchmark.Idle:
+        """Look whether everything is published, and paid."""
+        return asyncio.run(benchmark.idle(self.database_url))
+
+    def memory(self) -> list[dict[str, Any]]:
+        """Resident memory of each process in MB; of servers with their children, what they share once."""
+        rows = []
+        for row in self.stack.ps():
+            process = psutil.Process(int(row["pid"]))
+            children = process.children(recursive=True)
+            if children:
+                total = sum(_proportional_bytes(one) for one in [process, *children])
+            else:
+                total = process.memory_info().rss
+            rows.append({"kind": row["kind"], "mb": round(total / 2**20, 1)})
+        return rows
+
+    def cpu_s(self) -> dict[str, float]:
+        """CPU seconds used so far, by kind of process: unlike rates, hardly changed by what else runs here."""
+        used: dict[str, float] = {}
+        for row in [*self.stack.ps(), *(self.small.ps() if self.small else ())]:
+            process = psutil.Process(int(row["pid"]))
+            for one in [process, *process.children(recursive=True)]:
+                with contextlib.suppress(psutil.Error):
+                    times = one.cpu_times()
+                    spent = times.user + times.system
+                    spent += times.children_user + times.children_system  # of children that have ended
+                    used[str(row["kind"])] = used.get(str(row["kind"]), 0.0) + spent
+        return used
+
+    def audit(self) -> Report:
+        """Check the books, the bank's included. OpsError if they can't be read."""
+        settings = Settings.from_env(self.stack.env)
+        try:
+            return asyncio.run(run_audit(settings))
+        except AuditImpossible as error:
+            raise OpsError(f"The audit failed: {error}") from error
+
+    def server_facts(self) -> dict[str, str]:
+        """PostgreSQL's version and the settings that figures depend on."""
+        return asyncio.run(benchmark.server_facts(self.database_url))
+
+
+def _timed(action: Callable[[], None]) -> float:
+    started = time.monotonic()
+    action()
+    return time.monotonic() - started
+
+
+def _proportional_bytes(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_full_info().pss)
+    except psutil.NoSuchProcess:
+        return 0
+    except psutil.AccessDenied:  # of another user, and we are not root
+        return int(process.memory_info().rss)
+
+
+def call(method: str, url: str, body: Any) -> Any:
+    """Send JSON, return JSON. OpsError on anything but success."""
+    request = urllib.request.Request(
+        url, json.dumps(body).encode(), {"Content-Type": "application/json"}, method=method
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.loads(answer.read() or b"null")
+    except (urllib.error.URLError, TimeoutError, ValueError) as error:
+        raise OpsError(f"{method} {url}: {error}") from error

@@ -1,0 +1,112 @@
+"""The independent checker: reads a history, knows the API's contract, and shares no code with the service.
+
+`check(path)` goes through the file once to find out what belongs to which cell and to judge what needs no
+memory (did anything answer what it never may?), then cell by cell: keys, withdrawals, lists, balances. Only
+one cell is in memory at a time.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab.chaos.checker.balances import check_balances
+from lab.chaos.checker.conduct import check_conduct
+from lab.chaos.checker.evidence import BankLine, Cell, Times
+from lab.chaos.checker.findings import Findings, Violation
+from lab.chaos.checker.health import HealthWitness
+from lab.chaos.checker.keys import check_keys
+from lab.chaos.checker.lists import check_lists
+from lab.chaos.checker.withdrawals import check_strangers, check_withdrawals
+from lab.chaos.history import BankPayout, Call, Comeback, Fault, Mark, Run, Trouble, read, read_at
+
+__all__ = ["Findings", "Violation", "check"]
+
+CLOCK_STEP_S = 0.005
+"""If wall clock and monotonic clock came apart by more, timestamps can't be compared with our seconds."""
+
+
+@dataclass(slots=True)
+class _Index:
+    """What the first pass remembers."""
+
+    cells: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
+    """(line number, offset) of each cell's calls"""
+    bank: dict[str, list[BankLine]] = field(default_factory=dict)
+    marks: dict[str, Mark] = field(default_factory=dict)
+    run: Run | None = None
+    clock_back: list[tuple[float, float]] = field(default_factory=list)
+
+
+def check(path: Path, tell: Callable[[str], None] = lambda text: None) -> Findings:
+    """Return what is wrong in a run; `tell` hears of progress.
+
+    Raises msgspec.ValidationError, OSError if the file is no history.
+    """
+    findings = Findings()
+    index = _first_pass(path, findings)
+    times = _times(index, findings)
+    if times is None:
+        return findings
+    with path.open("rb") as file:
+        for name, places in sorted(index.cells.items()):
+            tell(f"cell {name}, {len(places):,} calls")
+            cell = Cell(name)
+            for number, offset in places:
+                record = read_at(file, offset)
+                assert isinstance(record, Call)
+                cell.take(number, record)
+            _check_cell(cell, index.bank, times, findings)
+    check_strangers(index.bank, findings)
+    return findings
+
+
+def _first_pass(path: Path, findings: Findings) -> _Index:
+    index = _Index()
+    witness = HealthWitness()
+    for line in read(path):
+        record = line.record
+        if isinstance(record, Call):
+            findings.checked["calls"] += 1
+            check_conduct(line.number, record, findings)
+            witness.take(line.number, record)
+            if record.cell:
+                index.cells[record.cell].append((line.number, line.offset))
+        elif isinstance(record, BankPayout):
+            findings.checked["payouts"] += 1
+            index.bank.setdefault(record.reference, []).append(BankLine(line.number, record))
+        elif isinstance(record, Run):
+            index.run = record
+        elif isinstance(record, Mark):
+            index.marks[record.name] = record
+        elif isinstance(record, Fault) and record.target == "clock_back":
+            index.clock_back.append((record.start, record.end))
+        elif isinstance(record, Trouble):
+            findings.add(record.rule, "the run", record.expected, record.found, line.number)
+        elif isinstance(record, Comeback) and record.seconds > record.within_s:
+            expected = f"started again within {record.within_s:.0f} s"
+            findings.add("slow_restart", record.target, expected, f"{record.seconds:.1f} s", line.number)
+    witness.check(findings)
+    return index
+
+
+def _times(index: _Index, findings: Findings) -> Times | None:
+    missing = {"load_ended", "healed", "end"} - index.marks.keys()
+    if missing or index.run is None:
+        found = f"no {', '.join(sorted(missing))}"
+        findings.add("incomplete", "the history", "a run from beginning to end", found)
+        return None
+    marks, wall_at_0 = index.marks, index.run.wall_at_0
+    for mark in marks.values():
+        if abs(mark.wall - mark.at - wall_at_0) > CLOCK_STEP_S:
+            found = f"{mark.wall - mark.at - wall_at_0:+.3f} s at {mark.name}"
+            findings.add("clock_stepped", "this machine", "a wall clock that runs evenly", found)
+    moments = (marks["load_ended"].at, marks["healed"].at, marks["end"].at)
+    return Times(wall_at_0, *moments, tuple(index.clock_back))
+
+
+def _check_cell(cell: Cell, bank: dict[str, list[BankLine]], times: Times, findings: Findings) -> None:
+    stories = check_keys(cell, times, findings)
+    check_withdrawals(cell, stories, bank, times, findings)
+    check_lists(cell, stories, times, findings)
+    check_balances(cell, stories, findings)

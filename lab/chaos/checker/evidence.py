@@ -1,0 +1,133 @@
+"""What the history says of one cell, parsed: who asked for what when, and what was answered."""
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from lab.chaos.history import BankPayout, Call
+
+CLOCK_SLACK_S = 0.01
+"""The database's timestamps (wall clock) and ours (monotonic) are told from one another to this much."""
+
+REFUSALS = frozenset({400, 404, 409, 413, 415, 422})
+"""Answers that say for certain that this request took no effect."""
+
+
+class Times(NamedTuple):
+    """The moments of the run, in its own seconds, and the wall clock at second 0."""
+
+    wall_at_0: float
+    load_ended: float
+    healed: float
+    end: float
+    clock_back: tuple[tuple[float, float], ...] = ()
+    """From when to when the database's clock was behind: what it says of instants then is early."""
+
+    def clock_was_back(self, start: float, end: float) -> bool:
+        """Tell whether the database's clock was behind at some moment between two of the run."""
+        return any(start <= until and end >= since for since, until in self.clock_back)
+
+    def of(self, timestamp: str) -> float:
+        """Return the run's second of an RFC 3339 timestamp. Raises ValueError."""
+        parsed = datetime.fromisoformat(timestamp)
+        if parsed.tzinfo is None:
+            raise ValueError(f"no offset: {timestamp}")
+        return parsed.timestamp() - self.wall_at_0
+
+
+class Asked(NamedTuple):
+    """What a charge or a withdrawal asks for. Two requests are the same if these are equal."""
+
+    op: str
+    user: str
+    currency: str
+    amount: int
+    release_at: str | None
+    metadata: str
+    destination: str
+
+
+class Send(NamedTuple):
+    """One time that a charge or withdrawal was sent."""
+
+    line: int
+    call: Call
+    asked: Asked
+
+    @property
+    def done(self) -> bool:
+        """It was answered that the movement took effect, now or earlier."""
+        return self.call.status in (200, 202)
+
+    @property
+    def refused(self) -> bool:
+        """It was answered that it took no effect."""
+        return self.call.status in REFUSALS
+
+    @property
+    def code(self) -> str:
+        """The problem's code, if it was refused."""
+        answer = parse(self.call.answer)
+        return str(answer.get("code", "")) if isinstance(answer, dict) else ""
+
+
+class Read(NamedTuple):
+    """Any other call, with its answer parsed (`call.answer` is empty)."""
+
+    line: int
+    call: Call
+    answer: Any
+
+
+@dataclass(slots=True)
+class Cell:
+    """All calls of one cell: sends by key, other calls by operation, in the order of the file."""
+
+    name: str
+    sends: dict[str, list[Send]] = field(default_factory=lambda: defaultdict(list))
+    reads: dict[str, list[Read]] = field(default_factory=lambda: defaultdict(list))
+
+    def take(self, line: int, call: Call) -> None:
+        """Add a call."""
+        if call.op in ("charge", "withdraw"):
+            self.sends[call.key].append(Send(line, call, asked(call)))
+        else:
+            self.reads[call.op].append(Read(line, replace(call, answer=""), parse(call.answer)))
+
+
+class BankLine(NamedTuple):
+    """A payout in the bank's books, with its line in the history."""
+
+    line: int
+    payout: BankPayout
+
+
+def parse(text: str) -> Any:
+    """Return the JSON value, or None for what is none."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def canonical(value: Any) -> str:
+    """Return JSON text that is the same for equal values."""
+    return json.dumps(value, sort_keys=True)
+
+
+def asked(call: Call, default_currency: str = "USD") -> Asked:
+    """Return what a recorded request asks for. Raises KeyError if it is no charge or withdrawal."""
+    body = json.loads(call.body)
+    return Asked(
+        call.op,
+        str(body["user_id"]),
+        body.get("currency") or default_currency,
+        body["amount"],
+        body.get("release_at"),
+        canonical(body.get("metadata")),
+        canonical(body.get("destination")),
+    )

@@ -1,0 +1,136 @@
+"""What happened to a wallet's money, and when it can have happened.
+
+A *story* is one movement that took effect. Each of its steps happened at one instant that we do not know,
+within a window that we do: not before it was first asked for, not after somebody was first told. So for a
+read that lasted from `start` to `end` there are a few states in which the story can have been; their sums
+over all stories are the balances that were possible.
+"""
+
+from dataclasses import dataclass
+from math import inf
+from typing import NamedTuple
+
+from lab.chaos.checker.evidence import CLOCK_SLACK_S
+
+Split = int
+"""Withdrawable, locked and held in one number, 64 bits each: what a story contributes, or what a wallet has.
+Adding two splits adds their parts, so that millions of combinations can be compared."""
+
+_SHIFT = 64
+NOTHING: Split = 0
+
+
+def split(withdrawable: int, locked: int, held: int) -> Split:
+    """Return the parts, each from -2^62 to 2^62, as one number."""
+    return withdrawable + (locked << _SHIFT) + (held << 2 * _SHIFT)
+
+
+def parts(value: Split) -> tuple[int, int, int]:
+    """Return withdrawable, locked and held."""
+    withdrawable, rest = _low_part(value)
+    locked, held = _low_part(rest)
+    return withdrawable, locked, held
+
+
+def _low_part(value: int) -> tuple[int, int]:
+    low = value & ((1 << _SHIFT) - 1)
+    if low >> (_SHIFT - 1):
+        low -= 1 << _SHIFT
+    return low, (value - low) >> _SHIFT
+
+
+class Window(NamedTuple):
+    """The instant lies within, ends included."""
+
+    earliest: float
+    latest: float
+
+    def until(self, latest: float) -> "Window":
+        """The window, now that somebody has seen it done at `latest`."""
+        return Window(self.earliest, min(self.latest, latest))
+
+    def since(self, earliest: float) -> "Window":
+        """The window, now that it is known not to have been before `earliest`."""
+        return Window(max(self.earliest, earliest), self.latest)
+
+
+NEVER = Window(inf, inf)
+
+
+@dataclass(slots=True)
+class ChargeStory:
+    """Money that came in, withdrawable from `release` on (run's second; None: from the beginning)."""
+
+    id: str
+    key: str
+    wallet: str
+    amount: int
+    line: int
+    began: Window
+    created_at: str
+    created: float
+    """The same as a second of the run."""
+    release: float | None = None
+    clock_back: tuple[tuple[float, float], ...] = ()
+    """From when to when the database's clock was behind: then the money may have been locked again."""
+
+    def next_step(self, after: float) -> float:
+        """Return when, after this second, it can first be in another state; infinity for never."""
+        if self.began.earliest > after:
+            return self.began.earliest
+        if self.release is None:
+            return inf
+        steps = [self.release - CLOCK_SLACK_S, *(since for since, _ in self.clock_back)]
+        return min((at for at in steps if at > after), default=inf)
+
+    def options(self, start: float, end: float) -> list[Split]:
+        """Return the contributions that a read between `start` and `end` can have seen."""
+        found = []
+        if self.began.latest >= start:
+            found.append(NOTHING)
+        if self.began.earliest <= end:
+            if self.release is None or self.release - CLOCK_SLACK_S <= end:
+                found.append(self.amount)
+            behind = any(start <= until and end >= since for since, until in self.clock_back)
+            if self.release is not None and (self.release + CLOCK_SLACK_S >= start or behind):
+                found.append(self.amount << _SHIFT)
+        return found
+
+
+@dataclass(slots=True)
+class WithdrawalStory:
+    """Money reserved, then paid or given back, then perhaps returned by the bank."""
+
+    id: str
+    key: str
+    wallet: str
+    amount: int
+    line: int
+    began: Window
+    created_at: str
+    created: float
+    end_state: str = ""
+    """completed, failed or cancelled; empty if it never ended."""
+    ended: Window = NEVER
+    returned: Window = NEVER
+
+    def next_step(self, after: float) -> float:
+        """Return when, after this second, it can first be in another state; infinity for never."""
+        steps = (self.began.earliest, self.ended.earliest, self.returned.earliest)
+        return min((at for at in steps if at > after), default=inf)
+
+    def options(self, start: float, end: float) -> list[Split]:
+        """Return the contributions that a read between `start` and `end` can have seen."""
+        found = []
+        if self.began.latest >= start:
+            found.append(NOTHING)
+        if self.began.earliest <= end and self.ended.latest >= start:
+            found.append(split(-self.amount, 0, self.amount))
+        if self.ended.earliest <= end and self.returned.latest >= start:
+            found.append(-self.amount if self.end_state == "completed" else NOTHING)
+        if self.returned.earliest <= end:
+            found.append(NOTHING)
+        return found
+
+
+Story = ChargeStory | WithdrawalStory

@@ -1,5 +1,0 @@
-"""`wbs bench`: what the service does per second, beside yardsticks measured in the same minutes."""
-
-from ops.bench.command import add_parser, run
-
-__all__ = ["add_parser", "run"]
