@@ -18,10 +18,12 @@ _STATEMENT_TIMEOUT_S = 4
 
 _SQL = load("health")
 _LOCK_TABLES = """
-lock table stack, withdrawals, wallets, locks, transfers, withdrawal_history, idempotency_keys, outbox
+lock table stack, withdrawals, wallets, locks, transfers, idempotency_keys, outbox
 in row exclusive mode
 """
 """As every write does: waits while somebody keeps one of them from all who write."""
+_LOCK_HISTORY = "lock table withdrawal_history in row exclusive mode"
+"""The only one that accepting does not need: payouts and cancelling do."""
 
 
 class Trial(NamedTuple):
@@ -29,6 +31,8 @@ class Trial(NamedTuple):
 
     reason: str | None
     detail: str | None = None
+    accepts: bool = False
+    """Though there is a reason, charges and withdrawals are accepted; withdrawals can't go on."""
 
 
 async def try_to_write(settings: Settings) -> Trial:
@@ -52,6 +56,9 @@ async def try_to_write(settings: Settings) -> Trial:
                     await connection.execute(_SQL["try_move"], id_)
                     await connection.execute(_SQL["try_remove"], id_)
                     stage = "commit"
+                stage = "history"
+                async with transaction(connection):
+                    await connection.execute(_LOCK_HISTORY)
             finally:
                 connection.terminate()
     except Exception as error:  # noqa: BLE001  # whatever it is: a write would have met it too
@@ -59,7 +66,7 @@ async def try_to_write(settings: Settings) -> Trial:
         if stage == "commit" and reason in (SLOW, AWAY, BROKEN):
             reason = COMMITS_HANG if isinstance(error, TimeoutError) else reason
         words = str(error) or f"no answer within {TRIAL_S_MAX:g} s"
-        return Trial(reason, f"{stage}: {words}")
+        return Trial(reason, f"{stage}: {words}", accepts=stage == "history")
     return Trial(None)
 
 

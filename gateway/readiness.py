@@ -43,7 +43,7 @@ class Readiness:
             if reason := last.failing(min(FAILING_S, written_s)):
                 return False, Trial(reason, "writes were refused")
         trial = await self._fresh_trial()
-        if trial.reason is None:
+        if trial.reason is None or trial.accepts:
             return True, trial
         return trial.reason in _OF_ITS_SESSION and written_s < WRITTEN_S, trial
 

@@ -150,7 +150,7 @@ def _returned(outcome: Returned, mover: Mover) -> None:
 
 def _accepted(mover: Mover, ladder: Ladder) -> None:
     withdrawal = mover.withdrawal
-    withdrawal.accepted_at = withdrawal.accepted_at or mover.now
+    withdrawal.accepted_at = withdrawal.accepted_at or max(mover.now, withdrawal.updated_at)
     withdrawal.failure_code = withdrawal.failure_reason = None
     _ask_again(mover, ladder)
 

@@ -37,6 +37,14 @@ BANK_FAULTS: dict[str, dict[str, Any]] = {
     "slow": {"latency_ms": 300, "latency_p99_ms": 2500},
     "outage": {"outage": True},
     "declines": {"decline_rate": 0.5},
+    "pending": {"pending_rate": 0.7, "settle_after_ms": 2000, "decline_rate": 0.1},
+    "callbacks": {
+        "pending_rate": 0.4,
+        "settle_after_ms": 300,
+        "callback_delay_ms": 200,
+        "callback_shuffle_ms": 3000,
+        "callback_double_rate": 0.5,
+    },
     "everything": {
         "latency_ms": 100,
         "latency_p99_ms": 1500,
@@ -44,9 +52,19 @@ BANK_FAULTS: dict[str, dict[str, Any]] = {
         "error_rate": 0.2,
         "lost_reply_rate": 0.2,
         "hang_rate": 0.05,
+        "pending_rate": 0.1,
+        "settle_after_ms": 1000,
+        "callback_double_rate": 0.2,
     },
 }
-USUAL_BANK = {"latency_ms": 20, "latency_p99_ms": 300, "error_rate": 0.02, "decline_rate": 0.05}
+USUAL_BANK = {
+    "latency_ms": 20,
+    "latency_p99_ms": 300,
+    "error_rate": 0.02,
+    "decline_rate": 0.05,
+    "pending_rate": 0.03,
+    "settle_after_ms": 500,
+}
 """Between its troubles."""
 
 

@@ -31,7 +31,9 @@ DATABASE_TROUBLES = ("read_only", "connections", "cancelled", "ended", "clock_ba
 NONSENSE_LINES = tuple(name for name in NAMES if name.endswith("→bank"))
 HANGS = ("gateway", "relay", "actors", "reconciler", "bank_sim")
 # Not PostgreSQL or RabbitMQ: nobody but their own supervisor knows whether they hang.
-BANK_TROUBLES = ("errors", "lost_replies", "hangs", "slow", "outage", "declines", "everything")
+BANK_TROUBLES = (
+    *("errors", "lost_replies", "hangs", "slow", "outage", "declines", "pending", "callbacks", "everything"),
+)
 
 # RabbitMQ takes 6 to 12 s to start on a busy machine. Struck down again before it is up, it would be away for most
 # of the run, and nothing behind it would be tested.

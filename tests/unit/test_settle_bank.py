@@ -54,6 +54,16 @@ def test_accepted_uses_no_rung_however_often_it_is_said() -> None:
     assert setting.withdrawal.failure_code is None
 
 
+def test_accepted_is_not_before_what_was_there_when_the_clock_has_stepped_back() -> None:
+    """Goal: an acceptance is written down with an instant between the withdrawal's creation and its last change."""
+    setting = Setting()
+    begun = setting.begin(NOW)
+    assert begun is not None
+    setting.take(replace_outcome(begun, Accepted()), now=NOW - timedelta(seconds=20))
+    assert setting.withdrawal.accepted_at is not None
+    assert NOW <= setting.withdrawal.accepted_at <= setting.withdrawal.updated_at
+
+
 @pytest.mark.parametrize("outcome", [BankUnavailable("refused"), OutcomeUnknown("timeout")])
 def test_that_the_bank_can_not_be_asked_uses_no_rung_of_what_it_accepted(outcome: RoundOutcome) -> None:
     """Goal: an outage of days ends nothing that the bank has: it is asked again when it is back."""

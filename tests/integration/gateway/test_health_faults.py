@@ -230,3 +230,18 @@ async def test_what_is_only_degraded(api: Api, operator: asyncpg.Connection) -> 
         return not await late()
 
     await poll_until(with_the_bank)
+
+
+async def test_a_table_that_only_payouts_need(api: Api, operator: asyncpg.Connection) -> None:
+    """Goal: while withdrawals can't go on, but are accepted, health is degraded and says why; ready stays green."""
+
+    async def named() -> bool:
+        return "database_locked" in await reasons(api)
+
+    async with operator.transaction():
+        await operator.execute("lock table withdrawal_history in access exclusive mode")
+        await poll_until(named)
+        assert (await api.get("/health/ready")).status == 200
+        assert (await api.charge(42, 2)).status == 200
+        assert (await api.withdraw(42, 1)).status == 202
+    await poll_until(lambda: is_green(api))
