@@ -58,12 +58,8 @@ BANK_FAULTS: dict[str, dict[str, Any]] = {
     },
 }
 USUAL_BANK = {
-    "latency_ms": 20,
-    "latency_p99_ms": 300,
-    "error_rate": 0.02,
-    "decline_rate": 0.05,
-    "pending_rate": 0.03,
-    "settle_after_ms": 500,
+    **{"latency_ms": 20, "latency_p99_ms": 300, "error_rate": 0.02, "decline_rate": 0.05},
+    **{"pending_rate": 0.03, "settle_after_ms": 500},
 }
 """Between its troubles."""
 
