@@ -467,7 +467,7 @@ def test_links_lead_somewhere() -> None:
 
 
 def test_decisions_are_numbered() -> None:
-    """Goal: docs/adr/NNNN-title.md, no number twice, each with a title that carries its number.
+    """Goal: docs/adr/NNNN-title.md, no number twice, each with a title, a status and a date.
 
     Numbers are handed out before the decisions are written, so some may come later.
     """
@@ -477,4 +477,6 @@ def test_decisions_are_numbered() -> None:
     assert numbers[:11] == list(range(1, 12))
     for file in files:
         assert re.fullmatch(r"\d{4}-[a-z0-9-]+\.md", file.name)
-        assert file.read_text(encoding="utf-8").startswith("# ")
+        title, _, status, *_ = file.read_text(encoding="utf-8").splitlines()
+        assert title.startswith(f"# {int(file.name[:4])}. "), file.name
+        assert re.match(r"\*\*Status\.\*\* (Accepted|Superseded), 20\d\d-\d\d-\d\d\.", status), file.name
