@@ -1,4 +1,4 @@
-"""The bank behind HTTP (DESIGN section 6): its calls. What its replies mean is in `actors.bank.replies` and `books`.
+"""The bank behind HTTP (docs/BANK.md): its calls. What its replies mean is in `actors.bank.replies` and `books`.
 
 *Certainly not accepted* is a call only if the bank can't have acted on a single byte of it.
 """

@@ -1,4 +1,4 @@
-"""What a bank's reply means: the one place where bytes become one of the outcomes (DESIGN section 3).
+"""What a bank's reply means: the one place where bytes become one of the outcomes (docs/BANK.md).
 
 The rule behind every line: a reply counts only if it is certainly the bank's word about this order. It repeats our
 reference, and whatever else it repeats is right; it is JSON that can be read in one way only; its words are such as a

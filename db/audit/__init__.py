@@ -1,4 +1,4 @@
-"""The audit: all invariants of the books (DESIGN, section 3), checked by reading the tables and nothing else.
+"""The audit: all invariants of the books (docs/ARCHITECTURE.md), checked by reading the tables and nothing else.
 
 It trusts neither triggers nor constraints nor the code that wrote the rows: what a row says is worked out anew from
 other rows. The books are read in one snapshot, in streams, so that memory stays bounded however long the history is;

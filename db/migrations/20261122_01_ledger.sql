@@ -4,7 +4,7 @@
 -- migrate: apply
 
 -- Every key holds user_id (idempotency keys apart: they are distributed by key), so that each table can be
--- distributed by user_id later (DESIGN 9). Keys compare bytewise (collate "C"): that is how every process sorts
+-- distributed by user_id later (docs/ARCHITECTURE.md). Keys compare bytewise (collate "C"): that is how every process sorts
 -- what it locks, and the cheapest order an index can have.
 
 create table wallets (

@@ -29,7 +29,7 @@ STOP_WITHIN_S = 10.0
 HEAL_TRIES_MAX = 100
 HEAL_WAIT_S = 0.3
 
-# The bank's faults (DESIGN 6), named for people. Rates are those of a very bad day.
+# The bank's faults (docs/BANK.md), named for people. Rates are those of a very bad day.
 BANK_FAULTS: dict[str, dict[str, Any]] = {
     "errors": {"error_rate": 0.5},
     "lost_replies": {"lost_reply_rate": 0.5},

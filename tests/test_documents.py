@@ -1,0 +1,133 @@
+"""The documents say what is there: their links, paths, names, commands and codes exist."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from gateway.problems import KINDS
+from tests.test_tidy import ROOT, name, tracked
+
+DOCUMENTS = [path for path in tracked() if path.suffix == ".md"]
+TOPS = {path.relative_to(ROOT).parts[0] for path in tracked() if len(path.relative_to(ROOT).parts) > 1}
+
+
+def prose(path: Path) -> str:
+    """Return a document without its blocks of code."""
+    return re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def spans(path: Path) -> Iterator[str]:
+    """Yield what a document writes as code within its sentences."""
+    yield from re.findall(r"`([^`\n]+)`", prose(path))
+
+
+def slug(heading: str) -> str:
+    """Return the anchor that hosts make of a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+# --- Links and references ---
+
+
+def test_anchors_are_there() -> None:
+    """Goal: a link to a part of a document leads to a heading of it."""
+    broken = []
+    for path in DOCUMENTS:
+        for target, anchor in re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", path.read_text(encoding="utf-8")):
+            if "://" in target:
+                continue
+            page = (path.parent / target) if target else path
+            headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
+            if anchor not in {slug(heading) for heading in headings}:
+                broken.append(f"{name(path)}: {target}#{anchor}")
+    assert not broken
+
+
+def test_no_reference_to_pages_that_are_not_here() -> None:
+    """Goal: nothing refers to a design, a style or facts that only somebody else has."""
+    elsewhere = re.compile(r"\bDESIGN\b|\bSTYLE\.md|\bFACTS\b|§ ?\d")
+    found = [
+        f"{name(path)}: {match[0]}"
+        for path in tracked()
+        if path != Path(__file__) and path.suffix not in {".png", ".ico", ".woff2"}
+        for match in elsewhere.finditer(path.read_text(encoding="utf-8"))
+    ]
+    assert not found
+
+
+def test_decisions_that_are_named_exist() -> None:
+    """Goal: `ADR 7` in code or prose is a decision that can be read."""
+    decisions = {int(path.name[:4]) for path in (ROOT / "docs" / "adr").glob("*.md")}
+    found = [
+        f"{name(path)}: ADR {number}"
+        for path in tracked()
+        if path.suffix in {".py", ".md", ".sql", ".yml", ".toml"}
+        for number in re.findall(r"\bADR (\d+)", path.read_text(encoding="utf-8"))
+        if int(number) not in decisions
+    ]
+    assert not found
+
+
+# --- The API guide ---
+
+
+def test_the_guide_has_every_code() -> None:
+    """Goal: docs/API.md says of each error code its status and what to do, and names none that there is not."""
+    table = re.findall(r"^\| `(\w+)` \| (\d{3}) \|", (ROOT / "docs" / "API.md").read_text(), re.MULTILINE)
+    assert dict(table) == {code: str(kind.status) for code, kind in KINDS.items()}
+    assert len(table) == len(KINDS)
+
+
+# --- Versions ---
+
+
+def test_the_changelog_has_this_version() -> None:
+    """Goal: what is installed is what the newest entry of the changelog describes."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    newest = re.search(r"^## (\S+) – ", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert newest is not None
+    assert newest[1] == version
+
+
+# --- Commands ---
+
+SHELL_PAGES = ("README.md", "CONTRIBUTING.md", "docs/API.md")
+
+
+@cache
+def run_by_ci() -> str:
+    """Return what CI executes, as text."""
+    return "".join(
+        path.read_text(encoding="utf-8") for path in tracked() if path.relative_to(ROOT).parts[0] == ".ci"
+    )
+
+
+RUN_BY_TESTS = {
+    "make run": "`wbs up`, as tests/acceptance/test_up.py and the README's tour start it",
+}
+"""Commands that CI does not run by these words, and what does."""
+
+
+def commands(page: str) -> Iterator[str]:
+    """Yield the commands of a page's `sh` blocks, without comments."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for block in re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        yield from (line.partition("#")[0].strip() for line in block.splitlines() if line.strip())
+
+
+@pytest.mark.parametrize("page", SHELL_PAGES)
+def test_commands_are_run_by_somebody(page: str) -> None:
+    """Goal: each command that we tell strangers to run is one that CI or a test runs."""
+    for command in commands(page):
+        if command.startswith(".venv/bin/python -m pytest "):
+            file, *options = command.split()[3:]
+            assert (ROOT / file).is_file(), command
+            if options:
+                assert options[0] == "-k", command
+                assert re.search(rf"def test_\w*{options[1]}", (ROOT / file).read_text()), command
+        else:
+            assert f"\n{command} <" in run_by_ci() or command in RUN_BY_TESTS, command
