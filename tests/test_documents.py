@@ -1,5 +1,6 @@
 """The documents say what is there: their links, paths, names, commands and codes exist."""
 
+import json
 import re
 import tomllib
 from collections.abc import Iterator
@@ -82,7 +83,18 @@ def test_the_guide_has_every_code() -> None:
     assert len(table) == len(KINDS)
 
 
-# --- Versions ---
+# --- Figures and versions ---
+
+
+def test_the_first_screen_tells_what_was_measured() -> None:
+    """Goal: the README's figures are those of the newest benchmark in the repository."""
+    measured = json.loads((ROOT / "docs" / "performance" / "bench.json").read_text(encoding="utf-8"))
+    charges = measured["scenarios"]["charges"]["median_per_s"]
+    ratio = next(one["value"] for one in measured["ratios"] if "pgbench, one charge" in one["figure"])
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"**{charges // 100 * 100:,.0f} charges per second on two cores**" in text
+    assert f"{ratio:.1f} times what PostgreSQL's own benchmark does" in text
+    assert measured["machine"]["cores"] == 2
 
 
 def test_the_changelog_has_this_version() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import unavailable
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -32,13 +34,17 @@ VARYING = [
 
 
 def blocks() -> list[tuple[str, str]]:
-    """Every `$ command` of the README's console blocks with the output printed below it."""
+    """Return every `$ command` of the README's console blocks with the output printed below it.
+
+    A command may go on over lines that are indented by four blanks.
+    """
     text = (ROOT / "README.md").read_text()
     found = []
     for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            command, _, output = part.partition("\n")
-            found.append((command, output.strip()))
+            match = re.match(r".*(?:\n {4}.*)*", part)
+            assert match is not None
+            found.append((match[0], part[match.end() :].strip()))
     return found
 
 
@@ -67,6 +73,8 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
 @pytest.mark.timeout(400)
 def test_the_tour_prints_what_it_says(environment: dict[str, str]) -> None:
     """Each command of the README works as printed, one after the other, with no step before."""
+    if shutil.which("jq") is None:
+        unavailable("no jq here")
     tour = blocks()
     assert len(tour) > 15
     for command, expected in tour:
