@@ -81,10 +81,11 @@ using unnest($1::uuid[], $2::text[], $3::timestamptz[]) as done (withdrawal_id, 
 where l.withdrawal_id = done.withdrawal_id and l.user_id = done.user_id and l.due_at = done.due_at;
 
 -- name: look_ups_missed
--- Due again after 5 s, 10 s, 20 s, … at most an hour.
+-- Due again after 5 s, 10 s, 20 s, 40 s, then every minute: the bank may have been away for all of them, and whoever
+-- waits for money that came back should not wait for long once it is there again.
 update look_ups as l
 set
-    due_at = clock_timestamp() + least(interval '5 seconds' * 2 ^ least(l.asked, 10), interval '1 hour'),
+    due_at = clock_timestamp() + least(interval '5 seconds' * 2 ^ least(l.asked, 10), interval '1 minute'),
     asked = l.asked + 1
 from unnest($1::uuid[], $2::text[], $3::timestamptz[]) as missed (withdrawal_id, user_id, due_at)
 where l.withdrawal_id = missed.withdrawal_id and l.user_id = missed.user_id and l.due_at = missed.due_at;

@@ -180,8 +180,10 @@ class Saboteur:
             return None
         at = self._history.now()
         self.done["hang", fault.target] += 1
+        self._frozen[victims[0]] += 1  # or the end of a shorter freeze of the same one would thaw it
         processes.send(victims[0], signal.SIGSTOP)
         await self._await_comeback(fault.target, victims, at, within_s=HUNG_WITHIN_S)
+        self._thaw(victims[0])
         return f"pid {victims[0].pid}"
 
     def _thaw(self, victim: Identity) -> None:

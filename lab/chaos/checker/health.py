@@ -21,6 +21,10 @@ WORKED = frozenset({200, 202, 422})
 FAILED = frozenset({0, 503})
 
 
+STOPPING = "stopping"
+"""Reason of a gateway that takes no more requests because it is about to end."""
+
+
 class Said(NamedTuple):
     """What a health report said between two moments."""
 
@@ -50,9 +54,9 @@ class HealthWitness:
             elif call.status in FAILED:
                 self._failed.append((call.start, call.end))
         elif call.op in ("health", "ready") and call.status:
-            word = ""
-            if call.status == 200:
-                word = str(json.loads(call.answer).get("status", ""))
+            word = _word(call)
+            if word == STOPPING:
+                return  # true of this one gateway, whatever the others do
             self._said.append(Said(line, call.start, call.end, call.op, call.status, word))
 
     def check(self, findings: Findings) -> None:
@@ -87,3 +91,14 @@ class HealthWitness:
         if since < 0 or any(end >= since and start <= moment for start, end in self._failed):
             return False
         return sum(since <= start and end <= moment for start, end in self._worked) >= WORKED_MIN
+
+
+def _word(call: Call) -> str:
+    """Return what a report says in a word: `stopping`, or its status where it is no 503."""
+    try:
+        report = json.loads(call.answer)
+        if any(reason.get("code") == STOPPING for reason in report.get("reasons", ())):
+            return STOPPING
+        return str(report.get("status", "")) if call.status == 200 else ""
+    except (ValueError, AttributeError):
+        return ""
