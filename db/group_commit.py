@@ -67,6 +67,7 @@ class GroupCommit(Generic[Request, Answer]):
         self._settings = settings
         self._kind = kind
         self._write_batch = write_batch
+        self._names_of = names_of
         self._held_elsewhere = held_elsewhere
         self._arrivals: Arrivals[tuple[Request, asyncio.Future[Answer]]] = Arrivals(
             batch_max=settings.batch_size_max,
@@ -177,6 +178,8 @@ class GroupCommit(Generic[Request, Answer]):
                     parts.extendleft(await self._without_held(part, stuck, deadline, error))
                 elif len(part) == 1:
                     alone.append((part[0][1], error))
+                    if not went_through:
+                        self.last_writes.failed_alone(self._names_of(part[0][0])[0], error)
                 else:
                     parts += [part[: len(part) // 2], part[len(part) // 2 :]]
             else:
@@ -284,6 +287,7 @@ class GroupCommit(Generic[Request, Answer]):
         self, part: "_Waiting[Request, Answer]", error: Exception, *, and_waiting: bool = False
     ) -> None:
         """Nobody can be served: answer at once, those who wait behind this batch too, so that none hangs."""
+        self.last_writes.failed(error)
         everybody = part + (self._arrivals.take_all() if and_waiting else [])
         self._refusals.refuse_all([future for _, future in everybody], error)
 

@@ -1,7 +1,10 @@
 """What became of a writer's last transactions: what health asks before anything else."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+
+from db.errors import reason_of, translate
+from wallet.errors import Unavailable
 
 
 class LastWrites:
@@ -11,14 +14,27 @@ class LastWrites:
         self._clock = clock
         self._succeeded_at = self._failed_at = -float("inf")
         self._reason = ""
+        self._alone: Hashable = None
+        """Whose request was the first, since a transaction last went through, to fail all by itself."""
 
     def succeeded(self) -> None:
         """A transaction went through."""
         self._succeeded_at = self._clock()
+        self._alone = None
 
-    def failed(self, reason: str) -> None:
-        """Everybody was refused, for this reason (a token of `db.errors`)."""
-        self._failed_at, self._reason = self._clock(), reason
+    def failed(self, error: Exception) -> None:
+        """Everybody was refused, because of this error."""
+        self._failed_at, self._reason = self._clock(), reason_of(error)
+
+    def failed_alone(self, whose: Hashable, error: Exception) -> None:
+        """A request failed all by itself. It may be at fault; once another's does too, and none went through, it is
+        not."""
+        if not isinstance(translate(error), Unavailable):
+            return  # it is at fault
+        if self._alone is None:
+            self._alone = whose
+        elif self._alone != whose:
+            self.failed(error)
 
     def success_age_s(self) -> float:
         """Return how long ago a transaction last went through."""

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
+import asyncpg
 import pytest
 
 from db.heartbeats import Heartbeat
@@ -10,6 +11,7 @@ from db.last_writes import LastWrites
 from db.trial import Trial
 from gateway.readiness import Readiness
 from gateway.routes.health import judge, register
+from wallet.errors import Unavailable, ValidationFailed
 
 
 def beat(kind: str, age_s: float = 1.0, **detail: Any) -> Heartbeat:
@@ -105,15 +107,31 @@ async def test_a_trial_decides_where_nobody_writes() -> None:
 async def test_writers_are_believed_before_trials() -> None:
     """Goal: a trial that goes through does not hide that writes fail; what was, is forgotten after 3 s."""
     writes = Writes()
-    writes.last.failed("database_slow")
+    writes.last.failed(Unavailable("no", reason="database_slow"))
     assert not await writes.ready()
     assert writes.trials.made == 0
     writes.clock.now += 3.1
     assert await writes.ready()
-    writes.last.failed("database_slow")
+    writes.last.failed(Unavailable("no", reason="database_slow"))
     writes.last.succeeded()
     writes.clock.now += 0.1
     assert await writes.ready()
+
+
+async def test_requests_that_fail_alone() -> None:
+    """Goal: one that fails all by itself may be at fault; another's that does too, with none between, tells of more."""
+    writes = Writes()
+    odd = asyncpg.RaiseError("odd")
+    for whose in ("one", "one", "one"):
+        writes.last.failed_alone(whose, odd)
+        assert await writes.ready()
+    writes.last.succeeded()
+    writes.clock.now += 0.1
+    writes.last.failed_alone("another", ValidationFailed([("body", "no")]))
+    writes.last.failed_alone("another", odd)
+    assert await writes.ready()
+    writes.last.failed_alone("one", odd)
+    assert not await writes.ready()
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,9 @@ BROKEN_FUNCTION = """
 create or replace function check_withdrawal_move() returns trigger language plpgsql as $$
 begin raise exception 'could not load library: undefined symbol' using errcode = '58P01'; end $$
 """
+RAISES = """
+create or replace function raises() returns trigger language plpgsql as $$ begin raise exception 'odd'; end $$
+"""
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +191,37 @@ async def test_a_fault_of_the_database(
 
     await keeps(GREEN_MAX_S, once, what="green again")
     assert (await api.charge(42, 1)).status == 200
+
+
+async def test_what_only_the_writers_meet(api: Api, operator: asyncpg.Connection) -> None:
+    """Goal: what fails all charges and spares the trial is told by the writers, while anybody asks; then green again.
+
+    One wallet that is at fault by itself says nothing of the server.
+    """
+
+    async def red() -> bool:
+        assert {(await api.charge(user, 1)).status for user in (44, 45)} == {503}
+        reply = await api.get("/health/ready")
+        return reply.status == 503 and reply.json["reasons"][0]["code"] == "database_misconfigured"
+
+    await operator.execute(RAISES)
+    for condition, turns_red in (("new.user_id = '44'", False), ("true", True)):
+        await operator.execute(
+            "create trigger raises before insert on transfers for each row "
+            f"when ({condition}) execute function raises()"
+        )
+        try:
+            if turns_red:
+                await poll_until(red, RED_MAX_S * 4, interval_s=0.1)
+                assert (await api.get("/health")).status == 503
+            else:
+                for _ in range(5):
+                    assert (await api.charge(44, 1)).status == 503
+                    assert (await api.get("/health/ready")).status == 200
+        finally:
+            await operator.execute("drop trigger raises on transfers")
+    await poll_until(lambda: is_green(api), GREEN_MAX_S * 4, interval_s=0.1)
+    assert (await api.charge(44, 1)).status == 200
 
 
 async def reasons(api: Api) -> dict[str, str | None]:
