@@ -11,9 +11,13 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 
 from ops import up
 from ops.errors import OpsError, ServerAway
+
+DISTRIBUTION = "wallet-balance-split"
+"""The name under which pyproject.toml has our version."""
 
 # Commands in modules of their own: `add_parser(subparsers)` describes one, `run(args)` executes it. Some load
 # a lot (plots, load generators), so only the one that is asked for is imported.
@@ -72,6 +76,7 @@ def build_parser(asked_for: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="wbs", description="Wallet Balance Split: run, check and measure it."
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version(DISTRIBUTION)}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_up(subparsers)
     _simple(subparsers, "down", up.run_down, "stop everything")

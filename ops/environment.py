@@ -1,12 +1,14 @@
 """The environment of a stack's processes, and how other commands find it."""
 
 import base64
+import errno
 import os
 from collections.abc import Mapping
 
 from actors.bank import open_bank
 from ops.errors import OpsError
-from ops.ports import private_port
+from ops.ports import holder, next_free, obstacle, private_port, reserved
+from ops.progress import Progress
 from ops.servers import Servers
 from ops.state import StateDir, read_json
 from runtime.settings import Settings, SettingsError
@@ -15,14 +17,22 @@ from runtime.settings import Settings, SettingsError
 NOT_INHERITED = ("PROMETHEUS_MULTIPROC_DIR", "WBS_METRICS_PORT", "WBS_BEAT_FILE", "NOTIFY_SOCKET")
 
 
-def base(state: StateDir, overrides: Mapping[str, str], *, own_ports: bool) -> dict[str, str]:
-    """This process's environment with the overrides, checked. OpsError naming the setting at fault."""
+def base(
+    state: StateDir, overrides: Mapping[str, str], progress: Progress, *, own_ports: bool
+) -> dict[str, str]:
+    """Return this process's environment with the overrides, checked. OpsError naming the setting at fault.
+
+    With `own_ports` the API and the bank get ports of this stack alone. Otherwise they get those that the settings
+    name; where a setting is missing and its default is taken, a free one.
+    """
     inherited = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
     environment = {**inherited, **overrides, "WBS_STATE_DIR": str(state.root)}
     environment.setdefault("WBS_HTTP_HOST", "127.0.0.1")
     if own_ports:
         environment["WBS_HTTP_PORT"] = str(private_port(state, "http"))
         environment["WBS_BANK_PORT"] = str(private_port(state, "bank"))
+    else:
+        _avoid_taken_defaults(state, environment, progress)
     try:
         settings = Settings.from_env(environment)
         open_bank(settings)  # for what it says about its settings; nothing is connected
@@ -34,6 +44,25 @@ def base(state: StateDir, overrides: Mapping[str, str], *, own_ports: bool) -> d
     environment["WBS_HTTP_PORT"] = str(settings.http_port)
     environment["WBS_BANK_PORT"] = str(settings.bank_port)
     return environment
+
+
+def _avoid_taken_defaults(state: StateDir, environment: dict[str, str], progress: Progress) -> None:
+    """Choose a free port for the API and the bank where no setting names one and the default is taken."""
+    defaults = Settings()
+    for name, setting, port, host, what in (
+        ("http", "WBS_HTTP_PORT", defaults.http_port, environment["WBS_HTTP_HOST"], "the API"),
+        ("bank", "WBS_BANK_PORT", defaults.bank_port, "127.0.0.1", "the bank simulator"),
+    ):
+        if environment.get(setting, "").strip():
+            continue
+        error = obstacle(port, host)
+        if error is not None and error.errno == errno.EADDRINUSE:
+            chosen = next_free(port, host, reserved(state, environment, name=name))
+            environment[setting] = str(chosen)
+            progress.say(
+                f"Port {port} is taken{holder(port)}. {what[0].upper()}{what[1:]} listens on {chosen} instead: "
+                f"it is free, and nothing of ours uses it. Set {setting} to choose another one."
+            )
 
 
 def complete(state: StateDir, base: Mapping[str, str], chosen: Servers) -> dict[str, str]:

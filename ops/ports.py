@@ -2,15 +2,20 @@
 
 import errno
 import socket
+from collections.abc import Collection, Mapping
 
 import psutil
 
 from ops.errors import OpsError
 from ops.state import StateDir, read_json
+from runtime.settings import PORT_MAX as TCP_PORT_MAX
 
 # Linux gives 32768 and above to outgoing connections: a server that stopped there may find its port taken.
 PORT_MIN = 20_000
 PORT_MAX = 32_000
+
+FAMILIAR = frozenset({3000, 5432, 5672, 8080, 8090, 8282, 9090, 15672})
+"""The defaults of `wbs up` and what docker-compose.yml publishes: none of them is proposed in another one's place."""
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
@@ -65,8 +70,11 @@ def state_ports(state: StateDir) -> dict[str, int]:
     return ports
 
 
-def require_free(port: int, host: str, *, what: str, setting: str) -> None:
-    """OpsError naming what is in the way and the setting to change, if a server can't listen there."""
+def require_free(port: int, host: str, *, what: str, setting: str, ours: Collection[int]) -> None:
+    """OpsError naming what is in the way and the setting to change, if a server can't listen there.
+
+    The port that is proposed instead is none of `ours`.
+    """
     error = obstacle(port, host)
     if error is None:
         return
@@ -77,13 +85,26 @@ def require_free(port: int, host: str, *, what: str, setting: str) -> None:
         )
     raise OpsError(
         f"Port {port} on {host}, wanted for {what}, is taken{holder(port)}: "
-        f"set {setting} to a free port (for example {setting}={next_free(port + 10)}) and start again."
+        f"set {setting} to a free port (for example {setting}={next_free(port, host, ours)}) and start again."
     )
 
 
-def next_free(port: int) -> int:
-    """The first free port from `port` on."""
-    return next((candidate for candidate in range(port, port + 1000) if is_free(candidate)), port)
+def reserved(state: StateDir, environment: Mapping[str, str], *, name: str) -> set[int]:
+    """Return the ports that a stack uses or is told to use, without the one kept for `name`."""
+    kept = {port for other, port in state_ports(state).items() if other != name}
+    told = [text.strip() for setting, text in environment.items() if setting.endswith("_PORT")]
+    return kept | {int(text) for text in told if text.isdecimal()}
+
+
+def next_free(port: int, host: str, ours: Collection[int]) -> int:
+    """Return the first port above `port` that is free and that nothing of ours uses.
+
+    OpsError if there is none.
+    """
+    for candidate in range(port + 1, TCP_PORT_MAX + 1):
+        if candidate not in FAMILIAR and candidate not in ours and is_free(candidate, host):
+            return candidate
+    raise OpsError(f"No TCP port above {port} is free on {host}: end some servers.")
 
 
 def holder(port: int) -> str:

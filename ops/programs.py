@@ -1,5 +1,6 @@
 """The programs of a stack: what each one executes, with which environment."""
 
+import os
 import signal
 import sys
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from ops import watchdog
 from ops.ports import private_port
 from ops.servers import Servers
 from ops.state import StateDir, project_root
-from ops.supervision import Program
+from ops.supervision import Program, import_path
 from runtime import beat
 
 # How long each may take to finish what it holds before SIGKILL, s. Above the longest round of a withdrawal.
@@ -142,8 +143,14 @@ def _program(
         name=name,
         kind=kind,
         group=group,
-        argv=[sys.executable, "-m", module],
-        environment={**environment, **extra, beat.VARIABLE: str(state.run / f"{name}.beat")},
+        # -P: nothing is imported from the working folder, whatever it is.
+        argv=[sys.executable, "-P", "-m", module],
+        environment={
+            **environment,
+            **extra,
+            "PYTHONPATH": os.pathsep.join(import_path()),
+            beat.VARIABLE: str(state.run / f"{name}.beat"),
+        },
         cwd=project_root(),
         stop_timeout_s=stop_timeout_s,
     )

@@ -16,7 +16,7 @@ from ops import environment, health, processes, servers, supervision
 from ops.environment import load_environment as load_environment
 from ops.errors import OpsError
 from ops.migration import migrate, require_fit_database
-from ops.ports import require_free
+from ops.ports import require_free, reserved
 from ops.programs import KIND_ORDER, own_programs, server_programs, watchdog_programs
 from ops.progress import Progress, poll
 from ops.servers import Servers
@@ -79,7 +79,7 @@ class Stack:
             if processes.recorded(self.state, supervision.NAME):
                 raise AlreadyRunning(f"A stack is already running in {self.state.root}: `wbs down` ends it.")
             self._end_leftovers()
-            base = environment.base(self.state, self._overrides, own_ports=self._own_ports)
+            base = environment.base(self.state, self._overrides, self._progress, own_ports=self._own_ports)
             self._check_ports(base)
             try:
                 self.servers = servers.choose(self.state, base, self._progress)
@@ -95,12 +95,12 @@ class Stack:
             return
         if base["WBS_HTTP_PORT"] == base["WBS_BANK_PORT"]:
             raise OpsError(f"WBS_BANK_PORT and WBS_HTTP_PORT must not both be {base['WBS_HTTP_PORT']}.")
-        require_free(
-            int(base["WBS_HTTP_PORT"]), base["WBS_HTTP_HOST"], what="the API", setting="WBS_HTTP_PORT"
-        )
-        require_free(
-            int(base["WBS_BANK_PORT"]), "127.0.0.1", what="the bank simulator", setting="WBS_BANK_PORT"
-        )
+        for name, setting, host, what in (
+            ("http", "WBS_HTTP_PORT", base["WBS_HTTP_HOST"], "the API"),
+            ("bank", "WBS_BANK_PORT", "127.0.0.1", "the bank simulator"),
+        ):
+            ours = reserved(self.state, base, name=name)
+            require_free(int(base[setting]), host, what=what, setting=setting, ours=ours)
 
     def _start_all(self, base: Mapping[str, str], chosen: Servers) -> None:
         self.programs = server_programs(chosen, base)

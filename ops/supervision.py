@@ -112,7 +112,7 @@ def write_configuration(state: StateDir, programs: list[Program]) -> Path:
 
 def program_section(program: Program) -> list[str]:
     """One `[program:…]` section."""
-    command = [sys.executable, "-m", launch.__name__, ".", program.name]
+    command = [sys.executable, "-P", "-m", launch.__name__, ".", program.name]
     return [
         f"[program:{program.name}]",
         f"command={escape(shlex.join(command))}",
@@ -145,7 +145,7 @@ def start(state: StateDir, configuration: Path, *, bound: bool) -> subprocess.Po
     own_pid = os.getpid()
     with (state.log / "supervisord.out").open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(configuration)],
+            [sys.executable, "-P", "-m", "supervisor.supervisord", "-n", "-c", str(configuration)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -447,7 +447,7 @@ def test_supervisor_runs_the_procfile(tmp_path: Path, rabbitmq: str) -> None:
     )
     if not rabbitmq:
         del listed["relay"]
-        listed["actors"] = "python -m actors.in_memory"
+        listed["actors"] = "python -P -m actors.in_memory"
     assert running == listed
     assert Servers("", rabbitmq, "").rabbitmq_url == rabbitmq
 

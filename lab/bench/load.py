@@ -109,7 +109,7 @@ def open_loop(
     plan = {"url": url, "kind": kind, "per_s": per_s, "seconds": seconds, "requests": requests}
     plan["warm_up_s"] = warm_up_s
     plan |= {"first_user": FIRST_USER, "users": USERS, "seed": random.randrange(2**30)}
-    output = _run([sys.executable, "-m", "lab.bench.open_loop", json.dumps(plan)], warm_up_s + seconds)
+    output = _run([sys.executable, "-P", "-m", "lab.bench.open_loop", json.dumps(plan)], warm_up_s + seconds)
     told = json.loads(output.splitlines()[-1])
     if told["failures"] or not told["requests"]:
         raise InvalidRun(

@@ -1,14 +1,16 @@
 """What `wbs up` and `wbs down` say when they can't do what is asked: one clear sentence, and nothing left running."""
 
+import re
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
+from ops.ports import FAMILIAR
 from ops.provision import private_servers
 from ops.stack import Stack
 from tests.ports import free_port
@@ -69,7 +71,28 @@ def test_a_port_that_is_taken(state_dir: Path, setting: str) -> None:
     assert f"Port {port}" in said
     assert "is taken" in said
     assert f"set {setting}" in said
+    proposed = re.search(rf"{setting}=(\d+)\)", said)
+    assert proposed is not None
+    assert int(proposed[1]) not in FAMILIAR
     assert not (state_dir / "postgres").exists()
+
+
+@pytest.mark.parametrize(("setting", "default"), [("WBS_HTTP_PORT", 8080), ("WBS_BANK_PORT", 8090)])
+def test_a_default_port_that_is_taken(state_dir: Path, setting: str, default: int) -> None:
+    """Goal: where nobody has chosen a port and the usual one is taken, another one is used, and why is told."""
+    settings = {name: port for name, port in ports().items() if name != setting}
+    with socket.socket() as other:
+        with suppress(OSError):  # or somebody else holds it already
+            other.bind(("127.0.0.1", default))
+            other.listen(1)
+        for _ in range(2):  # the second time it is the same
+            ran = run_wbs(state_dir, "up", "--detach", **NO_DATABASE, **settings)
+            assert ran.returncode == 2
+            assert "DATABASE_URL" in ran.stderr, "the port was no obstacle"
+            [line] = [line for line in ran.stderr.splitlines() if "is taken" in line]
+            told = re.search(rf"Port {default} is taken.* listens on (\d+) instead: .* Set {setting} ", line)
+            assert told is not None, line
+            assert int(told[1]) not in FAMILIAR | {int(text) for text in settings.values()}
 
 
 def test_an_address_that_is_not_ours(state_dir: Path) -> None:

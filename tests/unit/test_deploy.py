@@ -1,8 +1,10 @@
 """The files that others run by: lock files, Procfile, docker-compose.yml, Makefile, settings."""
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ from runtime.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 PROCESSES = {"gateway", "relay", "actors", "reconciler", "bank_sim"}
-PARENT = ["python", "-m", "runtime.parent"]
+PARENT = ["python", "-P", "-m", "runtime.parent"]
+WBS = Path(sys.executable).parent / "wbs"
 TARGETS = {"help", "init", "run", "stop", "refresh_db", "reset", "test", "test-coverage", "lint"}
 TARGETS |= {"bench", "chaos"}
 
@@ -38,6 +41,35 @@ def test_compose_runs_what_the_procfile_lists(compose: dict[str, Any]) -> None:
         assert compose["services"][name]["command"] == [*PARENT, *command.split()], name
         module = command.split()[-1].replace(".", "/")
         assert (ROOT / f"{module}.py").exists() or (ROOT / module / "__main__.py").exists(), command
+
+
+@pytest.fixture
+def foreign_folder(tmp_path: Path) -> Path:
+    """A working folder that has folders of the same names as our packages."""
+    for name in ("wallet", "runtime", "db", "gateway", "actors", "bank_sim", "ops", "lab"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(f"raise SystemExit('{name} of the working folder')\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", sorted(PROCESSES))
+def test_the_working_folder_is_not_imported(name: str, foreign_folder: Path) -> None:
+    """Goal: a folder `db/` where somebody happens to stand is not taken for ours."""
+    command = [sys.executable, *procfile()[name].split()[1:]]
+    wrong = {"WBS_BANK_PORT": "none"}
+    ran = subprocess.run(
+        command, cwd=foreign_folder, env={**os.environ, **wrong}, capture_output=True, text=True, timeout=60
+    )
+    assert ran.returncode in (1, 2)
+    assert "WBS_BANK_PORT" in ran.stdout + ran.stderr, "it came as far as its settings"
+
+
+def test_the_command_tells_its_version_anywhere(foreign_folder: Path) -> None:
+    """Goal: `wbs --version` says what is installed."""
+    ran = subprocess.run(
+        [WBS, "--version"], cwd=foreign_folder, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert re.fullmatch(r"wbs \d+\.\d+\.\d+\n", ran.stdout)
 
 
 def test_compose_has_every_service_on_its_port(compose: dict[str, Any]) -> None:
@@ -69,12 +101,12 @@ def test_what_is_frozen_is_seen_in_containers(compose: dict[str, Any]) -> None:
     """Goal: each of our containers ends when its process is frozen, is started again, and has a liveness probe."""
     dockerfile = (ROOT / "deploy/Dockerfile").read_text(encoding="utf-8")
     assert "WBS_BEAT_FILE=/data/beat" in dockerfile, "the parent and the probe look for the same file"
-    assert 'CMD ["python", "-m", "runtime.parent", "python", "-m", "gateway"]' in dockerfile
+    assert 'CMD ["python", "-P", "-m", "runtime.parent", "python", "-P", "-m", "gateway"]' in dockerfile
     for name in PROCESSES:
         service = compose["services"][name]
         assert service["restart"] == "unless-stopped", name
         probe = service["healthcheck"]["test"]
-        assert probe == ["CMD", "python", "-m", "runtime.probe"] or "/health" in probe[-1], name
+        assert probe == ["CMD", "python", "-P", "-m", "runtime.probe"] or "/health" in probe[-1], name
         # A probe that asked whether requests can be served would end every gateway because PostgreSQL is away.
         assert "ready" not in probe[-1], name
 
@@ -93,6 +125,19 @@ def test_compose_waits_for_what_it_needs(compose: dict[str, Any]) -> None:
             source = str(volume).split(":")[0]
             if source.startswith("./"):
                 assert (ROOT / source).is_dir(), f"{name} mounts {source}"
+
+
+def test_grafana_finds_its_dashboards(compose: dict[str, Any]) -> None:
+    """Goal: the folder that Grafana is told to read is the one that is mounted, and the first page is in it."""
+    provider = ROOT / "deploy/grafana/provisioning/dashboards/dashboards.yml"
+    [told] = yaml.safe_load(provider.read_text(encoding="utf-8"))["providers"]
+    service = compose["services"]["grafana"]
+    mounts = {target: source for source, target, *_ in (volume.split(":") for volume in service["volumes"])}
+    folder = ROOT / mounts[told["options"]["path"]]
+    home = Path(service["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    assert str(home.parent) == told["options"]["path"]
+    assert (folder / home.name).is_file()
+    assert mounts["/etc/grafana/provisioning"] == "./deploy/grafana/provisioning"
 
 
 def test_prometheus_scrapes_the_ports_that_compose_gives(compose: dict[str, Any]) -> None:

@@ -50,7 +50,7 @@ def test_a_taken_port_is_one_sentence_with_the_mend() -> None:
         other.listen(1)
         port = other.getsockname()[1]
         with pytest.raises(OpsError) as refusal:
-            ports.require_free(port, "127.0.0.1", what="the API", setting="WBS_HTTP_PORT")
+            ports.require_free(port, "127.0.0.1", what="the API", setting="WBS_HTTP_PORT", ours=())
     text = str(refusal.value)
     assert f"Port {port}" in text
     assert "WBS_HTTP_PORT=" in text
