@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.problems import KINDS
-from tests.test_tidy import ROOT, name, tracked
+from tests.test_tidy import PACKAGES, ROOT, name, tracked
 
 DOCUMENTS = [path for path in tracked() if path.suffix == ".md"]
 TOPS = {path.relative_to(ROOT).parts[0] for path in tracked() if len(path.relative_to(ROOT).parts) > 1}
@@ -71,6 +71,128 @@ def test_decisions_that_are_named_exist() -> None:
         if int(number) not in decisions
     ]
     assert not found
+
+
+# --- Paths and names ---
+
+PATHS_OF_TESTS = {"unit", "integration", "acceptance", "model", "browser", "chaos", "bench", "mutations"}
+"""A document may leave out `tests/` before these."""
+
+STRANGERS = {
+    *(
+        "archive_command",
+        "archive_mode",
+        "archive_timeout",
+        "backend_flush_after",
+        "commit_delay",
+    ),  # PostgreSQL
+    *("commit_siblings", "open_datasync", "recovery_target_timeline", "restore_command", "wal_sync_method"),
+    *("consumer_timeout", "ignore_startup_parameters"),  # RabbitMQ, PgBouncer
+    *("get_current", "max_retries", "skip_queue"),  # Sanic, dramatiq, Blnk
+    *("bank_down", "rabbitmq_down", "named_returned_less"),  # ours, put together from parts
+}
+"""Names in documents that are nobody's in this repository."""
+
+
+@cache
+def words() -> frozenset[str]:
+    """Return every word of everything but the documents and this file, and the names of all files."""
+    found: set[str] = set()
+    for path in tracked():
+        if path.suffix not in {".md", ".png", ".ico", ".woff2"}:
+            found.update(re.findall(r"\w+", path.stem))
+            if path != Path(__file__):
+                found.update(re.findall(r"\w+", path.read_text(encoding="utf-8")))
+    return frozenset(found)
+
+
+@cache
+def places() -> frozenset[str]:
+    """Return every file and folder, each also by its last parts alone."""
+    found: set[str] = set()
+    for path in tracked():
+        parts = path.relative_to(ROOT).parts
+        found.update("/".join(parts[:end]) for end in range(1, len(parts) + 1))
+        found.add(parts[-1])
+    return frozenset(found)
+
+
+def missing_place(span: str) -> bool:
+    """Tell whether a span is a path of this repository that leads nowhere."""
+    path = span.partition("::")[0].rstrip("/")
+    if not re.fullmatch(r"\.?[\w-]+(/[\w.-]+)*", path.replace("/.", "/")):
+        return False
+    first = path.split("/")[0]
+    if first in PATHS_OF_TESTS and "/" in span:
+        return path not in places() and f"tests/{path}" not in places()
+    if (first in TOPS and "/" in span) or re.search(r"\.(py|sql|md|sh|yml)$", path):
+        return path not in places()
+    return False
+
+
+def missing_names(span: str) -> Iterator[str]:
+    """Yield the words of a span that look like names of code and occur in none."""
+    for word in re.findall(r"(?<![\w.…-])[A-Za-z_]\w*(?:\.\w+)*", span):
+        for part in word.split("."):
+            is_name = re.search(r"[a-z0-9]_[a-z]|^[A-Z][a-z]+[A-Z]", part) is not None
+            if is_name and part.removesuffix("_total") not in words() and part not in STRANGERS:
+                yield part
+
+
+def test_paths_in_documents_exist() -> None:
+    """Goal: a file or folder that a document names is there."""
+    found = [f"{name(path)}: {span}" for path in DOCUMENTS for span in spans(path) if missing_place(span)]
+    assert not found
+
+
+def test_names_in_documents_exist() -> None:
+    """Goal: a function, class, setting, metric, table or test that a document names is there."""
+    found = {
+        f"{name(path)}: {missing}"
+        for path in DOCUMENTS
+        for span in spans(path)
+        for missing in missing_names(span)
+    }
+    assert not found
+
+
+def code_named(span: str) -> bool:
+    """Tell whether `db.ledger` is a module or a package of ours, or `db.ledger.Ledger` defined in one."""
+    parts = span.removesuffix("()").split(".")
+    whole = "/".join(parts)
+    if {whole, f"{whole}.py"} & places():
+        return True
+    module = ROOT / ("/".join(parts[:-1]) + ".py")
+    return (
+        module.is_file()
+        and re.search(
+            rf"^(class|def|async def) {parts[-1]}\b|^{parts[-1]}\b.* =", module.read_text(), re.MULTILINE
+        )
+        is not None
+    )
+
+
+def test_modules_in_documents_exist() -> None:
+    """Goal: `db.group_commit` in a document is a module, or something that a module defines."""
+    ours = "|".join((*PACKAGES, "tests"))
+    found = [
+        f"{name(path)}: {span}"
+        for path in DOCUMENTS
+        for span in spans(path)
+        if re.fullmatch(rf"({ours})(\.\w+)+(\(\))?", span) and not code_named(span)
+    ]
+    assert not found
+
+
+def test_the_glossary_says_each_term_once() -> None:
+    """Goal: one name, one thing: no term has two entries, and most say where the code has them."""
+    rows = re.findall(
+        r"^\| \*\*(.+?)\*\* \|.*\|(.*)\|$", (ROOT / "docs" / "GLOSSARY.md").read_text(), re.MULTILINE
+    )
+    terms = [term for entry, _ in rows for term in entry.split(", ")]
+    assert len(terms) == len(set(terms))
+    assert len(terms) > 60
+    assert sum("`" in code for _, code in rows) > len(rows) / 2
 
 
 # --- The API guide ---
