@@ -17,6 +17,7 @@ from actors.heartbeat import beat_for_ever
 from actors.history import HistoryGuard
 from actors.metrics import serve_metrics
 from actors.reconciliation import BankComparison
+from actors.troubles import Troubles
 from db.errors import is_odd
 from db.heartbeats import forget_old
 from db.pool import Reader
@@ -65,15 +66,22 @@ class Reconciler:
         self._rabbitmq: AmqpConnection | None = None
         self._queued = 0
         self._leads = False
-        self._bank_state = "unknown"
+        self._bank_state: str | None = None
+        """As the books were found; None where this process does not read them: what it saw once says nothing now."""
+        self._troubles = Troubles()
 
     def detail(self) -> dict[str, Any]:
         """What the heartbeat says."""
+        bank = {} if self._bank_state is None else {"bank": self._bank_state}
+        trouble = self._troubles.detail()
+        if not trouble and self._session.is_unled:
+            trouble = {"trouble": "nobody leads"}
         return {
             "leads": self._leads,
             "rabbitmq": self._rabbitmq_state(),
-            "bank": self._bank_state,
             "payouts": self._history.standing,
+            **bank,
+            **trouble,
         }
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -93,15 +101,23 @@ class Reconciler:
 
     async def _guarded(self, step: Callable[[], Awaitable[None]]) -> None:
         """Take a step if this process leads; whatever happens in it, the next one is taken too."""
+        what = "lead"
         try:
             self._leads = await self._session.lead()
+            self._troubles.went_well(what)
             if self._leads:
+                what = step.__name__.lstrip("_")
                 await step()
-            elif step == self._measure:
-                await self._look_at_rabbitmq()
-                _forget_gauges()
+                self._troubles.went_well(what)
+            else:
+                self._troubles.forget()
+                self._bank_state = None
+                if step == self._measure:
+                    await self._look_at_rabbitmq()
+                    _forget_gauges()
         except Exception as error:  # noqa: BLE001  # whatever it is, a step that fails must not stop the others
             await self._session.close()
+            self._troubles.failed(what, error)
             text = f"{type(error).__name__}: {error}"
             if isinstance(error, AmqpError) or not is_odd(error):
                 self._leads = False

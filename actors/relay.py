@@ -18,7 +18,8 @@ from actors import doorbell, process
 from actors.amqp import AmqpConnection, AmqpError
 from actors.heartbeat import beat_for_ever
 from actors.metrics import serve_metrics
-from db.errors import is_odd
+from actors.troubles import Troubles
+from db.errors import DATABASE_ERRORS, is_odd
 from db.outbox import Message, Outbox
 from db.pool import Reader
 from runtime.settings import Settings
@@ -31,6 +32,7 @@ POLL_S = 1.0
 CONFIRM_TIMEOUT_S = 5.0
 BACKOFF_S_MIN = 0.1
 BACKOFF_S_MAX = 2.0
+_CARRYING = "outbox"
 SET_ASIDE_S = 10.0
 SET_ASIDE_MAX = 2 * BATCH_MAX
 """Messages that wait apart because RabbitMQ did not take them while it took others. Beyond, it takes none."""
@@ -79,6 +81,7 @@ class Relay:
         self._refused: set[UUID] = set()
         """Those of the last batch that was not taken as a whole."""
         self._throttle = Throttle()
+        self.troubles = Troubles()
 
     @property
     def state(self) -> str:
@@ -98,12 +101,13 @@ class Relay:
                     await self._relay(stop)
                 except Exception as error:  # noqa: BLE001  # whatever it is, nothing is lost, the next try may go well
                     self._log(error)
-                else:
-                    continue
-                RELAY_PUBLISH_FAILURES.inc()
-                await self._disconnect()
-                await process.pause(stop, self._backoff_s)
-                self._backoff_s = min(2 * self._backoff_s, BACKOFF_S_MAX)
+                    RELAY_PUBLISH_FAILURES.inc()
+                    if not isinstance(error, AmqpError | NotConfirmed):
+                        self.troubles.failed(_CARRYING, error)
+                    # RabbitMQ is not to be blamed for what the database can't do.
+                    await self._disconnect(from_rabbitmq=not isinstance(error, DATABASE_ERRORS))
+                    await process.pause(stop, self._backoff_s)
+                    self._backoff_s = min(2 * self._backoff_s, BACKOFF_S_MAX)
         finally:
             await self._disconnect()
 
@@ -123,13 +127,16 @@ class Relay:
     async def _relay(self, stop: asyncio.Event) -> None:
         """Connect to both sides and carry batches until something breaks or `stop` is set."""
         await self._outbox.open(on_ring=self._wake.set)
-        self._publisher = publisher = await self._connect()
+        if self._publisher is None or not self._publisher.is_open:
+            self._publisher = await self._connect()
+        publisher = self._publisher
         while not stop.is_set():
             self._wake.clear()
             if publisher.is_blocked:
                 await publisher.wait_until_flowing(BACKOFF_S_MAX)
             else:
                 claimed = await self._carry_batch(publisher)
+                self.troubles.went_well(_CARRYING)
                 self._backoff_s = BACKOFF_S_MIN
                 if claimed < BATCH_MAX:
                     await self._wait_for_ring()
@@ -170,8 +177,8 @@ class Relay:
         except TimeoutError:
             pass
 
-    async def _disconnect(self) -> None:
-        if self._publisher is not None:
+    async def _disconnect(self, *, from_rabbitmq: bool = True) -> None:
+        if from_rabbitmq and self._publisher is not None:
             await self._publisher.close()
             self._publisher = None
         await self._outbox.close()
@@ -207,7 +214,8 @@ async def run_relay(
     reader = Reader(settings, size=1)
 
     def detail() -> dict[str, str]:
-        return {"rabbitmq": relay.state if settings.rabbitmq_url else "in memory"}
+        state = relay.state if settings.rabbitmq_url else "in memory"
+        return {"rabbitmq": state, **relay.troubles.detail()}
 
     beating = tasks.start("heartbeat", lambda: beat_for_ever(reader, "relay", detail))
     relaying = tasks.start("relay", lambda: relay.run(stop), ends_when=stop.is_set)

@@ -44,11 +44,17 @@ class Lease:
         self._renewed_at: float | None = None
         self._seen: tuple[str, int] | None = None
         self._seen_at = 0.0
+        self._led_at = clock()
 
     @property
     def is_held(self) -> bool:
         """Whether this process leads now, as far as it can know without asking."""
         return self._renewed_at is not None and self._clock() - self._renewed_at < self._leads_s
+
+    @property
+    def unled_s(self) -> float:
+        """For how many seconds, as far as this process can know, neither it nor another has led."""
+        return self._clock() - self._led_at
 
     async def hold(self, connection: Any) -> bool:
         """Renew the lease, or take it if it is free or has lapsed; return whether this process leads.
@@ -62,7 +68,7 @@ class Lease:
         if await connection.fetchval(_SQL["renew"], self._name, self._holder) is not None or await self._take(
             connection, now
         ):
-            self._renewed_at = now
+            self._renewed_at = self._led_at = now
         else:
             self._renewed_at = None
         return self.is_held
@@ -79,6 +85,7 @@ class Lease:
         found = (row["holder"], row["renewals"])
         if found != self._seen:
             self._seen, self._seen_at = found, self._clock()
+            self._led_at = self._seen_at
             return False
         if now - self._seen_at < self._lapses_s:
             return False

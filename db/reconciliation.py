@@ -22,6 +22,7 @@ _COMMAND_TIMEOUT_S = 5
 _ONE_BY_ONE_MAX = 50
 _ONE_WAITS_MS = 20
 _LEASE = "reconciler"
+_FOLLOWING_S = 4.0
 
 
 class Known(NamedTuple):
@@ -63,14 +64,19 @@ class ReconcilerSession:
         self._ring_interval = timedelta(milliseconds=settings.redrive_after_ms)
         self._connection: Any = None
         # Renewed at each beat: where beats are far apart, so is everything else.
-        lapses_s = max(LAPSES_S, 3 * settings.reconcile_interval_ms / 1000)
-        self._lease = Lease(_LEASE, lapses_s=lapses_s, leads_s=lapses_s * LEADS_S / LAPSES_S)
+        self._lapses_s = max(LAPSES_S, 3 * settings.reconcile_interval_ms / 1000)
+        self._lease = Lease(_LEASE, lapses_s=self._lapses_s, leads_s=self._lapses_s * LEADS_S / LAPSES_S)
 
     async def lead(self) -> bool:
         """Connect if needed and tell whether this process is the one that reconciles now. Ask before each step."""
         if self._connection is None or self._connection.is_closed():
             self._connection = await connect(self._settings, command_timeout_s=_COMMAND_TIMEOUT_S)
         return await self._lease.hold(self._connection)
+
+    @property
+    def is_unled(self) -> bool:
+        """Whether nobody has led for longer than it takes to follow somebody who is gone."""
+        return self._lease.unled_s > self._lapses_s + _FOLLOWING_S
 
     async def give_up(self) -> None:
         """Let another one lead at once: this process ends."""

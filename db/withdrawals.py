@@ -92,6 +92,7 @@ class Withdrawals:
             "moves", settings, tasks, self._write_moves, names_of_move, held_withdrawals_or_wallets
         )
         self.last_moves = self._moves.last_writes
+        self.last_begins = self._begins.last_writes
 
     def start(self) -> None:
         """Begin to write; needs a running event loop, no server yet."""

@@ -14,6 +14,8 @@ from runtime import beat
 from runtime.tasks import SupervisedTask
 
 _LOOK_S = 1.0
+_FAILING_S = 5.0
+"""A writer that could serve nobody so lately, while none has written since, can't write."""
 
 
 class Heartbeat(Middleware):
@@ -48,7 +50,13 @@ class Heartbeat(Middleware):
 
     def _detail(self) -> dict[str, Any]:
         resources = self._resources
-        return {"bank": "ok" if resources.breaker.closed else "away", "payouts": resources.gate.standing}
+        writers = (resources.withdrawals.last_begins, resources.withdrawals.last_moves)
+        failing = next(filter(None, (writer.failing(_FAILING_S) for writer in writers)), None)
+        return {
+            "bank": "ok" if resources.breaker.closed else "away",
+            "payouts": resources.gate.standing,
+            **({} if failing is None else {"trouble": f"withdrawals: {failing}"}),
+        }
 
 
 async def _watch(threads: Sequence[Thread]) -> None:

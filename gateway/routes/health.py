@@ -171,11 +171,16 @@ def judge(beats: list[Heartbeat]) -> dict[str, Dependency]:
         kind: [beat for beat in alive if beat.kind == kind] for kind in ("relay", "actors", "reconciler")
     }
     said = {name: _said(name, running, sources) for name, sources in _SOURCES.items()}
-    processes = {
-        kind: Dependency("ok", f"{len(found)} running") if found else Dependency("down", "no heartbeat")
-        for kind, found in running.items()
-    }
+    processes = {kind: _process(found) for kind, found in running.items()}
     return {"rabbitmq": said["rabbitmq"], **processes, "bank": said["bank"]}
+
+
+def _process(found: list[Heartbeat]) -> Dependency:
+    """Return how the processes of a kind are. One that runs and can't do its work is told, whatever others can."""
+    if not found:
+        return Dependency("down", "no heartbeat")
+    troubles = [str(beat.detail["trouble"]) for beat in found if "trouble" in beat.detail]
+    return Dependency("degraded", troubles[0]) if troubles else Dependency("ok", f"{len(found)} running")
 
 
 def _said(name: str, running: dict[str, list[Heartbeat]], sources: tuple[str, ...]) -> Dependency:

@@ -53,6 +53,14 @@ def test_away(word: str) -> None:
     assert statuses(beat("actors", bank=word), beat("actors", bank="ok"))["bank"] == "ok"
 
 
+def test_one_that_runs_and_cannot_work() -> None:
+    """Goal: a process that says what it can't do is degraded, whatever others of its kind say; gone, it is silent."""
+    trouble = beat("reconciler", trouble="lead: database_locked")
+    assert statuses(beat("reconciler"), trouble)["reconciler"] == "degraded"
+    assert judge([trouble])["reconciler"].detail == "lead: database_locked"
+    assert statuses(beat("reconciler"), beat("reconciler", age_s=11, trouble="x"))["reconciler"] == "ok"
+
+
 # --- Whether writes go through ---
 
 

@@ -52,6 +52,30 @@ async def test_one_leads_as_long_as_it_renews(
         tick(RENEW_S, one, other)
 
 
+async def test_for_how_long_nobody_has_led(
+    connection: asyncpg.Connection, one: Candidate, other: Candidate
+) -> None:
+    """Goal: who leads, and who sees another lead, knows that somebody does; where neither is so, for how long."""
+    for _ in range(30):
+        await one.lease.hold(connection)
+        await other.lease.hold(connection)
+        assert one.lease.unled_s == 0
+        assert other.lease.unled_s == 0
+        tick(RENEW_S, one, other)
+    await connection.execute(
+        "create function pg_temp.swallow() returns trigger language plpgsql as 'begin return null; end'"
+    )
+    await connection.execute(
+        "create trigger swallow before update on leases for each row execute function pg_temp.swallow()"
+    )
+    for _ in range(30):
+        await one.lease.hold(connection)
+        await other.lease.hold(connection)
+        tick(RENEW_S, one, other)
+    assert one.lease.unled_s >= 29
+    assert other.lease.unled_s >= 29
+
+
 async def test_a_frozen_holder_is_followed(
     connection: asyncpg.Connection, one: Candidate, other: Candidate
 ) -> None:
