@@ -219,6 +219,19 @@ def test_the_first_screen_tells_what_was_measured() -> None:
     assert measured["machine"]["cores"] == 2
 
 
+def test_the_first_screen_tells_what_was_survived() -> None:
+    """Goal: the README's operations and kills are those of the chaos runs that RELIABILITY lists."""
+    told = re.search(r"\*\*([\d,]+) operations under (\d+) kills\*\*", (ROOT / "README.md").read_text())
+    shown = re.search(
+        r"^In all ([\d,]+) operations and (\d+) kills", (ROOT / "docs" / "RELIABILITY.md").read_text(), re.M
+    )
+    assert told is not None
+    assert shown is not None
+    operations = int(shown[1].replace(",", ""))
+    assert told[1] == f"{operations // 10_000 * 10_000:,}"
+    assert told[2] == shown[2]
+
+
 def test_the_changelog_has_this_version() -> None:
     """Goal: what is installed is what the newest entry of the changelog describes."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
