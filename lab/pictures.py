@@ -85,7 +85,7 @@ def shoot_console(api: str, withdrawal_id: str, file: Path) -> None:
         browser = playwright.chromium.launch(
             executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
         )
-        page = browser.new_page(viewport={"width": 1100, "height": 900}, device_scale_factor=1.25)
+        page = browser.new_page(viewport={"width": 1100, "height": 800}, device_scale_factor=1.25)
         page.set_default_timeout(_PAGE_TIMEOUT_MS)
         page.goto(f"{api}/console")
         _choose(page, withdrawal_id)
