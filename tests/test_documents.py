@@ -206,6 +206,15 @@ def test_the_guide_has_every_code() -> None:
     assert len(table) == len(KINDS)
 
 
+def test_operations_has_every_reason() -> None:
+    """Goal: an operator finds each reason that health can give for failing writes, and what to do."""
+    source = (ROOT / "db" / "errors.py").read_text(encoding="utf-8")
+    reasons = set(re.findall(r'^[A-Z_]+ = "(database_\w+)"', source, re.MULTILINE))
+    rows = re.findall(r"^\| (`database_.*?) \|", (ROOT / "docs" / "OPERATIONS.md").read_text(), re.MULTILINE)
+    assert len(reasons) > 10
+    assert reasons <= {reason for row in rows for reason in re.findall(r"`(\w+)`", row)}
+
+
 # --- Figures and versions ---
 
 
