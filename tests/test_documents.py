@@ -5,6 +5,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -248,6 +249,7 @@ def test_the_changelog_has_this_version() -> None:
     newest = re.search(r"^## (\S+) – ", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert newest is not None
     assert newest[1] == version
+    assert metadata.version("wallet-balance-split") == version  # which `wbs --version` and OpenAPI tell
 
 
 # --- Commands ---
