@@ -8,7 +8,7 @@ import asyncio
 from time import monotonic
 
 from db import stack
-from db.pool import Reader
+from db.pool import Reader, understood
 from runtime.telemetry import PAYOUTS_PAUSED, log
 from wallet.errors import TryLater
 
@@ -50,7 +50,7 @@ class PayoutGate:
         """Look once. A database that is away leaves what was seen before to grow old."""
         asked_at = monotonic()
         try:
-            state = await stack.look(self._reader)
+            state = await understood(stack.look, self._reader)
         except TryLater as error:
             log.debug("gate_not_seen", error=str(error))
             return

@@ -7,6 +7,7 @@ from db.books import create_wallets, lock_wallets, record
 from db.pool import transaction
 from db.releases import STEP_LOCKS_MAX, release_oldest
 from db.sql import load
+from db.strict import require, require_tag, whole
 from wallet.adopt import adopt
 
 _SQL = load("adoptions")
@@ -51,12 +52,14 @@ async def adopt_payout(connection: Any, payout: BankPayout, by: str, reason: str
         await connection.execute(_SQL["lock"])
         known = await connection.fetchrow(_SQL["known"], reference)
         if known is not None:
+            whole(known)
             return Adopted(known["id"], known["user_id"], known["status"], new=False)
         locked = await lock_wallets(connection, [wallet_id])
+        require(wallet_id in locked.wallets, "a wallet that was just created is not there")
         wallet = locked.wallets[wallet_id]
         adoption = adopt(wallet, payout.amount, payout.reference, by, reason)
         await record(connection, adoption.transfers, [wallet])
-        await connection.execute(
+        tag = await connection.execute(
             _SQL["write"],
             adoption.id,
             *wallet_id,
@@ -68,4 +71,5 @@ async def adopt_payout(connection: Any, payout: BankPayout, by: str, reason: str
             [row.status for row in adoption.history],
             [row.reason for row in adoption.history],
         )
+        require_tag(tag, f"INSERT 0 {len(adoption.history)}")
     return Adopted(adoption.id, payout.user_id, "completed", new=True, adjusted=adoption.adjusted)

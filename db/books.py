@@ -14,6 +14,7 @@ from asyncpg.pgproto import pgproto
 from db.errors import CareNeeded
 from db.pool import autocommit
 from db.sql import load
+from db.strict import one, require, require_tag, whole
 from wallet.decide import KeyId, NewKey, Receipt
 from wallet.expect import Expected, Raised
 from wallet.ledger import MaturedLock, Transfer, Wallet, WalletId
@@ -31,6 +32,9 @@ _WALLET = attrgetter("wallet")
 
 _NO_KEYS: Mapping[UUID, NewKey] = MappingProxyType({})
 _NO_KEY = (None, None, None)
+
+_TOLD_ONCE = ("used", "known_references")
+_RAISED = ("instants", "id_starts")
 
 MATURED_MAX = 500
 """Matured locks of one wallet that requests of one batch may have released, each as many as it needs."""
@@ -65,8 +69,9 @@ async def lock_wallets(
             row["user_id"], row["currency"], row["available"], row["locked"], row["held"], at=row["at"]
         )
         for row in rows
-        if row["user_id"] is not None
+        if row["user_id"] is not None and whole(row, _TOLD_ONCE)
     }
+    require(bool(rows) and rows[0]["now"] is not None, "the clock after the last lock")
     used = [tuple(text.split("\x1f", 1)) for text in rows[0]["used"] or ()]
     return Locked(wallets, rows[0]["now"], used, rows[0]["known_references"] or [])
 
@@ -85,9 +90,9 @@ async def write_expected(
     try:
         async with autocommit(connection):
             if expected.plain:
-                [row] = await connection.fetch(_WRITE_PLAIN_CHARGES, *arguments)
+                rows = await connection.fetch(_WRITE_PLAIN_CHARGES, *arguments)
             else:
-                [row] = await connection.fetch(_SQL["write_expected"], *arguments, ring_after, bank_prefix)
+                rows = await connection.fetch(_SQL["write_expected"], *arguments, ring_after, bank_prefix)
     except asyncpg.RaiseError as error:
         raise CareNeeded("a wallet is not there yet or has too little, or a release is over") from error
     except asyncpg.CheckViolationError as error:
@@ -96,6 +101,7 @@ async def write_expected(
         if _is_used_key(error) or is_known_reference(error):
             raise CareNeeded("an idempotency key was used before") from error
         raise
+    row = one(rows, _RAISED)
     # asyncpg's UUID is Python's, made by C in a seventh of the time.
     raised = Raised(row["instants"], row["id_starts"]) if row["instants"] else None
     return expected.receipts(row["id_start"], row["now"], raised, pgproto.UUID)
@@ -112,7 +118,7 @@ async def list_matured(connection: Any, wallets: Sequence[Wallet], now: datetime
     by_id = {(wallet.user_id, wallet.currency): wallet for wallet in wallets}
     rows = await connection.fetch(_SQL["matured_locks"], *_split(by_id), now, MATURED_MAX + 1)
     for row in rows:
-        wallet = by_id[row["user_id"], row["currency"]]
+        wallet = by_id[whole(row)["user_id"], row["currency"]]
         if len(wallet.matured) == MATURED_MAX:
             wallet.matured_complete = False
         else:
@@ -152,12 +158,12 @@ async def record(
     ]
     changes = [(w.user_id, w.currency, *change, w.at) for w in wallets if any(change := w.change())]
     try:
-        row = await connection.fetchrow(_SQL["record"], movements, changes)
+        written = await connection.fetchval(_SQL["record"], movements, changes)
     except asyncpg.UniqueViolationError as error:
         if _is_used_key(error):
             raise CareNeeded("an idempotency key was used before") from error
         raise
-    assert row["wallets"] == len(changes), "a wallet under lock is gone"
+    require(written == len(changes), f"{written} of {len(changes)} wallets under lock were written")
 
 
 async def end_locks(connection: Any, releases: Sequence[Transfer], released: Iterable[MaturedLock]) -> None:
@@ -165,7 +171,7 @@ async def end_locks(connection: Any, releases: Sequence[Transfer], released: Ite
     release_at = {lock.charge_id: lock.release_at for lock in released}
     rows = [(t.user_id, t.currency, t.reference, release_at[t.reference]) for t in releases]
     status = await connection.execute(_SQL["end_locks"], *zip(*rows, strict=True))
-    assert status == f"DELETE {len(rows)}", "a lock was released twice"
+    require_tag(status, f"DELETE {len(rows)}")
 
 
 def _is_used_key(error: asyncpg.UniqueViolationError) -> bool:

@@ -38,7 +38,18 @@ CONNECTION_ERRORS = (
 )
 """The connection is of no use any more; whether its last commit took place is not known."""
 
-DATABASE_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
+class MalformedAnswer(Exception):
+    """The server's answer can't be: a row too few, a NULL or a type where none can be, another tag (`db.strict`)."""
+
+
+DATABASE_ERRORS = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    MalformedAnswer,
+)
 """Whatever can go wrong with a database, for commands that can only say so."""
 
 
@@ -108,8 +119,11 @@ _CONSTRAINTS: dict[str, Callable[[], WalletError]] = {
     "wallets_held_check": lambda: InsufficientFunds(0, 0),
 }
 
-_NONSENSE = (LookupError, TypeError, ValueError, AttributeError, AssertionError, BufferError)
+NONSENSE = (LookupError, TypeError, ValueError, AttributeError, AssertionError, BufferError)
 """What reading a row raises that is not what it should be: missing, too short, NULL, of another type."""
+
+ARGUMENT_ERRORS = (asyncpg.InterfaceError, UnicodeEncodeError)
+"""What asyncpg raises of an argument that it can't encode, though it is a ValueError too: the request's fault."""
 
 _SENTENCES = {
     AWAY: "the database can't be reached",
@@ -171,7 +185,7 @@ def translate(error: BaseException, *, others_went_through: bool = False) -> Wal
     if isinstance(error, WalletError):
         return error
     fault, reason = _judge(error)
-    if fault is Fault.BUG or (others_went_through and isinstance(error, _NONSENSE)):
+    if fault is Fault.BUG or (others_went_through and isinstance(error, NONSENSE)):
         return None  # what the others read was none: it is ours that this one can't be dealt with
     if isinstance(error, asyncpg.IntegrityConstraintViolationError) and error.constraint_name in _CONSTRAINTS:
         return _CONSTRAINTS[error.constraint_name]()
@@ -215,6 +229,6 @@ def _judge(error: BaseException) -> tuple[Fault, str]:
         return Fault.CONNECTION, SLOW
     if isinstance(error, CONNECTION_ERRORS):
         return Fault.CONNECTION, AWAY
-    if isinstance(error, _NONSENSE):
+    if isinstance(error, (MalformedAnswer, *NONSENSE)):
         return Fault.SERVER, BROKEN
     return Fault.BUG, BROKEN

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from db.pool import Reader
 from db.sql import load
+from db.strict import whole
 
 _SQL = load("reads")
 
@@ -26,7 +27,9 @@ async def beat(reader: Reader, kind: str, instance: str, detail: dict[str, Any])
 async def heartbeats(reader: Reader) -> list[Heartbeat]:
     """Return what all processes said in the last ten minutes. Raises Unavailable."""
     rows = await reader.fetch(_SQL["heartbeats"])
-    return [Heartbeat(r["kind"], r["instance"], r["age_s"], json.loads(r["detail"])) for r in rows]
+    return [
+        Heartbeat(r["kind"], r["instance"], r["age_s"], json.loads(r["detail"])) for r in map(whole, rows)
+    ]
 
 
 async def forget_old(reader: Reader) -> None:

@@ -14,6 +14,7 @@ from db.answering import resolve
 from db.errors import LOCKED, fault_of, translate
 from db.pool import autocommit, connect
 from db.sql import load
+from db.strict import whole
 from runtime.settings import Settings
 from runtime.tasks import SupervisedTask, SupervisedTasks
 from runtime.telemetry import log
@@ -209,7 +210,7 @@ async def held_wallets(connection: Any, commands: Sequence[LedgerCommand]) -> li
     """Tell of each command whether somebody else has locked its wallet."""
     ids = [(command.user_id, command.currency) for command in commands]
     rows = await connection.fetch(load("ledger")["held_elsewhere"], *zip(*set(ids), strict=True))
-    free = {(row["user_id"], row["currency"]) for row in rows if row["free"]}
+    free = {(row["user_id"], row["currency"]) for row in rows if whole(row)["free"]}
     held = {(row["user_id"], row["currency"]) for row in rows} - free
     return [id in held for id in ids]
 
@@ -225,7 +226,8 @@ async def held_withdrawals_or_wallets(connection: Any, moves: Sequence[_Move]) -
 
 
 async def _held_of(statement: str, connection: Any, moves: Sequence[_Move]) -> list[bool]:
-    held = {row["id"] for row in await connection.fetch(statement, [move.withdrawal_id for move in moves])}
+    rows = await connection.fetch(statement, [move.withdrawal_id for move in moves])
+    held = {whole(row)["id"] for row in rows}
     return [move.withdrawal_id in held for move in moves]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 from db.sql import load
+from db.strict import whole
 from runtime.identity import instance
 
 LAPSES_S = 8.0
@@ -65,9 +66,7 @@ class Lease:
         if self._renewed_at is not None and now - self._renewed_at < RENEW_S:
             return True
         # Also after an error, which leaves open whether the lease was taken.
-        if await connection.fetchval(_SQL["renew"], self._name, self._holder) is not None or await self._take(
-            connection, now
-        ):
+        if await self._written(connection, _SQL["renew"]) or await self._take(connection, now):
             self._renewed_at = self._led_at = now
         else:
             self._renewed_at = None
@@ -81,12 +80,16 @@ class Lease:
     async def _take(self, connection: Any, now: float) -> bool:
         row = await connection.fetchrow(_SQL["look"], self._name)
         if row is None:
-            return await connection.fetchval(_SQL["take_free"], self._name, self._holder) is not None
-        found = (row["holder"], row["renewals"])
+            return await self._written(connection, _SQL["take_free"])
+        found = (whole(row)["holder"], row["renewals"])
         if found != self._seen:
             self._seen, self._seen_at = found, self._clock()
             self._led_at = self._seen_at
             return False
         if now - self._seen_at < self._lapses_s:
             return False
-        return await connection.fetchval(_SQL["take_over"], self._name, self._holder, *found) is not None
+        return await self._written(connection, _SQL["take_over"], *found)
+
+    async def _written(self, connection: Any, statement: str, *found: Any) -> bool:
+        row = await connection.fetchrow(statement, self._name, self._holder, *found)
+        return row is not None and bool(whole(row))

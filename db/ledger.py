@@ -34,6 +34,7 @@ from db.outbox import Doorbell
 from db.pool import autocommit, transaction
 from db.releases import ReleaseLane
 from db.sql import load
+from db.strict import require, require_tag, whole
 from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
 from wallet.commands import Charge, LedgerCommand, Withdraw
@@ -167,7 +168,7 @@ class Ledger:
         if decision.locks:
             rows = [(t.user_id, t.currency, t.release_at, t.id, t.amount) for t in decision.locks]
             status = await connection.execute(_SQL["record_locks"], *zip(*rows, strict=True))
-            assert status == f"INSERT 0 {len(rows)}", "a lock was lost"
+            require_tag(status, f"INSERT 0 {len(rows)}")
         if decision.releases:
             await end_locks(connection, decision.releases, matured)
         if decision.withdrawals:
@@ -179,7 +180,7 @@ class Ledger:
                 now + self._ring_after,
                 self._bank_prefix,
             )
-            assert status == f"INSERT 0 {len(new)}", "a withdrawal was lost"
+            require_tag(status, f"INSERT 0 {len(new)}")
             self._doorbell.ring()
 
 
@@ -220,6 +221,7 @@ async def _known(connection: Any, used_keys: list[KeyId]) -> dict[KeyId, KeyReco
     rows = await connection.fetch(_SQL["receipts"], *zip(*used_keys, strict=True))
     known: dict[KeyId, KeyRecord] = {}
     for row in rows:
+        whole(row, ("release_at", "destination", "metadata"))
         head = (row["id"], row["user_id"], row["currency"], row["amount"])
         tail = (row["metadata"], row["created_at"])
         if row["kind"] == "charge":
@@ -227,6 +229,7 @@ async def _known(connection: Any, used_keys: list[KeyId]) -> dict[KeyId, KeyReco
         else:
             receipt = WithdrawReceipt(*head, row["destination"], *tail)
         known[row["client"], row["key"]] = KeyRecord(row["fingerprint"], receipt)
+    require(known.keys() == set(used_keys), "a used key that stands for nothing")
     return known
 
 

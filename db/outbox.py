@@ -13,6 +13,7 @@ from uuid import UUID
 from db.errors import translate
 from db.pool import connect, transaction
 from db.sql import load
+from db.strict import require_tag, whole
 from runtime.settings import Settings
 from runtime.tasks import SupervisedTask, SupervisedTasks
 from runtime.telemetry import log
@@ -110,10 +111,10 @@ class Outbox:
         """
         async with transaction(self._connection):
             rows = await self._connection.fetch(_SQL["claim"], limit, list(without))
-            yield [Message(row["user_id"], row["withdrawal_id"]) for row in rows]
+            yield [Message(row["user_id"], row["withdrawal_id"]) for row in map(whole, rows)]
 
     async def published(self, messages: Sequence[Message]) -> None:
         """Delete what RabbitMQ has confirmed. Takes effect when the block of `claim` ends."""
         ids = [message.withdrawal_id for message in messages]
         users = [message.user_id for message in messages]
-        await self._connection.execute(_SQL["published"], ids, users)
+        require_tag(await self._connection.execute(_SQL["published"], ids, users), f"DELETE {len(ids)}")

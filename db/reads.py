@@ -7,10 +7,21 @@ from uuid import UUID
 
 from db.pool import Reader
 from db.sql import load
+from db.strict import one, whole
 from wallet.errors import WithdrawalNotFound
 from wallet.ledger import WalletId
 
 _SQL = load("reads")
+_NULLABLE = (
+    "release_at",
+    "destination",
+    "metadata",
+    "failure_code",
+    "failure_reason",
+    "bank_reference",
+    "reference",
+)
+_NULLABLE_OF_A_CHARGE = (*_NULLABLE, "status")
 
 CURRENCIES_MAX = 4
 """In one query for balances: it looks for each of its users in each of its currencies."""
@@ -89,7 +100,7 @@ async def balances(reader: Reader, ids: Sequence[WalletId]) -> dict[WalletId, Ba
         some = currencies[first : first + CURRENCIES_MAX]
         users = {user_id for user_id, currency in ids if currency in some}
         rows = await reader.fetch(_SQL["balances"], users, some)
-        for user_id, currency, available, locked, held, matured in rows:
+        for user_id, currency, available, locked, held, matured in rows:  # no sum is made of a NULL
             found[user_id, currency] = Balance(
                 user_id, currency, available + locked + held, available + matured, locked - matured, held
             )
@@ -116,9 +127,10 @@ async def transactions(
             row["metadata"],
             row["created_at"],
         )
-        for row in rows[:limit]
+        for row in (whole(row, _NULLABLE_OF_A_CHARGE) for row in rows[:limit])
     ]
-    return TransactionPage(items, 0 if total is None else total["total"], len(rows) > limit)
+    count = 0 if total is None else whole(total, _NULLABLE_OF_A_CHARGE)["total"]
+    return TransactionPage(items, count, len(rows) > limit)
 
 
 async def withdrawal(reader: Reader, id: UUID) -> WithdrawalView:
@@ -126,7 +138,7 @@ async def withdrawal(reader: Reader, id: UUID) -> WithdrawalView:
     row = await reader.fetchrow(_SQL["withdrawal"], id)
     if row is None:
         raise WithdrawalNotFound("no such withdrawal")
-    *values, statuses, times, reasons, made_by = row
+    *values, statuses, times, reasons, made_by = whole(row, _NULLABLE)
     history = [HistoryEntry(*entry) for entry in zip(statuses, times, reasons, made_by, strict=True)]
     return WithdrawalView._make((*values, history))
 
@@ -136,20 +148,18 @@ async def withdrawal_by_key(reader: Reader, space: str, key: str) -> WithdrawalV
     row = await reader.fetchrow(_SQL["withdrawal_id_by_key"], space, key)
     if row is None:
         raise WithdrawalNotFound("no withdrawal was made under this idempotency key")
-    return await withdrawal(reader, row["id"])
+    return await withdrawal(reader, whole(row)["id"])
 
 
 async def ended(reader: Reader, ids: Sequence[UUID]) -> set[UUID]:
     """Return those for which nothing more will happen by itself (ended, or requiring attention)."""
     rows = await reader.fetch(_SQL["ended"], list(ids))
-    return {row["id"] for row in rows}
+    return {whole(row)["id"] for row in rows}
 
 
 async def queue_length(reader: Reader) -> int:
     """Return how many withdrawals are accepted and not ended (those requiring attention apart)."""
-    row = await reader.fetchrow(_SQL["queue_length"])
-    assert row is not None
-    count: int = row["withdrawals"]
+    count: int = one(await reader.fetch(_SQL["queue_length"]))["withdrawals"]
     return count
 
 
@@ -172,4 +182,4 @@ async def requiring_attention(
 ) -> list[Attention]:
     """Return a page of the withdrawals that require attention, the oldest first. Raises Unavailable."""
     rows = await reader.fetch(load("withdrawals")["requiring_attention"], after, limit)
-    return [Attention(*(row[name] for name in Attention._fields)) for row in rows]
+    return [Attention(*(whole(row, _NULLABLE)[name] for name in Attention._fields)) for row in rows]

@@ -11,6 +11,7 @@ from db.leases import LAPSES_S, LEADS_S, Lease
 from db.pool import Reader, connect, transaction
 from db.releases import release_matured
 from db.sql import load
+from db.strict import one, require_tag, rows_of, whole
 from runtime.settings import Settings
 from runtime.telemetry import log
 from wallet.outcomes import reference_text
@@ -21,6 +22,7 @@ _OUTBOX = load("outbox")
 _COMMAND_TIMEOUT_S = 5
 _ONE_BY_ONE_MAX = 50
 _ONE_WAITS_MS = 20
+_NULLABLE = ("bank_reference", "reference", "destination", "accepted_at")
 _LEASE = "reconciler"
 _FOLLOWING_S = 4.0
 
@@ -97,8 +99,8 @@ class ReconcilerSession:
 
     async def bank_prefixes(self) -> frozenset[str]:
         """Return what the references of this stack begin with."""
-        prefix = await self._connection.fetchval(_SQL["bank_prefix"])
-        return frozenset(filter(None, (prefix, self._settings.bank_prefix)))
+        row = one(await self._connection.fetch(_SQL["bank_prefix"]))
+        return frozenset(filter(None, (row["bank_prefix"], self._settings.bank_prefix)))
 
     async def ring_due(self, limit: int) -> int:
         """Write outbox rows for up to `limit` withdrawals that should have been taken; return how many."""
@@ -108,7 +110,7 @@ class ReconcilerSession:
             if fault_of(error) is not Fault.LOCKED:
                 raise
             return await self._ring_one_by_one(min(limit, _ONE_BY_ONE_MAX))
-        return int(status.split()[-1])
+        return rows_of(status, "INSERT 0")
 
     async def _ring_one_by_one(self, limit: int) -> int:
         """Ring without those for which somebody else is about to ring, or says so, and does not commit.
@@ -118,7 +120,7 @@ class ReconcilerSession:
         """
         connection, rung = self._connection, 0
         rows = await connection.fetch(_WITHDRAWALS["postpone_due"], limit, self._ring_interval)
-        for row in rows:
+        for row in map(whole, rows):
             try:
                 async with transaction(connection):
                     await connection.execute(f"set local lock_timeout = {_ONE_WAITS_MS}")
@@ -128,7 +130,7 @@ class ReconcilerSession:
                     raise
                 log.warning("not_rung", withdrawal_id=row["id"], user_id=row["user_id"])
             else:
-                rung += int(status.split()[-1])
+                rung += rows_of(status, "INSERT 0")
         return rung
 
     async def release_matured(self) -> int:
@@ -138,31 +140,31 @@ class ReconcilerSession:
     async def count_open(self) -> dict[str, int]:
         """Return how many withdrawals have not ended, by status."""
         rows = await self._connection.fetch(_WITHDRAWALS["count_open"])
-        return {row["status"]: row["withdrawals"] for row in rows}
+        return {row["status"]: row["withdrawals"] for row in map(whole, rows)}
 
     async def outbox_depth(self) -> tuple[int, float]:
         """Return how many messages wait to be published, and the age of the oldest in seconds."""
-        row = await self._connection.fetchrow(_OUTBOX["depth"])
+        row = one(await self._connection.fetch(_OUTBOX["depth"]))
         return row["depth"], row["age_s"]
 
     async def bank_cursor(self) -> str | None:
         """Return how far the bank's books have been read."""
-        after: str | None = await self._connection.fetchval(_SQL["cursor"])
+        after: str | None = one(await self._connection.fetch(_SQL["cursor"]), ("after",))["after"]
         return after
 
     async def advance_bank_cursor(self, after: str | None) -> None:
         """Remember how far the bank's books have been read; None: read them from the start."""
-        await self._connection.execute(_SQL["advance"], after)
+        require_tag(await self._connection.execute(_SQL["advance"], after), "UPDATE 1")
 
     async def by_references(self, references: Sequence[UUID]) -> dict[str, Known]:
         """Return those of the withdrawals that we know, by the text of their reference."""
         rows = await self._connection.fetch(_SQL["by_references"], list(references))
-        return {known.reference_text: known for known in (Known(*row) for row in rows)}
+        return {known.reference_text: known for known in map(_known, rows)}
 
     async def requiring_attention(self, after: UUID | None, limit: int) -> list[Known]:
         """Return a page of withdrawals that require attention, after an identifier."""
         rows = await self._connection.fetch(_SQL["requiring_attention"], after, limit)
-        return [Known(*row) for row in rows]
+        return [_known(row) for row in rows]
 
     async def looked_up(self, ids: Sequence[UUID]) -> None:
         """Write down that the bank was asked about these now, and has answered."""
@@ -175,8 +177,7 @@ class ReconcilerSession:
 
         Returns how many that are now.
         """
-        status = await self._connection.execute(_SQL["look_up_open"], limit)
-        return int(status.split()[-1])
+        return rows_of(await self._connection.execute(_SQL["look_up_open"], limit), "INSERT 0")
 
     async def look_up_soon(self, withdrawals: Sequence[Known]) -> None:
         """Have the bank asked about these."""
@@ -186,7 +187,7 @@ class ReconcilerSession:
     async def look_ups_due(self, limit: int) -> list[DueLookUp]:
         """Return some that are due, the oldest first."""
         rows = await self._connection.fetch(_SQL["look_ups_due"], limit)
-        return [DueLookUp(Known(*row[:-1]), row[-1]) for row in rows]
+        return [DueLookUp(Known(*whole(row, _NULLABLE)[:-1]), row[-1]) for row in rows]
 
     async def look_ups_done(self, done: Sequence[DueLookUp]) -> None:
         """Forget these, unless they have come due anew since they were read."""
@@ -202,8 +203,11 @@ async def told(reader: Reader, reference: UUID) -> int:
 
     Raises Unavailable.
     """
-    [row] = await reader.fetch(_SQL["told"], reference)
-    return int(row["told"])
+    return int(one(await reader.fetch(_SQL["told"], reference))["told"])
+
+
+def _known(row: Any) -> Known:
+    return Known(*whole(row, _NULLABLE))
 
 
 def _rows(due: Sequence[DueLookUp]) -> tuple[list[UUID], list[str], list[datetime]]:

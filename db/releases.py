@@ -13,6 +13,7 @@ from db.answering import resolve
 from db.errors import fault_of, translate
 from db.pool import autocommit, connect
 from db.sql import load
+from db.strict import whole
 from runtime.settings import Settings
 from runtime.tasks import SupervisedTask, SupervisedTasks
 from runtime.telemetry import log
@@ -57,7 +58,9 @@ async def release_oldest(
     assert locks_max <= STEP_LOCKS_MAX
     async with autocommit(connection):
         rows = await connection.fetch(_SQL["release_oldest"], *_columns(ids), locks_max)
-    return {(row["user_id"], row["currency"]): Step(row["locks"], row["available"]) for row in rows}
+    return {
+        (row["user_id"], row["currency"]): Step(row["locks"], row["available"]) for row in map(whole, rows)
+    }
 
 
 async def release_matured(connection: Any, *, wallets_max: int = WALLETS_MAX) -> int:
@@ -70,7 +73,7 @@ async def release_matured(connection: Any, *, wallets_max: int = WALLETS_MAX) ->
         rows = await connection.fetch(
             _SQL["wallets_with_matured_locks"], wallets_max, *_columns(sorted(locked))
         )
-        ids = [(row["user_id"], row["currency"]) for row in rows]
+        ids = [(row["user_id"], row["currency"]) for row in map(whole, rows)]
         steps = await release_oldest(connection, ids, max(STEP_LOCKS // max(len(ids), 1), 1)) if ids else {}
         if released := sum(step.locks for step in steps.values()):
             return released

@@ -12,8 +12,17 @@ from weakref import WeakSet
 
 import asyncpg
 
-from db.errors import POOLER, STANDBY, UNSAFE, UnfitServer
+from db.errors import (
+    ARGUMENT_ERRORS,
+    NONSENSE,
+    POOLER,
+    STANDBY,
+    UNSAFE,
+    MalformedAnswer,
+    UnfitServer,
+)
 from db.hosts import Hosts
+from db.strict import one
 from runtime.identity import process_name
 from runtime.settings import Settings, SettingsError
 from runtime.telemetry import log
@@ -58,6 +67,18 @@ class _Server(NamedTuple):
     synchronous_commit: str
     synchronous_standby_names: str
     plan_cache_mode: str
+
+
+class _Session(asyncpg.Connection):  # type: ignore[misc]
+    """A connection that says of an answer which it can't decode that this is the server's, and no bug of ours."""
+
+    async def _execute(self, *arguments: Any, **options: Any) -> Any:
+        try:
+            return await super()._execute(*arguments, **options)
+        except NONSENSE as error:
+            if isinstance(error, ARGUMENT_ERRORS):
+                raise
+            raise MalformedAnswer(f"{type(error).__name__}: {error}") from error
 
 
 @cache
@@ -118,7 +139,7 @@ async def _open_on(dsn: str, settings: Settings, timeout_s: float, command_timeo
     connection = await _open_plain(dsn, settings, timeout_s, command_timeout_s)
     try:
         _keep_alive(connection)
-        server = _Server(*await connection.fetchrow(_LOOK))
+        server = _Server(*one(await connection.fetch(_LOOK)))
         _require_fit(server)
         if server.pid != connection.get_server_pid():
             await _require_session_mode(dsn, settings, timeout_s, connection)
@@ -142,6 +163,7 @@ async def _open_plain(dsn: str, settings: Settings, timeout_s: float, command_ti
             timeout=timeout_s,
             command_timeout=command_timeout_s,
             server_settings=session_settings(settings),
+            connection_class=_Session,
         )
     except asyncpg.TargetServerAttributeNotMatched as error:
         raise UnfitServer(

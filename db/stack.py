@@ -9,8 +9,10 @@ from typing import Any, NamedTuple, Protocol
 import asyncpg
 
 from db.sql import load
+from db.strict import one
 
 _SQL = load("stack")
+_NULLABLE = ("paused_at", "paused_by", "paused_reason", "history_lost_at")
 
 ITSELF = "wbs"
 """Who paused payouts, where no operator did."""
@@ -61,32 +63,30 @@ class StackState(NamedTuple):
 async def server(session: Session) -> Server:
     """Return which server this is. A role that may not know it gets Nones: only the bank's books tell then."""
     try:
-        [row] = await session.fetch(_SQL["server"])
+        return Server(*one(await session.fetch(_SQL["server"])))
     except asyncpg.InsufficientPrivilegeError:
         return Server(None, None)
-    return Server(*row)
 
 
 async def look(session: Session, here: Server | None = None) -> StackState:
     """Return the state; without `here` nothing is said about the server."""
     system_identifier, timeline = here or (None, None)
-    [row] = await session.fetch(_SQL["look"], timeline, system_identifier)
-    return StackState(*row)
+    return StackState(*one(await session.fetch(_SQL["look"], timeline, system_identifier), _NULLABLE))
 
 
 async def write_down(session: Session, here: Server, *, whole: bool) -> None:
     """Remember this server as the one that payouts are made from; `whole`: its history is known to be whole."""
-    await session.fetch(_SQL["write_down"], here.timeline, here.system_identifier, whole)
+    one(await session.fetch(_SQL["write_down"], here.timeline, here.system_identifier, whole))
 
 
 async def pause(session: Session, by: str, reason: str) -> None:
     """Pause payouts, as an operator."""
-    await session.fetch(_SQL["pause"], by, reason)
+    one(await session.fetch(_SQL["pause"], by, reason))
 
 
 async def pause_by_itself(session: Session, reason: str, *, history_lost: bool = False) -> None:
     """Pause payouts, unless an operator did; `history_lost`: the bank may know more than we do."""
-    await session.fetch(_SQL["pause_by_itself"], ITSELF, reason, TIMELINE + "%", history_lost)
+    one(await session.fetch(_SQL["pause_by_itself"], ITSELF, reason, TIMELINE + "%", history_lost))
 
 
 async def resume(session: Session) -> bool:
@@ -94,9 +94,13 @@ async def resume(session: Session) -> bool:
     here = await server(session)
     if here.system_identifier is not None:
         await write_down(session, here, whole=True)
-    return bool(await session.fetch(_SQL["resume"]))
+    return _is_done(await session.fetch(_SQL["resume"]))
 
 
 async def resume_by_itself(session: Session) -> bool:
     """Let payouts go on that were paused because of the timeline alone. Returns whether they were."""
-    return bool(await session.fetch(_SQL["resume_by_itself"], ITSELF, TIMELINE + "%"))
+    return _is_done(await session.fetch(_SQL["resume_by_itself"], ITSELF, TIMELINE + "%"))
+
+
+def _is_done(rows: list[Any]) -> bool:
+    return bool(rows) and bool(one(rows))

@@ -8,6 +8,7 @@ from db.errors import AWAY, BROKEN, SLOW, reason_of
 from db.pool import Reader, transaction
 from db.sessions import connect
 from db.sql import load
+from db.strict import one, require_tag
 from runtime.settings import Settings
 
 COMMITS_HANG = "database_commits_hang"
@@ -52,9 +53,9 @@ async def try_to_write(settings: Settings) -> Trial:
                     stage = "lock the tables"
                     await connection.execute(_LOCK_TABLES)
                     stage = "write"
-                    id_ = await connection.fetchval(_SQL["try"])
-                    await connection.execute(_SQL["try_move"], id_)
-                    await connection.execute(_SQL["try_remove"], id_)
+                    id_ = one(await connection.fetch(_SQL["try"]))["id"]
+                    require_tag(await connection.execute(_SQL["try_move"], id_), "UPDATE 1")
+                    require_tag(await connection.execute(_SQL["try_remove"], id_), "DELETE 1")
                     stage = "commit"
                 stage = "history"
                 async with transaction(connection):
@@ -76,7 +77,5 @@ async def late_withdrawals(reader: Reader, age: timedelta) -> tuple[str | None, 
     What the bank has accepted does not count as waiting, and nothing does while payouts are paused. Raises
     Unavailable.
     """
-    row = await reader.fetchrow(_SQL["late"], age)
-    if row is None:
-        return None, False
+    row = one(await reader.fetch(_SQL["late"], age), ("paused_reason",))
     return row["paused_reason"], row["is_late"]

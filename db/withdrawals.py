@@ -19,6 +19,7 @@ from db.outbox import Doorbell
 from db.pool import autocommit, transaction
 from db.reconciliation import Known
 from db.sql import load
+from db.strict import require, require_tag, whole
 from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
 from runtime.telemetry import WITHDRAWALS_ENDED
@@ -31,6 +32,14 @@ from wallet.settle import decide_moves
 from wallet.withdrawal import END_STATES, Status
 
 _SQL = load("withdrawals")
+_NULLABLE = (
+    "destination",
+    "reference",
+    "failure_code",
+    "failure_reason",
+    "bank_reference",
+    "accepted_at",
+)
 
 
 class PayoutsPaused(Exception):
@@ -151,9 +160,11 @@ class Withdrawals:
         columns = zip(*set(asked), strict=True)
         async with autocommit(connection):
             rows = await connection.fetch(_SQL["begin"], *columns, self._lease)
-        if not rows[0]["allowed"]:
+        allowed = {row["allowed"] for row in rows}
+        if allowed == {False}:
             return [PayoutsPaused("payouts are paused") for _ in asked]
-        begun = {row["id"]: Attempt(*row[1:]) for row in rows if row["id"] is not None}
+        require(allowed == {True}, "whether payouts are allowed")
+        begun = {row["id"]: Attempt(*whole(row, _NULLABLE)[1:]) for row in rows if row["id"] is not None}
         # If two deliveries of one message meet in a batch, the first gets the attempt and the second nothing.
         return [begun.pop(one.withdrawal_id, None) for one in asked]
 
@@ -171,8 +182,10 @@ class Withdrawals:
 
     async def _move(self, connection: Any, commands: Sequence[WithdrawalCommand]) -> Moves:
         rows = await connection.fetch(_SQL["lock"], list({c.withdrawal_id for c in commands}))
-        withdrawals = {row["id"]: _withdrawal(row) for row in rows}
-        locked = await lock_wallets(connection, {(w.user_id, w.currency) for w in withdrawals.values()})
+        withdrawals = {row["id"]: _withdrawal(whole(row, _NULLABLE)) for row in rows}
+        ids = {(w.user_id, w.currency) for w in withdrawals.values()}
+        locked = await lock_wallets(connection, ids)
+        require(locked.wallets.keys() == ids, "a withdrawal without its wallet")
         moves = decide_moves(commands, withdrawals, locked.wallets, locked.now, self._ladder)
         if moves.transfers:
             await record(connection, moves.transfers, locked.wallets.values())
@@ -183,7 +196,7 @@ class Withdrawals:
     async def _write(self, connection: Any, moves: Moves, now: Any) -> None:
         for step in _steps_before_the_last(moves):
             status = await connection.execute(_SQL["step"], *zip(*step, strict=True))
-            assert status == f"UPDATE {len(step)}", "a withdrawal under lock is gone"
+            require_tag(status, f"UPDATE {len(step)}")
         states = [
             (
                 w.id,
@@ -208,7 +221,7 @@ class Withdrawals:
             *(zip(*rung, strict=True) if rung else [()] * 2),
             now,
         )
-        assert moved == len(states), "a withdrawal under lock is gone"
+        require(moved == len(states), f"{moved} of {len(states)} withdrawals under lock were moved")
         if rung:
             self._doorbell.ring()
         for row in moves.history:
@@ -238,7 +251,7 @@ async def _complete(connection: Any, payments: list[tuple[UUID, str, str, str]])
             status = await connection.execute(_SQL["complete"], ids, users, references, ends, by)
     except asyncpg.RaiseError as error:
         raise CareNeeded("not all of them are processing") from error
-    assert status == f"INSERT 0 {len(payments)}", "a payment was lost"
+    require_tag(status, f"INSERT 0 {len(payments)}")
     WITHDRAWALS_ENDED.labels(Status.COMPLETED.value).inc(len(payments))
     return [Status.COMPLETED] * len(payments)
 

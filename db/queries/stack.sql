@@ -29,11 +29,13 @@ update stack set
     system_identifier = $2,
     server_started_at = case when $3 then pg_postmaster_start_time() end,
     table_oid = tableoid::bigint,
-    database_oid = (select oid::bigint from pg_database where datname = current_database());
+    database_oid = (select oid::bigint from pg_database where datname = current_database())
+returning 1;
 
 -- name: pause
 -- By an operator: whatever paused them before.
-update stack set paused_at = coalesce(paused_at, clock_timestamp()), paused_by = $1, paused_reason = $2;
+update stack set paused_at = coalesce(paused_at, clock_timestamp()), paused_by = $1, paused_reason = $2
+returning 1;
 
 -- name: pause_by_itself
 -- An operator's pause, and an earlier reason of another kind than $3, stay what they are. $4: history may be lost. It
@@ -45,7 +47,8 @@ update stack set
     history_lost_at = case
         when $4 and not coalesce(history_lost_at >= paused_at, false) then clock_timestamp()
         else history_lost_at
-    end;
+    end
+returning 1;
 
 -- name: resume
 update stack set paused_at = null, paused_by = null, paused_reason = null
