@@ -75,9 +75,18 @@ class _Session(asyncpg.Connection):  # type: ignore[misc]
     async def _execute(self, *arguments: Any, **options: Any) -> Any:
         try:
             return await super()._execute(*arguments, **options)
+        except ARGUMENT_ERRORS:
+            raise
         except NONSENSE as error:
-            if isinstance(error, ARGUMENT_ERRORS):
-                raise
+            raise MalformedAnswer(f"{type(error).__name__}: {error}") from error
+
+    async def execute(self, *arguments: Any, **options: Any) -> Any:
+        """Do what asyncpg's does. Raises MalformedAnswer also where the command tag is missing."""
+        try:
+            return await super().execute(*arguments, **options)
+        except ARGUMENT_ERRORS:
+            raise
+        except NONSENSE as error:
             raise MalformedAnswer(f"{type(error).__name__}: {error}") from error
 
 
