@@ -1,16 +1,19 @@
 """The documents say what is there: their links, paths, names, commands and codes exist."""
 
+import argparse
 import json
 import re
 import tomllib
 from collections.abc import Iterator
 from functools import cache
 from importlib import metadata
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from gateway.problems import KINDS
+from ops.cli import build_parser
 from tests.test_tidy import PACKAGES, ROOT, name, tracked
 
 DOCUMENTS = [path for path in tracked() if path.suffix == ".md"]
@@ -280,3 +283,27 @@ def test_commands_are_run_by_somebody(page: str) -> None:
                 assert re.search(rf"def test_\w*{options[1]}", (ROOT / file).read_text()), command
         else:
             assert f"\n{command} <" in run_by_ci() or command in RUN_BY_TESTS, command
+
+
+def _vocabulary(parser: argparse.ArgumentParser) -> set[str]:
+    """Return every subcommand and option that a parser knows, at any depth."""
+    known = set(parser._option_string_actions)
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, below in action.choices.items():
+                known |= {name, *_vocabulary(below)}
+    return known
+
+
+def test_wbs_knows_what_the_documents_tell() -> None:
+    """Goal: each `wbs` command in a document is one, with subcommands and options that it has."""
+    wrong = []
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8")
+        for told in re.findall(r"(?:`|venv/bin/)wbs ([a-z-](?:[^`\n$ ]| (?!\|))*)", text):
+            first, *others = re.sub(r"\b(\w+)(\|\w+)+", r"\1", told).split()
+            known = _vocabulary(build_parser(first))
+            asked = [first, *(word for word in others if re.fullmatch(r"--[a-z-]+|[a-z-]+", word))]
+            values = {word for option, word in pairwise(others) if option in ("--reason", "--by")}
+            wrong += [f"{name(path)}: wbs {told}" for word in asked if word not in known | values]
+    assert not wrong
