@@ -42,6 +42,12 @@ class Consumer(_RabbitmqConsumer):
         super().__init__(*arguments)  # type: ignore[no-untyped-call]
         self._answers: deque[_Answer] = deque()
         self._sending_is_due = False
+        self._has_begun = False
+
+    @property
+    def is_consuming(self) -> bool:
+        """Whether RabbitMQ lets us have the queue's messages. May be asked by any thread."""
+        return self._has_begun and self.channel.is_open
 
     def __next__(self) -> Any:
         """Return the next message; None if none has come for a while, or it was none of ours. Called by its thread.
@@ -54,6 +60,7 @@ class Consumer(_RabbitmqConsumer):
             if getattr(error, "reply_code", None) == _NOT_FOUND:
                 self.broker.queues_pending.add(q_name(self.queue_name))  # to be declared again
             raise ConnectionClosed(error) from None  # type: ignore[no-untyped-call]
+        self._has_begun = True
         if method is None:
             return None
         reject = _Answer(method.delivery_tag, ack=False)

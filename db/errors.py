@@ -99,6 +99,7 @@ _SQLSTATES = {
     "53100": (Fault.SHORTAGE, DISK_FULL),
     "53300": (Fault.CONNECTION, CONNECTIONS_USED_UP),
     "54": (Fault.REQUEST, MISCONFIGURED),
+    "55000": (Fault.SERVER, MISCONFIGURED),  # a database that allows no connections
     "55006": (Fault.CONTENTION, LOCKED),
     "55P03": (Fault.LOCKED, LOCKED),
     "57": (Fault.CONTENTION, SLOW),  # cancelled, by somebody or by its time limit

@@ -155,12 +155,13 @@ class GroupCommit(Generic[Request, Answer]):
         The parts of a batch that fails are tried by breadth, so that it shows soon whether any of it goes through.
         """
         parts = deque([batch])
-        alone: list[tuple[asyncio.Future[Answer], Exception]] = []
+        alone: list[tuple[Request, asyncio.Future[Answer], Exception]] = []
         """Whoever failed on its own, and why."""
         stuck: _Waiting[Request, Answer] = []
         """Whoever waited alone for a lock that can't be looked at."""
         futile = 0
-        went_through = False
+        served: set[type] = set()
+        """Of which kinds any went through."""
         while parts:
             part = parts.popleft()
             try:
@@ -170,31 +171,33 @@ class GroupCommit(Generic[Request, Answer]):
                 futile += 1
                 fault = fault_of(error)
                 nobody = fault in (Fault.CONNECTION, Fault.SHORTAGE)
-                if nobody or (futile >= _FUTILE_MAX and not went_through):
+                if nobody or (futile >= _FUTILE_MAX and not served):
                     rest = [*part, *(one for others in parts for one in others)]
                     self._refuse(rest, error, and_waiting=nobody)
                     parts.clear()
                 elif fault is Fault.LOCKED:
                     parts.extendleft(await self._without_held(part, stuck, deadline, error))
                 elif len(part) == 1:
-                    alone.append((part[0][1], error))
-                    if not went_through:
-                        self.last_writes.failed_alone(self._names_of(part[0][0])[0], error)
+                    alone.append((*part[0], error))
                 else:
                     parts += [part[: len(part) // 2], part[len(part) // 2 :]]
             else:
-                went_through = True
-                self.last_writes.succeeded()
+                served |= {type(request) for request, _ in part}
+                self.last_writes.succeeded(served)
                 for (_, future), answer in zip(part, answers, strict=True):
                     resolve(future, answer)
         for request, future in stuck:
-            if went_through:
+            if served:
                 self._held.bar(request)
             resolve(future, Unavailable("somebody else keeps a lock", reason=LOCKED))
         if self._looking_for_culprit:
             await self._wait_for_locks(deadline, self._session_settings.lock_timeout_ms)
         if alone:
-            self._refusals.refuse_alone(alone, others_went_through=went_through)
+            for request, _, why in alone:
+                if type(request) not in served:
+                    self.last_writes.failed_alone(type(request), self._names_of(request)[0], why)
+            pairs = [(future, why) for _, future, why in alone]
+            self._refusals.refuse_alone(pairs, others_went_through=bool(served))
 
     async def _write_with_retries(self, requests: Sequence[Request]) -> Answers[Answer]:
         reconnected = False

@@ -1,40 +1,53 @@
 """What became of a writer's last transactions: what health asks before anything else."""
 
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable
+from dataclasses import dataclass
 
 from db.errors import reason_of, translate
 from wallet.errors import Unavailable
 
+_NEVER = -float("inf")
+
+
+@dataclass(slots=True)
+class _Alone:
+    """Requests of one kind that failed all by themselves, since one of that kind last went through."""
+
+    first: Hashable
+    """Whose was the first."""
+    failed_at: float = _NEVER
+    """When one that was another's last failed."""
+    reason: str = ""
+
 
 class LastWrites:
-    """When a writer last wrote, and when and why it last could not write for anybody. By its own monotonic clock."""
+    """When a writer last wrote, and when and why it last could not write. By its own monotonic clock."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._succeeded_at = self._failed_at = -float("inf")
+        self._succeeded_at = self._failed_at = _NEVER
         self._reason = ""
-        self._alone: Hashable = None
-        """Whose request was the first, since a transaction last went through, to fail all by itself."""
+        self._alone: dict[type, _Alone] = {}
 
-    def succeeded(self) -> None:
-        """A transaction went through."""
+    def succeeded(self, kinds: Collection[type] = ()) -> None:
+        """A transaction went through, with requests of these kinds."""
         self._succeeded_at = self._clock()
-        self._alone = None
+        if self._alone:
+            self._alone = {kind: one for kind, one in self._alone.items() if kind not in kinds}
 
     def failed(self, error: Exception) -> None:
         """Everybody was refused, because of this error."""
         self._failed_at, self._reason = self._clock(), reason_of(error)
 
-    def failed_alone(self, whose: Hashable, error: Exception) -> None:
-        """A request failed all by itself. It may be at fault; once another's does too, and none went through, it is
-        not."""
+    def failed_alone(self, kind: type, whose: Hashable, error: Exception) -> None:
+        """A request failed all by itself. It may be at fault; once another's of its kind does too, with none in between
+        that went through, it is not."""
         if not isinstance(translate(error), Unavailable):
             return  # it is at fault
-        if self._alone is None:
-            self._alone = whose
-        elif self._alone != whose:
-            self.failed(error)
+        known = self._alone.setdefault(kind, _Alone(whose))
+        if known.first != whose:
+            known.failed_at, known.reason = self._clock(), reason_of(error)
 
     def success_age_s(self) -> float:
         """Return how long ago a transaction last went through."""
@@ -45,3 +58,8 @@ class LastWrites:
         if self._failed_at <= self._succeeded_at or self._clock() - self._failed_at > within_s:
             return None
         return self._reason
+
+    def failing_kind(self, within_s: float) -> str | None:
+        """Return why nobody of one kind could be served less than `within_s` ago, whatever others went through."""
+        now = self._clock()
+        return next((one.reason for one in self._alone.values() if now - one.failed_at <= within_s), None)

@@ -40,7 +40,8 @@ class Readiness:
         """Return whether writes go through, and what the last trial (or the writers) met."""
         written_s = min((last.success_age_s() for last in self._last_writes), default=float("inf"))
         for last in self._last_writes:
-            if reason := last.failing(min(FAILING_S, written_s)):
+            reason = last.failing(min(FAILING_S, written_s)) or last.failing_kind(FAILING_S)
+            if reason is not None:
                 return False, Trial(reason, "writes were refused")
         trial = await self._fresh_trial()
         if trial.reason is None or trial.accepts:

@@ -7,7 +7,9 @@ from typing import Any
 
 from dramatiq import Broker, Worker
 from dramatiq.middleware import Middleware
+from dramatiq.worker import ConsumerThread
 
+from actors.consumer import Consumer
 from actors.heartbeat import beat_for_ever
 from actors.middleware.resources import Resources, run_on_loop
 from runtime import beat
@@ -25,6 +27,7 @@ class Heartbeat(Middleware):
         self._resources = resources
         self._task: SupervisedTask | None = None
         self._watch: SupervisedTask | None = None
+        self._consumers: list[ConsumerThread] = []
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Called when the worker's threads have started."""
@@ -36,7 +39,8 @@ class Heartbeat(Middleware):
 
     async def _start(self, worker: Worker) -> None:
         resources = self._resources
-        threads = [*worker.consumers.values(), *worker.workers]
+        self._consumers = list(worker.consumers.values())
+        threads = [*self._consumers, *worker.workers]
         self._watch = resources.tasks.start("worker-threads", lambda: _watch(threads))
         self._task = resources.tasks.start(
             "heartbeat", lambda: beat_for_ever(resources.reader, "actors", self._detail)
@@ -51,12 +55,25 @@ class Heartbeat(Middleware):
     def _detail(self) -> dict[str, Any]:
         resources = self._resources
         writers = (resources.withdrawals.last_begins, resources.withdrawals.last_moves)
-        failing = next(filter(None, (writer.failing(_FAILING_S) for writer in writers)), None)
+        failing = [
+            reason
+            for writer in writers
+            if (reason := writer.failing(_FAILING_S) or writer.failing_kind(_FAILING_S)) is not None
+        ]
         return {
+            **self._rabbitmq(),
             "bank": "ok" if resources.breaker.closed else "away",
             "payouts": resources.gate.standing,
-            **({} if failing is None else {"trouble": f"withdrawals: {failing}"}),
+            **({"trouble": f"withdrawals: {failing[0]}"} if failing else {}),
         }
+
+    def _rabbitmq(self) -> dict[str, str]:
+        """Whether messages can be had from each queue; nothing where there is no RabbitMQ."""
+        if not self._resources.settings.rabbitmq_url:
+            return {}
+        consumers = [thread.consumer for thread in self._consumers]
+        consuming = all(isinstance(one, Consumer) and one.is_consuming for one in consumers)
+        return {"rabbitmq": "ok" if consuming else "away"}
 
 
 async def _watch(threads: Sequence[Thread]) -> None:

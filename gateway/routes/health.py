@@ -101,7 +101,7 @@ READY = Operation(
     open_to_all=True,
 )
 
-_SOURCES = {"rabbitmq": ("relay",), "bank": ("actors", "reconciler")}
+_SOURCES = {"rabbitmq": ("relay", "actors"), "bank": ("actors", "reconciler")}
 """Who tells how a dependency is doing that the gateway itself never talks to."""
 _AWAY = ("away", "down", "error", "blocked")
 

@@ -11,6 +11,7 @@ from db.last_writes import LastWrites
 from db.trial import Trial
 from gateway.readiness import Readiness
 from gateway.routes.health import judge, register
+from wallet.commands import Charge, Withdraw
 from wallet.errors import Unavailable, ValidationFailed
 
 
@@ -127,19 +128,31 @@ async def test_writers_are_believed_before_trials() -> None:
 
 
 async def test_requests_that_fail_alone() -> None:
-    """Goal: one that fails all by itself may be at fault; another's that does too, with none between, tells of more."""
+    """Goal: one that fails all by itself may be at fault; another's that does too, with none of its kind in between
+    that went through, tells of more. Other kinds say nothing of it."""
     writes = Writes()
     odd = asyncpg.RaiseError("odd")
+
+    def fails(whose: str, error: Exception = odd) -> None:
+        writes.clock.now += 0.1
+        writes.last.failed_alone(Charge, whose, error)
+
     for whose in ("one", "one", "one"):
-        writes.last.failed_alone(whose, odd)
+        fails(whose)
         assert await writes.ready()
-    writes.last.succeeded()
-    writes.clock.now += 0.1
-    writes.last.failed_alone("another", ValidationFailed([("body", "no")]))
-    writes.last.failed_alone("another", odd)
+    writes.last.succeeded({Charge})
+    fails("another", ValidationFailed([("body", "no")]))
+    fails("another")
     assert await writes.ready()
-    writes.last.failed_alone("one", odd)
+    fails("one")
+    writes.last.succeeded({Withdraw})
+    assert (await writes.readiness.verdict())[1].reason == "database_misconfigured"
+    writes.clock.now += 3.1
+    assert await writes.ready()
+    fails("one")
     assert not await writes.ready()
+    writes.last.succeeded({Charge, Withdraw})
+    assert await writes.ready()
 
 
 @pytest.mark.parametrize(

@@ -207,7 +207,7 @@ async def test_heartbeats_tell_what_each_process_sees(pipeline: Pipeline) -> Non
     async def all_well() -> bool:
         found = await seen()
         return (
-            found.get("actors") == {"bank": "ok", "payouts": "ok"}
+            found.get("actors") == {"rabbitmq": "ok", "bank": "ok", "payouts": "ok"}
             and found.get("relay") == {"rabbitmq": "ok"}
             and found.get("reconciler") == {"leads": True, "rabbitmq": "ok", "bank": "ok", "payouts": "ok"}
         )

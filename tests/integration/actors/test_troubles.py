@@ -2,8 +2,11 @@
 
 import json
 
+import pika
 import pytest
 
+from actors import doorbell
+from tests.conftest import delete_queues
 from tests.integration.actors.pipeline import Pipeline
 from tests.integration.actors.processes import Process
 from tests.polling import poll_until
@@ -98,3 +101,28 @@ async def test_a_stand_by_says_nothing_of_the_bank(pipeline: Pipeline) -> None:
         await poll_until(lambda: one_sees_the_bank("away"))
     finally:
         second.ensure_gone()
+
+
+async def test_actors_that_get_no_messages(pipeline: Pipeline, rabbitmq_url: str) -> None:
+    """Goal: that actors can't have the queue's messages is told, though the relay publishes; once they can, they do."""
+    pipeline.start()
+    await poll_until(lambda: sees_rabbitmq(pipeline, "relay", "ok"))
+    await poll_until(lambda: sees_rabbitmq(pipeline, "actors", "ok"))
+    delete_queues(rabbitmq_url)
+    connection = pika.BlockingConnection(pika.URLParameters(rabbitmq_url))
+    try:
+        connection.channel().queue_declare(
+            doorbell.QUEUE, exclusive=True
+        )  # another's: publish yes, consume no
+        await poll_until(lambda: sees_rabbitmq(pipeline, "actors", "away"))
+    finally:
+        connection.close()
+    await poll_until(lambda: sees_rabbitmq(pipeline, "actors", "ok"))
+    await pipeline.withdraw(1)
+    await pipeline.all_ended()
+
+
+async def sees_rabbitmq(pipeline: Pipeline, kind: str, as_: str) -> bool:
+    """Whether the processes of a kind say this of RabbitMQ."""
+    found = await said_by(pipeline, kind)
+    return bool(found) and all(one["rabbitmq"] == as_ for one in found)
