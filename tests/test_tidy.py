@@ -319,7 +319,7 @@ def test_no_test_sleeps() -> None:
 # --- Nothing of this machine, nothing of the outside ---
 
 OUR_HOSTS = re.compile(
-    r"(localhost|127\.\d+\.\d+\.\d+|0\.0\.0\.0|\[::1?\]|bank|bank_sim|gateway|postgres|rabbitmq|prometheus|grafana"
+    r"(localhost|127\.\d+\.\d+\.\d+|0\.0\.0\.0|\[::1?\]|bank|bank_sim|gateway|proxy|postgres|rabbitmq|prometheus|grafana"
     r"|swagger|relay|actors|reconciler|db|broker|host|[a-z]|.*\.(example|test|invalid)|example\.(com|org|net)|\{.*|\$.*|<.*)"
     r"(:.*)?$"
 )

@@ -77,7 +77,7 @@ def test_compose_has_every_service_on_its_port(compose: dict[str, Any]) -> None:
     expected = {
         "postgres": {5432},
         "rabbitmq": {5672, 15672},
-        "gateway": {8080},
+        "proxy": {8080},
         "bank_sim": {8090},
         "prometheus": {9090},
         "grafana": {3000},
@@ -85,16 +85,59 @@ def test_compose_has_every_service_on_its_port(compose: dict[str, Any]) -> None:
     }
     services = compose["services"]
     assert set(services) == PROCESSES | set(expected) | {"migrate"}
+    assert "ports" not in services["gateway"], "only one of several gateways could have it"
     for name, ports in expected.items():
         published = services[name]["ports"]
         assert all(entry.startswith("127.0.0.1:") for entry in published), name
         assert {int(entry.split(":")[1]) for entry in published} == ports, name
     database = services["postgres"]["environment"]
-    assert [database[f"POSTGRES_{key}"] for key in ("USER", "PASSWORD", "DB")] == [
-        "postgres",
-        "password",
-        "wpdb",
-    ]
+    laptop = {"USER": "postgres", "PASSWORD": "password", "DB": "wpdb"}
+    for key, default in laptop.items():
+        assert database[f"POSTGRES_{key}"] == f"${{POSTGRES_{key}:-{default}}}", "an .env file replaces it"
+    assert without_env(services["gateway"]["environment"]["DATABASE_URL"]) == (
+        "postgresql://postgres:password@postgres:5432/wpdb"
+    )
+
+
+def without_env(text: str) -> str:
+    """Return a value of the compose file as it is where no variable is set."""
+    return re.sub(r"\$\{[A-Z_]+:-([^}]*)\}", r"\1", text)
+
+
+def test_each_secret_reaches_only_who_needs_it(compose: dict[str, Any]) -> None:
+    """Goal: a process that is broken into tells no more than it needs to know; every other setting is passed on."""
+    needed = {
+        "DATABASE_URL": {"migrate", "gateway", "relay", "actors", "reconciler"},
+        "RABBITMQ_URL": {"relay", "actors", "reconciler"},
+        "WBS_API_KEYS": {"gateway"},
+        "WBS_BANK_TOKEN": {"actors", "reconciler"},
+        "WBS_BANK_PASSWORD": {"actors", "reconciler"},
+        "WBS_BANK_WEBHOOK_SECRET": {"gateway", "bank_sim"},
+    }
+    assert set(needed) == {str(field.metadata["env"]) for field in fields(Settings) if not field.repr}
+    environments = {name: service.get("environment", {}) for name, service in compose["services"].items()}
+    for secret, who in needed.items():
+        assert {name for name, environment in environments.items() if secret in environment} == who, secret
+    # Where something is, the compose file says itself.
+    decided = {"WBS_HTTP_HOST", "WBS_HTTP_PORT", "WBS_STATE_DIR", "WBS_BANK_PORT", "WBS_METRICS_PORT"}
+    passed_on = {str(field.metadata["env"]) for field in fields(Settings)} - set(needed) - decided
+    for name in PROCESSES - {"bank_sim"}:
+        assert passed_on <= set(environments[name]), name
+
+
+def test_containers_may_do_little(compose: dict[str, Any]) -> None:
+    """Goal: no container has a capability, none gains any, only Swagger UI writes outside volumes and memory."""
+    dockerfile = (ROOT / "deploy/Dockerfile").read_text(encoding="utf-8")
+    assert "VOLUME" not in dockerfile, "each container would leave a volume without a name"
+    for name, service in compose["services"].items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["read_only"] == (name != "swagger"), name
+        if name != "migrate":
+            assert service["healthcheck"]["test"], name
+        for volume in service.get("volumes", []):
+            source = str(volume).split(":")[0]
+            assert source in compose["volumes"] or str(volume).endswith(":ro"), name
 
 
 def test_what_is_frozen_is_seen_in_containers(compose: dict[str, Any]) -> None:
@@ -145,7 +188,9 @@ def test_prometheus_scrapes_the_ports_that_compose_gives(compose: dict[str, Any]
     text = (ROOT / "deploy/prometheus/prometheus.yml").read_text(encoding="utf-8")
     for name in PROCESSES - {"gateway", "bank_sim"}:
         port = compose["services"][name]["environment"]["WBS_METRICS_PORT"]
-        assert re.search(rf"{name}:{port}|names: \[{name}\](?s:.*?)port: {port}", text), name
+        assert f"names: [{name}], type: A, port: {port}," in text, name
+    assert "names: [gateway], type: A, port: 8080," in text, "each gateway, not the one that the proxy picks"
+    assert "bank_sim:8090" in text
 
 
 @pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
@@ -173,6 +218,7 @@ def test_example_settings_exist() -> None:
         re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(encoding="utf-8"), re.MULTILINE)
     )
     known = {str(field.metadata["env"]) for field in fields(Settings)}
+    known |= set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "docker-compose.yml").read_text(encoding="utf-8")))
     sources = "".join(
         path.read_text(encoding="utf-8")
         for folder in ("ops", "runtime", "bank_sim")
