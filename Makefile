@@ -47,19 +47,19 @@ reset: $(RUNTIME) ## stop, then delete the state folder: data, ports, secrets
 	@$(BIN)/wbs reset
 
 test: init ## the tests, on real servers that they start themselves
-	@exec $(BIN)/python -m pytest -m "not thorough and not alone and not matrix" $(SPREAD) $(PYTEST_ARGS)
+	@exec $(BIN)/python -m tests.run -m "not thorough and not alone and not matrix" $(SPREAD) $(PYTEST_ARGS)
 
 test-thorough: init ## the tests that take minutes: crash matrix, outages, model, chaos
-	@exec $(BIN)/python -m pytest -m thorough $(SPREAD) $(PYTEST_ARGS)
+	@exec $(BIN)/python -m tests.run -m thorough $(SPREAD) $(PYTEST_ARGS)
 
 test-matrix: init ## whatever PostgreSQL can say, at every statement of every loop (half an hour)
-	@exec $(BIN)/python -m pytest -m matrix $(SPREAD) $(PYTEST_ARGS)
+	@exec $(BIN)/python -m tests.run -m matrix $(SPREAD) $(PYTEST_ARGS)
 
 test-speed: init ## the tests of speed ratios, which need the machine to themselves
-	@exec $(BIN)/python -m pytest -m alone $(PYTEST_ARGS)
+	@exec $(BIN)/python -m tests.run -m alone $(PYTEST_ARGS)
 
 test-coverage: init ## the tests with a coverage report
-	@$(BIN)/python -m pytest -m "not alone and not matrix" $(SPREAD) --cov --cov-report=term --cov-report=html $(PYTEST_ARGS)
+	@exec $(BIN)/python -m tests.run -m "not alone and not matrix" $(SPREAD) --cov --cov-report=term --cov-report=html $(PYTEST_ARGS)
 
 lint: init ## ruff, mypy, import contracts
 	@$(BIN)/ruff check .

@@ -58,6 +58,7 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default")
 separate_stacks()
 
 THOROUGH = (
+    "acceptance/test_interrupted.py",
     "chaos/test_chaos_run.py",
     "integration/actors/test_outages.py",
     "integration/crash/",
