@@ -51,6 +51,24 @@ class Results:
         ratios = [of(one) / by(other) for one, other in pairs]
         return statistics.median(ratios) if ratios else None
 
+    def rounds(self) -> int:
+        """Return how many rounds are complete."""
+        return min(map(len, self.samples.values()), default=0)
+
+    def quiet(self) -> "Results":
+        """Return the complete rounds in which others took hardly anything of the machine."""
+        quiet = [
+            number
+            for number in range(self.rounds())
+            if all(
+                runs[number].detail.get("others_cores", 0.0) <= OTHERS_CORES_MAX
+                for runs in self.samples.values()
+            )
+        ]
+        return Results(
+            self.parameters, {name: [runs[number] for number in quiet] for name, runs in self.samples.items()}
+        )
+
     def others_cores(self) -> float:
         """Return how many cores other work on the machine took, in the worst run."""
         runs = [run for runs in self.samples.values() for run in runs]
