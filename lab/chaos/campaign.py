@@ -14,6 +14,7 @@ from lab.chaos.checker import Findings, check
 from lab.chaos.client import RecordingClient
 from lab.chaos.disaster import Disaster
 from lab.chaos.faults import Saboteur
+from lab.chaos.green import BACKLOG, expect_green
 from lab.chaos.history import HistoryWriter
 from lab.chaos.lines import Lines
 from lab.chaos.load import Load
@@ -31,8 +32,6 @@ from runtime.settings import Settings
 CLIENT_TIMEOUT_S = 4.0
 HEALTHY_WITHIN_S = 30.0
 HEALTH_POLL_S = 0.3
-GREEN_WITHIN_S = 10.0
-"""Once every process answers again, GET /health says `ok` within this time."""
 HEALTH_READ_EVERY_S = 0.25
 TELL_EVERY_S = 5.0
 
@@ -145,11 +144,9 @@ async def _drive(
             if not await asyncio.to_thread(_wait_whole, stack):
                 aftermath.trouble("not_healthy", f"healthy within {HEALTHY_WITHIN_S:.0f} s", "not yet")
             report.healthy_s = history.mark("healthy") - healed
-            if not await _green(client):
-                aftermath.trouble(
-                    "not_green", f"/health ok within {GREEN_WITHIN_S:.0f} s", await _verdict(client)
-                )
+            await expect_green(client, aftermath, BACKLOG)
             await aftermath.run(healed)
+            await expect_green(client, aftermath)
             history.mark("end")
             report.settled_s = aftermath.settled_s
             report.operations, report.answers = client.operations, client.answers
@@ -189,21 +186,6 @@ async def _watch_health(client: RecordingClient) -> None:
         for op, path in (("health", "/health"), ("ready", "/health/ready")):
             await client.read(op, path, cell="")
             await asyncio.sleep(HEALTH_READ_EVERY_S)
-
-
-async def _green(client: RecordingClient) -> bool:
-    """Wait until the service says that all is well."""
-    deadline = time.monotonic() + GREEN_WITHIN_S
-    while time.monotonic() < deadline:
-        if '"status":"ok"' in (await _verdict(client))[:20]:
-            return True
-        await asyncio.sleep(HEALTH_POLL_S)
-    return False
-
-
-async def _verdict(client: RecordingClient) -> str:
-    call = await client.read("health", "/health", cell="")
-    return call.answer or call.error
 
 
 async def _tell(order: Order, saboteur: Saboteur, client: RecordingClient, progress: Progress) -> None:
