@@ -11,7 +11,7 @@ from db import stack
 from db.pool import Reader
 from db.withdrawals import PayoutsPaused, Withdrawals
 from tests.fakes import ScriptedBank
-from tests.integration.actors.pipeline import Pipeline
+from tests.integration.actors.pipeline import COMPRESSED, Pipeline
 from tests.integration.actors.test_reconciler import pay_directly
 from tests.polling import poll_until
 from wallet.errors import NotCancellable
@@ -19,6 +19,10 @@ from wallet.outcomes import BankUnavailable, NotFound
 
 DECLINE_CODES = ("account_closed", "account_not_found", "payments_blocked", "limit_exceeded")
 """Of the simulator."""
+
+PREFETCHED = 2 * int(COMPRESSED["WBS_ACTOR_THREADS"])
+"""Messages that an actor process takes at a time. More of them wait in the queue until these are done with, which takes
+as long as a message is held while payouts are paused: a minute."""
 
 
 async def standing(pipeline: Pipeline) -> str:
@@ -44,7 +48,7 @@ async def test_nothing_is_paid_while_an_operator_says_so(pipeline: Pipeline, rea
     """Goal: paused, accepting goes on, no order reaches the bank and no message goes round; resumed, all are paid."""
     await started(pipeline)
     await stack.pause(reader, "operator:eve", "the bank moves house")
-    ids = await pipeline.withdraw(20)
+    ids = await pipeline.withdraw(PREFETCHED)
 
     async def is_seen() -> bool:
         rows = await pipeline.execute(
@@ -53,13 +57,17 @@ async def test_nothing_is_paid_while_an_operator_says_so(pipeline: Pipeline, rea
         return {row["told"] for row in rows} == {"paused: the bank moves house"}
 
     await poll_until(is_seen)
-    await poll_until(lambda: pipeline.queued() == 0, what="the actors hold the messages")
+
+    async def are_held() -> bool:
+        return await pipeline.outbox() == 0 and pipeline.queued() == 0
+
+    await poll_until(are_held, what="the actors hold the messages")
     assert await pipeline.bank.books() == []
-    assert await pipeline.count("pending") == 20
+    assert await pipeline.count("pending") == PREFETCHED
     assert await stack.resume(reader)
     await pipeline.all_ended()
     assert len(await pipeline.bank.books()) == len(ids)
-    assert await pipeline.count("completed") == 20
+    assert await pipeline.count("completed") == PREFETCHED
     await pipeline.audit()
 
 
