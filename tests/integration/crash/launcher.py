@@ -18,6 +18,7 @@ import threading
 import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 from functools import partial, wraps
 from inspect import iscoroutinefunction
@@ -32,7 +33,10 @@ import actors.middleware.event_loop
 import actors.payouts
 import db.books
 import db.ledger
+import db.pool
+import db.reconciliation
 import db.releases
+import db.stack
 import db.withdrawals
 import ops.dlq
 from actors.amqp import AmqpConnection
@@ -41,6 +45,7 @@ from actors.bank.protocol import PayoutOrder
 from actors.payouts import Payouts
 from actors.relay import Relay
 from db.group_commit import GroupCommit
+from db.held import HeldLane
 from db.ledger import Ledger
 from db.outbox import Outbox
 from db.reconciliation import ReconcilerSession
@@ -52,6 +57,8 @@ from wallet.outcomes import PayOutcome
 from wallet.withdrawal import Status
 
 BANK_S_MAX = 60.0
+RELEASED_AT_ONCE = 3
+"""Locks, in the process that is to die between two steps of a release."""
 
 Reached = Callable[[tuple[Any, ...], Any], bool]
 """Tells from a call's arguments (self included) and its result whether this call is the one."""
@@ -106,35 +113,58 @@ def before(owner: Any, name: str, when: Reached = always) -> None:
     setattr(owner, name, die_before)
 
 
+_is_here: ContextVar[bool] = ContextVar("is_here", default=False)
+"""Whether the task that commits is in the call that is to die: others commit at the same time."""
+
+
 def before_commit_of(owner: Any, name: str, when: Reached = always) -> None:
     """Die when what `owner.name` writes has been written, and is not committed.
 
-    Where it is one statement, which commits itself, that statement gets a transaction around it here.
+    Where it is one statement, which commits itself, that statement gets a transaction around it here. What is written
+    after the call has ended, well or not, is none of it.
     """
     original = getattr(owner, name)
-    is_here = False
 
     @wraps(original)
     async def write(*arguments: Any, **options: Any) -> Any:
-        nonlocal is_here
-        is_here = when(arguments, None)
-        return await original(*arguments, **options)
-
-    @asynccontextmanager
-    async def die_before_commit(connection: Any) -> AsyncIterator[None]:
-        await connection.execute("begin")
+        here = _is_here.set(when(arguments, None))
         try:
-            yield
-        except Exception:
-            await connection.execute("rollback")
-            raise
-        if is_here:
-            die()
-        await connection.execute("commit")
+            return await original(*arguments, **options)
+        finally:
+            _is_here.reset(here)
 
     setattr(owner, name, write)
-    db.books.autocommit = db.withdrawals.autocommit = die_before_commit
-    db.ledger.transaction = db.withdrawals.transaction = die_before_commit
+    for module in (db.books, db.pool, db.releases, db.withdrawals):
+        module.autocommit = _die_before_commit  # type: ignore[attr-defined]
+    db.ledger.transaction = db.withdrawals.transaction = _die_before_commit
+
+
+@asynccontextmanager
+async def _die_before_commit(connection: Any) -> AsyncIterator[None]:
+    try:
+        await connection.execute("begin")
+        yield
+    except asyncio.CancelledError:
+        connection.terminate()
+        raise
+    except Exception:
+        await connection.execute("rollback")
+        raise
+    if _is_here.get():
+        die()
+    await connection.execute("commit")
+
+
+def between_steps_of_a_release() -> None:
+    """Die when the lane has released some of what a withdrawal needs: few are many here, and a step is short."""
+    release_oldest = db.releases.release_oldest
+
+    async def release_few(connection: Any, ids: Any, locks_max: int = 0) -> Any:
+        return await release_oldest(connection, ids, RELEASED_AT_ONCE)
+
+    db.releases.release_oldest = release_few
+    db.books.MATURED_MAX = RELEASED_AT_ONCE
+    after(db.releases, "release_oldest", lambda _, steps: any(step.locks for step in steps.values()))
 
 
 def never_return(owner: Any, name: str) -> None:
@@ -239,7 +269,10 @@ STEPS: dict[str, Callable[[], None]] = {
     "withdrawal committed, not answered": lambda: after(GroupCommit, "_write", has(Withdraw)),
     "cancel written, not committed": lambda: before_commit_of(Withdrawals, "_write_moves", has(Cancel)),
     "cancel committed, not answered": lambda: after(GroupCommit, "_write", has(Cancel)),
+    "request set apart": lambda: after(HeldLane, "add"),
+    "release of a withdrawal half done": between_steps_of_a_release,
     "callback not written": lambda: before(Reads, "callback"),
+    "callback written, not committed": lambda: before_commit_of(db.reconciliation, "told"),
     "callback written, not answered": lambda: after(Reads, "callback"),
     # relay
     "outbox claimed": lambda: before(AmqpConnection, "publish", lambda a, _: len(a[2]) > 0),
@@ -256,6 +289,8 @@ STEPS: dict[str, Callable[[], None]] = {
     "bank paid, reply not read": lambda: in_the_bank_call(die_unread),
     "reply read": lambda: after(HttpBank, "pay"),
     "outcome written, not committed": lambda: before_commit_of(Withdrawals, "_write_moves", has(Settle)),
+    "pause written, not committed": lambda: before_commit_of(db.stack, "pause_by_itself"),
+    "pause committed, outcome not written": lambda: after(db.stack, "pause_by_itself"),
     "outcome committed, not acked": lambda: after(Withdrawals, "settle"),
     "acked": lambda: after_answer("basic_ack"),
     "requires_attention committed, not dead-lettered": lambda: after(
@@ -267,7 +302,10 @@ STEPS: dict[str, Callable[[], None]] = {
     # reconciler and operator
     "rung": lambda: after(ReconcilerSession, "ring_due", has_result),
     "about to release": lambda: before(db.releases, "release_oldest"),
+    "release written, not committed": lambda: before_commit_of(db.releases, "release_oldest"),
     "release committed": lambda: after(ReconcilerSession, "release_matured", has_result),
+    "bank asked, nothing written": lambda: before(Withdrawals, "learn"),
+    "look-up written, not committed": lambda: before_commit_of(Withdrawals, "_write_moves", has(Settle)),
     "look-up committed, still due": lambda: after(Withdrawals, "learn"),
     "to be looked up by the bank's books, cursor not moved": lambda: before(
         ReconcilerSession, "advance_bank_cursor", lambda a, _: a[1] is not None

@@ -4,6 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
+from db import stack
+from db.pool import Reader
+from tests.integration.actors.test_paused import DECLINE_CODES
+from tests.integration.crash.conftest import UNHURRIED
 from tests.integration.crash.stage import SETTLED_S_MAX, Stage
 from tests.polling import poll_until
 
@@ -65,6 +69,36 @@ async def test_killed_while_the_bank_declines(stage: Stage) -> None:
     stage.pipeline.start(stage.pipeline.actors, stage.ringer)
     await stage.ends(id_, "failed")
     assert await stage.wallet("user-1") == (100, 0, 0)
+
+
+@pytest.mark.parametrize("step", ["pause written, not committed", "pause committed, outcome not written"])
+async def test_killed_while_payouts_pause(
+    make_stage: Callable[..., Stage], reader: Reader, step: str
+) -> None:
+    """Goal: while the bank declines because of us, payouts pause whoever dies of it, and nobody is refunded."""
+    stage = make_stage(**UNHURRIED, WBS_BANK_OUR_CODES=",".join(DECLINE_CODES))
+    stage.bank.start()
+    await stage.bank.faults(decline_rate=1.0)
+    (id_,) = await stage.pipeline.withdraw(1)
+    stage.pipeline.start(stage.pipeline.relay, stage.pipeline.reconciler)
+    await stage.start_crashing("actors.__main__", step).died()
+    assert (await stack.look(reader)).allowed == (step == "pause written, not committed")
+    assert ((row := await stage.pipeline.row(id_))["status"], row["failure_code"]) == ("processing", None)
+
+    stage.pipeline.actors.start()
+
+    async def is_paused() -> bool:
+        return "because of us" in (await stack.look(reader)).standing
+
+    async def is_for_a_person() -> bool:
+        await stack.resume(reader)  # an operator who lets payouts go on as often as they pause
+        return (await stage.pipeline.row(id_))["status"] == "requires_attention"
+
+    await poll_until(is_paused, SETTLED_S_MAX, what="payouts pause")
+    await poll_until(is_for_a_person, SETTLED_S_MAX, what="it is for a person", interval_s=0.5)
+    assert await stage.wallet("user-1") == (0, 0, 100)
+    assert not await stage.payouts()
+    await stage.pipeline.audit()
 
 
 GIVEN_UP = {

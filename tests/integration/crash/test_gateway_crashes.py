@@ -1,11 +1,14 @@
 """The gateway killed in the middle of a request. The client asks again, and it is as if nothing had been."""
 
 import aiohttp
+import asyncpg
 import pytest
 
+from tests.integration.crash.launcher import RELEASED_AT_ONCE
 from tests.integration.crash.stage import SETTLED_S_MAX, Stage
 from tests.locks import in_an_hour
 from tests.polling import poll_until
+from wallet.commands import Charge
 
 WITHDRAW = {"user_id": "eve", "amount": 70, "idempotency_key": "w-1", "destination": {"iban": "X"}}
 CHARGE = {"user_id": "eve", "amount": 70, "idempotency_key": "c-1", "metadata": {"order": 1}}
@@ -52,6 +55,49 @@ async def test_killed_while_charging(stage: Stage, step: str) -> None:
     await stage.pipeline.audit()
 
 
+async def test_killed_between_two_steps_of_a_release(stage: Stage) -> None:
+    """Goal: many locks that a withdrawal needs are released once each, whoever began with them."""
+    number = 3 * RELEASED_AT_ONCE + 1
+    for one in range(number):
+        charge = Charge("test", f"lock {one}", "eve", "USD", 7, release_at=in_an_hour())
+        await stage.pipeline.ledger.submit(charge)
+    await stage.pipeline.mature()
+    withdraw = WITHDRAW | {"amount": 7 * number}
+    await stage.gateway.start(dies_at="release of a withdrawal half done")
+    with pytest.raises(aiohttp.ClientError):
+        await stage.gateway.post("/withdraw", withdraw)
+    await stage.gateway.died()
+    assert (await stage.transfers())["release"] == RELEASED_AT_ONCE
+    assert await stage.wallet("eve") == (7 * RELEASED_AT_ONCE, 7 * (number - RELEASED_AT_ONCE), 0)
+
+    await stage.gateway.start()
+    status, _, headers = await stage.gateway.post("/withdraw", withdraw)
+    assert (status, "idempotent-replayed" in headers) == (202, False)
+    (id_,) = await stage.withdrawals()
+    stage.pipeline.start(stage.pipeline.relay, stage.pipeline.actors, stage.pipeline.reconciler)
+    await stage.ends(id_)
+    assert await stage.transfers() == {"charge": number, "release": number, "reserve": 1, "payout": 1}
+
+
+async def test_killed_with_a_request_set_apart(stage: Stage, connection: asyncpg.Connection) -> None:
+    """Goal: what waits for a wallet that somebody keeps locked has moved nothing; asked for again, it counts once."""
+    await stage.charge("eve", 1)
+    await stage.gateway.start(dies_at="request set apart")
+    async with connection.transaction():
+        await connection.execute("select 1 from wallets where user_id = 'eve' for update")
+        with pytest.raises(aiohttp.ClientError):
+            await stage.gateway.post("/charge", CHARGE)
+    await stage.gateway.died()
+    assert await stage.wallet("eve") == (1, 0, 0)
+
+    await stage.gateway.start()
+    status, body, headers = await stage.gateway.post("/charge", CHARGE)
+    assert (status, "idempotent-replayed" in headers) == (200, False)
+    assert (await stage.gateway.post("/charge", CHARGE))[1] == body
+    assert await stage.wallet("eve") == (71, 0, 0)
+    await stage.pipeline.audit()
+
+
 @pytest.mark.parametrize("step", ["written, not committed", "committed, not answered"])
 async def test_killed_while_cancelling(stage: Stage, step: str) -> None:
     """Goal: a withdrawal that was cancelled twice gave its money back once, and is never paid."""
@@ -71,7 +117,9 @@ async def test_killed_while_cancelling(stage: Stage, step: str) -> None:
     assert await stage.wallet("user-1") == (100, 0, 0)
 
 
-@pytest.mark.parametrize("step", ["callback not written", "callback written, not answered"])
+@pytest.mark.parametrize(
+    "step", ["callback not written", "callback written, not committed", "callback written, not answered"]
+)
 async def test_killed_while_money_comes_back(stage: Stage, step: str) -> None:
     """Goal: the bank tells of a return until it is answered; asked about it, it gives the money back once."""
     (id_,) = await stage.pipeline.withdraw(1)
@@ -80,7 +128,7 @@ async def test_killed_while_money_comes_back(stage: Stage, step: str) -> None:
     await stage.gateway.start(dies_at=step)
     await stage.bank.send_back(await stage.pipeline.reference(id_))
     await stage.gateway.died()
-    written = step.startswith("callback written")
+    written = step == "callback written, not answered"
     assert len(await stage.pipeline.execute("select 1 from look_ups")) == int(written)
     assert await stage.wallet("user-1") == (0, 0, 0)
 

@@ -7,7 +7,7 @@ from tests.locks import in_an_hour
 from tests.polling import poll_until
 
 
-@pytest.mark.parametrize("step", ["about to release", "release committed"])
+@pytest.mark.parametrize("step", ["about to release", "release written, not committed", "release committed"])
 async def test_killed_while_releasing(stage: Stage, step: str) -> None:
     """Goal: money whose time has come is released once."""
     await stage.charge("eve", 70, release_at=in_an_hour())
@@ -65,6 +65,30 @@ async def test_killed_while_settling_by_the_banks_books(stage: Stage) -> None:
     assert (await stage.transfers())["payout"] == 1
     stage.pipeline.actors.start()  # for the message that is still there
     await stage.ends(id_)
+
+
+@pytest.mark.parametrize(
+    "step", ["bank asked, nothing written", "look-up written, not committed", "look-up committed, still due"]
+)
+async def test_killed_while_money_comes_back(stage: Stage, step: str) -> None:
+    """Goal: a return that the bank told of when it was asked is booked once, whenever the asking one dies."""
+    (id_,) = await stage.pipeline.withdraw(1)
+    stage.pipeline.start(stage.pipeline.relay, stage.pipeline.actors)
+    await stage.pipeline.becomes(id_, "completed", SETTLED_S_MAX)
+    await stage.gateway.start()
+    await stage.bank.send_back(await stage.pipeline.reference(id_))
+    await poll_until(stage.callbacks_taken, SETTLED_S_MAX, what="the bank's callback is answered")
+
+    await stage.start_crashing("actors.reconciler", step).died()
+    committed = step.startswith("look-up committed")
+    assert (await stage.pipeline.row(id_))["status"] == ("returned" if committed else "completed")
+    assert await stage.wallet("user-1") == ((100, 0, 0) if committed else (0, 0, 0))
+    assert len(await stage.pipeline.execute("select 1 from look_ups")) == 1
+
+    stage.pipeline.reconciler.start()
+    await stage.ends(id_, "returned")
+    assert await stage.wallet("user-1") == (100, 0, 0)
+    assert (await stage.transfers())["return"] == 1
 
 
 async def _cursor(stage: Stage) -> str | None:
