@@ -1,7 +1,8 @@
 """Sessions of commands: for long reads and migrations, without any of the settings of a session of ours.
 
 How long a statement of theirs takes says nothing, so there is no limit on that. Instead the server is asked something
-short now and then, on a connection of its own: one that answers no more must not keep a command waiting for ever.
+short now and then, on a connection of its own: one that answers no more must not keep a command waiting for ever, and
+neither must a commit that waits for a synchronous standby which is not there.
 """
 
 import asyncio
@@ -20,39 +21,51 @@ CONNECT_TIMEOUT_S = 10.0
 INTERVAL_S = 3.0
 SILENT_S_MAX = 10.0
 
+_SILENT = "the database stopped answering"
+_NO_STANDBY = (
+    "a commit waits for a synchronous standby that does not answer: start the standby, or take it out of the server's "
+    "synchronous_standby_names"
+)
+_WAITS_FOR_STANDBY = "select wait_event = 'SyncRep' from pg_stat_activity where pid = $1"
+
 
 @asynccontextmanager
 async def watched_session(
     database_url: str, server_settings: Mapping[str, str] | None = None
 ) -> AsyncIterator[Any]:
-    """Open a connection for the length of the block, and give it up once the server is silent.
+    """Open a connection for the length of the block, and give it up once the server is silent or can't commit.
 
-    Raises one of `db.errors.DATABASE_ERRORS` if there is no database, TimeoutError if it is silent.
+    Raises one of `db.errors.DATABASE_ERRORS` if there is no database, TimeoutError, which says why, if it is given up.
+    What waits to be committed then may be: it is, on the primary.
     """
     connection, dsn = await _connect(database_url, server_settings)
-    silent = False
+    given_up: str | None = None
 
     async def watch() -> None:
-        nonlocal silent
-        while True:
+        nonlocal given_up
+        waited_s = 0.0
+        while given_up is None:
             await asyncio.sleep(INTERVAL_S)
             try:
                 async with asyncio.timeout(SILENT_S_MAX):
-                    await _ask(dsn)
+                    waits = await _ask(dsn, connection.get_server_pid(), end_it=waited_s >= SILENT_S_MAX)
             except TimeoutError:
-                silent = True
-                connection.terminate()
-                return
+                given_up = _SILENT
             except DATABASE_ERRORS:
                 pass  # An answer, or one that the connection itself will get.
+            else:
+                if waits and waited_s >= SILENT_S_MAX:
+                    given_up = _NO_STANDBY
+                waited_s = waited_s + INTERVAL_S if waits else 0.0
+        connection.terminate()
 
     task = SupervisedTasks().start("database-watch", watch, ends_when=lambda: True)
     try:
         yield connection
         await connection.close(timeout=5)
     except Exception as error:
-        if silent:
-            raise TimeoutError("the database stopped answering") from error
+        if given_up is not None:
+            raise TimeoutError(given_up) from error
         raise
     finally:
         connection.terminate()
@@ -75,9 +88,13 @@ async def _connect(database_url: str, server_settings: Mapping[str, str] | None)
     raise last
 
 
-async def _ask(dsn: str) -> None:
+async def _ask(dsn: str, pid: int, *, end_it: bool) -> bool:
+    """Ask the server whether a commit of the session `pid` waits for a standby; if so, `end_it`: it keeps its locks."""
     connection = await asyncpg.connect(dsn, timeout=SILENT_S_MAX)
     try:
-        await connection.execute("select 1")
+        waits = bool(await connection.fetchval(_WAITS_FOR_STANDBY, pid))
+        if waits and end_it:
+            await connection.execute("select pg_terminate_backend($1)", pid)
+        return waits
     finally:
         connection.terminate()

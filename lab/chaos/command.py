@@ -42,7 +42,11 @@ def describe(parser: argparse.ArgumentParser) -> None:
         "--rate", type=float, default=RATE_PER_S, metavar="N", help=f"operations a second ({RATE_PER_S:.0f})"
     )
     parser.add_argument(
-        "--faults-per-minute", type=float, default=FAULTS_PER_MINUTE, metavar="N", help="(26)"
+        "--faults-per-minute",
+        type=_frequency,
+        default=FAULTS_PER_MINUTE,
+        metavar="N",
+        help=f"0 for none ({FAULTS_PER_MINUTE:g})",
     )
     parser.add_argument(
         "--failover",
@@ -59,6 +63,13 @@ def _seconds(text: str) -> float:
     if not 5 <= seconds <= 7200:
         raise argparse.ArgumentTypeError("must be between 5 and 7200")
     return seconds
+
+
+def _frequency(text: str) -> float:
+    per_minute = float(text)
+    if not 0 <= per_minute <= 600:
+        raise argparse.ArgumentTypeError("must be between 0 and 600")
+    return per_minute
 
 
 def run(args: argparse.Namespace) -> int:

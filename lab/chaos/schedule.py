@@ -56,7 +56,7 @@ class PlannedFault(NamedTuple):
 
 
 def plan(seed: int, seconds: float, per_minute: float = FAULTS_PER_MINUTE) -> list[PlannedFault]:
-    """Return the faults of a run, in order of time; none begins in the last two seconds."""
+    """Return the faults of a run, in order of time; none begins in the last two seconds. Zero `per_minute`: none."""
     random = Random(f"faults:{seed}")
     actions = Deck(random, ACTIONS)
     decks = {
@@ -73,7 +73,7 @@ def plan(seed: int, seconds: float, per_minute: float = FAULTS_PER_MINUTE) -> li
     modes = Deck(random, CUTS)
     spared_until_s: dict[str, float] = {}
     faults: list[PlannedFault] = []
-    at_s = 1.0
+    at_s = 1.0 if per_minute > 0 else seconds
     while at_s < seconds - 2.0:
         action = actions.deal()
         ends = action in ("kill", "restart")

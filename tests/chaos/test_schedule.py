@@ -29,6 +29,11 @@ def test_the_same_seed_makes_the_same_plan(seed: int) -> None:
     assert plan(seed + 1, 600) != faults
 
 
+def test_no_faults() -> None:
+    """A run without faults is one of load alone."""
+    assert plan(1, 600, per_minute=0) == []
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_ten_minutes_strike_everything(seed: int) -> None:
     """60 kills and more over all kinds, every kind frozen and restarted, every line cut, every cut made."""
