@@ -467,7 +467,7 @@ def test_links_lead_somewhere() -> None:
 
 
 def test_decisions_are_numbered() -> None:
-    """Goal: docs/adr/NNNN-title.md, no number twice, each with a title, a status and a date.
+    """Goal: docs/adr/NNNN-title.md, no number twice, each with a title, a status, a date, a context and a decision.
 
     Numbers are handed out before the decisions are written, so some may come later.
     """
@@ -477,6 +477,9 @@ def test_decisions_are_numbered() -> None:
     assert numbers[:11] == list(range(1, 12))
     for file in files:
         assert re.fullmatch(r"\d{4}-[a-z0-9-]+\.md", file.name)
-        title, _, status, *_ = file.read_text(encoding="utf-8").splitlines()
+        text = file.read_text(encoding="utf-8")
+        title, _, status, *_ = text.splitlines()
         assert title.startswith(f"# {int(file.name[:4])}. "), file.name
         assert re.match(r"\*\*Status\.\*\* (Accepted|Superseded), 20\d\d-\d\d-\d\d\.", status), file.name
+        assert re.search(r"^(\*\*|## )Context", text, re.MULTILINE), file.name
+        assert re.search(r"^(\*\*|## )Decision", text, re.MULTILINE), file.name
