@@ -42,7 +42,19 @@ order by id
 limit $2;
 
 -- name: looked_up
-update withdrawals set looked_up_at = clock_timestamp() where id = any($1::uuid[]);
+-- What somebody holds is passed over: it is looked up once more, where that matters.
+with free as materialized (
+    select id, user_id, clock_timestamp() as now
+    from withdrawals
+    where id = any($1::uuid[])
+    order by id
+    for update skip locked
+)
+
+update withdrawals as w
+set looked_up_at = f.now
+from free as f
+where w.id = f.id and w.user_id = f.user_id;
 
 -- name: look_up_soon
 insert into look_ups (withdrawal_id, user_id, due_at)
@@ -76,19 +88,36 @@ from (
 join withdrawals as w on w.id = l.withdrawal_id and w.user_id = l.user_id;
 
 -- name: look_ups_done
+-- What somebody holds is passed over, and so asked about again.
+with free as materialized (
+    select l.withdrawal_id, l.user_id
+    from unnest($1::uuid[], $2::text[], $3::timestamptz[]) as done (withdrawal_id, user_id, due_at)
+    join look_ups as l using (withdrawal_id, user_id, due_at)
+    order by l.withdrawal_id
+    for update of l skip locked
+)
+
 delete from look_ups as l
-using unnest($1::uuid[], $2::text[], $3::timestamptz[]) as done (withdrawal_id, user_id, due_at)
-where l.withdrawal_id = done.withdrawal_id and l.user_id = done.user_id and l.due_at = done.due_at;
+using free as f
+where l.withdrawal_id = f.withdrawal_id and l.user_id = f.user_id;
 
 -- name: look_ups_missed
 -- Due again after 5 s, 10 s, 20 s, 40 s, then every minute: the bank may have been away for all of them, and whoever
 -- waits for money that came back should not wait for long once it is there again.
+with free as materialized (
+    select l.withdrawal_id, l.user_id, clock_timestamp() as now
+    from unnest($1::uuid[], $2::text[], $3::timestamptz[]) as missed (withdrawal_id, user_id, due_at)
+    join look_ups as l using (withdrawal_id, user_id, due_at)
+    order by l.withdrawal_id
+    for update of l skip locked
+)
+
 update look_ups as l
 set
-    due_at = clock_timestamp() + least(interval '5 seconds' * 2 ^ least(l.asked, 10), interval '1 minute'),
+    due_at = f.now + least(interval '5 seconds' * 2 ^ least(l.asked, 10), interval '1 minute'),
     asked = l.asked + 1
-from unnest($1::uuid[], $2::text[], $3::timestamptz[]) as missed (withdrawal_id, user_id, due_at)
-where l.withdrawal_id = missed.withdrawal_id and l.user_id = missed.user_id and l.due_at = missed.due_at;
+from free as f
+where l.withdrawal_id = f.withdrawal_id and l.user_id = f.user_id;
 
 -- name: told
 -- The bank called back about the withdrawal that it knows by the reference $1: it is looked up at once,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from uuid import UUID
 
 import aiohttp
+import asyncpg
 import pytest
 
 from tests.conftest import delete_queues
@@ -79,6 +80,41 @@ async def test_paid_there_and_open_here_is_completed(pipeline: Pipeline) -> None
     await pay_directly(pipeline, id_, 100)
     pipeline.start(pipeline.reconciler)
     await pipeline.becomes(id_, "completed")
+    await pipeline.audit()
+
+
+@pytest.mark.parametrize("held_table", ["withdrawals", "look_ups"])
+async def test_one_that_is_held_keeps_no_look_up_waiting(
+    pipeline: Pipeline, connection: asyncpg.Connection, held_table: str
+) -> None:
+    """Goal: somebody holds a withdrawal (or its line among the look-ups): others are looked up, and done with."""
+    pipeline.start(pipeline.bank)
+    held, free = await pipeline.withdraw(2)
+    await pipeline.execute(
+        "update withdrawals set status = 'processing', attempts = 1, history_length = 2, "
+        "next_attempt_at = now() + interval '1 hour', ring_at = now() + interval '1 hour'"
+    )
+    await pipeline.execute(
+        "insert into withdrawal_history select user_id, id, 2, 'processing', now(), 'test' from withdrawals"
+    )
+    await pipeline.execute(
+        "insert into look_ups (withdrawal_id, user_id, due_at) select id, user_id, now() from withdrawals"
+    )
+    await pay_directly(pipeline, held, 100)
+    await pay_directly(pipeline, free, 100)
+
+    async def is_done_with(id_: UUID) -> bool:
+        return not await pipeline.execute("select 1 from look_ups where withdrawal_id = $1", id_)
+
+    name = "id" if held_table == "withdrawals" else "withdrawal_id"
+    async with connection.transaction():
+        await connection.execute(f"select 1 from {held_table} where {name} = $1 for update", held)
+        pipeline.start(pipeline.reconciler)
+        await pipeline.becomes(free, "completed")
+        await poll_until(lambda: is_done_with(free))
+        assert not await is_done_with(held)
+    await pipeline.becomes(held, "completed")
+    await poll_until(lambda: is_done_with(held))
     await pipeline.audit()
 
 
