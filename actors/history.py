@@ -6,7 +6,7 @@ we have not sent. What was a plain restart, or the promotion of a standby that h
 new entries have been read and all of ours are known.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 
 from actors.bank.protocol import BookEntry, BooksUnreadable
@@ -17,6 +17,8 @@ from db.stack import TIMELINE, StackState
 from runtime.settings import Settings
 from runtime.telemetry import PAYOUTS_PAUSED, log
 
+ALL_BOOKS_WAIT_S = 300.0
+"""The same, for books that can be read and do not come to an end."""
 BOOKS_WAIT_S = 30.0
 """For how long payouts wait for the bank's books after a plain restart of the database. Longer than that, the bank is
 trusted to tell when it is asked about each: a bank without books must not stop payouts for good."""
@@ -25,10 +27,18 @@ trusted to tell when it is asked about each: a bank without books must not stop 
 class HistoryGuard:
     """Looks each beat, as the reconciler that leads."""
 
-    def __init__(self, settings: Settings, session: ReconcilerSession, comparison: BankComparison) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        session: ReconcilerSession,
+        comparison: BankComparison,
+        *,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
         self._settings = settings
         self._session = session
         self._comparison = comparison
+        self._clock = clock
         self._unsure_since: float | None = None
         self.state: StackState | None = None
         """What was seen last."""
@@ -86,15 +96,19 @@ class HistoryGuard:
 
     async def _bank_knows_no_more(self) -> bool:
         """Read what is new in the bank's books. True if that is all of it, and all of ours is known."""
-        self._unsure_since = self._unsure_since or monotonic()
+        self._unsure_since = self._unsure_since or self._clock()
+        wait_s = ALL_BOOKS_WAIT_S
         unknown_before = self._comparison.unknown
         try:
             all_read = await self._comparison.read_new_entries()
         except BooksUnreadable as error:
             log.warning("history_not_known_to_be_whole", error=str(error))
-            state = await stack.look(self._session.connection)
-            return state.paused_at is None and monotonic() - self._unsure_since > BOOKS_WAIT_S
-        return all_read and self._comparison.unknown == unknown_before
+            wait_s = BOOKS_WAIT_S
+        else:
+            if all_read or self._comparison.unknown != unknown_before:
+                return self._comparison.unknown == unknown_before
+        state = await stack.look(self._session.connection)
+        return state.paused_at is None and self._clock() - self._unsure_since > wait_s
 
     async def unknown_at_the_bank(self, entries: Sequence[BookEntry]) -> None:
         """Called with new entries of the bank's books that are ours by their reference, and that we never sent."""

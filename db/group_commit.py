@@ -77,7 +77,7 @@ class GroupCommit(Generic[Request, Answer]):
         )
         self.last_writes = LastWrites()
         self._held: HeldLane[Request, Answer] = HeldLane(
-            kind, settings, tasks, names_of, held_elsewhere, self.resubmit
+            kind, settings, tasks, names_of, held_elsewhere, self.resubmit, self.last_writes
         )
         # Whoever needs what is held waits in that lane; the batch need not be as patient.
         lock_wait_ms = max(settings.lock_timeout_ms // _PATIENCE_PARTS, 1)

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from db.answering import resolve
 from db.errors import LOCKED, fault_of, translate
+from db.last_writes import LastWrites
 from db.pool import autocommit, connect
 from db.sql import load
 from db.strict import whole
@@ -70,6 +71,7 @@ class HeldLane(Generic[Request, Answer]):
         names_of: NamesOf[Request],
         held_elsewhere: HeldElsewhere[Request],
         hand_back: Callable[[Request, "asyncio.Future[Answer]"], None],
+        last_writes: LastWrites,
     ) -> None:
         self._kind = kind
         self._settings = settings
@@ -77,6 +79,7 @@ class HeldLane(Generic[Request, Answer]):
         self._names_of = names_of
         self._held_elsewhere = held_elsewhere
         self._hand_back = hand_back
+        self._last_writes = last_writes
         self._patience_s = settings.lock_timeout_ms / 1000
         self._held: dict[Hashable, _Held[Request, Answer]] = {}
         self._barred: dict[Hashable, tuple[float, float]] = {}
@@ -186,7 +189,9 @@ class HeldLane(Generic[Request, Answer]):
                     continue
                 self._waiting -= 1
                 if is_held:
-                    resolve(future, _refusal())
+                    refusal = _refusal()
+                    self._last_writes.failed_alone(type(request), name, refusal)
+                    resolve(future, refusal)
                 else:
                     self._hand_back(request, future)
 

@@ -2,22 +2,25 @@
 
 import time
 from collections.abc import Callable, Collection, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from db.errors import reason_of, translate
+from db.errors import LOCKED, reason_of, translate
 from wallet.errors import Unavailable
 
 _NEVER = -float("inf")
+_SUSPICIOUS = 2
+_SUSPICIOUS_IF_LOCKED = 5
+"""So many whose requests fail one after the other are not at fault themselves. A few wallets may well be locked."""
 
 
 @dataclass(slots=True)
 class _Alone:
     """Requests of one kind that failed all by themselves, since one of that kind last went through."""
 
-    first: Hashable
-    """Whose was the first."""
+    whose: set[Hashable] = field(default_factory=set)
+    """Some of those whose requests they were."""
     failed_at: float = _NEVER
-    """When one that was another's last failed."""
+    """When one last failed after those of others."""
     reason: str = ""
 
 
@@ -41,13 +44,16 @@ class LastWrites:
         self._failed_at, self._reason = self._clock(), reason_of(error)
 
     def failed_alone(self, kind: type, whose: Hashable, error: Exception) -> None:
-        """A request failed all by itself. It may be at fault; once another's of its kind does too, with none in between
-        that went through, it is not."""
+        """A request failed all by itself, or because of a lock. It may be at fault; once others' of its kind do too,
+        with none in between that went through, it is not."""
         if not isinstance(translate(error), Unavailable):
             return  # it is at fault
-        known = self._alone.setdefault(kind, _Alone(whose))
-        if known.first != whose:
-            known.failed_at, known.reason = self._clock(), reason_of(error)
+        known, reason = self._alone.setdefault(kind, _Alone()), reason_of(error)
+        enough = _SUSPICIOUS_IF_LOCKED if reason == LOCKED else _SUSPICIOUS
+        if len(known.whose) < _SUSPICIOUS_IF_LOCKED:
+            known.whose.add(whose)
+        if len(known.whose) >= enough:
+            known.failed_at, known.reason = self._clock(), reason
 
     def success_age_s(self) -> float:
         """Return how long ago a transaction last went through."""

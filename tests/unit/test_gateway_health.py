@@ -153,6 +153,12 @@ async def test_requests_that_fail_alone() -> None:
     assert not await writes.ready()
     writes.last.succeeded({Charge, Withdraw})
     assert await writes.ready()
+    locked = Unavailable("somebody else keeps a lock", reason="database_locked")
+    for whose in ("one", "another", "a third", "a fourth", "a fourth"):
+        fails(whose, locked)
+        assert await writes.ready(), "a few wallets may well be locked"
+    fails("a fifth", locked)
+    assert not await writes.ready()
 
 
 @pytest.mark.parametrize(

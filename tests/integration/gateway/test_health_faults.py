@@ -241,6 +241,25 @@ async def test_what_only_the_writers_meet(
     assert (await call(api, 44, 1)).status in (200, 202)
 
 
+async def test_all_whom_anybody_asks_about_are_held(api: Api, operator: asyncpg.Connection) -> None:
+    """Goal: while somebody holds the rows of all wallets that are charged, no table, that is told; then green again."""
+    users = range(100, 106)
+    for user in users:
+        await api.charge(user, 1)
+
+    async def red() -> bool:
+        replies = await asyncio.gather(*(api.charge(user, 1) for user in users))
+        assert {reply.status for reply in replies} == {503}
+        reply = await api.get("/health/ready")
+        return reply.status == 503 and reply.json["reasons"][0]["code"] == "database_locked"
+
+    async with operator.transaction():
+        await operator.execute("select 1 from wallets for update")
+        await poll_until(red, RED_MAX_S * 4, interval_s=0.1)
+    await poll_until(lambda: is_green(api), GREEN_MAX_S * 4, interval_s=0.1)
+    assert (await api.charge(100, 1)).status == 200
+
+
 async def reasons(api: Api) -> dict[str, str | None]:
     reply = await api.get("/health")
     assert reply.status == 200, reply
