@@ -16,6 +16,7 @@ from actors.middleware.resources import Resources
 from actors.settlement import Before, RoundLimits, run_round
 from db import reads, stack
 from db.errors import LOCKED
+from db.pool import understood
 from db.withdrawals import Attempt, PayoutsPaused
 from runtime.telemetry import CONTRADICTIONS, ROUNDS_RESCHEDULED, log
 from wallet.errors import IllegalMove, TryLater, Unavailable, WithdrawalNotFound
@@ -117,7 +118,7 @@ class Payouts:
         """Pause payouts: the bank declines because of us, and so it would all the others."""
         self._resources.gate.close()
         try:
-            await stack.pause_by_itself(self._resources.reader, reason)
+            await understood(stack.pause_by_itself, self._resources.reader, reason)
         except TryLater as error:  # the withdrawal stays due: the next attempt hears the same
             log.warning("not_paused", reason=reason, error=str(error))
 

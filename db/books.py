@@ -14,7 +14,7 @@ from asyncpg.pgproto import pgproto
 from db.errors import CareNeeded
 from db.pool import autocommit
 from db.sql import load
-from db.strict import one, require, require_tag, whole
+from db.strict import one, require, require_tag, rows_of, whole
 from wallet.decide import KeyId, NewKey, Receipt
 from wallet.expect import Expected, Raised
 from wallet.ledger import MaturedLock, Transfer, Wallet, WalletId
@@ -110,7 +110,7 @@ async def write_expected(
 async def create_wallets(connection: Any, ids: Iterable[WalletId]) -> None:
     """Create the wallets that are not there yet, in a transaction of their own."""
     async with autocommit(connection):
-        await connection.execute(_SQL["create_wallets"], *_split(ids))
+        rows_of(await connection.execute(_SQL["create_wallets"], *_split(ids)), "INSERT 0")
 
 
 async def list_matured(connection: Any, wallets: Sequence[Wallet], now: datetime) -> None:
@@ -118,7 +118,8 @@ async def list_matured(connection: Any, wallets: Sequence[Wallet], now: datetime
     by_id = {(wallet.user_id, wallet.currency): wallet for wallet in wallets}
     rows = await connection.fetch(_SQL["matured_locks"], *_split(by_id), now, MATURED_MAX + 1)
     for row in rows:
-        wallet = by_id[whole(row)["user_id"], row["currency"]]
+        require(whole(row)["release_at"] <= now, "a lock that has not matured")
+        wallet = by_id[row["user_id"], row["currency"]]
         if len(wallet.matured) == MATURED_MAX:
             wallet.matured_complete = False
         else:

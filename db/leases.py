@@ -13,7 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 from db.sql import load
-from db.strict import whole
+from db.strict import rows_of, whole
 from runtime.identity import instance
 
 LAPSES_S = 8.0
@@ -75,7 +75,7 @@ class Lease:
     async def give_up(self, connection: Any) -> None:
         """Let another one lead at once. Raises what the connection raises."""
         self._renewed_at = None
-        await connection.execute(_SQL["give_up"], self._name, self._holder)
+        rows_of(await connection.execute(_SQL["give_up"], self._name, self._holder), "DELETE")
 
     async def _take(self, connection: Any, now: float) -> bool:
         row = await connection.fetchrow(_SQL["look"], self._name)

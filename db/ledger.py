@@ -34,7 +34,7 @@ from db.outbox import Doorbell
 from db.pool import autocommit, transaction
 from db.releases import ReleaseLane
 from db.sql import load
-from db.strict import require, require_tag, whole
+from db.strict import require, require_tag, rows_of, whole
 from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
 from wallet.commands import Charge, LedgerCommand, Withdraw
@@ -213,7 +213,8 @@ async def _claim_adopted(connection: Any, withdraws: dict[str, Withdraw], bank_p
         for end, w in withdraws.items()
     ]
     async with autocommit(connection):
-        await connection.execute(_SQL["claim_adopted"], *zip(*rows, strict=True), bank_prefix)
+        tag = await connection.execute(_SQL["claim_adopted"], *zip(*rows, strict=True), bank_prefix)
+        rows_of(tag, "UPDATE")
 
 
 async def _known(connection: Any, used_keys: list[KeyId]) -> dict[KeyId, KeyRecord]:

@@ -168,7 +168,7 @@ class ReconcilerSession:
 
     async def looked_up(self, ids: Sequence[UUID]) -> None:
         """Write down that the bank was asked about these now, and has answered."""
-        await self._connection.execute(_SQL["looked_up"], list(ids))
+        rows_of(await self._connection.execute(_SQL["looked_up"], list(ids)), "UPDATE")
 
     # --- Look-ups ---
 
@@ -182,7 +182,7 @@ class ReconcilerSession:
     async def look_up_soon(self, withdrawals: Sequence[Known]) -> None:
         """Have the bank asked about these."""
         ids, users = zip(*((known.id, known.user_id) for known in withdrawals), strict=True)
-        await self._connection.execute(_SQL["look_up_soon"], ids, users)
+        rows_of(await self._connection.execute(_SQL["look_up_soon"], ids, users), "INSERT 0")
 
     async def look_ups_due(self, limit: int) -> list[DueLookUp]:
         """Return some that are due, the oldest first."""
@@ -191,11 +191,11 @@ class ReconcilerSession:
 
     async def look_ups_done(self, done: Sequence[DueLookUp]) -> None:
         """Forget these, unless they have come due anew since they were read."""
-        await self._connection.execute(_SQL["look_ups_done"], *_rows(done))
+        rows_of(await self._connection.execute(_SQL["look_ups_done"], *_rows(done)), "DELETE")
 
     async def look_ups_missed(self, missed: Sequence[DueLookUp]) -> None:
         """Have these asked about again later: the bank gave no answer, or it could not be written down."""
-        await self._connection.execute(_SQL["look_ups_missed"], *_rows(missed))
+        rows_of(await self._connection.execute(_SQL["look_ups_missed"], *_rows(missed)), "UPDATE")
 
 
 async def told(reader: Reader, reference: UUID) -> int:

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from db import stack
-from db.pool import Reader
+from db.pool import Reader, understood
 from ops.environment import load_environment
 from ops.operators import add_by, operator
 from runtime.settings import Settings
@@ -48,8 +48,8 @@ def run(args: argparse.Namespace) -> int:
     settings = Settings.from_env(load_environment())
     actions: dict[str, Callable[[Reader], Awaitable[object]]] = {
         "status": lambda reader: asyncio.sleep(0),
-        "pause": lambda reader: stack.pause(reader, operator(args), args.reason),
-        "resume": stack.resume,
+        "pause": lambda reader: understood(stack.pause, reader, operator(args), args.reason),
+        "resume": lambda reader: understood(stack.resume, reader),
     }
     try:
         state = asyncio.run(_act(settings, actions[args.action]))
@@ -67,7 +67,7 @@ async def _act(settings: Settings, action: Callable[[Reader], Awaitable[object]]
     reader = Reader(settings, size=1)
     try:
         await action(reader)
-        return await stack.look(reader)
+        return await understood(stack.look, reader)
     finally:
         reader.terminate()
 

@@ -220,7 +220,8 @@ def _release(wallet: Wallet, amount: int, now: datetime, decision: Decision) -> 
     ended = 0
     while wallet.available < amount:
         lock = wallet.matured[ended]
-        assert lock.release_at <= now
+        if lock.release_at > now:
+            raise AssertionError(f"a lock until {lock.release_at} was taken for matured")
         transfer = wallet.move(Kind.RELEASE, lock.amount, reference=lock.charge_id)
         decision.transfers.append(transfer)
         decision.releases.append(transfer)

@@ -160,9 +160,11 @@ class Wallet:
     ) -> Transfer:
         """Change the balances as `kind` says and return the row that records it; without a `reference`, its own.
 
-        Raises AssertionError if a balance would go below zero: whoever calls has to have checked before.
+        Raises AssertionError, also under `python -O`, if a balance would go below zero: whoever calls has to have
+        checked before.
         """
-        assert amount > 0
+        if amount <= 0:
+            raise AssertionError(f"an amount of {amount}")
         debit, credit = ACCOUNTS[kind]
         if kind is Kind.CHARGE:
             self.transactions += 1
@@ -185,7 +187,8 @@ class Wallet:
             self.available += amount
         else:
             self.available += amount
-        assert min(self.available, self.locked, self.held) >= 0
+        if min(self.available, self.locked, self.held) < 0:
+            raise AssertionError("a balance below zero")
         if self._ids is None:
             self._ids = self._new_ids(self.at)
         id = next(self._ids)

@@ -34,7 +34,7 @@ from runtime.tasks import SupervisedTasks
 from tests.integration.db.conftest import accepted, charge, withdraw
 from tests.locks import in_an_hour, mature
 from tests.polling import poll_until
-from wallet.errors import TryLater, ValidationFailed
+from wallet.errors import TryLater, ValidationFailed, WithdrawalNotFound
 from wallet.outcomes import OutcomeUnknown, Paid, Returned
 
 NOTICED_WITHIN_S = 0.5
@@ -193,6 +193,21 @@ class HeldWithdrawals(Begins):
             raise results[1]
         if results[1] is None:
             raise NotYet
+
+
+class HeldMoves(Begins):
+    """The writer of moves, while somebody else holds one wallet."""
+
+    async def work(self) -> None:
+        (held, user), (free, _) = await self.direct.withdrawal(), await self.direct.withdrawal()
+        async with self.direct.connection.transaction():
+            await self.direct.connection.fetch("select 1 from wallets where user_id = $1 for update", user)
+            results = await asyncio.gather(
+                *(self.withdrawals.cancel(one) for one in (held, free)), return_exceptions=True
+            )
+        assert isinstance(results[0], TryLater | ValidationFailed | WithdrawalNotFound), results
+        if isinstance(results[1], BaseException):
+            raise results[1]
 
 
 class Queries(Loop):
@@ -396,6 +411,7 @@ LOOPS: list[type[Loop]] = [
     Begins,
     Moves,
     HeldWithdrawals,
+    HeldMoves,
     Queries,
     Watcher,
     Relays,

@@ -18,11 +18,13 @@ import pytest_asyncio
 import db.outbox
 import db.reconciliation
 from db.books import _WRITE_PLAIN_CHARGES
+from db.errors import DATABASE_ERRORS
 from db.ledger import Ledger
 from db.sql import load
 from db.withdrawals import Withdrawals
 from runtime.settings import Settings
-from tests.integration.loops import LOOPS, Direct, Ledgers, Loop
+from tests.integration.calls import CALLS, Call
+from tests.integration.loops import LOOPS, Begins, Direct, HeldWithdrawals, Ledgers, Loop, Moves
 from tests.integration.postgres_proxy import NONSENSE, Error, Fault, Hang, Nonsense, PostgresProxy
 from tests.polling import poll_until
 from wallet.errors import TryLater, ValidationFailed, WalletError
@@ -66,23 +68,11 @@ FAULTS: dict[str, Fault] = {
 }
 
 ELSEWHERE = {
-    "adoptions": "an operator's command: tests/integration/actors/test_adopt.py",
     "audit": "an operator's command: tests/integration/ops/test_commands_and_servers.py",
     "benchmark": "the laboratory's",
     "chaos": "the laboratory's",
-    "health": "a trial write; its faults are what it is for: tests/integration/gateway/test_health_faults.py",
-    "leases": "between two reconcilers: tests/integration/db/test_leases.py",
-    "ledger.claim_adopted": "after an adoption: tests/integration/db/test_adopted.py",
-    "outbox.ring": "of what is locked: tests/integration/db/test_ringing.py",
-    "reconciliation.look_up_open": "while payouts are paused: tests/integration/actors/test_paused.py",
-    "reconciliation.look_up_soon": "of a bank that paid something: tests/integration/actors/test_reconciler.py",
-    "reconciliation.looked_up": "of a bank that paid something: tests/integration/actors/test_reconciler.py",
-    "reconciliation.told": "of a bank that calls back: tests/integration/gateway/test_callbacks.py",
-    "stack": "an operator's command, or said once: tests/integration/actors/test_paused.py",
-    "withdrawals.held_elsewhere_with_wallets": "of a wallet that is held: tests/integration/db/test_held.py",
-    "withdrawals.postpone_due": "of what is locked: tests/integration/db/test_ringing.py",
 }
-"""Queries, or files of them, that no loop here executes, and why."""
+"""Queries, or files of them, that neither a loop nor a call here executes, and why."""
 
 SAID_ONCE = ("stack", "leases.look", "leases.take_free", "leases.take_over", "leases.give_up")
 """Queries, or files of them, that a loop asks at its start, its end, or when another one does."""
@@ -92,6 +82,15 @@ ASYNCPGS_OWN = ("typeinfo_tree", "set_config", "'jit'")
 
 SAMPLED = 3
 """Faults for each statement in the normal run; the whole one (make test-matrix) takes all."""
+
+FOUND: list[tuple[type[Loop], str, str]] = [
+    (Begins, "withdrawals.begin", "NULLs"),
+    (HeldWithdrawals, "withdrawals.begin", "NULLs, though done"),
+    (Moves, "withdrawals.step", "no row"),
+    (Moves, "withdrawals.step", "nothing"),
+    (Moves, "withdrawals.move", "no row"),
+]
+"""Loops that once took an answer for another one, or let a bug out; of which query, and what was said."""
 
 Books = Callable[[], Awaitable[dict[str, int]]]
 HEALS_WITHIN_S = 30.0
@@ -215,10 +214,84 @@ async def test_a_loop_works_again_after_everything(
     await heals(kind, proxy, impatient, direct, books_hold, every=True)
 
 
+@pytest.mark.parametrize(("kind", "query", "fault"), FOUND)
+async def test_what_was_found(
+    kind: type[Loop], query: str, fault: str, proxy: PostgresProxy, impatient: Settings, direct: Direct
+) -> None:
+    """Goal: what samples have found once is tried each time."""
+    file, _, name = query.partition(".")
+    loop = kind(impatient, direct)
+    async with loop.running():
+        await poll_until(lambda: tried(loop), HEALS_WITHIN_S)
+        await met(loop, proxy, load(file)[name], FAULTS[fault])
+        await poll_until(lambda: tried(loop), HEALS_WITHIN_S, what="it works again")
+
+
+async def answered(call: Call, settings: Settings, direct: Direct) -> bool:
+    """Call once. True if it did what it is for, False if it failed with a name; anything else fails the test."""
+    try:
+        async with asyncio.timeout(ANSWERED_WITHIN_S):
+            await call(settings, direct)
+    except (WalletError, *DATABASE_ERRORS):
+        return False
+    return True
+
+
+async def recovers(call: Call, proxy: PostgresProxy, settings: Settings, direct: Direct, every: bool) -> None:
+    """Let a call meet faults of all its statements: it fails properly or does its work, and works right after it."""
+
+    async def works() -> bool:
+        return await answered(call, settings, direct)
+
+    await poll_until(works, HEALS_WITHIN_S)
+    proxy.seen.clear()
+    await poll_until(works, HEALS_WITHIN_S)
+    statements = sorted(text for text in proxy.seen if not any(words in text for words in ASYNCPGS_OWN))
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    wrong: list[str] = []
+    for statement in statements:
+        for name in FAULTS if every else chance.sample(list(FAULTS), SAMPLED):
+            try:
+                with proxy.answering(statement, FAULTS[name]) as rule:
+                    for _ in range(20):
+                        await works()
+                        if rule.met:
+                            break
+                    assert rule.met, "the statement was not executed any more"
+                await poll_until(works, HEALS_WITHIN_S, what="it works again")
+            except Exception as error:  # noqa: BLE001  # all of them are told together
+                wrong.append(f"{name}: {statement[:70]!r}: {type(error).__name__}: {str(error)[:200]}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_a_call_is_answered(
+    name: str, proxy: PostgresProxy, impatient: Settings, direct: Direct, books_hold: Books
+) -> None:
+    """Goal: some of all the things a server can say to what is said outside of loops are failures with a name."""
+    await recovers(CALLS[name], proxy, impatient, direct, every=False)
+    await books_hold()
+
+
+@pytest.mark.matrix
+@pytest.mark.timeout(1_800)
+@pytest.mark.parametrize("name", CALLS)
+async def test_a_call_is_answered_after_everything(
+    name: str, proxy: PostgresProxy, impatient: Settings, direct: Direct, books_hold: Books
+) -> None:
+    """Goal: all of the things a server can say to what is said outside of loops are failures with a name."""
+    await recovers(CALLS[name], proxy, impatient, direct, every=True)
+    await books_hold()
+
+
 async def test_no_query_is_forgotten(proxy: PostgresProxy, impatient: Settings, direct: Direct) -> None:
-    """Goal: each query that we have belongs to a loop that is tested here, or it is said where it is tested."""
+    """Goal: each query that we have belongs to a loop or a call that is tested here, or it is said where it is."""
     for kind in LOOPS:
         await statements_of(kind(impatient, direct), proxy)
+    for call in CALLS.values():
+        await call(impatient, direct)
     executed = {re.sub(r"\s+", " ", text) for text in proxy.seen}
     executed |= (
         {re.sub(r"\s+", " ", load("ledger")["write_expected"])}
@@ -230,5 +303,5 @@ async def test_no_query_is_forgotten(proxy: PostgresProxy, impatient: Settings, 
         name for name in forgotten if name not in ELSEWHERE and name.partition(".")[0] not in ELSEWHERE
     }
     assert not unexplained, (
-        f"let a loop of tests/integration/loops.py execute: {', '.join(sorted(unexplained))}"
+        f"let a loop of tests/integration/loops.py or a call of calls.py execute: {', '.join(sorted(unexplained))}"
     )

@@ -1,0 +1,226 @@
+"""What is said to the database outside of loops, each a call by itself: looks, pauses, leases, callbacks, adoptions.
+
+A call prepares what it needs by the direct way, does its work through the proxy, and looks, by the direct way again,
+that what it takes for done is done.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+from db import reconciliation, stack
+from db.adoptions import BankPayout, adopt_payout
+from db.leases import Lease
+from db.ledger import Ledger
+from db.pool import Reader, connect, understood
+from db.reconciliation import Known, ReconcilerSession
+from db.trial import try_to_write
+from runtime.settings import Settings
+from runtime.tasks import SupervisedTasks
+from tests.integration.db.conftest import charge, withdraw
+from tests.integration.loops import Direct, new_user
+from wallet.errors import Unavailable
+
+Call = Callable[[Settings, Direct], Awaitable[None]]
+
+ADOPTED = """
+with forgotten as (delete from idempotency_keys where key = $1 returning movement_id)
+update withdrawals set destination = null, metadata = null where id in (select movement_id from forgotten)
+"""
+"""Makes of a withdrawal one that was adopted from the bank's books: it has no key."""
+
+
+@asynccontextmanager
+async def _reader(settings: Settings) -> AsyncIterator[Reader]:
+    reader = Reader(settings, 1)
+    try:
+        yield reader
+    finally:
+        reader.terminate()
+
+
+@asynccontextmanager
+async def _connection(settings: Settings) -> AsyncIterator[Any]:
+    connection = await connect(settings, command_timeout_s=0.4)
+    try:
+        yield connection
+    finally:
+        connection.terminate()
+
+
+@asynccontextmanager
+async def _session(settings: Settings, direct: Direct) -> AsyncIterator[ReconcilerSession]:
+    """A session that leads."""
+    await direct.connection.execute("delete from leases")
+    session = ReconcilerSession(settings)
+    try:
+        if not await session.lead():
+            raise Unavailable("it does not lead")  # what the server said of the lease made it believe so
+        yield session
+        await session.give_up()
+    finally:
+        await session.close()
+
+
+async def _stack(direct: Direct, what: str) -> Any:
+    return await direct.connection.fetchval(f"select {what} from stack")
+
+
+async def pausing(settings: Settings, direct: Direct) -> None:
+    """An operator pauses and resumes payouts."""
+    await direct.connection.execute(
+        "update stack set paused_at = null, paused_by = null, paused_reason = null"
+    )
+    async with _reader(settings) as reader:
+        await understood(stack.pause, reader, "operator:eve", "test")
+        assert await _stack(direct, "paused_by") == "operator:eve"
+        assert not (await understood(stack.look, reader)).allowed
+        _believed(await understood(stack.resume, reader))
+        assert await _stack(direct, "paused_at") is None
+
+
+async def pausing_by_itself(settings: Settings, direct: Direct) -> None:
+    """Payouts pause by themselves, and go on by themselves."""
+    await direct.connection.execute(
+        "update stack set paused_at = null, paused_by = null, paused_reason = null"
+    )
+    async with _reader(settings) as reader:
+        here = await understood(stack.server, reader)
+        await understood(stack.pause_by_itself, reader, f"{stack.TIMELINE} than before", history_lost=True)
+        assert await _stack(direct, "paused_by") == stack.ITSELF
+        await understood(stack.write_down, reader, here, whole=True)
+        _believed(await understood(stack.resume_by_itself, reader))
+        assert await _stack(direct, "paused_at") is None
+
+
+async def trial(settings: Settings, direct: Direct) -> None:
+    """Health tries to write. It fails by telling of it."""
+    found = await try_to_write(settings)
+    if found.reason is not None:
+        raise Unavailable(found.reason)
+
+
+async def callback(settings: Settings, direct: Direct) -> None:
+    """The bank calls back."""
+    id_, _ = await direct.withdrawal()
+    reference = await direct.connection.fetchval(
+        "select coalesce(reference, id) from withdrawals where id = $1", id_
+    )
+    async with _reader(settings) as reader:
+        if await understood(reconciliation.told, reader, reference) != 1:
+            raise Unavailable("not known")
+    assert await _look_ups(direct, id_) == 1
+
+
+async def look_ups(settings: Settings, direct: Direct) -> None:
+    """The reconciler asks the bank about what its books say, and about all that is open while payouts are paused."""
+    id_, _ = await direct.withdrawal()
+    await direct.connection.execute("delete from look_ups")
+    row = await direct.connection.fetchrow("select * from withdrawals where id = $1", id_)
+    reference = row["reference"]
+    try:
+        async with _session(settings, direct) as session:
+            known = _the(await session.by_references([reference]), reference.hex)
+            await session.look_up_soon([known])
+            due = await session.look_ups_due(10)
+            assert await _look_ups(direct, id_) == 1
+            await session.look_ups_missed(due)
+            await session.looked_up([id_])
+            await session.look_ups_done(due)
+            await session.requiring_attention(None, 10)
+            await direct.connection.execute("update stack set history_lost_at = clock_timestamp()")
+            await session.look_up_open(1_000)
+            assert await _look_ups(direct, id_) == 1
+    finally:
+        await direct.connection.execute("update stack set history_lost_at = null")
+        await direct.withdrawals.cancel(id_)
+
+
+async def ringing_one_by_one(settings: Settings, direct: Direct) -> None:
+    """The reconciler rings where somebody else's ring is locked."""
+    id_, _ = await direct.withdrawal()
+    await direct.connection.execute("delete from outbox")
+    await direct.connection.execute("update withdrawals set ring_at = now() where id = $1", id_)
+    async with _session(settings, direct) as session:
+        rung = await session._ring_one_by_one(50)
+    assert rung <= await direct.connection.fetchval("select count(*) from outbox")
+
+
+async def lease(settings: Settings, direct: Direct) -> None:
+    """One takes a lease, gives it up, and another one takes it over that has waited for long enough."""
+    name = uuid4().hex
+    now = 0.0
+    first, second = (Lease(name, clock=lambda: now) for _ in range(2))
+    async with _connection(settings) as connection:
+        _believed(await first.hold(connection))
+        now += 2
+        _believed(await first.hold(connection))
+        await second.hold(connection)
+        now += 20
+        _believed(await second.hold(connection))
+        await second.give_up(connection)
+    assert await direct.connection.fetchval("select count(*) from leases where name = $1", name) == 0
+
+
+async def adoption(settings: Settings, direct: Direct) -> None:
+    """An operator adopts a payout that only the bank knows."""
+    user = new_user()
+    await direct.matured(user, 3)
+    payout = BankPayout(uuid4().hex, user, "p", 7, "USD")
+    async with _connection(settings) as connection:
+        adopted = await adopt_payout(connection, payout, "operator:eve", "test")
+        assert adopted.new
+        assert not (await adopt_payout(connection, payout, "operator:eve", "test")).new
+    assert (
+        await direct.connection.fetchval("select status from withdrawals where id = $1", adopted.id)
+        == "completed"
+    )
+
+
+async def claim(settings: Settings, direct: Direct) -> None:
+    """A client asks for a withdrawal that was adopted: it gets its key."""
+    user, key = new_user(), uuid4().hex
+    await direct.ledger.submit(charge(9, user=user))
+    request = withdraw(2, user=user, key=key)
+    await direct.ledger.submit(request)
+    await direct.connection.execute(ADOPTED, key)
+    ledger = Ledger(settings, SupervisedTasks(pause_s_min=0.01, pause_s_max=0.1))
+    ledger.start()
+    try:
+        assert (await ledger.submit(request)).replayed
+    finally:
+        await ledger.stop()
+        assert (await direct.ledger.submit(request)).replayed  # else it would stay without a key
+    assert await direct.connection.fetchval("select count(*) from withdrawals where user_id = $1", user) == 1
+
+
+def _the(found: dict[str, Known], name: str) -> Known:
+    if name not in found:
+        raise Unavailable("not known")
+    return found[name]
+
+
+def _believed(is_done: bool) -> None:
+    if not is_done:
+        raise Unavailable("somebody else did it")  # no row is a proper answer here, though it is a lie
+
+
+async def _look_ups(direct: Direct, id_: object) -> int:
+    count: int = await direct.connection.fetchval(
+        "select count(*) from look_ups where withdrawal_id = $1", id_
+    )
+    return count
+
+
+CALLS: dict[str, Call] = {
+    "pausing": pausing,
+    "pausing by itself": pausing_by_itself,
+    "trial": trial,
+    "callback": callback,
+    "look-ups": look_ups,
+    "ringing one by one": ringing_one_by_one,
+    "lease": lease,
+    "adoption": adoption,
+    "claim": claim,
+}
