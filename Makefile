@@ -52,7 +52,7 @@ test: init ## the tests, on real servers that they start themselves
 test-thorough: init ## the tests that take minutes: crash matrix, outages, model, chaos
 	@exec $(BIN)/python -m tests.run -m thorough $(SPREAD) $(PYTEST_ARGS)
 
-test-matrix: init ## whatever PostgreSQL can say, at every statement of every loop (half an hour)
+test-matrix: init ## whatever PostgreSQL can say, at every statement of every loop and call (half an hour)
 	@exec $(BIN)/python -m tests.run -m matrix $(SPREAD) $(PYTEST_ARGS)
 
 test-speed: init ## the tests of speed ratios, which need the machine to themselves

@@ -1,8 +1,8 @@
 """Whatever PostgreSQL says to a statement, or doesn't: who asked is answered, and the loop works again by itself.
 
-Every statement of every loop is answered with an error of each SQLSTATE class, with silence, and with nonsense, by a
-proxy before the real server. The statements are those that the loops were seen to execute; a query that no loop
-executes is one that this test has forgotten.
+Every statement of every loop, and of what is called outside of them, is answered with an error of each SQLSTATE class,
+with silence, and with nonsense, by a proxy before the real server. The statements are those that loops and calls were
+seen to execute; a query that none of them executes is one that this test has forgotten.
 """
 
 import asyncio
