@@ -90,7 +90,7 @@ async def list_attention(settings: Settings, as_json: bool) -> int:
         )
     if letters and letters.others_total > len(letters.others):
         print(f"… and {letters.others_total - len(letters.others)} more")
-    total = letters and letters.others_total
+    total = letters.others_total if letters else "not known"
     print(f"{len(needing)} require attention (✉ has a dead letter); other dead letters: {total}")
     return 0
 

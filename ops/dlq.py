@@ -175,7 +175,8 @@ def _print_replayed(result: Replayed, as_json: bool) -> int:
             )
         )
     else:
-        print(f"replayed {len(result.replayed)}, dead letters removed: {result.letters_removed}")
+        removed = "not known" if result.letters_removed is None else result.letters_removed
+        print(f"replayed {len(result.replayed)}, dead letters removed: {removed}")
         for id_, reason in result.refused.items():
             print(f"  not {id_}: {reason}")
     return 1 if result.refused else 0

@@ -27,6 +27,7 @@ from ops import adopt
 from ops.audit import AuditImpossible, compare_with_bank, named
 from ops.bank_books import BANK
 from ops.environment import load_environment
+from ops.failures import explain
 from ops.operators import add_by
 from runtime.settings import Settings
 from wallet.errors import TryLater
@@ -62,7 +63,7 @@ async def reconcile(settings: Settings) -> Reconciliation:
     except BooksUnreadable as error:
         raise AuditImpossible(f"the bank's books can't be read: {error}") from error
     except (TryLater, *DATABASE_ERRORS) as error:
-        raise AuditImpossible(f"the database can't be reached: {error}") from error
+        raise AuditImpossible(explain(error)) from error
     finally:
         await withdrawals.stop()
         await session.close()

@@ -59,6 +59,7 @@ async def all_say_so(folder: Path, **settings: str) -> None:
         assert code == 2, (words, code, out, err)
         assert len(err.splitlines()) == 1, (words, err)
         assert err.startswith("wbs"), (words, err)
+        assert not err.rstrip().endswith(":"), "it says what, and not why"
 
 
 async def test_a_database_that_says_nothing(tmp_path: Path, black_hole: int) -> None:
@@ -87,12 +88,15 @@ async def test_a_database_in_trouble(tmp_path: Path, proxy: PostgresProxy, fault
 async def test_a_rabbitmq_that_says_nothing(tmp_path: Path, database_url: str, black_hole: int) -> None:
     """Goal: with RabbitMQ silent, dead letters are not looked at, and that is said; withdrawals still are."""
     settings = {"DATABASE_URL": database_url, "RABBITMQ_URL": f"amqp://127.0.0.1:{black_hole}"}
-    (listed, out, said), (discarded, _, why) = await asyncio.gather(
+    (listed, out, said), (replayed, told, _), (discarded, _, why) = await asyncio.gather(
         run_wbs(tmp_path, ["dlq", "list"], **settings),
+        run_wbs(tmp_path, ["dlq", "replay", "--all"], **settings),
         run_wbs(tmp_path, ["dlq", "discard", "--all", "--yes"], **settings),
     )
-    assert (listed, discarded) == (0, 2), (said, why)
+    assert (listed, replayed, discarded) == (0, 0, 2), (said, why)
     assert "0 require attention" in out
+    assert "other dead letters: not known" in out
+    assert "dead letters removed: not known" in told
     for sentence in (said, why):
         assert len(sentence.splitlines()) == 1
         assert "RabbitMQ can't be reached" in sentence
