@@ -1,7 +1,7 @@
 -- name: look
 -- What actors and the reconciler look at each second.
 select
-    payouts_allowed() as allowed,
+    coalesce(payouts_allowed(), false) as allowed,
     paused_at,
     paused_by,
     paused_reason,

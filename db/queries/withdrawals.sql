@@ -7,7 +7,7 @@
 -- While payouts are paused none begins. One row at least, which says whether they are.
 with stack_now as materialized (
     select
-        payouts_allowed() as allowed,
+        coalesce(payouts_allowed(), false) as allowed,
         coalesce(history_lost_at > clock_timestamp() - interval '30 days', false) as history_lost
     from stack
 ),
