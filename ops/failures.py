@@ -16,6 +16,8 @@ def explain(error: Exception) -> str:
     match error:
         case SettingsError():
             return what
+        case ModuleNotFoundError():
+            return f"the Python package {error.name} is missing: `make init` installs the tools"
         case AmqpError() | DeadLettersUnreachable():
             return f"RabbitMQ can't do this now: {what or type(error).__name__}"
         case BooksUnreadable() | aiohttp.ClientError():
