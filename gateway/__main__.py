@@ -6,7 +6,10 @@ import sys
 import uvloop
 from prometheus_client import multiprocess
 
-from gateway.server import serve
+from db.sessions import require_fit_server
+from gateway.app import create_app
+from gateway.services import Services
+from gateway.wire.server import serve
 from runtime.identity import name_process
 from runtime.known_settings import warn_of_unknown_settings
 from runtime.open_files import raise_open_files_limit
@@ -22,7 +25,7 @@ def main() -> int:
         settings = Settings.from_env()
         configure_logging("gateway", settings.log_level)
         warn_of_unknown_settings()
-        uvloop.run(serve(settings))
+        uvloop.run(_run(settings))
     except SettingsError as error:
         configure_logging("gateway", "info")
         log.error("bad_settings", detail=str(error))
@@ -34,6 +37,14 @@ def main() -> int:
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             multiprocess.mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
     return 0
+
+
+async def _run(settings: Settings) -> None:
+    """Serve until told to stop. Raises OSError, and SettingsError if the database is one that must not be used."""
+    await require_fit_server(settings)
+    app = create_app(settings)
+    services: Services = app.ctx.services
+    await serve(app, services, settings)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,11 @@ from functools import partial
 from db.ledger import Ledger
 from db.trial import try_to_write
 from db.withdrawals import Withdrawals
-from gateway.metrics import MetricsFlusher
+from gateway.long_poll import EndStateWatcher
 from gateway.readiness import Readiness
 from gateway.reads import Reads
-from gateway.request_reader import RequestReader
-from gateway.waiting import EndStateWatcher
+from gateway.wire.metrics import MetricsFlusher
+from gateway.wire.request_reader import RequestReader
 from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
 
@@ -58,8 +58,13 @@ class Services:
         self.watcher.start()
         self.flusher.start()
 
+    def begin_draining(self) -> None:
+        """Say not ready, and let nobody wait any more: the process is about to end."""
+        self.draining = True
+        self.watcher.release()
+
     async def stop(self) -> None:
-        """End them, writers first: what they have taken is still written."""
+        """End them, writers first: the commands that they have taken are still written."""
         await self.ledger.stop()
         await self.withdrawals.stop()
         await self.watcher.stop()

@@ -95,6 +95,9 @@ class Settings:
         "WBS_DEAD_MESSAGE_TTL_MS", 604_800_000, "life of a dead letter", low=1
     )
     quorum_queues: int = _setting("WBS_QUORUM_QUEUES", 0, "1: replicated queues (RabbitMQ cluster)", low=0)
+    fast_path: int = _setting(
+        "WBS_FAST_PATH", 1, "0: plain requests go Sanic's own way too, which is slower (ADR 11)", low=0
+    )
     bench: int = _setting("WBS_BENCH", 0, "1: serve POST /noop, the benchmark's yardstick", low=0)
 
     @classmethod

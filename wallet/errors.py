@@ -13,7 +13,7 @@
         └── Unavailable          unavailable
 
 The code is part of the API: clients branch on it, so it never changes. HTTP statuses are given in
-`gateway.problems`, the only place that knows them.
+`gateway.contract.problems`, the only place that knows them.
 """
 
 FIELDS_MAX = 20

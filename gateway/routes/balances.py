@@ -2,15 +2,14 @@
 
 from dataclasses import replace
 
-from sanic import Request
-
-from gateway.answers import Balance, encode, user_id_back
-from gateway.auth import Caller
-from gateway.endpoint import Endpoints
-from gateway.http import Answer
-from gateway.operation import READ_ERRORS, Given, Operation
-from gateway.queries import BalanceQuery, QueryReader
+from gateway.contract.operation import READ_ERRORS, Operation, ResponseSpec
+from gateway.contract.parameters import BalanceQuery, QueryReader
+from gateway.contract.response_models import Balance, encode, user_id_back
 from gateway.services import Services
+from gateway.wire.auth import Caller
+from gateway.wire.endpoint import Endpoints
+from gateway.wire.request import Request
+from gateway.wire.response import Response
 
 BALANCE = Operation(
     "GET",
@@ -20,8 +19,8 @@ BALANCE = Operation(
     description="`total = withdrawable + locked + held`. What has matured is withdrawable from its very "
     "instant. A user that nothing was ever charged to has zeros.",
     query=BalanceQuery,
-    answers={
-        200: Given(
+    responses={
+        200: ResponseSpec(
             "As it is now.",
             Balance,
             {"user_id": 42, "currency": "USD", "total": 3100, "withdrawable": 600, "locked": 2500, "held": 0},
@@ -39,10 +38,10 @@ def register(endpoints: Endpoints, services: Services) -> None:
     reader, reads = QueryReader(BalanceQuery), services.reads
     default_currency = services.settings.default_currency
 
-    async def balance(request: Request, caller: Caller, **path: str) -> Answer:
+    async def balance(request: Request, caller: Caller, **path: str) -> Response:
         query = reader.read(request.query_string, **path)
         found = await reads.balance(query.user_id, query.currency or default_currency)
-        return Answer(encode(Balance(user_id_back(found.user_id), *found[1:])))
+        return Response(encode(Balance(user_id_back(found.user_id), *found[1:])))
 
     endpoints.add(BALANCE, balance)
     endpoints.add(BALANCE_BY_QUERY, balance)

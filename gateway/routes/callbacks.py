@@ -12,17 +12,17 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Meta
-from sanic import Request
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from gateway.auth import Caller
-from gateway.body import json_body
-from gateway.endpoint import Endpoints
-from gateway.http import JSON, Answer
-from gateway.operation import Body, Given, Operation
-from gateway.problems import InvalidSignature, MalformedJson
-from gateway.request_errors import check_names
+from gateway.contract.bodies import JSON
+from gateway.contract.operation import Operation, RequestBody, ResponseSpec
+from gateway.contract.problems import InvalidSignature, MalformedJson
+from gateway.contract.request_errors import check_names
 from gateway.services import Services
+from gateway.wire.auth import Caller
+from gateway.wire.endpoint import Endpoints
+from gateway.wire.request import Request, json_body
+from gateway.wire.response import Response
 from runtime.telemetry import log
 from wallet.errors import Unavailable, ValidationFailed
 
@@ -67,8 +67,8 @@ CALLBACK = Operation(
     "It moves nothing by itself: the bank is asked at once what became of the payout. Any answer but 204 makes the "
     "bank tell it again.",
     headers={"webhook-id": _SIGNED, "webhook-timestamp": _SIGNED, "webhook-signature": _SIGNED},
-    body=Body({JSON: (BankCallback, _EXAMPLE)}),
-    answers={204: Given("Taken.", media_types=())},
+    body=RequestBody({JSON: (BankCallback, _EXAMPLE)}),
+    responses={204: ResponseSpec("Taken.", media_types=())},
     errors=(
         "malformed_json",
         "invalid_signature",
@@ -90,7 +90,7 @@ def register(endpoints: Endpoints, services: Services) -> None:
     secret = services.settings.bank_webhook_secret
     webhook = Webhook(secret) if secret else None
 
-    async def callback(request: Request, caller: Caller) -> Answer:
+    async def callback(request: Request, caller: Caller) -> Response:
         if webhook is None:
             raise Unavailable("WBS_BANK_WEBHOOK_SECRET is not set: callbacks can't be verified")
         told = read_callback(webhook, json_body(request), dict(request.headers))
@@ -98,7 +98,7 @@ def register(endpoints: Endpoints, services: Services) -> None:
         known = told.type in TYPES and reference is not None and await services.reads.callback(reference)
         event = log.info if known else log.warning
         event("bank_called_back", type=told.type, reference=told.data.reference, known=bool(known))
-        return Answer(b"", 204)
+        return Response(b"", 204)
 
     endpoints.add(CALLBACK, callback)
 

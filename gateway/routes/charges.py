@@ -7,9 +7,13 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from msgspec import Meta
-from sanic import Request
 
-from gateway.answers import (
+from gateway.contract.bodies import BULK_BYTES_MAX, JSON, NDJSON
+from gateway.contract.idempotency_keys import KEY_HEADER_DOC
+from gateway.contract.operation import WRITE_ERRORS, Operation, RequestBody, ResponseSpec
+from gateway.contract.problems import PayloadTooLarge, problem_of
+from gateway.contract.request_models import ChargeRequest
+from gateway.contract.response_models import (
     ChargeResult,
     ChargesResult,
     Transaction,
@@ -18,16 +22,12 @@ from gateway.answers import (
     encode_results,
     transaction_of,
 )
-from gateway.auth import Caller
-from gateway.body import BULK_BYTES_MAX, bulk_body, json_body, key_header
-from gateway.endpoint import Endpoints, Handler
-from gateway.http import JSON, NDJSON, Answer
-from gateway.keys import KEY_HEADER_DOC
-from gateway.operation import WRITE_ERRORS, Body, Given, Operation
-from gateway.problems import PayloadTooLarge, problem_of
-from gateway.request_reader import RequestReader
-from gateway.requests import ChargeRequest
 from gateway.services import Services
+from gateway.wire.auth import Caller
+from gateway.wire.endpoint import Endpoints, Handler
+from gateway.wire.request import Request, bulk_body, json_body, key_header
+from gateway.wire.request_reader import RequestReader
+from gateway.wire.response import Response
 from runtime.telemetry import IDEMPOTENT_REPLAYS, REFUSALS, log
 from wallet.commands import Charge
 from wallet.decide import ChargeReceipt, Recorded
@@ -69,8 +69,8 @@ CHARGE = Operation(
     "Put money into a wallet",
     description="The wallet comes into being with its first charge. Answered once it is on disk.",
     headers={"Idempotency-Key": KEY_HEADER_DOC},
-    body=Body({JSON: (ChargeRequest, _EXAMPLE_LOCKED)}),
-    answers={200: Given("It took effect.", Transaction, _EXAMPLE_ANSWER, headers=_REPLAYED_DOC)},
+    body=RequestBody({JSON: (ChargeRequest, _EXAMPLE_LOCKED)}),
+    responses={200: ResponseSpec("It took effect.", Transaction, _EXAMPLE_ANSWER, headers=_REPLAYED_DOC)},
     errors=(*WRITE_ERRORS, "idempotency_key_reused", "balance_limit_exceeded"),
     writes=True,
 )
@@ -83,15 +83,15 @@ CHARGES = Operation(
     description="Each item carries its own key and has its own result, in the order of the request; a bad "
     "one harms no other. A JSON array, or one charge a line (NDJSON). Results come one a line if you accept "
     f"`{NDJSON}`.",
-    body=Body(
+    body=RequestBody(
         {
             JSON: (_ChargeRequests, [_EXAMPLE, _EXAMPLE_LOCKED]),
             NDJSON: (None, '{"user_id":42,"amount":1000,"idempotency_key":"order-7001"}\n'),
         },
         bytes_max=BULK_BYTES_MAX,
     ),
-    answers={
-        200: Given(
+    responses={
+        200: ResponseSpec(
             "One result an item.",
             ChargesResult,
             {"results": [{"status": 200, "transaction": _EXAMPLE_ANSWER}]},
@@ -108,7 +108,7 @@ NOOP = Operation(
     "Benchmark",
     "Validate a charge, answer as if it took effect, and do nothing",
     body=CHARGE.body,
-    answers={200: Given("Nothing happened.", Transaction)},
+    responses={200: ResponseSpec("Nothing happened.", Transaction)},
     documented=False,
     writes=True,
 )
@@ -118,22 +118,22 @@ def register(endpoints: Endpoints, services: Services) -> None:
     """Serve the charges."""
     reader, submit = services.requests, services.ledger.submit
 
-    async def charge(request: Request, caller: Caller) -> Answer:
+    async def charge(request: Request, caller: Caller) -> Response:
         command = reader.charge(json_body(request), caller, key_header(request))
         recorded = await submit(command)
         receipt = recorded.receipt
         assert isinstance(receipt, ChargeReceipt)
         if recorded.replayed:
             IDEMPOTENT_REPLAYS.inc()
-            return Answer(encode(transaction_of(receipt)), extra=REPLAYED)
-        return Answer(encode(transaction_of(receipt)))
+            return Response(encode(transaction_of(receipt)), extra=REPLAYED)
+        return Response(encode(transaction_of(receipt)))
 
-    async def charges(request: Request, caller: Caller) -> Answer:
+    async def charges(request: Request, caller: Caller) -> Response:
         commands = _commands(reader, request, caller)
         results = await _submit_all(submit, commands)
         if NDJSON in request.headers.get("accept", ""):
-            return Answer(encode_lines(results), content_type=NDJSON)
-        return Answer(encode_results(results))
+            return Response(encode_lines(results), content_type=NDJSON)
+        return Response(encode_results(results))
 
     endpoints.add(CHARGE, charge)
     endpoints.add(CHARGES, charges)
@@ -196,7 +196,7 @@ def _noop(reader: RequestReader) -> Handler:
     """Return the benchmark's yardstick: all that a charge costs but the ledger."""
     id, now = UUID(_EXAMPLE_ANSWER["id"]), datetime.now(UTC)
 
-    async def noop(request: Request, caller: Caller) -> Answer:
+    async def noop(request: Request, caller: Caller) -> Response:
         command = reader.charge(json_body(request), caller, key_header(request))
         receipt = ChargeReceipt(
             id,
@@ -207,6 +207,6 @@ def _noop(reader: RequestReader) -> Handler:
             command.metadata,
             now,
         )
-        return Answer(encode(transaction_of(receipt)))
+        return Response(encode(transaction_of(receipt)))
 
     return noop

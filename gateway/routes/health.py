@@ -8,17 +8,16 @@ import asyncio
 import time
 from typing import Literal
 
-from sanic import Request
-
 from db.heartbeats import Heartbeat
-from gateway.answers import Dependency, Health, Liveness, Reason, encode
-from gateway.auth import Caller
-from gateway.endpoint import Endpoints
-from gateway.http import Answer
-from gateway.operation import Given, Operation
+from gateway.contract.operation import Operation, ResponseSpec
+from gateway.contract.response_models import Dependency, Health, Liveness, Reason, encode
 from gateway.readiness import Readiness
 from gateway.reads import LATE_S, HealthFacts, Reads
 from gateway.services import Services
+from gateway.wire.auth import Caller
+from gateway.wire.endpoint import Endpoints
+from gateway.wire.request import Request
+from gateway.wire.response import Response
 from wallet.errors import TryLater
 
 HEARTBEAT_AGE_S_MAX = 10.0
@@ -60,9 +59,9 @@ HEALTH = Operation(
     description="`degraded`: requests are taken, but something that withdrawals need later is not well (`reasons` "
     "names it): a process or a dependency is away, a withdrawal waits for more than 60 s, payouts are paused. 503 only "
     "if writes fail.",
-    answers={
-        200: Given("`ok` or `degraded`.", Health, _EXAMPLE),
-        503: Given("Writes fail.", Health, _DOWN, headers={"Retry-After": "Seconds."}),
+    responses={
+        200: ResponseSpec("`ok` or `degraded`.", Health, _EXAMPLE),
+        503: ResponseSpec("Writes fail.", Health, _DOWN, headers={"Retry-After": "Seconds."}),
     },
     open_to_all=True,
 )
@@ -72,9 +71,9 @@ LIVE = Operation(
     "Health",
     "Whether the process works: if not, it should be started again",
     description="That a database is away is no reason to start anything again: a process that waits for it is alive.",
-    answers={
-        200: Given("It does.", Liveness, {"status": "ok"}),
-        503: Given(
+    responses={
+        200: ResponseSpec("It does.", Liveness, {"status": "ok"}),
+        503: ResponseSpec(
             "Some of its tasks can't run.",
             Liveness,
             {"status": "down", "failing": ["group-commit-ledger"]},
@@ -89,9 +88,9 @@ READY = Operation(
     "Health",
     "Whether requests should be sent here",
     description="Whether writes of this process go through: by its last ones, and by a trial, which is a real write.",
-    answers={
-        200: Given("Yes.", Health, _EXAMPLE),
-        503: Given(
+    responses={
+        200: ResponseSpec("Yes.", Health, _EXAMPLE),
+        503: ResponseSpec(
             "No: writes fail, or the process is about to end.",
             Health,
             _DOWN,
@@ -203,14 +202,14 @@ def register(endpoints: Endpoints, services: Services) -> None:
     reporter = HealthReporter(services.reads, services.readiness)
     alive = encode(Liveness("ok"))
 
-    async def health(request: Request, caller: Caller) -> Answer:
+    async def health(request: Request, caller: Caller) -> Response:
         return _answer(await reporter.report())
 
-    async def live(request: Request, caller: Caller) -> Answer:
+    async def live(request: Request, caller: Caller) -> Response:
         failing = services.tasks.failing()
-        return _unavailable(Liveness("down", failing)) if failing else Answer(alive)
+        return _unavailable(Liveness("down", failing)) if failing else Response(alive)
 
-    async def ready(request: Request, caller: Caller) -> Answer:
+    async def ready(request: Request, caller: Caller) -> Response:
         report = await reporter.report()
         if services.draining:
             report = Health(
@@ -223,11 +222,11 @@ def register(endpoints: Endpoints, services: Services) -> None:
     endpoints.add(READY, ready)
 
 
-def _answer(report: Health) -> Answer:
+def _answer(report: Health) -> Response:
     if report.status == "down":
         return _unavailable(report)
-    return Answer(encode(report), extra={"cache-control": "no-store"})
+    return Response(encode(report), extra={"cache-control": "no-store"})
 
 
-def _unavailable(report: Health | Liveness) -> Answer:
-    return Answer(encode(report), 503, extra={"retry-after": "1", "cache-control": "no-store"})
+def _unavailable(report: Health | Liveness) -> Response:
+    return Response(encode(report), 503, extra={"retry-after": "1", "cache-control": "no-store"})

@@ -4,15 +4,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
-from sanic import Request
 
-from gateway.auth import Caller
-from gateway.endpoint import Endpoints
-from gateway.http import Answer
-from gateway.openapi import document
-from gateway.operation import Given, Operation
-from gateway.problems import KINDS, NotFound
+from gateway.contract.openapi import document
+from gateway.contract.operation import Operation, ResponseSpec
+from gateway.contract.problems import KINDS, NotFound
 from gateway.services import Services
+from gateway.wire.auth import Caller
+from gateway.wire.endpoint import Endpoints
+from gateway.wire.request import Request
+from gateway.wire.response import Response
 
 STATIC = Path(__file__).parent.parent / "static"
 HTML = "text/html; charset=utf-8"
@@ -54,7 +54,7 @@ OPENAPI = Operation(
     "/openapi.json",
     "Operations",
     "This document",
-    answers={200: Given("OpenAPI 3.1.", dict)},
+    responses={200: ResponseSpec("OpenAPI 3.1.", dict)},
     open_to_all=True,
 )
 PROBLEM = Operation(
@@ -63,7 +63,7 @@ PROBLEM = Operation(
     "Operations",
     "What an error code means",
     path_parameters={"code": "The last part of a problem's `type`."},
-    answers={200: Given("A few words.", media_types=("text/plain",))},
+    responses={200: ResponseSpec("A few words.", media_types=("text/plain",))},
     errors=("not_found",),
     open_to_all=True,
 )
@@ -81,14 +81,14 @@ class StaticFiles:
         self._files = files
         self._read: dict[str, bytes] = {}
 
-    def answer(self, name: str) -> Answer:
+    def answer(self, name: str) -> Response:
         """Return the file. Raises NotFound."""
         path = self._files.get(name)
         if path is None:
             raise NotFound(f"there is no file {name[:100]}")
         if name not in self._read:
             self._read[name] = path.read_bytes()
-        return Answer(self._read[name], content_type=_TYPES[path.suffix], extra=PAGE_HEADERS)
+        return Response(self._read[name], content_type=_TYPES[path.suffix], extra=PAGE_HEADERS)
 
 
 def register(endpoints: Endpoints, services: Services, version: str) -> bytes:
@@ -99,25 +99,25 @@ def register(endpoints: Endpoints, services: Services, version: str) -> bytes:
     files = StaticFiles(_DOCS_FILES)
     page = StaticFiles({"docs.html": STATIC / "docs.html"})
 
-    async def openapi(request: Request, caller: Caller) -> Answer:
+    async def openapi(request: Request, caller: Caller) -> Response:
         # Other pages may show it (the Swagger container of docker-compose.yml does): it is public anyway.
-        return Answer(described, extra={"access-control-allow-origin": "*"})
+        return Response(described, extra={"access-control-allow-origin": "*"})
 
-    async def docs(request: Request, caller: Caller) -> Answer:
+    async def docs(request: Request, caller: Caller) -> Response:
         return page.answer("docs.html")
 
-    async def docs_file(request: Request, caller: Caller, name: str) -> Answer:
+    async def docs_file(request: Request, caller: Caller, name: str) -> Response:
         return files.answer(name)
 
-    async def root(request: Request, caller: Caller) -> Answer:
-        return Answer(b"", 302, extra={"location": "/docs"})
+    async def root(request: Request, caller: Caller) -> Response:
+        return Response(b"", 302, extra={"location": "/docs"})
 
-    async def problem(request: Request, caller: Caller, code: str) -> Answer:
+    async def problem(request: Request, caller: Caller, code: str) -> Response:
         kind = KINDS.get(code)
         if kind is None:
             raise NotFound("there is no such code")
         text = f"{code}\n\n{kind.title}. HTTP status {kind.status}.\nFor example: {kind.example}\n"
-        return Answer(text.encode(), content_type="text/plain; charset=utf-8")
+        return Response(text.encode(), content_type="text/plain; charset=utf-8")
 
     endpoints.add(OPENAPI, openapi)
     endpoints.add(PROBLEM, problem)

@@ -4,15 +4,14 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import replace
 from uuid import UUID
 
-from sanic import Request
-
-from gateway.answers import TransactionsPage, encode, transaction_of_row
-from gateway.auth import Caller
-from gateway.endpoint import Endpoints
-from gateway.http import Answer
-from gateway.operation import READ_ERRORS, Given, Operation
-from gateway.queries import OFFSET_MAX, QueryReader, TransactionsQuery
+from gateway.contract.operation import READ_ERRORS, Operation, ResponseSpec
+from gateway.contract.parameters import OFFSET_MAX, QueryReader, TransactionsQuery
+from gateway.contract.response_models import TransactionsPage, encode, transaction_of_row
 from gateway.services import Services
+from gateway.wire.auth import Caller
+from gateway.wire.endpoint import Endpoints
+from gateway.wire.request import Request
+from gateway.wire.response import Response
 from wallet.errors import ValidationFailed
 
 _EXAMPLE = {
@@ -55,7 +54,7 @@ TRANSACTIONS = Operation(
     "`next_cursor` as `cursor`: that costs the same however deep, and nothing is missed or doubled when new "
     f"ones come. `page` reaches the first {OFFSET_MAX}.",
     query=TransactionsQuery,
-    answers={200: Given("A page.", TransactionsPage, _EXAMPLE)},
+    responses={200: ResponseSpec("A page.", TransactionsPage, _EXAMPLE)},
     errors=(*READ_ERRORS, "validation_failed"),
 )
 TRANSACTIONS_BY_QUERY = replace(
@@ -70,7 +69,7 @@ def register(endpoints: Endpoints, services: Services) -> None:
     reader, reads = QueryReader(TransactionsQuery), services.reads
     default_currency = services.settings.default_currency
 
-    async def transactions(request: Request, caller: Caller, **path: str) -> Answer:
+    async def transactions(request: Request, caller: Caller, **path: str) -> Response:
         query = reader.read(request.query_string, **path)
         before, page = _position(query)
         currency = query.currency or default_currency
@@ -78,7 +77,7 @@ def register(endpoints: Endpoints, services: Services) -> None:
         found = await reads.transactions(query.user_id, currency, query.limit, before, skip)
         items = [transaction_of_row(row, query.user_id, currency) for row in found.items]
         next_cursor = cursor_of(found.items[-1].id) if found.more else None
-        return Answer(encode(TransactionsPage(items, found.total, page, query.limit, next_cursor)))
+        return Response(encode(TransactionsPage(items, found.total, page, query.limit, next_cursor)))
 
     endpoints.add(TRANSACTIONS, transactions)
     endpoints.add(TRANSACTIONS_BY_QUERY, transactions)

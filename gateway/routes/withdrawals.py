@@ -2,19 +2,24 @@
 
 from uuid import UUID
 
-from sanic import Request
-
 from db.reads import WithdrawalView
-from gateway.answers import AcceptedWithdrawal, Withdrawal, accepted_of, encode, withdrawal_of
-from gateway.auth import Caller
-from gateway.body import json_body, key_header
-from gateway.endpoint import Endpoints
-from gateway.http import JSON, Answer
-from gateway.keys import KEY_HEADER_DOC
-from gateway.operation import READ_ERRORS, WRITE_ERRORS, Body, Given, Operation
-from gateway.queries import QueryReader, WithdrawalByKeyQuery, WithdrawalQuery, read_uuid
-from gateway.requests import WithdrawRequest
+from gateway.contract.bodies import JSON
+from gateway.contract.idempotency_keys import KEY_HEADER_DOC
+from gateway.contract.operation import READ_ERRORS, WRITE_ERRORS, Operation, RequestBody, ResponseSpec
+from gateway.contract.parameters import QueryReader, WithdrawalByKeyQuery, WithdrawalQuery, read_uuid
+from gateway.contract.request_models import WithdrawRequest
+from gateway.contract.response_models import (
+    AcceptedWithdrawal,
+    Withdrawal,
+    accepted_of,
+    encode,
+    withdrawal_of,
+)
 from gateway.services import Services
+from gateway.wire.auth import Caller
+from gateway.wire.endpoint import Endpoints
+from gateway.wire.request import Request, json_body, key_header
+from gateway.wire.response import Response
 from runtime.telemetry import IDEMPOTENT_REPLAYS
 from wallet.commands import CLIENT
 from wallet.decide import WithdrawReceipt
@@ -83,9 +88,9 @@ WITHDRAW = Operation(
     description="Reserves the money (`held`) and answers at once; the bank is called later. Ask `status_url` "
     "how it goes on.",
     headers={"Idempotency-Key": KEY_HEADER_DOC},
-    body=Body({JSON: (WithdrawRequest, _EXAMPLE)}),
-    answers={
-        202: Given(
+    body=RequestBody({JSON: (WithdrawRequest, _EXAMPLE)}),
+    responses={
+        202: ResponseSpec(
             "Accepted: the money is reserved.",
             AcceptedWithdrawal,
             _ACCEPTED,
@@ -107,7 +112,7 @@ WITHDRAWAL = Operation(
     "How a withdrawal goes on",
     query=WithdrawalQuery,
     path_parameters=_ID_DOC,
-    answers={200: Given("As it is now.", Withdrawal, _COMPLETED, headers=_RETRY_DOC)},
+    responses={200: ResponseSpec("As it is now.", Withdrawal, _COMPLETED, headers=_RETRY_DOC)},
     errors=(*READ_ERRORS, "withdrawal_not_found", "validation_failed"),
 )
 
@@ -118,7 +123,7 @@ WITHDRAWAL_BY_KEY = Operation(
     "Find a withdrawal by its idempotency key",
     description="For when the answer to `POST /withdraw` was lost. Only keys of your own space.",
     query=WithdrawalByKeyQuery,
-    answers={200: Given("As it is now.", Withdrawal, _COMPLETED, headers=_RETRY_DOC)},
+    responses={200: ResponseSpec("As it is now.", Withdrawal, _COMPLETED, headers=_RETRY_DOC)},
     errors=(*READ_ERRORS, "withdrawal_not_found", "validation_failed"),
 )
 
@@ -130,8 +135,8 @@ CANCEL = Operation(
     description="Either it is cancelled and never paid, or the answer is 409. Cancelling again changes "
     "nothing.",
     path_parameters=_ID_DOC,
-    answers={
-        200: Given(
+    responses={
+        200: ResponseSpec(
             "Cancelled; the money is withdrawable again.", Withdrawal, {**_COMPLETED, "status": "cancelled"}
         )
     },
@@ -158,7 +163,7 @@ def register(endpoints: Endpoints, services: Services) -> None:
     reader, reads, watcher = services.requests, services.reads, services.watcher
     by_id, by_key = QueryReader(WithdrawalQuery), QueryReader(WithdrawalByKeyQuery)
 
-    async def withdraw(request: Request, caller: Caller) -> Answer:
+    async def withdraw(request: Request, caller: Caller) -> Response:
         command = reader.withdraw(json_body(request), caller, key_header(request))
         recorded = await services.ledger.submit(command)
         receipt = recorded.receipt
@@ -168,23 +173,23 @@ def register(endpoints: Endpoints, services: Services) -> None:
         if recorded.replayed:
             IDEMPOTENT_REPLAYS.inc()
             extra["idempotent-replayed"] = "true"
-        return Answer(encode(answer), 202, extra=extra)
+        return Response(encode(answer), 202, extra=extra)
 
-    async def withdrawal(request: Request, caller: Caller, withdrawal_id: str) -> Answer:
+    async def withdrawal(request: Request, caller: Caller, withdrawal_id: str) -> Response:
         query = by_id.read(request.query_string)
         return await _answer_in_time(await reads.withdrawal(_id(withdrawal_id)), query.wait)
 
-    async def withdrawal_by_key(request: Request, caller: Caller) -> Answer:
+    async def withdrawal_by_key(request: Request, caller: Caller) -> Response:
         query = by_key.read(request.query_string)
         return await _answer_in_time(await reads.withdrawal_by_key(caller.space, query.key()), query.wait)
 
-    async def _answer_in_time(found: WithdrawalView, wait_s: float) -> Answer:
+    async def _answer_in_time(found: WithdrawalView, wait_s: float) -> Response:
         if wait_s and found.status in _MOVING:
             await watcher.wait(found.id, wait_s)
             found = await reads.withdrawal(found.id)
         return _answer(found)
 
-    async def cancel(request: Request, caller: Caller, withdrawal_id: str) -> Answer:
+    async def cancel(request: Request, caller: Caller, withdrawal_id: str) -> Response:
         id = _id(withdrawal_id)
         await services.withdrawals.cancel(id, CLIENT if caller.name is None else f"{CLIENT}:{caller.name}")
         return _answer(await reads.withdrawal(id))
@@ -203,6 +208,6 @@ def _id(text: str) -> UUID:
     return id
 
 
-def _answer(view: WithdrawalView) -> Answer:
+def _answer(view: WithdrawalView) -> Response:
     ended = view.status in END_STATES
-    return Answer(encode(withdrawal_of(view)), extra=None if ended else POLL_AFTER)
+    return Response(encode(withdrawal_of(view)), extra=None if ended else POLL_AFTER)

@@ -27,8 +27,8 @@ from db.outbox import Doorbell, Outbox
 from db.pool import Reader, understood
 from db.reconciliation import ReconcilerSession
 from db.withdrawals import Attempt, Withdrawals
+from gateway.long_poll import EndStateWatcher
 from gateway.reads import Reads
-from gateway.waiting import EndStateWatcher
 from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
 from tests.integration.db.conftest import accepted, charge, withdraw

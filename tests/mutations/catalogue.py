@@ -620,23 +620,23 @@ REQUESTS = (
         "a member named twice is taken",
         (
             Change(
-                "gateway/request_reader.py",
+                "gateway/wire/request_reader.py",
                 "if body.count(b'\"') != _quotes(asked) or _BACKSLASH in body:",
                 "if _BACKSLASH in body:",
             ),
         ),
-        (_UNIT + "test_gateway_duplicates.py",),
+        (_UNIT + "gateway/wire/test_duplicate_members.py",),
     ),
     Mutation(
         "a member named twice by an escape is taken",
         (
             Change(
-                "gateway/request_reader.py",
+                "gateway/wire/request_reader.py",
                 "if body.count(b'\"') != _quotes(asked) or _BACKSLASH in body:",
                 "if body.count(b'\"') != _quotes(asked):",
             ),
         ),
-        (_UNIT + "test_gateway_duplicates.py",),
+        (_UNIT + "gateway/wire/test_duplicate_members.py",),
     ),
     Mutation(
         "numbers are compared as floats",
@@ -662,13 +662,20 @@ REQUESTS = (
     ),
     Mutation(
         "a key in quotes is another one",
-        (Change("gateway/keys.py", "    if line.startswith('\"'):\n", "    if False:\n"),),
-        (_UNIT + "test_gateway_keys.py", _GATEWAY + "test_keys.py::test_one_key_in_many_forms"),
+        (
+            Change(
+                "gateway/contract/idempotency_keys.py", "    if line.startswith('\"'):\n", "    if False:\n"
+            ),
+        ),
+        (
+            _UNIT + "gateway/contract/test_idempotency_keys.py",
+            _GATEWAY + "test_keys.py::test_one_key_in_many_forms",
+        ),
     ),
     Mutation(
         "of two keys in the header one is taken",
-        (Change("gateway/keys.py", "    if len(keys) != 1:\n", "    if not keys:\n"),),
-        (_UNIT + "test_gateway_keys.py", _GATEWAY + "test_keys.py::test_no_one_key"),
+        (Change("gateway/contract/idempotency_keys.py", "    if len(keys) != 1:\n", "    if not keys:\n"),),
+        (_UNIT + "gateway/contract/test_idempotency_keys.py", _GATEWAY + "test_keys.py::test_no_one_key"),
     ),
 )
 

@@ -37,7 +37,7 @@ def test_codes_are_what_clients_know() -> None:
 
 
 def test_codes_are_unique() -> None:
-    """Goal: one code means one thing. (What has children is never raised itself: gateway.problems has such.)"""
+    """Goal: one code means one thing. (Classes with children are never raised themselves.)"""
     codes = [one.code for one in _tree(WalletError) if not one.__subclasses__()]
     assert len(codes) == len(set(codes))
     assert all(re.fullmatch("[a-z_]+", code) for code in codes)

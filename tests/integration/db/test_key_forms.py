@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from db.migrate import MIGRATIONS
-from gateway.keys import BadKey, header_key
+from gateway.contract.idempotency_keys import BadKey, header_key
 
 APPLY = (
     (MIGRATIONS / "20261127_07_key_forms.sql")

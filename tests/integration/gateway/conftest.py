@@ -198,9 +198,18 @@ def shared_database_url(postgres_url: str, template_database: str) -> Iterator[s
 
 
 @pytest.fixture(scope="module")
-def shared_gateway(shared_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def fast_path() -> str:
+    """WBS_FAST_PATH of the shared gateway; a module that tests both ways overrides it."""
+    return "1"
+
+
+@pytest.fixture(scope="module")
+def shared_gateway(
+    shared_database_url: str, fast_path: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
     """One gateway for the module's tests that need neither a fresh database nor settings of their own."""
-    gateway = Gateway(tmp_path_factory.mktemp("shared"), {**PATIENT, "DATABASE_URL": shared_database_url})
+    environment = {**PATIENT, "DATABASE_URL": shared_database_url, "WBS_FAST_PATH": fast_path}
+    gateway = Gateway(tmp_path_factory.mktemp("shared"), environment)
     gateway.start()
     yield gateway
     gateway.ensure_gone()

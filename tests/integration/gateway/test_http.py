@@ -15,6 +15,13 @@ CHARGE = {"user_id": 42, "amount": 100, "idempotency_key": "http"}
 pytestmark = pytest.mark.usefixtures("nothing_moves")
 
 
+@pytest.fixture(scope="module", params=["1", "0"], ids=["fast-path", "sanics-way"])
+def fast_path(request: pytest.FixtureRequest) -> str:
+    """Both ways through Sanic end the same."""
+    value: str = request.param
+    return value
+
+
 @pytest.mark.parametrize("path", ["/charge", "/withdraw", "/charges"])
 @pytest.mark.parametrize(
     ("body", "headers", "status", "code"),

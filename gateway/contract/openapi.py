@@ -1,0 +1,244 @@
+"""The OpenAPI 3.1 document, made from the operations that are served and the types that validate.
+
+Nothing is described twice: a field, a limit or an error code that is added to a type is in the document.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from gateway.contract.operation import Operation, ResponseSpec
+from gateway.contract.problems import KINDS, PROBLEM_JSON, FieldError, Problem, encode_problem
+from wallet.errors import ValidationFailed
+
+_REF = "#/components/schemas/{name}"
+_REQUEST_ID = {
+    "description": "The request's id: yours if you sent X-Request-Id, else a new one.",
+    "schema": {"type": "string"},
+}
+_RETRY_AFTER = {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}}
+_ERROR_HEADERS: dict[int, dict[str, Any]] = {
+    401: {"WWW-Authenticate": {"description": "How to log in.", "schema": {"type": "string"}}},
+    405: {"Allow": {"description": "The methods that are.", "schema": {"type": "string"}}},
+    429: {"Retry-After": _RETRY_AFTER},
+    503: {"Retry-After": _RETRY_AFTER},
+}
+
+INTRODUCTION = """\
+Money comes in by charges and goes out by withdrawals, which a bank pays. The balance of a wallet is split:
+`total = withdrawable + locked + held`.
+
+**Amounts** are integers in minor units (cents, pence, yen), from 1 to 2^53-1; booleans, floats and strings
+are refused. **A wallet** is a `user_id` and a currency. `user_id` may be spelled as an integer or as a
+string: 42 and "42" are the same wallet, and a plain number comes back as an integer.
+
+**Idempotency.** Every write carries an `idempotency_key`, in the body or in the `Idempotency-Key` header, there
+quoted (RFC 8941) or not; blanks around it are no part of it, and two different ones in a request are refused.
+The same request under the same key gets the first answer again, byte for byte, with
+`Idempotent-Replayed: true`. The same are the same values: the order of members, white space, escapes, `1` or
+`1.0`, `{}` or nothing make no difference. Another request under the same key is refused
+(`idempotency_key_reused`). A refused request leaves its key free. After a 503 or a broken connection, send the
+same request again under the same key: it can't take effect twice.
+
+**Errors** are `application/problem+json` (RFC 9457). Branch on `code`; it never changes. Unknown fields and
+parameters, and members named twice in an object, are refused, because a mistyped `release_at` must not
+release money early. Of bad fields, the first 20 are named. Besides those listed
+with each call there are `not_found` (404), `method_not_allowed` (405) and `malformed_request` (400: not
+readable as HTTP), which can meet you anywhere. `GET /problems/{code}` says what a code means.
+"""
+
+
+def document(operations: Iterable[Operation], *, version: str, with_login: bool) -> dict[str, Any]:
+    """Return the document. `with_login`: API keys are needed here."""
+    served = [operation for operation in operations if operation.documented]
+    schemas = _Schemas(served)
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in served:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(
+            operation, schemas, with_login
+        )
+    components: dict[str, Any] = {"schemas": schemas.components}
+    components["securitySchemes"] = {
+        "api_key": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "An API key of WBS_API_KEYS. Without that setting, none is needed."
+            + ("" if with_login else " None is set here."),
+        }
+    }
+    tags = list(dict.fromkeys(operation.tag for operation in served))
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Wallet Balance Split",
+            "version": version,
+            "description": INTRODUCTION,
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": "/", "description": "The gateway that serves this document"}],
+        "tags": [{"name": tag} for tag in tags],
+        "paths": paths,
+        "components": components,
+    }
+
+
+class _Schemas:
+    """JSON schemas of all types that occur, by reference."""
+
+    def __init__(self, operations: list[Operation]) -> None:
+        types: list[Any] = [Problem, FieldError]
+        for operation in operations:
+            types += [spec.kind for spec in operation.responses.values() if spec.kind is not None]
+            if operation.body:
+                types += [kind for kind, _ in operation.body.kinds.values() if kind is not None]
+        self._types = list(dict.fromkeys(types))
+        schemas, components = msgspec.json.schema_components(self._types, ref_template=_REF)
+        self._schemas = dict(zip(self._types, schemas, strict=True))
+        self.components: dict[str, Any] = _ecma(components)
+        self.components["Problem"]["properties"]["code"]["enum"] = list(KINDS)
+
+    def of(self, kind: Any) -> dict[str, Any]:
+        """Return the schema of `kind`: a reference, if it has a name."""
+        schema: dict[str, Any] = _ecma(self._schemas[kind])
+        return schema
+
+
+def _ecma(schema: Any) -> Any:
+    """Spell patterns as ECMA-262 has them, where `$` matches at the very end only and `\\Z` means nothing."""
+    if isinstance(schema, dict):
+        return {
+            name: value.replace(r"\Z", "$") if name == "pattern" and isinstance(value, str) else _ecma(value)
+            for name, value in schema.items()
+        }
+    if isinstance(schema, list):
+        return [_ecma(item) for item in schema]
+    return schema
+
+
+def _operation(operation: Operation, schemas: _Schemas, with_login: bool) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "operationId": operation.id,
+        "tags": [operation.tag],
+        "summary": operation.summary,
+        "parameters": _parameters(operation),
+        "responses": {
+            **{str(status): _response(spec, schemas) for status, spec in operation.responses.items()},
+            **_refusals(operation.errors, with_login),
+        },
+    }
+    if operation.description:
+        described["description"] = operation.description
+    if operation.body is not None:
+        described["requestBody"] = {
+            "required": True,
+            "content": {
+                media_type: {
+                    "schema": {"type": "string"} if kind is None else schemas.of(kind),
+                    "example": example,
+                }
+                for media_type, (kind, example) in operation.body.kinds.items()
+            },
+        }
+    # Without configured keys, none is needed: then the empty requirement stands beside the scheme.
+    described["security"] = [] if operation.open_to_all else [{"api_key": []}] + ([] if with_login else [{}])
+    return described
+
+
+def _parameters(operation: Operation) -> list[dict[str, Any]]:
+    parameters: list[dict[str, Any]] = [
+        {
+            "name": "X-Request-Id",
+            "in": "header",
+            "required": False,
+            # No maxLength: another one is not refused, it is only not used.
+            "description": "Your name for this request, up to 128 printable ASCII characters; given back and "
+            "logged. Any other, or none: we name it.",
+            "schema": {"type": "string"},
+        }
+    ]
+    for name, description in operation.headers.items():
+        required = description.startswith("Required.")
+        parameters.append(
+            {
+                "name": name,
+                "in": "header",
+                "required": required,
+                "description": description,
+                "schema": {"type": "string"},
+            }
+        )
+    for name, description in operation.path_parameters.items():
+        schema = {"type": "string", "format": "uuid"} if name == "withdrawal_id" else {"type": "string"}
+        parameters.append(
+            {"name": name, "in": "path", "required": True, "description": description, "schema": schema}
+        )
+    for field in msgspec.structs.fields(operation.query) if operation.query else ():
+        in_path = f"{{{field.name}}}" in operation.path
+        schema = _ecma(msgspec.json.schema(field.type))
+        # Null is for JSON: a parameter is there or it is not.
+        members = [member for member in schema.get("anyOf", ()) if member != {"type": "null"}]
+        if len(members) == 1:
+            schema = {**{key: value for key, value in schema.items() if key != "anyOf"}, **members[0]}
+        if field.default not in (None, msgspec.NODEFAULT):
+            schema["default"] = field.default
+        parameters.append(
+            {
+                "name": field.name,
+                "in": "path" if in_path else "query",
+                "required": field.required,
+                "description": schema.pop("description", ""),
+                "schema": schema,
+            }
+        )
+    return parameters
+
+
+def _response(spec: ResponseSpec, schemas: _Schemas) -> dict[str, Any]:
+    response: dict[str, Any] = {
+        "description": spec.description,
+        "headers": {
+            "X-Request-Id": _REQUEST_ID,
+            **{
+                name: {"description": text, "schema": {"type": "string"}}
+                for name, text in spec.headers.items()
+            },
+        },
+    }
+    schema = {"type": "string"} if spec.kind is None else schemas.of(spec.kind)
+    content: dict[str, Any] = {"schema": schema}
+    if spec.example is not None:
+        content["example"] = spec.example
+    if spec.media_types:
+        response["content"] = dict.fromkeys(spec.media_types, content)
+    return response
+
+
+def _refusals(codes: Iterable[str], with_login: bool) -> dict[str, Any]:
+    """Return the refusals by status, each code with an example of what comes."""
+    by_status: dict[int, list[str]] = {}
+    for code in sorted(dict.fromkeys(codes), key=lambda code: (KINDS[code].status, code)):
+        by_status.setdefault(KINDS[code].status, []).append(code)
+    return {
+        str(status): {
+            "description": " · ".join(f"`{code}`: {KINDS[code].title}" for code in names),
+            "headers": {"X-Request-Id": _REQUEST_ID, **_ERROR_HEADERS.get(status, {})},
+            "content": {
+                PROBLEM_JSON: {
+                    "schema": {"$ref": _REF.format(name="Problem")},
+                    "examples": {code: {"value": example_of(code)} for code in names},
+                }
+            },
+        }
+        for status, names in by_status.items()
+    }
+
+
+def example_of(code: str) -> dict[str, Any]:
+    """Return a problem with this code, as it would come."""
+    kind = KINDS[code]
+    problem = Problem(f"/problems/{code}", kind.title, kind.status, code, kind.example, "5f0c1b2a9d3e4f60-2a")
+    if code == ValidationFailed.code:
+        problem.errors = [FieldError("amount", "must be an integer >= 1")]
+    example: dict[str, Any] = msgspec.json.decode(encode_problem(problem))
+    return example

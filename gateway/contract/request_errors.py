@@ -1,0 +1,190 @@
+"""What is wrong with a request body, field by field: the slow way, taken only when the fast one refused.
+
+Also the checks that a type can't express: which key is meant, what is kept of metadata, what UTC a time is.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from gateway.contract.idempotency_keys import BadKey, header_key, plain_key
+from gateway.contract.kept_json import Unfit, kept_destination, kept_metadata, twice_in_one_object
+from gateway.contract.problems import MalformedJson
+from gateway.contract.request_models import (
+    CURRENCY_PATTERN,
+    CURSOR_PATTERN,
+    RELEASE_AT_MAX,
+    USER_ID_PATTERN,
+    ChargeRequest,
+    WithdrawRequest,
+)
+from wallet.canonical import DuplicateMember, UnfitText, checked_json, names_given
+from wallet.errors import FIELDS_MAX, ValidationFailed, WalletError
+
+Errors = list[tuple[str, str]]
+"""(field, reason)"""
+
+_raw_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+_object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_raw_decoder = msgspec.json.Decoder(msgspec.Raw)
+_field_decoders: dict[type[msgspec.Struct], dict[str, msgspec.json.Decoder[Any]]] = {
+    kind: {field.name: msgspec.json.Decoder(field.type) for field in msgspec.structs.fields(kind)}
+    for kind in (ChargeRequest, WithdrawRequest)
+}
+_KEPT: dict[str, Callable[[msgspec.Raw], str | None]] = {
+    "destination": kept_destination,
+    "metadata": kept_metadata,
+}
+
+UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)
+"""All that reading bytes from outside can raise."""
+
+
+def utc(given: datetime) -> datetime:
+    """Return `given` in UTC. Raises Unfit: beyond the last instant there is, or before the first."""
+    try:
+        at = given.astimezone(UTC)
+    except OverflowError:
+        at = None
+    if at is None or at > RELEASE_AT_MAX:
+        last = RELEASE_AT_MAX.isoformat().replace("+00:00", "Z")
+        raise Unfit(f"must be in the future and not after {last}")
+    return at
+
+
+def one_key(body_key: str | None, header_lines: Sequence[str]) -> str:
+    """Return the one key that body and `Idempotency-Key` headers name between them. Raises BadKey."""
+    in_body = None if body_key is None else plain_key(body_key)
+    if not header_lines:
+        if in_body is None:
+            raise BadKey("is required, in the body or in the Idempotency-Key header")
+        return in_body
+    try:
+        in_header = header_key(header_lines)
+    except BadKey as bad:
+        raise BadKey(f"header Idempotency-Key: {bad}") from None
+    if in_body is not None and in_body != in_header:
+        raise BadKey("body and Idempotency-Key header name different keys")
+    return in_header
+
+
+def raw_items(body: bytes) -> list[msgspec.Raw]:
+    """Return the items of a JSON array, unread. Raises MalformedJson or ValidationFailed."""
+    check_json(body)
+    try:
+        return _raw_list_decoder.decode(body)
+    except msgspec.ValidationError:
+        raise ValidationFailed([("$", "must be an array of charges")]) from None
+
+
+def check_json(body: bytes) -> None:
+    """Raise `MalformedJson` unless `body` is JSON in UTF-8."""
+    if not body.strip():
+        raise MalformedJson("the body is empty")
+    try:
+        body.decode()
+        _raw_decoder.decode(body)
+    except UnicodeDecodeError as error:
+        raise MalformedJson(f"the body is not UTF-8 (byte {error.start})") from None
+    except RecursionError:
+        raise MalformedJson("the body is nested too deeply") from None
+    except msgspec.DecodeError as error:
+        raise MalformedJson(f"the body is not JSON: {error}") from None
+
+
+def check_names(body: bytes) -> None:
+    """Raise `ValidationFailed` where JSON names a member twice in one object, or holds NUL or half of a pair."""
+    try:
+        checked_json(body.decode())
+    except DuplicateMember as duplicate:
+        raise ValidationFailed([("$", twice_in_one_object(duplicate))]) from None
+    except UnfitText as unfit:
+        raise ValidationFailed([("$", str(unfit))]) from None
+    except (ValueError, RecursionError):
+        raise MalformedJson("the body can't be read") from None
+
+
+def explain(body: bytes, kind: type[msgspec.Struct], header_lines: Sequence[str]) -> WalletError:
+    """Return the error that says all that is wrong with a body which was not taken."""
+    try:
+        check_json(body)
+        given = _object_decoder.decode(body)
+        names = names_given(body.decode())
+    except MalformedJson as error:
+        return error
+    except msgspec.ValidationError:
+        return ValidationFailed([("$", "must be a JSON object")])
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return MalformedJson("the body can't be read")
+    twice = [(name, "is named twice") for name, times in Counter(names).items() if times > 1]
+    errors = list(islice(_field_errors(given, kind, header_lines), FIELDS_MAX + 1))
+    assert twice or errors, "refused for no reason"
+    return ValidationFailed([(name[:64], reason) for name, reason in twice + errors])
+
+
+def _field_errors(
+    given: dict[str, msgspec.Raw], kind: type[msgspec.Struct], header_lines: Sequence[str]
+) -> Iterator[tuple[str, str]]:
+    decoders = _field_decoders[kind]
+    values: dict[str, Any] = {}
+    for name, raw in given.items():
+        if name not in decoders:
+            yield name, "is not a field of this request"
+            continue
+        try:
+            values[name] = decoders[name].decode(raw)
+            if name in _KEPT:
+                _KEPT[name](raw)
+            if name == "release_at" and values[name] is not None:
+                utc(values[name])
+        except msgspec.DecodeError as error:
+            yield name, readable_reason(error)
+        except Unfit as error:
+            yield name, str(error)
+    for field in msgspec.structs.fields(kind):
+        if field.required and field.name not in given:
+            yield field.name, "is required"
+    if "idempotency_key" in values or "idempotency_key" not in given:
+        try:
+            one_key(values.get("idempotency_key"), header_lines)
+        except BadKey as error:
+            yield "idempotency_key", str(error)
+
+
+_READABLE: dict[str, str] = {
+    USER_ID_PATTERN: "must be 1 to 128 printable ASCII characters without space",
+    CURRENCY_PATTERN: "must be three capital letters (ISO 4217)",
+    CURSOR_PATTERN: "is not a next_cursor of ours",
+}
+_WORDS = {
+    "`int | str`": "an integer or a string",
+    "`int`": "an integer",
+    "`float`": "a number",
+    "`str | null`": "a string or null",
+    "`datetime | null`": "a date and time or null",
+    "`datetime`": "a date and time",
+    "`str`": "a string",
+    "`object`": "an object",
+    "`array`": "an array",
+    "`bool`": "a boolean",
+    "`null`": "null",
+}
+
+
+def readable_reason(error: Exception) -> str:
+    """Return msgspec's message in words for people who don't write Python."""
+    message = str(error)
+    for pattern, words in _READABLE.items():
+        if repr(pattern) in message:
+            return words
+    if "out of range" in message:
+        return "is a number out of range"
+    message = message.replace("Expected ", "must be ", 1).replace(" - at `$`", "")
+    message = message.replace("got `float`", "got a number with a fraction or an exponent")
+    for python, words in _WORDS.items():
+        message = message.replace(python, words)
+    return message

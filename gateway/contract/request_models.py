@@ -1,0 +1,103 @@
+"""What clients send, as types that validate. The OpenAPI document is generated from the same types.
+
+Sources: amounts and ids within 2^53-1 are what every JSON reader keeps exact (RFC 7493, 2.2); times are
+RFC 3339 with an offset.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, UnsetType
+
+from gateway.contract.idempotency_keys import KEY_PATTERN
+from wallet.money import AMOUNT_MAX
+
+METADATA_KEYS_MAX = 50
+METADATA_BYTES_MAX = 4096
+DESTINATION_BYTES_MAX = 4096
+DESTINATION_CHARS_MAX = 255
+NESTING_MAX = 32
+"""Levels of objects and lists in metadata or a destination object."""
+
+RELEASE_AT_MAX = datetime(9000, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+"""Far enough for what is locked for ever, and far from the end of every calendar that a time goes through."""
+
+USER_ID_PATTERN = r"^[!-~]{1,128}\Z"
+CURRENCY_PATTERN = r"^[A-Z]{3}\Z"
+CURSOR_PATTERN = r"^[A-Za-z0-9_-]{22}\Z"
+
+UserId = (
+    Annotated[int, Meta(ge=0, le=AMOUNT_MAX)]
+    | Annotated[
+        str, Meta(pattern=USER_ID_PATTERN, description="1 to 128 printable ASCII characters, no space")
+    ]
+)
+Amount = Annotated[
+    int, Meta(ge=1, le=AMOUNT_MAX, description="Minor units (cents, pence, yen), never a float.")
+]
+IdempotencyKey = Annotated[
+    str,
+    Meta(
+        extra_json_schema={"pattern": KEY_PATTERN},
+        description="Names this request among all of yours. The same key with the same request gets the "
+        "first answer again; with another request, 422. May come in the `Idempotency-Key` header instead. Blanks "
+        "around it are no part of it.",
+    ),
+]
+Currency = Annotated[
+    str, Meta(pattern=CURRENCY_PATTERN, description="ISO 4217 code. Left out, the configured default.")
+]
+ReleaseAt = Annotated[
+    datetime,
+    Meta(
+        tz=True,
+        description="RFC 3339 with an offset, in the future by the database's clock, up to 9000-12-31 (UTC). Until "
+        "then the money is `locked`. Left out, it can be withdrawn at once.",
+    ),
+]
+Metadata = Annotated[
+    Raw | UnsetType,
+    Meta(
+        extra_json_schema={"type": ["object", "null"], "maxProperties": METADATA_KEYS_MAX},
+        description=f"Yours to use: up to {METADATA_KEYS_MAX} keys, {METADATA_BYTES_MAX} bytes as compact "
+        f"JSON, {NESTING_MAX} levels, no member twice. ResponseSpec back as it came, white space apart.",
+    ),
+]
+"""Left as it is; `gateway.contract.kept_json` looks into it."""
+Destination = Annotated[
+    Raw | UnsetType,
+    Meta(
+        extra_json_schema={
+            "anyOf": [
+                {"type": "string", "minLength": 1, "maxLength": DESTINATION_CHARS_MAX},
+                {"type": "object"},
+                {"type": "null"},
+            ]
+        },
+        description="Where the bank shall pay. Not read by us: handed to the bank as it came, white space apart. "
+        f"An object may have {DESTINATION_BYTES_MAX} bytes as compact JSON, {NESTING_MAX} levels, no member twice.",
+    ),
+]
+
+
+class ChargeRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """Put money into a wallet."""
+
+    user_id: UserId
+    amount: Amount
+    idempotency_key: IdempotencyKey | None = None
+    release_at: ReleaseAt | None = None
+    currency: Currency | None = None
+    metadata: Metadata = UNSET
+
+
+class WithdrawRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """Pay money out of a wallet, through the bank."""
+
+    user_id: UserId
+    amount: Amount
+    idempotency_key: IdempotencyKey | None = None
+    destination: Destination = UNSET
+    currency: Currency | None = None
+    metadata: Metadata = UNSET

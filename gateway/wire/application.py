@@ -1,0 +1,42 @@
+"""Sanic's application, set up as the gateway needs it, without any endpoint."""
+
+from itertools import count
+from typing import Any, TypeAlias
+
+from sanic import Sanic
+from sanic.router import Router
+
+from gateway.contract.bodies import BODY_BYTES_MAX
+from gateway.wire.router import LookUpRouter
+
+REQUEST_TIMEOUT_S = 15
+"""For a request to arrive whole, so that nobody holds connections with requests that never end."""
+RESPONSE_TIMEOUT_S = 60
+"""Above the longest `wait`; everything else is bounded to less than 2 s by itself."""
+KEEP_ALIVE_TIMEOUT_S = 75
+
+Application: TypeAlias = Sanic[Any, Any]
+
+_numbers = count(1)
+
+
+def make_application(*, fast_path: bool) -> Application:
+    """Return an application without endpoints. Without the fast path, Sanic's own router finds the routes."""
+    app: Application = Sanic(
+        f"wallet_gateway_{next(_numbers)}",
+        router=LookUpRouter() if fast_path else Router(),
+        configure_logging=False,
+    )
+    app.config.update(
+        {
+            "ACCESS_LOG": False,
+            "AUTO_EXTEND": False,  # sanic-ext would add pages that load from CDNs
+            "FALLBACK_ERROR_FORMAT": "json",
+            "KEEP_ALIVE_TIMEOUT": KEEP_ALIVE_TIMEOUT_S,
+            "MOTD": False,
+            "REQUEST_MAX_SIZE": BODY_BYTES_MAX,  # of endpoints without a body; the others have their own limit
+            "REQUEST_TIMEOUT": REQUEST_TIMEOUT_S,
+            "RESPONSE_TIMEOUT": RESPONSE_TIMEOUT_S,
+        }
+    )
+    return app

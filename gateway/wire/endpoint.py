@@ -1,0 +1,126 @@
+"""What every endpoint has in common, in one wrapper: request id, body limit, caller, errors, metrics.
+
+One wrapper and not Sanic's middleware and signals: those cost a lookup and an await each, for every request.
+"""
+
+import os
+from collections.abc import Awaitable, Callable
+from itertools import count
+from time import perf_counter
+from typing import Any
+
+from sanic import Request
+from sanic.exceptions import RequestCancelled
+
+from gateway.contract.operation import Operation
+from gateway.contract.problems import Forbidden
+from gateway.wire.application import Application
+from gateway.wire.auth import NOBODY, Authenticator, Caller
+from gateway.wire.body import read_body
+from gateway.wire.errors import ErrorResponder
+from gateway.wire.metrics import MetricsFlusher, RouteMetrics
+from gateway.wire.rate_limits import RateLimiter
+from gateway.wire.response import Response
+
+REQUEST_ID_CHARS_MAX = 128
+UNROUTED = "unrouted"
+"""Label of requests that met no endpoint: paths come from outside and must not become labels."""
+
+Handler = Callable[..., Awaitable[Response]]
+"""(request, caller, **parts of the path) -> Response"""
+
+
+class RequestIds:
+    """Gives each request a name: the client's own, if it is readable, else one of ours."""
+
+    def __init__(self) -> None:
+        self._prefix = os.urandom(8).hex()
+        self._numbers = count(1)
+
+    def of(self, request: Request) -> str:
+        """Return the request's id: the value of X-Request-Id, or this process's random name and a number."""
+        given: str | None = request.headers.get("x-request-id")
+        if given and len(given) <= REQUEST_ID_CHARS_MAX and given.isascii() and given.isprintable():
+            return given
+        return f"{self._prefix}-{next(self._numbers):x}"
+
+
+class Endpoints:
+    """Adds handlers to the application, each inside the one wrapper."""
+
+    def __init__(
+        self,
+        app: Application,
+        authenticator: Authenticator,
+        limiter: RateLimiter | None,
+        flusher: MetricsFlusher,
+    ) -> None:
+        self._app = app
+        self._flusher = flusher
+        self._authenticator = authenticator
+        self._limiter = limiter
+        self._ids = RequestIds()
+        self._errors = ErrorResponder()
+        self._unrouted = self._metrics(UNROUTED)
+        self.operations: list[Operation] = []
+        app.error_handler.add(Exception, self._not_routed)
+
+    def add(self, operation: Operation, handler: Handler) -> None:
+        """Serve `operation` by `handler`, and remember it for the OpenAPI document."""
+        metrics = self._metrics(operation.path)
+        ids, refuse, method = self._ids, self._errors.respond, operation.method
+        bytes_max = operation.body.bytes_max if operation.body else 0
+        identify = None if operation.open_to_all else self._identifier(operation.writes)
+
+        async def wrapper(request: Request, **parts: str) -> Response:
+            started = perf_counter()
+            request_id = ids.of(request)
+            try:
+                if bytes_max:
+                    request.body = await read_body(request, bytes_max)
+                caller = NOBODY if identify is None else identify(request)
+                response = await handler(request, caller, **parts)
+            except RequestCancelled:
+                raise
+            except Exception as error:  # noqa: BLE001 - the boundary: every error becomes a response
+                response = refuse(request, error, request_id)
+            response.request_id = request_id
+            metrics.observe(method, response.status, perf_counter() - started)
+            return response
+
+        path = operation.path.replace("{", "<").replace("}", ">")
+        serve: Any = wrapper
+        # RFC 9110, 9.3.2: a path that takes GET takes HEAD, with the same head and no body (see `Response`).
+        methods = ["GET", "HEAD"] if method == "GET" else [method]
+        self._app.add_route(serve, path, methods=methods, name=operation.id, stream=bytes_max > 0)
+        self.operations.append(operation)
+
+    def _metrics(self, route: str) -> RouteMetrics:
+        metrics = RouteMetrics(route)
+        self._flusher.add(metrics.flush)
+        return metrics
+
+    def _identifier(self, writes: bool) -> Callable[[Request], Caller] | None:
+        """Return the function that finds out who sent a request, or None if there is nothing to find out."""
+        authenticator, limiter = self._authenticator, self._limiter
+        if not authenticator.enabled and limiter is None:
+            return None
+
+        def identify(request: Request) -> Caller:
+            caller = NOBODY
+            if authenticator.enabled:
+                caller = authenticator.identify(request.headers.get("authorization"))
+                if writes and not caller.may_write:
+                    raise Forbidden("this key may only read")
+            if limiter is not None:
+                limiter.take(caller.name)
+            return caller
+
+        return identify
+
+    def _not_routed(self, request: Request, error: Exception) -> Response:
+        """Respond to a request that never came to a handler: unknown path, wrong method, broken HTTP, timeouts."""
+        response = self._errors.respond(request, error, request_id := self._ids.of(request))
+        response.request_id = request_id
+        self._unrouted.observe("any", response.status, 0.0)
+        return response

@@ -1,0 +1,81 @@
+"""From an error, ours or Sanic's, to the response that tells it. Failures of the service are logged here."""
+
+from typing import Any
+
+from sanic import Request
+from sanic import exceptions as sanic_errors
+
+from gateway.contract.problems import (
+    MalformedRequest,
+    MethodNotAllowed,
+    NotFound,
+    PayloadTooLarge,
+    encode_problem,
+    headers_of,
+    problem_of,
+)
+from gateway.wire.response import Response
+from runtime.telemetry import REFUSALS, log
+from runtime.throttle import Throttle
+from wallet.errors import Overloaded, WalletError
+
+
+class ErrorResponder:
+    """Makes the response to a request that failed: each error becomes a problem."""
+
+    def __init__(self) -> None:
+        self._failures = ThrottledLogger()
+
+    def respond(self, request: Request, error: Exception, request_id: str) -> Response:
+        """Return the response to `error`, counted, and logged where the service failed."""
+        error = _translated(request, error)
+        problem = problem_of(error, request_id)
+        REFUSALS.labels(problem.code).inc()
+        if problem.status >= 500:
+            self._failures.log(problem.code, error, request, request_id)
+        else:
+            log.debug("request_refused", code=problem.code, path=request.path, request_id=request_id)
+        headers = headers_of(error)
+        return Response(encode_problem(problem), problem.status, headers.pop("content-type"), headers)
+
+
+class ThrottledLogger:
+    """Logs failures of the service, one per code and second: an outage must not fill the disk too."""
+
+    def __init__(self) -> None:
+        self._throttles: dict[str, Throttle] = {}
+
+    def log(self, code: str, error: Exception, request: Request, request_id: str) -> None:
+        """Log `error`, or count it as left out. Called while `error` is handled."""
+        throttle = self._throttles.setdefault(code, Throttle())
+        if not throttle.lets_through():
+            return
+        ids: dict[str, Any] = {
+            "code": code,
+            "path": request.path,
+            "request_id": request_id,
+            "left_out": throttle.left_out,
+        }
+        if isinstance(error, WalletError):
+            log.warning("request_failed", detail=str(error), **ids)
+        else:
+            log.error("request_failed", exc_info=True, **ids)
+
+
+def _translated(request: Request, error: Exception) -> Exception:
+    """Return the refusal of ours that one of Sanic's errors stands for, any other error as it is."""
+    if isinstance(error, WalletError):
+        return error
+    if isinstance(error, sanic_errors.NotFound):
+        return NotFound(f"there is no {request.path}")
+    if isinstance(error, sanic_errors.MethodNotAllowed):
+        return MethodNotAllowed(request.method, list(error.headers.get("Allow", "").split(", ")))
+    if isinstance(error, sanic_errors.PayloadTooLarge):
+        return PayloadTooLarge("the request is longer than the limit")
+    if isinstance(error, sanic_errors.ServiceUnavailable):
+        return Overloaded("the answer took too long")
+    if isinstance(error, sanic_errors.RequestTimeout):
+        return MalformedRequest("the request did not arrive in time", {"connection": "close"})
+    if isinstance(error, sanic_errors.SanicException) and 400 <= error.status_code < 500:
+        return MalformedRequest(str(error))
+    return error

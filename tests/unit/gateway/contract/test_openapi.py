@@ -1,0 +1,128 @@
+"""The OpenAPI document says what is served, all of it, and its examples are true."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.app import create_app
+from gateway.contract.operation import Operation
+from gateway.contract.problems import KINDS
+from gateway.routes import (
+    balances,
+    callbacks,
+    charges,
+    console,
+    health,
+    metrics,
+    pages,
+    transactions,
+    withdrawals,
+)
+from runtime.settings import Settings
+
+GROUPS = (balances, callbacks, charges, console, health, metrics, pages, transactions, withdrawals)
+OPERATIONS = [one for group in GROUPS for one in vars(group).values() if isinstance(one, Operation)]
+DOCUMENTED = [one for one in OPERATIONS if one.documented]
+
+
+@pytest.fixture(scope="module")
+def app() -> Any:
+    return create_app(Settings.from_env({}))
+
+
+@pytest.fixture(scope="module")
+def document(app: Any) -> dict[str, Any]:
+    described: dict[str, Any] = json.loads(app.ctx.openapi)
+    return described
+
+
+def served(app: Any) -> set[tuple[str, str]]:
+    paths = {
+        "/" + route.path.replace("<", "{").replace(">", "}").replace(":str", ""): route
+        for route in app.router.routes
+    }
+    return {(method, path) for path, route in paths.items() for method in route.methods if method != "HEAD"}
+
+
+def test_all_that_is_served_is_described(app: Any, document: dict[str, Any]) -> None:
+    """Goal: no route without its description, no description without its route (pages for people apart)."""
+    described = {(method.upper(), path) for path, item in document["paths"].items() for method in item}
+    hidden = {(one.method, one.path) for one in OPERATIONS if not one.documented}
+    assert described | (hidden - {("POST", "/noop")}) == served(app)
+    assert described & hidden == set()
+
+
+def test_every_code_is_described(document: dict[str, Any]) -> None:
+    """Goal: a client finds every code it may meet, with an example and the right status."""
+    found = set()
+    for item in document["paths"].values():
+        for operation in item.values():
+            for status, answer in operation["responses"].items():
+                examples = answer.get("content", {}).get("application/problem+json", {}).get("examples", {})
+                for code, example in examples.items():
+                    assert KINDS[code].status == int(status) == example["value"]["status"]
+                    found.add(code)
+    everywhere = {"not_found", "method_not_allowed", "malformed_request"}
+    assert found | everywhere == set(KINDS)
+    assert all(code in document["info"]["description"] for code in everywhere)
+
+
+def test_retry_after_is_described(document: dict[str, Any]) -> None:
+    """Goal: whoever is told to come again is told when."""
+    for item in document["paths"].values():
+        for operation in item.values():
+            for status in {"429", "503"} & set(operation["responses"]):
+                assert "Retry-After" in operation["responses"][status]["headers"]
+
+
+@pytest.mark.parametrize("operation", DOCUMENTED, ids=lambda one: one.id)
+def test_examples_are_true(operation: Operation) -> None:
+    """Goal: each example is what its type says, so nobody copies a request that is refused."""
+    for given in operation.responses.values():
+        if given.example is not None:
+            msgspec.convert(json.loads(json.dumps(given.example)), given.kind)
+    for kind, example in operation.body.kinds.values() if operation.body else ():
+        if kind is not None:
+            msgspec.json.decode(json.dumps(example).encode(), type=kind)
+
+
+def test_references_lead_somewhere(document: dict[str, Any]) -> None:
+    """Goal: every $ref names a schema that is there."""
+    references = set()
+
+    def walk(value: Any) -> None:
+        if isinstance(value, dict):
+            if "$ref" in value:
+                references.add(value["$ref"])
+            for item in value.values():
+                walk(item)
+        elif isinstance(value, list):
+            for item in value:
+                walk(item)
+
+    walk(document)
+    assert references == {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+
+
+def test_limits_are_described(document: dict[str, Any]) -> None:
+    """Goal: the limits of the types that validate are in the document, patterns in ECMAScript's spelling."""
+    charge = document["components"]["schemas"]["ChargeRequest"]
+    assert charge["properties"]["amount"]["maximum"] == 2**53 - 1
+    assert charge["additionalProperties"] is False
+    assert set(charge["required"]) == {"user_id", "amount"}
+    assert "\\\\Z" not in json.dumps(document)
+    parameters = document["paths"]["/transactions/{user_id}"]["get"]["parameters"]
+    limit = next(one for one in parameters if one["name"] == "limit")
+    assert limit["schema"] == {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}
+    user = next(one for one in parameters if one["name"] == "user_id")
+    assert (user["in"], user["required"]) == ("path", True)
+
+
+def test_login(document: dict[str, Any]) -> None:
+    """Goal: the document says which calls need a key: none without the setting, and never the open ones."""
+    assert {} in document["paths"]["/charge"]["post"]["security"]
+    with_keys = json.loads(create_app(Settings.from_env({"WBS_API_KEYS": "shop=long-secret"})).ctx.openapi)
+    assert with_keys["paths"]["/charge"]["post"]["security"] == [{"api_key": []}]
+    assert with_keys["paths"]["/health"]["get"]["security"] == []
