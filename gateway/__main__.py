@@ -18,7 +18,7 @@ from runtime.telemetry import configure_logging, log
 
 
 def main() -> int:
-    """Serve until told to stop. Returns the exit code: 0, or 1 with one clear sentence in the log."""
+    """Serve until told to stop. Return the exit code: 0, or 1 with one clear sentence in the log."""
     raise_open_files_limit()
     name_process("gateway")
     try:

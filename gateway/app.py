@@ -2,17 +2,15 @@
 
 from importlib.metadata import version
 
-from gateway.routes import (
-    balances,
-    callbacks,
-    charges,
-    console,
-    health,
-    metrics,
-    pages,
-    transactions,
-    withdrawals,
-)
+from gateway.routes.balances import BalanceRoutes
+from gateway.routes.callbacks import CallbackRoutes
+from gateway.routes.charges import ChargeRoutes
+from gateway.routes.console import ConsoleRoutes
+from gateway.routes.health import HealthRoutes
+from gateway.routes.metrics import MetricsRoutes
+from gateway.routes.pages import PageRoutes
+from gateway.routes.transactions import TransactionRoutes
+from gateway.routes.withdrawals import WithdrawalRoutes
 from gateway.services import Services
 from gateway.wire.application import Application, make_application
 from gateway.wire.auth import Authenticator
@@ -31,9 +29,16 @@ def create_app(settings: Settings) -> Application:
     services = Services.make(settings)
     limiter = RateLimiter(settings.rate_limit_per_s) if settings.rate_limit_per_s else None
     endpoints = Endpoints(app, Authenticator(settings.api_keys), limiter, services.flusher)
-    for group in (charges, withdrawals, balances, transactions, health, metrics, callbacks):
-        group.register(endpoints, services)
-    console.register(endpoints)
-    app.ctx.openapi = pages.register(endpoints, services, version("wallet-balance-split"))
+    ChargeRoutes(services).register(endpoints)
+    WithdrawalRoutes(services).register(endpoints)
+    BalanceRoutes(services).register(endpoints)
+    TransactionRoutes(services).register(endpoints)
+    HealthRoutes(services).register(endpoints)
+    MetricsRoutes(services).register(endpoints)
+    CallbackRoutes(services).register(endpoints)
+    ConsoleRoutes().register(endpoints)
+    pages = PageRoutes(settings, version("wallet-balance-split"))
+    pages.register(endpoints)  # last: it documents the others
+    app.ctx.openapi = pages.document
     app.ctx.services = services
     return app

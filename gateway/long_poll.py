@@ -1,7 +1,7 @@
-"""Waiting for withdrawals to end, for `GET /withdrawals/{id}?wait=`.
+"""Waits for withdrawals to end, for `GET /withdrawals/{id}?wait=`.
 
-One query for all who wait, not one each: a thousand clients that wait cost the database what one costs. The
-query runs only while somebody waits.
+One query serves all clients that wait: a thousand of them cost the database no more than one. The query runs only while
+a client waits.
 """
 
 import asyncio
@@ -15,11 +15,11 @@ POLL_INTERVAL_S = 0.1
 WAITERS_MAX = 2_000
 
 FindEnded = Callable[[Sequence[UUID]], Awaitable[Collection[UUID]]]
-"""Returns those of the given withdrawals that have ended. May raise Unavailable."""
+"""Returns the given withdrawals that have ended. May raise Unavailable."""
 
 
-class EndStateWatcher:
-    """Asks the database now and then which of the awaited withdrawals have ended, and wakes who waits."""
+class LongPoll:
+    """Asks the database regularly which of the awaited withdrawals have ended, and wakes the requests."""
 
     def __init__(
         self,
@@ -40,17 +40,17 @@ class EndStateWatcher:
         self._stopping = False
 
     def start(self) -> None:
-        """Begin to watch; needs a running event loop."""
-        self._task = self._tasks.start("end-state-watcher", self._run)
+        """Begin to ask; needs a running event loop."""
+        self._task = self._tasks.start("long-poll", self._run)
 
     async def stop(self) -> None:
-        """Stop watching."""
+        """Stop asking; requests that wait go on at once."""
         self.release()
         if self._task is not None:
             await self._task.stop()
 
     def release(self) -> None:
-        """Let all who wait go on at once, and nobody wait any more: the process is about to end."""
+        """Let all requests that wait go on at once, and no other wait: the process is about to end."""
         self._stopping = True
         for id in list(self._waiters):
             self._wake(id)
@@ -58,7 +58,7 @@ class EndStateWatcher:
     async def wait(self, id: UUID, timeout_s: float) -> None:
         """Return when the withdrawal has ended, after `timeout_s` at the latest.
 
-        Raises Overloaded if too many wait already.
+        Raises Overloaded if too many requests wait already.
         """
         if self._stopping:
             return
@@ -97,7 +97,7 @@ class EndStateWatcher:
             try:
                 ended = await self._find_ended(list(self._waiters))
             except TryLater:
-                ended = ()  # Who waits is answered at the end of its time; the database may be back by then.
+                ended = ()  # Each request goes on when its time is over; the database may be back by then.
             for id in ended:
                 self._wake(id)
             await asyncio.sleep(self._interval_s)

@@ -1,4 +1,4 @@
-"""Whether this process can serve writes: by what its writers saw lately, and by a trial."""
+"""Tells whether this process can serve writes, by the latest results of its writers and by a trial write."""
 
 import asyncio
 import time
@@ -9,18 +9,18 @@ from db.last_writes import LastWrites
 from db.trial import Trial
 
 FAILING_S = 3.0
-"""A writer that could serve nobody so lately, while none has written since, is believed before any trial."""
+"""A writer that failed within this time, and no writer has succeeded since, is believed before any trial."""
 WRITTEN_S = 3.0
-"""A writer that wrote so lately can write, though a trial, in a session of its own, had no chance."""
+"""A writer that wrote within this time can write, even if a trial, in a session of its own, could not."""
 FRESH_S = 2.0
-"""A trial that went through serves all who ask within this time; one that failed for half of it."""
+"""The result of a trial that succeeded is used for this time, that of a failed one for half of it."""
 
 _OF_ITS_SESSION = (CONNECTIONS_USED_UP, CONTENDED, SLOW)
-"""What may strike a trial's new session and spare the writers' old ones."""
+"""Reasons that may hit a trial's new session and spare the writers' old ones."""
 
 
 class Readiness:
-    """Judges whether writes go through. They are tried at most once in a while, however many ask."""
+    """Judges whether writes go through. However often it is asked, it makes a trial only now and then."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Readiness:
         self._trying = asyncio.Lock()
 
     async def verdict(self) -> tuple[bool, Trial]:
-        """Return whether writes go through, and what the last trial (or the writers) met."""
+        """Return whether writes go through, and the result of the last trial (or of the writers)."""
         written_s = min((last.success_age_s() for last in self._last_writes), default=float("inf"))
         for last in self._last_writes:
             reason = last.failing(min(FAILING_S, written_s)) or last.failing_kind(FAILING_S)
@@ -59,5 +59,5 @@ class Readiness:
         age_s = self._clock() - self._tried_at
         if trial.reason is None:
             return age_s <= FRESH_S
-        # What was written since tells that things have changed.
+        # A write that succeeded since then shows that the trouble may be over.
         return age_s <= FRESH_S / 2 and all(last.success_age_s() >= age_s for last in self._last_writes)

@@ -1,4 +1,4 @@
-"""Reads of the database, with a bound on how many are under way: beyond it 503 at once, no growing queue."""
+"""Reads of the database. Their number is limited: beyond it a read is refused at once, so that no queue grows."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,27 +19,27 @@ from wallet.errors import Overloaded
 from wallet.ledger import WalletId
 
 READS_MAX = 512
-"""Reads under way at once, a process. At some thousand reads a second, the last of them waits a quarter s."""
+"""Reads under way at once, per process. At some thousand reads per second, the last of them waits 0.25 s."""
 
 Result = TypeVar("Result")
 
 LATE_S = 60.0
-"""A withdrawal that nobody has ended for so long is late."""
+"""A withdrawal that has not ended within this time is late."""
 
 
 class HealthFacts(NamedTuple):
-    """What the database knows of the whole."""
+    """Facts about the whole service that the database knows."""
 
     queue_length: int
     heartbeats: list[Heartbeat]
     paused_reason: str | None
     """Why payouts are paused; None if they are not."""
     is_late: bool
-    """Whether a withdrawal waits for longer than LATE_S that the bank has not accepted (none does in a pause)."""
+    """Whether a withdrawal that the bank has not accepted waits for longer than LATE_S (never during a pause)."""
 
 
 class Reads:
-    """What the gateway asks the database. Methods raise Unavailable, Overloaded and what they name."""
+    """The questions of the gateway to the database. All raise Unavailable and Overloaded."""
 
     def __init__(self, settings: Settings, tasks: SupervisedTasks) -> None:
         self._reader = Reader(settings, settings.db_pool_size)
@@ -57,18 +57,18 @@ class Reads:
         self._balances.start()
 
     async def stop(self) -> None:
-        """Close the connections, at once: nobody waits for an answer any more."""
+        """Close the connections at once: no request waits for an answer any more."""
         await self._balances.stop()
         self._balance_reader.terminate()
         self._reader.terminate()
 
     @property
     def connections(self) -> tuple[int, int]:
-        """Connections for reads (that of balances apart): in use, idle."""
+        """Connections for reads: (in use, idle). That of balances is not counted."""
         return self._reader.connections
 
     def balance(self, user_id: str, currency: str) -> Awaitable[Balance]:
-        """Return the split of a wallet; of an unknown one, zeros."""
+        """Return the split of a wallet; zeros for an unknown one."""
         return self._balances.get((user_id, currency))
 
     async def transactions(
@@ -86,20 +86,20 @@ class Reads:
         return await self._run(reads.withdrawal_by_key, space, key)
 
     async def ended(self, ids: Sequence[UUID]) -> set[UUID]:
-        """Return those for which nothing more will happen by itself."""
+        """Return the given withdrawals that have ended, or go on only when somebody acts."""
         return await self._run(reads.ended, ids)
 
     async def callback(self, reference: UUID) -> int:
-        """Have the bank asked about a withdrawal at once. Returns 0 if there is none of this reference.
+        """Have the bank asked about a withdrawal at once. Return 0 if no withdrawal has this reference.
 
-        Once this returns it is written down, whatever happens to this process.
+        The request is committed when this returns, and survives the end of this process.
         """
         return await self._run(reconciliation.told, reference)
 
     async def health(self) -> HealthFacts:
-        """Return what the database knows of the whole.
+        """Return facts about the whole service. To be called once at a time.
 
-        Outside the bound on reads, so that many of those are not taken for an outage: to be asked one at a time.
+        The limit on reads does not apply, so that many reads are not taken for an outage.
         """
         length, beats, (paused, late) = await asyncio.gather(
             understood(reads.queue_length, self._reader),

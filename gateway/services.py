@@ -1,4 +1,4 @@
-"""What the endpoints work with: made here, started and ended together."""
+"""The objects that the endpoints work with: made here, started and ended together."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -6,7 +6,7 @@ from functools import partial
 from db.ledger import Ledger
 from db.trial import try_to_write
 from db.withdrawals import Withdrawals
-from gateway.long_poll import EndStateWatcher
+from gateway.long_poll import LongPoll
 from gateway.readiness import Readiness
 from gateway.reads import Reads
 from gateway.wire.metrics import MetricsFlusher
@@ -17,24 +17,24 @@ from runtime.tasks import SupervisedTasks
 
 @dataclass(slots=True)
 class Services:
-    """Everything that lives as long as the process."""
+    """All objects that live as long as the process."""
 
     settings: Settings
     tasks: SupervisedTasks
-    """Everything that runs for as long as the process does; those that can't are named by `tasks.failing()`."""
+    """The tasks that run as long as the process does; `tasks.failing()` names those that can't."""
     requests: RequestReader
     ledger: Ledger
     withdrawals: Withdrawals
     reads: Reads
-    watcher: EndStateWatcher
+    long_poll: LongPoll
     flusher: MetricsFlusher
     readiness: Readiness
     draining: bool = False
-    """No new connections are taken; what is under way is finished."""
+    """Whether the process is about to end: no new connections, and requests under way are finished."""
 
     @classmethod
     def make(cls, settings: Settings) -> "Services":
-        """Make them; nothing runs or connects yet."""
+        """Return the services; nothing runs or connects yet."""
         tasks = SupervisedTasks()
         reads = Reads(settings, tasks)
         ledger, withdrawals = Ledger(settings, tasks), Withdrawals(settings, tasks)
@@ -45,29 +45,29 @@ class Services:
             ledger,
             withdrawals,
             reads,
-            EndStateWatcher(reads.ended, tasks),
+            LongPoll(reads.ended, tasks),
             MetricsFlusher(tasks),
             Readiness([ledger.last_writes, withdrawals.last_moves], partial(try_to_write, settings)),
         )
 
     async def start(self) -> None:
-        """Start them; the database may be away, they connect when they can."""
+        """Start all. The database may be away: they connect when it is there."""
         self.reads.start()
         self.ledger.start()
         self.withdrawals.start()
-        self.watcher.start()
+        self.long_poll.start()
         self.flusher.start()
 
     def begin_draining(self) -> None:
-        """Say not ready, and let nobody wait any more: the process is about to end."""
+        """Report not ready from now on, and end all long polls."""
         self.draining = True
-        self.watcher.release()
+        self.long_poll.release()
 
     async def stop(self) -> None:
-        """End them, writers first: the commands that they have taken are still written."""
+        """End all, writers first: they still write the commands that they have taken."""
         await self.ledger.stop()
         await self.withdrawals.stop()
-        await self.watcher.stop()
+        await self.long_poll.stop()
         await self.reads.stop()
         await self.flusher.stop()
         await self.tasks.stop()

@@ -1,1 +1,1 @@
-"""What clients and gateway agree on: models, parameters, problems, OpenAPI. It knows no HTTP server."""
+"""The contract between clients and gateway: models, parameters, problems, OpenAPI. It knows no HTTP server."""

@@ -1,4 +1,4 @@
-"""Media types of bodies, and how long a body may be."""
+"""Media types and size limits of bodies."""
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"

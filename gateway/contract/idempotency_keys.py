@@ -1,10 +1,9 @@
-"""Idempotency keys: whichever way a key is written, it comes to one form.
+"""Idempotency keys: each way to write a key is brought to one form.
 
-In a body or a query it is what it says, without the blanks around it. The `Idempotency-Key` header says it plainly,
-or as a string of structured fields (RFC 8941, 3.3.3: in quotes, `"` and `\\` escaped, perhaps with parameters, which
-say nothing about the key), as draft-ietf-httpapi-idempotency-key-header has it. A header may be there several times,
-or several joined by commas as proxies do it (RFC 9110, 5.3), if all name the same key. A comma within a plain key is
-a letter like any other.
+In a body or a query, the key is the text without the blanks around it. In the `Idempotency-Key` header it is plain text
+too, or a string of structured fields, as draft-ietf-httpapi-idempotency-key-header says (RFC 8941, 3.3.3: in quotes,
+`"` and `\\` escaped; parameters are no part of the key). The header may come several times, or joined by commas as
+proxies do it (RFC 9110, 5.3), if every one names the same key. A comma within a plain key is an ordinary character.
 """
 
 import re
@@ -14,7 +13,7 @@ BLANKS = " \t"
 KEY_CHARS_MAX = 255
 
 KEY_PATTERN = rf"^[\t ]*[!-~]([ -~]{{0,{KEY_CHARS_MAX - 2}}}[!-~])?[\t ]*$"
-"""For the document: what `plain_key` takes."""
+"""For the OpenAPI document: the texts that `plain_key` takes."""
 
 KEY_HEADER_DOC = (
     "Instead of, or the same as, `idempotency_key` in the body; as it is, or as a quoted string (RFC 8941). "
@@ -30,7 +29,7 @@ _ESCAPE = re.compile(r'\\(["\\])')
 
 
 class BadKey(ValueError):
-    """What is given as a key is none. The message says why."""
+    """A text is not a key. The message says why."""
 
 
 def plain_key(text: str) -> str:

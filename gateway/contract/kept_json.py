@@ -1,6 +1,6 @@
-"""JSON that is kept as it came: metadata and destinations, of which nothing but the white space is changed.
+"""JSON that is kept as it came, white space apart: metadata and destinations.
 
-It was never read into values that could say less than its text: `1.10` stays `1.10`, a number of thirty digits keeps
+It is never read into values that could say less than its text: `1.10` stays `1.10`, a number of thirty digits keeps
 them all, members keep their order.
 """
 
@@ -20,11 +20,11 @@ from wallet.canonical import DuplicateMember, UnfitText, checked_json
 
 
 class Unfit(ValueError):
-    """It can't be kept. The message says why."""
+    """A value can't be kept. The message says why."""
 
 
 def kept_metadata(given: msgspec.Raw) -> str | None:
-    """Return the text that is kept of metadata, None for null. Raises Unfit, UnicodeDecodeError."""
+    """Return metadata as the text to keep, None for null. Raises Unfit, UnicodeDecodeError."""
     text, value = _read(given, METADATA_BYTES_MAX)
     if value is None:
         return None
@@ -36,7 +36,7 @@ def kept_metadata(given: msgspec.Raw) -> str | None:
 
 
 def kept_destination(given: msgspec.Raw) -> str | None:
-    """Return the text that is kept of a destination, None for null. Raises Unfit, UnicodeDecodeError."""
+    """Return a destination as the text to keep, None for null. Raises Unfit, UnicodeDecodeError."""
     text, value = _read(given, DESTINATION_BYTES_MAX)
     if value is None:
         return None
@@ -48,7 +48,7 @@ def kept_destination(given: msgspec.Raw) -> str | None:
 
 
 def twice_in_one_object(duplicate: DuplicateMember) -> str:
-    """Return the reason in words; the name in ASCII, whatever it holds."""
+    """Return the reason in words, with the member's name escaped to ASCII."""
     return f"names {json.dumps(duplicate.name[:64])} twice in one object"
 
 

@@ -1,6 +1,6 @@
-"""The OpenAPI 3.1 document, made from the operations that are served and the types that validate.
+"""The OpenAPI 3.1 document, made from the operations that are served and the models that validate.
 
-Nothing is described twice: a field, a limit or an error code that is added to a type is in the document.
+Nothing is described twice: a field, a limit or an error code that is added to a model is in the document.
 """
 
 from collections.abc import Iterable
@@ -50,7 +50,7 @@ readable as HTTP), which can meet you anywhere. `GET /problems/{code}` says what
 
 
 def document(operations: Iterable[Operation], *, version: str, with_login: bool) -> dict[str, Any]:
-    """Return the document. `with_login`: API keys are needed here."""
+    """Return the document. `with_login` says whether API keys are needed."""
     served = [operation for operation in operations if operation.documented]
     schemas = _Schemas(served)
     paths: dict[str, dict[str, Any]] = {}
@@ -84,7 +84,7 @@ def document(operations: Iterable[Operation], *, version: str, with_login: bool)
 
 
 class _Schemas:
-    """JSON schemas of all types that occur, by reference."""
+    """JSON schemas of all models, by reference."""
 
     def __init__(self, operations: list[Operation]) -> None:
         types: list[Any] = [Problem, FieldError]
@@ -105,7 +105,7 @@ class _Schemas:
 
 
 def _ecma(schema: Any) -> Any:
-    """Spell patterns as ECMA-262 has them, where `$` matches at the very end only and `\\Z` means nothing."""
+    """Spell patterns for ECMA-262, where `$` matches at the very end only and `\\Z` means nothing."""
     if isinstance(schema, dict):
         return {
             name: value.replace(r"\Z", "$") if name == "pattern" and isinstance(value, str) else _ecma(value)
@@ -140,7 +140,7 @@ def _operation(operation: Operation, schemas: _Schemas, with_login: bool) -> dic
                 for media_type, (kind, example) in operation.body.kinds.items()
             },
         }
-    # Without configured keys, none is needed: then the empty requirement stands beside the scheme.
+    # Where no keys are configured, none is needed: the empty requirement stands beside the scheme.
     described["security"] = [] if operation.open_to_all else [{"api_key": []}] + ([] if with_login else [{}])
     return described
 
@@ -151,7 +151,7 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
             "name": "X-Request-Id",
             "in": "header",
             "required": False,
-            # No maxLength: another one is not refused, it is only not used.
+            # No maxLength: a longer one is not refused, only replaced.
             "description": "Your name for this request, up to 128 printable ASCII characters; given back and "
             "logged. Any other, or none: we name it.",
             "schema": {"type": "string"},
@@ -176,7 +176,7 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
     for field in msgspec.structs.fields(operation.query) if operation.query else ():
         in_path = f"{{{field.name}}}" in operation.path
         schema = _ecma(msgspec.json.schema(field.type))
-        # Null is for JSON: a parameter is there or it is not.
+        # Null is for JSON: a parameter is either there or not.
         members = [member for member in schema.get("anyOf", ()) if member != {"type": "null"}]
         if len(members) == 1:
             schema = {**{key: value for key, value in schema.items() if key != "anyOf"}, **members[0]}
@@ -215,7 +215,7 @@ def _response(spec: ResponseSpec, schemas: _Schemas) -> dict[str, Any]:
 
 
 def _refusals(codes: Iterable[str], with_login: bool) -> dict[str, Any]:
-    """Return the refusals by status, each code with an example of what comes."""
+    """Return the refusals by status, with an example per code."""
     by_status: dict[int, list[str]] = {}
     for code in sorted(dict.fromkeys(codes), key=lambda code: (KINDS[code].status, code)):
         by_status.setdefault(KINDS[code].status, []).append(code)
@@ -235,7 +235,7 @@ def _refusals(codes: Iterable[str], with_login: bool) -> dict[str, Any]:
 
 
 def example_of(code: str) -> dict[str, Any]:
-    """Return a problem with this code, as it would come."""
+    """Return an example of a problem with this code."""
     kind = KINDS[code]
     problem = Problem(f"/problems/{code}", kind.title, kind.status, code, kind.example, "5f0c1b2a9d3e4f60-2a")
     if code == ValidationFailed.code:

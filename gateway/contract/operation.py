@@ -46,7 +46,7 @@ class ResponseSpec:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method on one path. `{name}` in the path is a parameter, described by a field of `query`."""
+    """One method on one path. A `{name}` in the path is a field of `query` or one of `path_parameters`."""
 
     method: str
     path: str
@@ -66,7 +66,7 @@ class Operation:
     open_to_all: bool = False
     """Whether no API key is needed."""
     documented: bool = True
-    """False: a page or file for people, not part of the API."""
+    """Whether it is part of the API; pages and files for people are not."""
 
     @property
     def id(self) -> str:

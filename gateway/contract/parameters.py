@@ -1,4 +1,4 @@
-"""Query strings and path parts, read into types that validate; each parameter is checked alone.
+"""Parameters in query strings and paths, read into types that validate. Each parameter is checked by itself.
 
 Numbers are read as JSON numbers are: `limit=10` is one, `limit=1e1` and `limit=ten` are not.
 """
@@ -19,7 +19,7 @@ PARAMETERS_MAX = 16
 LIMIT_MAX = 100
 LIMIT_DEFAULT = 20
 OFFSET_MAX = 10_000
-"""Deepest row that `page` reaches: skipping rows costs reading them. A cursor has no such end."""
+"""The deepest row that `page` reaches: skipped rows are read too. A cursor has no such limit."""
 WAIT_S_MAX = 30
 
 UserIdText = Annotated[
@@ -36,14 +36,14 @@ CurrencyText = Annotated[
 
 
 class BalanceQuery(msgspec.Struct):
-    """Which wallet."""
+    """Names a wallet."""
 
     user_id: UserIdText
     currency: CurrencyText | None = None
 
 
 class TransactionsQuery(msgspec.Struct):
-    """Which wallet, and which part of its list."""
+    """Names a wallet and a part of its list."""
 
     user_id: UserIdText
     currency: CurrencyText | None = None
@@ -70,7 +70,7 @@ class TransactionsQuery(msgspec.Struct):
 
 
 class WithdrawalQuery(msgspec.Struct, kw_only=True):
-    """How long to wait."""
+    """Says how long to wait."""
 
     wait: Annotated[
         float,
@@ -84,7 +84,7 @@ class WithdrawalQuery(msgspec.Struct, kw_only=True):
 
 
 class WithdrawalByKeyQuery(WithdrawalQuery, kw_only=True):
-    """Which withdrawal, by the key of the request that made it, and how long to wait."""
+    """Names a withdrawal by the key of the request that made it, and says how long to wait."""
 
     idempotency_key: Annotated[
         str,
@@ -110,7 +110,7 @@ class NoQuery(msgspec.Struct):
 Query = TypeVar("Query", bound=msgspec.Struct)
 
 
-class QueryReader(Generic[Query]):
+class ParameterReader(Generic[Query]):
     """Reads the parameters that `kind` has fields for, and refuses all others."""
 
     def __init__(self, kind: type[Query]) -> None:
@@ -127,13 +127,13 @@ class QueryReader(Generic[Query]):
 
         Raises ValidationFailed, naming each bad parameter.
         """
-        if not query_string:  # as it nearly always is: one look at all that the path holds
+        if not query_string:  # the usual case: read all parameters of the path at once
             try:
                 return msgspec.convert(
                     {name: unquote(raw, errors="strict") for name, raw in path.items()}, self._kind
                 )
             except (msgspec.ValidationError, UnicodeError):
-                pass  # what is wrong is told below
+                pass  # the code below tells what is wrong
         errors: list[tuple[str, str]] = []
         values: dict[str, Any] = {}
         for name, text in self._given(query_string, path, errors):
@@ -174,7 +174,7 @@ class QueryReader(Generic[Query]):
         try:
             if decoder is None:
                 return msgspec.convert(text, self._fields[name].type)
-            if not text[:1].isspace() and not text[-1:].isspace():  # which JSON would overlook
+            if not text[:1].isspace() and not text[-1:].isspace():  # JSON would overlook blanks
                 return decoder.decode(text)
             errors.append((name, "must be a number"))
         except msgspec.ValidationError as error:
@@ -185,7 +185,7 @@ class QueryReader(Generic[Query]):
 
 
 def takes_text(type_: Any) -> bool:
-    """Tell whether a parameter of this type is text (else it is a number)."""
+    """Return whether a parameter of this type is text; if not, it is a number."""
     info = msgspec.inspect.type_info(type_)
     members = info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
     return any(
@@ -197,7 +197,7 @@ def takes_text(type_: Any) -> bool:
 
 
 def read_uuid(text: str) -> UUID | None:
-    """Return the identifier in its canonical spelling, or None: no other spelling names anything."""
+    """Return the identifier, or None: only the canonical spelling of a UUID names anything."""
     try:
         read = UUID(text)
     except ValueError:

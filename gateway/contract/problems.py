@@ -1,7 +1,7 @@
-"""From an error to an HTTP answer (RFC 9457, problem details): the one place that knows statuses.
+"""From an error to a problem (RFC 9457, problem details): the one place that knows HTTP statuses.
 
 WalletError                      (wallet.errors)
-└── HttpRefusal                  what only HTTP can get wrong
+└── HttpRefusal                  wrong use of HTTP
     ├── MalformedRequest         malformed_request
     ├── MalformedJson            malformed_json
     ├── Unauthorized             unauthorized
@@ -26,7 +26,7 @@ PROBLEM_JSON = "application/problem+json"
 
 
 class HttpRefusal(WalletError):
-    """Root of the refusals that have nothing to do with money. `headers` go with the answer."""
+    """Root of the refusals that have nothing to do with money. `headers` go with the response."""
 
     code = "malformed_request"
 
@@ -36,7 +36,7 @@ class HttpRefusal(WalletError):
 
 
 class MalformedRequest(HttpRefusal):
-    """The bytes are no HTTP request that we can read."""
+    """The bytes are not a readable HTTP request."""
 
     code = "malformed_request"
 
@@ -48,7 +48,7 @@ class MalformedJson(HttpRefusal):
 
 
 class Unauthorized(HttpRefusal):
-    """No API key, or one that is not known."""
+    """The API key is missing or unknown."""
 
     code = "unauthorized"
 
@@ -57,13 +57,13 @@ class Unauthorized(HttpRefusal):
 
 
 class InvalidSignature(HttpRefusal):
-    """A callback that was not signed by the bank, or is too old to be believed."""
+    """A callback was not signed by the bank, or is too old to be believed."""
 
     code = "invalid_signature"
 
 
 class Forbidden(HttpRefusal):
-    """The API key may read, not write."""
+    """The API key may only read."""
 
     code = "forbidden"
 
@@ -90,7 +90,7 @@ class PayloadTooLarge(HttpRefusal):
 
 
 class UnsupportedMediaType(HttpRefusal):
-    """The body says it is something else than JSON."""
+    """The body is declared as something else than JSON."""
 
     code = "unsupported_media_type"
 
@@ -106,7 +106,7 @@ class RateLimited(HttpRefusal):
 
 
 class Kind(NamedTuple):
-    """What a code means: its HTTP status, a title that never changes, and a detail as an example."""
+    """The meaning of a code: its HTTP status, a title that never changes, and an example of a detail."""
 
     status: int
     title: str
@@ -143,11 +143,11 @@ KINDS: dict[str, Kind] = {
     "overloaded": Kind(503, "Busy, try again", "the backlog is full"),
     "unavailable": Kind(503, "The database can't be reached, try again", "the database can't be reached"),
 }
-"""Every code there is. Clients branch on them: codes are added, never changed."""
+"""All codes. Clients branch on them: codes are added, never changed."""
 
 
 class FieldError(msgspec.Struct):
-    """One bad field (`$` is the whole body) and what is wrong with it."""
+    """One bad field (`$` is the whole body) and the reason."""
 
     field: str
     reason: str
@@ -163,14 +163,14 @@ class Problem(msgspec.Struct, omit_defaults=True):
     detail: str
     request_id: str | None = None
     errors: list[FieldError] | None = None
-    """With `validation_failed` only: each bad field and why."""
+    """With `validation_failed` only: the bad fields."""
 
 
 _encode = msgspec.json.Encoder().encode
 
 
 def problem_of(error: Exception, request_id: str | None) -> Problem:
-    """Describe `error` to a client. An error that is no refusal of ours tells nothing about itself."""
+    """Describe `error` to a client. An unexpected error is not described: its details are for the log."""
     code = error.code if isinstance(error, WalletError) and error.code in KINDS else "internal_error"
     kind = KINDS[code]
     detail = kind.example if code == "internal_error" else str(error)
@@ -181,7 +181,7 @@ def problem_of(error: Exception, request_id: str | None) -> Problem:
 
 
 def headers_of(error: Exception) -> dict[str, str]:
-    """Return the headers that go with the answer to `error`."""
+    """Return the headers of the response to `error`."""
     headers = {"content-type": PROBLEM_JSON}
     if isinstance(error, HttpRefusal):
         headers.update(error.headers)
@@ -191,5 +191,5 @@ def headers_of(error: Exception) -> dict[str, str]:
 
 
 def encode_problem(problem: Problem) -> bytes:
-    """Return the body of the answer."""
+    """Return the body of the response."""
     return _encode(problem)

@@ -1,6 +1,6 @@
-"""What is wrong with a request body, field by field: the slow way, taken only when the fast one refused.
+"""Explains what is wrong with a request body, field by field. It is slow, and needed only for bodies that were refused.
 
-Also the checks that a type can't express: which key is meant, what is kept of metadata, what UTC a time is.
+It also holds the checks that a type can't express: one idempotency key, times within the calendar.
 """
 
 from collections import Counter
@@ -41,11 +41,11 @@ _KEPT: dict[str, Callable[[msgspec.Raw], str | None]] = {
 }
 
 UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)
-"""All that reading bytes from outside can raise."""
+"""All errors that reading bytes from outside can raise."""
 
 
 def utc(given: datetime) -> datetime:
-    """Return `given` in UTC. Raises Unfit: beyond the last instant there is, or before the first."""
+    """Return `given` in UTC. Raises Unfit after RELEASE_AT_MAX, and before the first instant of the calendar."""
     try:
         at = given.astimezone(UTC)
     except OverflowError:
@@ -109,7 +109,7 @@ def check_names(body: bytes) -> None:
 
 
 def explain(body: bytes, kind: type[msgspec.Struct], header_lines: Sequence[str]) -> WalletError:
-    """Return the error that says all that is wrong with a body which was not taken."""
+    """Return the error that names everything that is wrong with a body that was refused."""
     try:
         check_json(body)
         given = _object_decoder.decode(body)
@@ -176,7 +176,7 @@ _WORDS = {
 
 
 def readable_reason(error: Exception) -> str:
-    """Return msgspec's message in words for people who don't write Python."""
+    """Return msgspec's message in words that need no Python."""
     message = str(error)
     for pattern, words in _READABLE.items():
         if repr(pattern) in message:

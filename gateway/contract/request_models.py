@@ -1,7 +1,7 @@
-"""What clients send, as types that validate. The OpenAPI document is generated from the same types.
+"""Request models: the bodies of requests, as types that validate. The OpenAPI document is generated from them.
 
-Sources: amounts and ids within 2^53-1 are what every JSON reader keeps exact (RFC 7493, 2.2); times are
-RFC 3339 with an offset.
+Sources: every JSON reader keeps integers up to 2^53-1 exact (RFC 7493, 2.2), hence the limit on amounts and ids; times
+are RFC 3339 with an offset.
 """
 
 from datetime import UTC, datetime
@@ -18,10 +18,10 @@ METADATA_BYTES_MAX = 4096
 DESTINATION_BYTES_MAX = 4096
 DESTINATION_CHARS_MAX = 255
 NESTING_MAX = 32
-"""Levels of objects and lists in metadata or a destination object."""
+"""Levels of objects and lists in metadata and destinations."""
 
 RELEASE_AT_MAX = datetime(9000, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
-"""Far enough for what is locked for ever, and far from the end of every calendar that a time goes through."""
+"""Far enough for money that is locked for ever, and far from the end of every calendar that handles the time."""
 
 USER_ID_PATTERN = r"^[!-~]{1,128}\Z"
 CURRENCY_PATTERN = r"^[A-Z]{3}\Z"
@@ -64,7 +64,7 @@ Metadata = Annotated[
         f"JSON, {NESTING_MAX} levels, no member twice. ResponseSpec back as it came, white space apart.",
     ),
 ]
-"""Left as it is; `gateway.contract.kept_json` looks into it."""
+"""Left unread here; `gateway.contract.kept_json` checks it."""
 Destination = Annotated[
     Raw | UnsetType,
     Meta(

@@ -1,7 +1,7 @@
-"""What clients get, as types. The OpenAPI document is generated from them.
+"""Response models: the bodies of responses, as types. The OpenAPI document is generated from them.
 
-A `user_id` that is a plain number up to 2^53-1 is given back as a JSON integer, everything else as a string,
-however it was spelled in the request: 42 and "42" name the same wallet.
+A `user_id` that is a plain number up to 2^53-1 is given back as a JSON integer, any other as a string. The spelling in
+the request makes no difference: 42 and "42" name the same wallet.
 """
 
 from collections.abc import Iterable
@@ -60,7 +60,7 @@ class AcceptedWithdrawal(msgspec.Struct, gc=False):
 
 
 class HistoryEntry(msgspec.Struct):
-    """One move of a withdrawal."""
+    """One step of a withdrawal from a state to the next."""
 
     status: StatusName
     at: datetime
@@ -75,7 +75,7 @@ class HistoryEntry(msgspec.Struct):
 
 
 class Failure(msgspec.Struct):
-    """Why a withdrawal failed, or why its last round of bank calls brought nothing."""
+    """The reason why a withdrawal failed, or why its last round of bank calls brought nothing."""
 
     code: str
     reason: str | None
@@ -117,7 +117,7 @@ class Balance(msgspec.Struct, gc=False):
 
 
 class TransactionsPage(msgspec.Struct):
-    """Newest first."""
+    """A part of a wallet's transactions, newest first."""
 
     transactions: list[Transaction]
     total: Annotated[int, Meta(description="Transactions of this wallet in all.")]
@@ -129,7 +129,7 @@ class TransactionsPage(msgspec.Struct):
 
 
 class ChargeResult(msgspec.Struct, omit_defaults=True, gc=False):
-    """Result of one item of a bulk request; a refused one does not touch the others."""
+    """The result of one item of a bulk request; a refused item does not touch the others."""
 
     status: Annotated[int, Meta(description="200, or the status that `error` would have alone.")]
     transaction: Annotated[Transaction | msgspec.UnsetType, Meta(description="With status 200.")] = (
@@ -140,20 +140,20 @@ class ChargeResult(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 class ChargesResult(msgspec.Struct):
-    """One result an item, in the order of the request."""
+    """One result per item, in the order of the request."""
 
     results: list[ChargeResult]
 
 
 class Dependency(msgspec.Struct, omit_defaults=True):
-    """How one thing that we lean on is doing."""
+    """The state of one dependency."""
 
     status: Literal["ok", "degraded", "down", "unknown"]
     detail: str | None = None
 
 
 class Reason(msgspec.Struct, omit_defaults=True):
-    """Why not all is well."""
+    """A reason why the service is not ok."""
 
     code: Annotated[str, Meta(description="Stable, for machines: `database_read_only`, `relay_down` ….")]
     detail: str | None = None
@@ -178,9 +178,9 @@ class Liveness(msgspec.Struct, omit_defaults=True):
 _encode = msgspec.json.Encoder().encode
 
 
-def encode(answer: msgspec.Struct) -> bytes:
-    """Return `answer` as JSON."""
-    return _encode(answer)
+def encode(model: msgspec.Struct) -> bytes:
+    """Return `model` as JSON."""
+    return _encode(model)
 
 
 def user_id_back(user_id: str) -> int | str:
@@ -197,17 +197,17 @@ def user_id_back(user_id: str) -> int | str:
 
 
 def raw_json(text: str | None) -> msgspec.Raw | None:
-    """Return kept JSON text so that it is given back as it is."""
+    """Return kept JSON text as a value that is encoded unchanged."""
     return None if text is None else msgspec.Raw(text.encode())
 
 
 def status_url(withdrawal_id: UUID) -> str:
-    """Return where a withdrawal can be asked for."""
+    """Return the path of a withdrawal."""
     return f"/withdrawals/{withdrawal_id}"
 
 
 def transaction_of(receipt: ChargeReceipt) -> Transaction:
-    """Return the answer to a charge. Nothing in it ever changes: a replay gives the same bytes."""
+    """Return the response to a charge. Nothing in it ever changes: a replay gives the same bytes."""
     return Transaction(
         receipt.id,
         "charge",
@@ -222,7 +222,7 @@ def transaction_of(receipt: ChargeReceipt) -> Transaction:
 
 
 def accepted_of(receipt: WithdrawReceipt) -> AcceptedWithdrawal:
-    """Return the answer to a withdrawal, the same at every replay, wherever it has moved on to."""
+    """Return the response to a withdrawal. A replay gives the same bytes, whatever its state is by then."""
     return AcceptedWithdrawal(
         receipt.id,
         "pending",
@@ -237,17 +237,17 @@ def accepted_of(receipt: WithdrawReceipt) -> AcceptedWithdrawal:
 
 
 def encode_results(results: Iterable[ChargeResult]) -> bytes:
-    """Return the answer to a bulk request given as a JSON array."""
+    """Return the response to a bulk request as one JSON object."""
     return _encode(ChargesResult(list(results)))
 
 
 def encode_lines(results: Iterable[ChargeResult]) -> bytes:
-    """Return one result a line."""
+    """Return the response to a bulk request as NDJSON: one result per line."""
     return b"".join(_encode(result) + b"\n" for result in results)
 
 
 def transaction_of_row(row: TransactionRow, user_id: str, currency: str) -> Transaction:
-    """Return an item of a wallet's list: money that goes out is negative."""
+    """Return an item of a wallet's list. The amount of a withdrawal is negative."""
     charge = row.kind == "charge"
     return Transaction(
         row.id,
@@ -286,7 +286,7 @@ def withdrawal_of(view: WithdrawalView) -> Withdrawal:
 
 
 def _with_zone(release_at: datetime | None) -> datetime | None:
-    """Return it with its zone, which the last instant of 9999, taken once, comes back from asyncpg without."""
+    """Return the time with a zone: asyncpg returns the last instant of 9999, which was once allowed, without one."""
     return release_at.replace(tzinfo=UTC) if release_at and release_at.tzinfo is None else release_at
 
 

@@ -1,1 +1,1 @@
-"""The endpoints, one file a group. Each has `register(app)`, called by `gateway.app`."""
+"""The endpoints: one module per group, with a class whose methods handle the requests. `gateway.app` makes them."""

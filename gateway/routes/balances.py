@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from gateway.contract.operation import READ_ERRORS, Operation, ResponseSpec
-from gateway.contract.parameters import BalanceQuery, QueryReader
+from gateway.contract.parameters import BalanceQuery, ParameterReader
 from gateway.contract.response_models import Balance, encode, user_id_back
 from gateway.services import Services
 from gateway.wire.auth import Caller
@@ -33,15 +33,21 @@ BALANCE_BY_QUERY = replace(
 )
 
 
-def register(endpoints: Endpoints, services: Services) -> None:
-    """Serve the balances."""
-    reader, reads = QueryReader(BalanceQuery), services.reads
-    default_currency = services.settings.default_currency
+class BalanceRoutes:
+    """Serves the balances."""
 
-    async def balance(request: Request, caller: Caller, **path: str) -> Response:
-        query = reader.read(request.query_string, **path)
-        found = await reads.balance(query.user_id, query.currency or default_currency)
+    def __init__(self, services: Services) -> None:
+        self._parameters = ParameterReader(BalanceQuery)
+        self._reads = services.reads
+        self._default_currency = services.settings.default_currency
+
+    def register(self, endpoints: Endpoints) -> None:
+        """Add the endpoints."""
+        endpoints.add(BALANCE, self.balance)
+        endpoints.add(BALANCE_BY_QUERY, self.balance)
+
+    async def balance(self, request: Request, caller: Caller, **path: str) -> Response:
+        """Return the split of a wallet."""
+        query = self._parameters.read(request.query_string, **path)
+        found = await self._reads.balance(query.user_id, query.currency or self._default_currency)
         return Response(encode(Balance(user_id_back(found.user_id), *found[1:])))
-
-    endpoints.add(BALANCE, balance)
-    endpoints.add(BALANCE_BY_QUERY, balance)

@@ -1,10 +1,10 @@
-"""POST /bank/callbacks: what the bank tells us by itself, signed (Standard Webhooks).
+"""POST /bank/callbacks: the bank's own messages about payouts, signed (Standard Webhooks).
 
-A callback is a doorbell. It moves no money and is not believed: it makes us look up at once, and the look-up, which
-the reconciler makes, is believed. So a callback that is forged, old, doubled or in the wrong order does no harm.
+A callback moves no money and is not believed. It makes the reconciler ask the bank at once, and the bank's answer is
+believed. So a callback that is forged, old, doubled or in the wrong order does no harm.
 
-Any answer but 2xx makes the bank tell it again, so nothing is dropped: 204 is answered once the row is written that
-makes the reconciler look up.
+Any response but 2xx makes the bank send the callback again. So none is lost: the response is 204 only once the row is
+committed that makes the reconciler ask.
 """
 
 from typing import Annotated
@@ -27,22 +27,22 @@ from runtime.telemetry import log
 from wallet.errors import Unavailable, ValidationFailed
 
 TYPES = frozenset({"payout.paid", "payout.declined", "payout.returned"})
-"""Of what the bank can tell. Others are taken too, so that it does not tell them again, and mean nothing to us."""
+"""The types that mean something to us. Others are taken too, so that the bank does not send them again."""
 
 
-class ToldPayout(msgspec.Struct):
-    """The payout that something became of. Further fields are the bank's business."""
+class CallbackPayout(msgspec.Struct):
+    """The payout that a callback is about. Further fields are ignored."""
 
     reference: Annotated[str, Meta(description="Of the withdrawal, as the bank knows it.", max_length=255)]
 
 
 class BankCallback(msgspec.Struct):
-    """What the bank tells."""
+    """A message of the bank about a payout."""
 
     type: Annotated[
         str, Meta(description="`payout.paid`, `payout.declined`, `payout.returned`.", max_length=255)
     ]
-    data: ToldPayout
+    data: CallbackPayout
 
 
 _SIGNED = "Required. Of the Standard Webhooks specification."
@@ -85,26 +85,32 @@ CALLBACK = Operation(
 _decoder = msgspec.json.Decoder(BankCallback)
 
 
-def register(endpoints: Endpoints, services: Services) -> None:
-    """Serve the bank's callbacks."""
-    secret = services.settings.bank_webhook_secret
-    webhook = Webhook(secret) if secret else None
+class CallbackRoutes:
+    """Serves the bank's callbacks."""
 
-    async def callback(request: Request, caller: Caller) -> Response:
-        if webhook is None:
+    def __init__(self, services: Services) -> None:
+        secret = services.settings.bank_webhook_secret
+        self._webhook = Webhook(secret) if secret else None
+        self._reads = services.reads
+
+    def register(self, endpoints: Endpoints) -> None:
+        """Add the endpoint."""
+        endpoints.add(CALLBACK, self.callback)
+
+    async def callback(self, request: Request, caller: Caller) -> Response:
+        """Have the bank asked at once, if the callback is signed and is about a payout of ours."""
+        if self._webhook is None:
             raise Unavailable("WBS_BANK_WEBHOOK_SECRET is not set: callbacks can't be verified")
-        told = read_callback(webhook, json_body(request), dict(request.headers))
+        told = read_callback(self._webhook, json_body(request), dict(request.headers))
         reference = _reference(told.data.reference)
-        known = told.type in TYPES and reference is not None and await services.reads.callback(reference)
+        known = told.type in TYPES and reference is not None and await self._reads.callback(reference)
         event = log.info if known else log.warning
         event("bank_called_back", type=told.type, reference=told.data.reference, known=bool(known))
         return Response(b"", 204)
 
-    endpoints.add(CALLBACK, callback)
-
 
 def read_callback(webhook: Webhook, body: bytes, headers: dict[str, str]) -> BankCallback:
-    """Return what the bank tells. Raises InvalidSignature, MalformedJson, ValidationFailed."""
+    """Verify and return a callback. Raises InvalidSignature, MalformedJson, ValidationFailed."""
     try:
         webhook.verify(body, headers, json_parse=False)
     except WebhookVerificationError as error:

@@ -1,4 +1,4 @@
-"""POST /charge and POST /charges: money comes in."""
+"""POST /charge and POST /charges: put money into wallets."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,7 +24,7 @@ from gateway.contract.response_models import (
 )
 from gateway.services import Services
 from gateway.wire.auth import Caller
-from gateway.wire.endpoint import Endpoints, Handler
+from gateway.wire.endpoint import Endpoints
 from gateway.wire.request import Request, bulk_body, json_body, key_header
 from gateway.wire.request_reader import RequestReader
 from gateway.wire.response import Response
@@ -50,7 +50,7 @@ _EXAMPLE_LOCKED = {
     "release_at": "2030-01-01T00:00:00Z",
     "metadata": {"order": 7002},
 }
-_EXAMPLE_ANSWER: dict[str, Any] = {
+_EXAMPLE_RESPONSE: dict[str, Any] = {
     "id": "0199d3c0-7e1a-7c3e-8000-2d1f6b7a9c01",
     "type": "charge",
     "user_id": 42,
@@ -70,7 +70,7 @@ CHARGE = Operation(
     description="The wallet comes into being with its first charge. Answered once it is on disk.",
     headers={"Idempotency-Key": KEY_HEADER_DOC},
     body=RequestBody({JSON: (ChargeRequest, _EXAMPLE_LOCKED)}),
-    responses={200: ResponseSpec("It took effect.", Transaction, _EXAMPLE_ANSWER, headers=_REPLAYED_DOC)},
+    responses={200: ResponseSpec("It took effect.", Transaction, _EXAMPLE_RESPONSE, headers=_REPLAYED_DOC)},
     errors=(*WRITE_ERRORS, "idempotency_key_reused", "balance_limit_exceeded"),
     writes=True,
 )
@@ -81,7 +81,7 @@ CHARGES = Operation(
     "Charges",
     f"Put money into many wallets, up to {ITEMS_MAX} charges at once",
     description="Each item carries its own key and has its own result, in the order of the request; a bad "
-    "one harms no other. A JSON array, or one charge a line (NDJSON). Results come one a line if you accept "
+    "one harms no other. A JSON array, or one charge per line (NDJSON). Results come one per line if you accept "
     f"`{NDJSON}`.",
     body=RequestBody(
         {
@@ -92,9 +92,9 @@ CHARGES = Operation(
     ),
     responses={
         200: ResponseSpec(
-            "One result an item.",
+            "One result per item.",
             ChargesResult,
-            {"results": [{"status": 200, "transaction": _EXAMPLE_ANSWER}]},
+            {"results": [{"status": 200, "transaction": _EXAMPLE_RESPONSE}]},
             media_types=(JSON, NDJSON),
         )
     },
@@ -112,15 +112,29 @@ NOOP = Operation(
     documented=False,
     writes=True,
 )
+_NOOP_ID = UUID(_EXAMPLE_RESPONSE["id"])
 
 
-def register(endpoints: Endpoints, services: Services) -> None:
-    """Serve the charges."""
-    reader, submit = services.requests, services.ledger.submit
+class ChargeRoutes:
+    """Serves the charges, and the benchmark's yardstick."""
 
-    async def charge(request: Request, caller: Caller) -> Response:
-        command = reader.charge(json_body(request), caller, key_header(request))
-        recorded = await submit(command)
+    def __init__(self, services: Services) -> None:
+        self._requests = services.requests
+        self._submit = services.ledger.submit
+        self._bench = bool(services.settings.bench)
+        self._noop_at = datetime.now(UTC)
+
+    def register(self, endpoints: Endpoints) -> None:
+        """Add the endpoints."""
+        endpoints.add(CHARGE, self.charge)
+        endpoints.add(CHARGES, self.charges)
+        if self._bench:
+            endpoints.add(NOOP, self.noop)
+
+    async def charge(self, request: Request, caller: Caller) -> Response:
+        """Put money into a wallet."""
+        command = self._requests.charge(json_body(request), caller, key_header(request))
+        recorded = await self._submit(command)
         receipt = recorded.receipt
         assert isinstance(receipt, ChargeReceipt)
         if recorded.replayed:
@@ -128,17 +142,27 @@ def register(endpoints: Endpoints, services: Services) -> None:
             return Response(encode(transaction_of(receipt)), extra=REPLAYED)
         return Response(encode(transaction_of(receipt)))
 
-    async def charges(request: Request, caller: Caller) -> Response:
-        commands = _commands(reader, request, caller)
-        results = await _submit_all(submit, commands)
+    async def charges(self, request: Request, caller: Caller) -> Response:
+        """Put money into many wallets: one result per charge."""
+        commands = _commands(self._requests, request, caller)
+        results = await _submit_all(self._submit, commands)
         if NDJSON in request.headers.get("accept", ""):
             return Response(encode_lines(results), content_type=NDJSON)
         return Response(encode_results(results))
 
-    endpoints.add(CHARGE, charge)
-    endpoints.add(CHARGES, charges)
-    if services.settings.bench:
-        endpoints.add(NOOP, _noop(reader))
+    async def noop(self, request: Request, caller: Caller) -> Response:
+        """Do everything that a charge does, but for the ledger."""
+        command = self._requests.charge(json_body(request), caller, key_header(request))
+        receipt = ChargeReceipt(
+            _NOOP_ID,
+            command.user_id,
+            command.currency,
+            command.amount,
+            command.release_at,
+            command.metadata,
+            self._noop_at,
+        )
+        return Response(encode(transaction_of(receipt)))
 
 
 def _commands(reader: RequestReader, request: Request, caller: Caller) -> Sequence[Charge | WalletError]:
@@ -159,12 +183,12 @@ async def _submit_all(
     results = []
     for one in under_way:
         try:
-            results.append(_taken(await one))
+            results.append(_result_of(await one))
         except WalletError as error:
-            results.append(_refused(error))
-        except Exception as error:  # noqa: BLE001 - a bug met by one item must not hide what became of others
+            results.append(_refusal_of(error))
+        except Exception as error:  # noqa: BLE001 - a bug met by one item must not hide the results of others
             log.error("charge_failed", exc_info=True)
-            results.append(_refused(error))
+            results.append(_refusal_of(error))
     return results
 
 
@@ -181,32 +205,12 @@ def _submitted(
         return refused
 
 
-def _taken(recorded: Recorded) -> ChargeResult:
+def _result_of(recorded: Recorded) -> ChargeResult:
     assert isinstance(recorded.receipt, ChargeReceipt)
     return ChargeResult(200, transaction_of(recorded.receipt), recorded.replayed)
 
 
-def _refused(error: Exception) -> ChargeResult:
+def _refusal_of(error: Exception) -> ChargeResult:
     problem = problem_of(error, None)
     REFUSALS.labels(problem.code).inc()
     return ChargeResult(problem.status, error=problem)
-
-
-def _noop(reader: RequestReader) -> Handler:
-    """Return the benchmark's yardstick: all that a charge costs but the ledger."""
-    id, now = UUID(_EXAMPLE_ANSWER["id"]), datetime.now(UTC)
-
-    async def noop(request: Request, caller: Caller) -> Response:
-        command = reader.charge(json_body(request), caller, key_header(request))
-        receipt = ChargeReceipt(
-            id,
-            command.user_id,
-            command.currency,
-            command.amount,
-            command.release_at,
-            command.metadata,
-            now,
-        )
-        return Response(encode(transaction_of(receipt)))
-
-    return noop

@@ -1,4 +1,4 @@
-"""GET /console: one page to look at wallets and play with them. It uses the public API and nothing else."""
+"""GET /console: one page to look at wallets and try things out. It uses the public API and nothing else."""
 
 from gateway.contract.operation import Operation
 from gateway.routes.pages import STATIC, StaticFiles
@@ -13,16 +13,22 @@ CONSOLE_FILE = Operation(
 )
 
 
-def register(endpoints: Endpoints) -> None:
-    """Serve the console."""
-    page = StaticFiles({"console.html": STATIC / "console.html"})
-    files = StaticFiles({name: STATIC / name for name in ("console.css", "console.js")})
+class ConsoleRoutes:
+    """Serves the console."""
 
-    async def console(request: Request, caller: Caller) -> Response:
-        return page.answer("console.html")
+    def __init__(self) -> None:
+        self._page = StaticFiles({"console.html": STATIC / "console.html"})
+        self._files = StaticFiles({name: STATIC / name for name in ("console.css", "console.js")})
 
-    async def console_file(request: Request, caller: Caller, name: str) -> Response:
-        return files.answer(name)
+    def register(self, endpoints: Endpoints) -> None:
+        """Add the endpoints."""
+        endpoints.add(CONSOLE, self.console)
+        endpoints.add(CONSOLE_FILE, self.file)
 
-    endpoints.add(CONSOLE, console)
-    endpoints.add(CONSOLE_FILE, console_file)
+    async def console(self, request: Request, caller: Caller) -> Response:
+        """Return the page."""
+        return self._page.response("console.html")
+
+    async def file(self, request: Request, caller: Caller, name: str) -> Response:
+        """Return a file that the page loads. Raises NotFound."""
+        return self._files.response(name)

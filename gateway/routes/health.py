@@ -1,4 +1,4 @@
-"""GET /health, /health/live, /health/ready: how the service is doing, for people and for load balancers.
+"""GET /health, /health/live, /health/ready: the state of the service, for people and for load balancers.
 
 `live`: the tasks of this process run. `ready`: writes of this process go through. `/health`: the whole. When writes
 fail none of them is green but `live`; when they work none is red.
@@ -21,9 +21,9 @@ from gateway.wire.response import Response
 from wallet.errors import TryLater
 
 HEARTBEAT_AGE_S_MAX = 10.0
-"""Processes beat every 3 s; one that was silent for three beats is taken for dead."""
+"""Processes beat every 3 s; one that misses three beats is taken for dead."""
 FRESH_S = 0.5
-"""A report serves all who ask within this time, however many they are."""
+"""A report is used for all requests within this time."""
 
 _EXAMPLE = {
     "status": "degraded",
@@ -55,7 +55,7 @@ HEALTH = Operation(
     "GET",
     "/health",
     "Health",
-    "How the service and everything it leans on is doing",
+    "The state of the service and of everything that it depends on",
     description="`degraded`: requests are taken, but something that withdrawals need later is not well (`reasons` "
     "names it): a process or a dependency is away, a withdrawal waits for more than 60 s, payouts are paused. 503 only "
     "if writes fail.",
@@ -70,7 +70,7 @@ LIVE = Operation(
     "/health/live",
     "Health",
     "Whether the process works: if not, it should be started again",
-    description="That a database is away is no reason to start anything again: a process that waits for it is alive.",
+    description="A process that waits for a database that is away is alive: a restart would not help.",
     responses={
         200: ResponseSpec("It does.", Liveness, {"status": "ok"}),
         503: ResponseSpec(
@@ -101,12 +101,12 @@ READY = Operation(
 )
 
 _SOURCES = {"rabbitmq": ("relay", "actors"), "bank": ("actors", "reconciler")}
-"""Who tells how a dependency is doing that the gateway itself never talks to."""
+"""The kinds of processes whose heartbeats tell the state of dependencies that the gateway never talks to."""
 _AWAY = ("away", "down", "error", "blocked")
 
 
 class HealthReporter:
-    """Makes the report, from the database alone: the gateway talks to nobody else."""
+    """Makes the report from the database alone: the gateway talks to nothing else."""
 
     def __init__(self, reads: Reads, readiness: Readiness) -> None:
         self._reads = reads
@@ -116,7 +116,7 @@ class HealthReporter:
         self._making = asyncio.Lock()
 
     async def report(self) -> Health:
-        """Return how all is, at most FRESH_S old."""
+        """Return the report, at most FRESH_S old."""
         async with self._making:
             if self._report is None or time.monotonic() - self._made_at > FRESH_S:
                 self._report = await self._make()
@@ -164,7 +164,7 @@ def _postgres(can_write: bool, reasons: list[Reason]) -> Dependency:
 
 
 def judge(beats: list[Heartbeat]) -> dict[str, Dependency]:
-    """Return how the background processes are, and what they say of what they talk to."""
+    """Return the state of the background processes, and of the dependencies that they talk to."""
     alive = [beat for beat in beats if beat.age_s <= HEARTBEAT_AGE_S_MAX]
     running = {
         kind: [beat for beat in alive if beat.kind == kind] for kind in ("relay", "actors", "reconciler")
@@ -175,7 +175,7 @@ def judge(beats: list[Heartbeat]) -> dict[str, Dependency]:
 
 
 def _process(found: list[Heartbeat]) -> Dependency:
-    """Return how the processes of a kind are. One that runs and can't do its work is told, whatever others can."""
+    """Return the state of the processes of a kind. One that can't do its work is reported, even if others can."""
     if not found:
         return Dependency("down", "no heartbeat")
     troubles = [str(beat.detail["trouble"]) for beat in found if "trouble" in beat.detail]
@@ -183,8 +183,10 @@ def _process(found: list[Heartbeat]) -> Dependency:
 
 
 def _said(name: str, running: dict[str, list[Heartbeat]], sources: tuple[str, ...]) -> Dependency:
-    """Return the best that any process of a kind says (one that is cut off is not an outage), and of the kinds
-    the worst: the bank may answer the reconciler's questions and refuse the actors' payments."""
+    """Return the state of a dependency, by the best report within each kind and the worst among the kinds.
+
+    One process that is cut off is no outage; but the bank may answer the reconciler and refuse the actors' payments.
+    """
     verdicts = []
     for source in sources:
         words = [str(beat.detail[name]) for beat in running[source] if name in beat.detail]
@@ -197,32 +199,39 @@ def _said(name: str, running: dict[str, list[Heartbeat]], sources: tuple[str, ..
     return Dependency("ok", None if verdicts[0] == "ok" else verdicts[0])
 
 
-def register(endpoints: Endpoints, services: Services) -> None:
-    """Serve the health reports."""
-    reporter = HealthReporter(services.reads, services.readiness)
-    alive = encode(Liveness("ok"))
+class HealthRoutes:
+    """Serves the health reports."""
 
-    async def health(request: Request, caller: Caller) -> Response:
-        return _answer(await reporter.report())
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._reporter = HealthReporter(services.reads, services.readiness)
+        self._alive = encode(Liveness("ok"))
 
-    async def live(request: Request, caller: Caller) -> Response:
-        failing = services.tasks.failing()
-        return _unavailable(Liveness("down", failing)) if failing else Response(alive)
+    def register(self, endpoints: Endpoints) -> None:
+        """Add the endpoints."""
+        endpoints.add(HEALTH, self.health)
+        endpoints.add(LIVE, self.live)
+        endpoints.add(READY, self.ready)
 
-    async def ready(request: Request, caller: Caller) -> Response:
-        report = await reporter.report()
-        if services.draining:
-            report = Health(
-                "down", report.queue_length, report.dependencies, [Reason("stopping"), *report.reasons]
-            )
-        return _answer(report)
+    async def health(self, request: Request, caller: Caller) -> Response:
+        """Return the state of the whole service."""
+        return _response(await self._reporter.report())
 
-    endpoints.add(HEALTH, health)
-    endpoints.add(LIVE, live)
-    endpoints.add(READY, ready)
+    async def live(self, request: Request, caller: Caller) -> Response:
+        """Return whether the tasks of this process run."""
+        failing = self._services.tasks.failing()
+        return _unavailable(Liveness("down", failing)) if failing else Response(self._alive)
+
+    async def ready(self, request: Request, caller: Caller) -> Response:
+        """Return whether requests should be sent to this process."""
+        report = await self._reporter.report()
+        if self._services.draining:
+            reasons = [Reason("stopping"), *report.reasons]
+            report = Health("down", report.queue_length, report.dependencies, reasons)
+        return _response(report)
 
 
-def _answer(report: Health) -> Response:
+def _response(report: Health) -> Response:
     if report.status == "down":
         return _unavailable(report)
     return Response(encode(report), extra={"cache-control": "no-store"})

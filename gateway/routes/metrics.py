@@ -1,4 +1,4 @@
-"""GET /metrics, for Prometheus: the values of all gateway processes of this machine together."""
+"""GET /metrics, for Prometheus: the metrics of all gateway processes of this machine together."""
 
 import os
 
@@ -23,22 +23,28 @@ METRICS = Operation(
 )
 
 
-def register(endpoints: Endpoints, services: Services) -> None:
-    """Serve the metrics."""
-    used, idle = DB_POOL_CONNECTIONS.labels("used"), DB_POOL_CONNECTIONS.labels("idle")
+class MetricsRoutes:
+    """Serves the metrics."""
 
-    def count_connections() -> None:
-        connections = services.reads.connections
-        used.set(connections[0])
-        idle.set(connections[1])
+    def __init__(self, services: Services) -> None:
+        self._reads = services.reads
+        self._flusher = services.flusher
+        self._used, self._idle = DB_POOL_CONNECTIONS.labels("used"), DB_POOL_CONNECTIONS.labels("idle")
 
-    async def metrics(request: Request, caller: Caller) -> Response:
-        services.flusher.flush()
+    def register(self, endpoints: Endpoints) -> None:
+        """Add the endpoint, and count connections from now on."""
+        self._flusher.add(self._count_connections)
+        endpoints.add(METRICS, self.metrics)
+
+    async def metrics(self, request: Request, caller: Caller) -> Response:
+        """Return all metrics of this machine's gateways."""
+        self._flusher.flush()
         return Response(collect(), content_type=CONTENT_TYPE_LATEST)
 
-    services.flusher.add(count_connections)
-
-    endpoints.add(METRICS, metrics)
+    def _count_connections(self) -> None:
+        used, idle = self._reads.connections
+        self._used.set(used)
+        self._idle.set(idle)
 
 
 def collect() -> bytes:

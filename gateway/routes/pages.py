@@ -1,4 +1,4 @@
-"""GET /openapi.json, /docs and /problems/{code}: the API, explained. Nothing is loaded from the internet."""
+"""GET /openapi.json, /docs and /problems/{code}: the documentation. Nothing is loaded from the internet."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,11 +8,11 @@ import msgspec
 from gateway.contract.openapi import document
 from gateway.contract.operation import Operation, ResponseSpec
 from gateway.contract.problems import KINDS, NotFound
-from gateway.services import Services
 from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints
 from gateway.wire.request import Request
 from gateway.wire.response import Response
+from runtime.settings import Settings
 
 STATIC = Path(__file__).parent.parent / "static"
 HTML = "text/html; charset=utf-8"
@@ -75,13 +75,13 @@ ROOT = Operation("GET", "/", "Pages", "To the documentation", {}, open_to_all=Tr
 
 
 class StaticFiles:
-    """Files by name, read when first asked for. Only these names exist: there is no path to escape from."""
+    """Files by name, each read at the first request for it. Only these names exist, so no path can escape."""
 
     def __init__(self, files: dict[str, Path]) -> None:
         self._files = files
         self._read: dict[str, bytes] = {}
 
-    def answer(self, name: str) -> Response:
+    def response(self, name: str) -> Response:
         """Return the file. Raises NotFound."""
         path = self._files.get(name)
         if path is None:
@@ -91,39 +91,48 @@ class StaticFiles:
         return Response(self._read[name], content_type=_TYPES[path.suffix], extra=PAGE_HEADERS)
 
 
-def register(endpoints: Endpoints, services: Services, version: str) -> bytes:
-    """Serve the documentation; return the OpenAPI document.
+class PageRoutes:
+    """Serves the documentation."""
 
-    Called last: the document describes the operations registered before.
-    """
-    files = StaticFiles(_DOCS_FILES)
-    page = StaticFiles({"docs.html": STATIC / "docs.html"})
+    def __init__(self, settings: Settings, version: str) -> None:
+        self._with_login = bool(settings.api_keys)
+        self._version = version
+        self._page = StaticFiles({"docs.html": STATIC / "docs.html"})
+        self._files = StaticFiles(_DOCS_FILES)
+        self.document = b""
+        """The OpenAPI document, as JSON; empty before `register`."""
 
-    async def openapi(request: Request, caller: Caller) -> Response:
+    def register(self, endpoints: Endpoints) -> None:
+        """Add the endpoints. Called last: the document describes the operations that are registered by then."""
+        endpoints.add(OPENAPI, self.openapi)
+        endpoints.add(PROBLEM, self.problem)
+        endpoints.add(DOCS, self.docs)
+        endpoints.add(DOCS_FILE, self.file)
+        endpoints.add(ROOT, self.root)
+        described = document(endpoints.operations, version=self._version, with_login=self._with_login)
+        self.document = msgspec.json.encode(described)
+
+    async def openapi(self, request: Request, caller: Caller) -> Response:
+        """Return the OpenAPI document."""
         # Other pages may show it (the Swagger container of docker-compose.yml does): it is public anyway.
-        return Response(described, extra={"access-control-allow-origin": "*"})
+        return Response(self.document, extra={"access-control-allow-origin": "*"})
 
-    async def docs(request: Request, caller: Caller) -> Response:
-        return page.answer("docs.html")
-
-    async def docs_file(request: Request, caller: Caller, name: str) -> Response:
-        return files.answer(name)
-
-    async def root(request: Request, caller: Caller) -> Response:
-        return Response(b"", 302, extra={"location": "/docs"})
-
-    async def problem(request: Request, caller: Caller, code: str) -> Response:
+    async def problem(self, request: Request, caller: Caller, code: str) -> Response:
+        """Return the meaning of an error code, as text. Raises NotFound."""
         kind = KINDS.get(code)
         if kind is None:
             raise NotFound("there is no such code")
         text = f"{code}\n\n{kind.title}. HTTP status {kind.status}.\nFor example: {kind.example}\n"
         return Response(text.encode(), content_type="text/plain; charset=utf-8")
 
-    endpoints.add(OPENAPI, openapi)
-    endpoints.add(PROBLEM, problem)
-    endpoints.add(DOCS, docs)
-    endpoints.add(DOCS_FILE, docs_file)
-    endpoints.add(ROOT, root)
-    with_login = bool(services.settings.api_keys)
-    described = msgspec.json.encode(document(endpoints.operations, version=version, with_login=with_login))
-    return described
+    async def docs(self, request: Request, caller: Caller) -> Response:
+        """Return the page with Swagger UI."""
+        return self._page.response("docs.html")
+
+    async def file(self, request: Request, caller: Caller, name: str) -> Response:
+        """Return a file that the page loads. Raises NotFound."""
+        return self._files.response(name)
+
+    async def root(self, request: Request, caller: Caller) -> Response:
+        """Redirect to the documentation."""
+        return Response(b"", 302, extra={"location": "/docs"})

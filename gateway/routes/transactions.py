@@ -1,11 +1,11 @@
-"""GET /transactions: what came in and went out of a wallet, newest first."""
+"""GET /transactions: the charges and withdrawals of a wallet, newest first."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import replace
 from uuid import UUID
 
 from gateway.contract.operation import READ_ERRORS, Operation, ResponseSpec
-from gateway.contract.parameters import OFFSET_MAX, QueryReader, TransactionsQuery
+from gateway.contract.parameters import OFFSET_MAX, ParameterReader, TransactionsQuery
 from gateway.contract.response_models import TransactionsPage, encode, transaction_of_row
 from gateway.services import Services
 from gateway.wire.auth import Caller
@@ -64,27 +64,33 @@ TRANSACTIONS_BY_QUERY = replace(
 )
 
 
-def register(endpoints: Endpoints, services: Services) -> None:
-    """Serve the transactions."""
-    reader, reads = QueryReader(TransactionsQuery), services.reads
-    default_currency = services.settings.default_currency
+class TransactionRoutes:
+    """Serves the transactions of wallets."""
 
-    async def transactions(request: Request, caller: Caller, **path: str) -> Response:
-        query = reader.read(request.query_string, **path)
+    def __init__(self, services: Services) -> None:
+        self._parameters = ParameterReader(TransactionsQuery)
+        self._reads = services.reads
+        self._default_currency = services.settings.default_currency
+
+    def register(self, endpoints: Endpoints) -> None:
+        """Add the endpoints."""
+        endpoints.add(TRANSACTIONS, self.transactions)
+        endpoints.add(TRANSACTIONS_BY_QUERY, self.transactions)
+
+    async def transactions(self, request: Request, caller: Caller, **path: str) -> Response:
+        """Return a page of a wallet's transactions, newest first."""
+        query = self._parameters.read(request.query_string, **path)
         before, page = _position(query)
-        currency = query.currency or default_currency
+        currency = query.currency or self._default_currency
         skip = 0 if page is None else (page - 1) * query.limit
-        found = await reads.transactions(query.user_id, currency, query.limit, before, skip)
+        found = await self._reads.transactions(query.user_id, currency, query.limit, before, skip)
         items = [transaction_of_row(row, query.user_id, currency) for row in found.items]
         next_cursor = cursor_of(found.items[-1].id) if found.more else None
         return Response(encode(TransactionsPage(items, found.total, page, query.limit, next_cursor)))
 
-    endpoints.add(TRANSACTIONS, transactions)
-    endpoints.add(TRANSACTIONS_BY_QUERY, transactions)
-
 
 def _position(query: TransactionsQuery) -> tuple[UUID | None, int | None]:
-    """Return (older than this, None) for a cursor, (None, page) else. Raises ValidationFailed."""
+    """Return (id of the transaction before the page, None) or (None, the page's number). Raises ValidationFailed."""
     if query.cursor is not None:
         if query.page is not None:
             raise ValidationFailed([("page", "can't be given together with cursor")])
@@ -96,12 +102,12 @@ def _position(query: TransactionsQuery) -> tuple[UUID | None, int | None]:
 
 
 def cursor_of(last: UUID) -> str:
-    """Return the cursor that stands after this transaction. Opaque to clients."""
+    """Return the cursor of the page that begins after this transaction. Opaque to clients."""
     return urlsafe_b64encode(last.bytes).rstrip(b"=").decode()
 
 
 def read_cursor(cursor: str) -> UUID:
-    """Return the transaction that a cursor stands after. Raises ValidationFailed."""
+    """Return the transaction after which a cursor's page begins. Raises ValidationFailed."""
     try:
         last = UUID(bytes=urlsafe_b64decode(cursor + "=="))
     except ValueError:

@@ -1,4 +1,4 @@
-"""POST /withdraw and what can be asked of a withdrawal: how it goes on, and to be cancelled."""
+"""POST /withdraw; GET a withdrawal; POST to cancel it."""
 
 from uuid import UUID
 
@@ -6,7 +6,7 @@ from db.reads import WithdrawalView
 from gateway.contract.bodies import JSON
 from gateway.contract.idempotency_keys import KEY_HEADER_DOC
 from gateway.contract.operation import READ_ERRORS, WRITE_ERRORS, Operation, RequestBody, ResponseSpec
-from gateway.contract.parameters import QueryReader, WithdrawalByKeyQuery, WithdrawalQuery, read_uuid
+from gateway.contract.parameters import ParameterReader, WithdrawalByKeyQuery, WithdrawalQuery, read_uuid
 from gateway.contract.request_models import WithdrawRequest
 from gateway.contract.response_models import (
     AcceptedWithdrawal,
@@ -27,7 +27,7 @@ from wallet.errors import WithdrawalNotFound
 from wallet.withdrawal import END_STATES, Status
 
 POLL_AFTER = {"retry-after": "1"}
-"""Seconds after which it is worth asking again for a withdrawal that has not ended."""
+"""Seconds after which a client should ask again for a withdrawal that has not ended."""
 
 _ID = "0199d3c0-8b2f-7d10-8000-5be1c0ffee01"
 _EXAMPLE = {
@@ -155,59 +155,74 @@ CANCEL = Operation(
 )
 
 _MOVING = (Status.PENDING, Status.PROCESSING)
-"""From the other states a withdrawal goes on only when an operator or the bank does something."""
+"""A withdrawal leaves the other states only when an operator or the bank does something."""
 
 
-def register(endpoints: Endpoints, services: Services) -> None:
-    """Serve the withdrawals."""
-    reader, reads, watcher = services.requests, services.reads, services.watcher
-    by_id, by_key = QueryReader(WithdrawalQuery), QueryReader(WithdrawalByKeyQuery)
+class WithdrawalRoutes:
+    """Serves the withdrawals."""
 
-    async def withdraw(request: Request, caller: Caller) -> Response:
-        command = reader.withdraw(json_body(request), caller, key_header(request))
-        recorded = await services.ledger.submit(command)
+    def __init__(self, services: Services) -> None:
+        self._requests = services.requests
+        self._submit = services.ledger.submit
+        self._withdrawals = services.withdrawals
+        self._reads = services.reads
+        self._long_poll = services.long_poll
+        self._parameters = ParameterReader(WithdrawalQuery)
+        self._parameters_by_key = ParameterReader(WithdrawalByKeyQuery)
+
+    def register(self, endpoints: Endpoints) -> None:
+        """Add the endpoints."""
+        endpoints.add(WITHDRAW, self.withdraw)
+        endpoints.add(WITHDRAWAL, self.withdrawal)
+        endpoints.add(WITHDRAWAL_BY_KEY, self.withdrawal_by_key)
+        endpoints.add(CANCEL, self.cancel)
+
+    async def withdraw(self, request: Request, caller: Caller) -> Response:
+        """Accept a withdrawal: reserve its money. The bank is called later."""
+        command = self._requests.withdraw(json_body(request), caller, key_header(request))
+        recorded = await self._submit(command)
         receipt = recorded.receipt
         assert isinstance(receipt, WithdrawReceipt)
-        answer = accepted_of(receipt)
-        extra = {"location": answer.status_url, **POLL_AFTER}
+        accepted = accepted_of(receipt)
+        extra = {"location": accepted.status_url, **POLL_AFTER}
         if recorded.replayed:
             IDEMPOTENT_REPLAYS.inc()
             extra["idempotent-replayed"] = "true"
-        return Response(encode(answer), 202, extra=extra)
+        return Response(encode(accepted), 202, extra=extra)
 
-    async def withdrawal(request: Request, caller: Caller, withdrawal_id: str) -> Response:
-        query = by_id.read(request.query_string)
-        return await _answer_in_time(await reads.withdrawal(_id(withdrawal_id)), query.wait)
+    async def withdrawal(self, request: Request, caller: Caller, withdrawal_id: str) -> Response:
+        """Return a withdrawal as it is now, or when it has ended."""
+        query = self._parameters.read(request.query_string)
+        return await self._ended_or_late(await self._reads.withdrawal(_id(withdrawal_id)), query.wait)
 
-    async def withdrawal_by_key(request: Request, caller: Caller) -> Response:
-        query = by_key.read(request.query_string)
-        return await _answer_in_time(await reads.withdrawal_by_key(caller.space, query.key()), query.wait)
+    async def withdrawal_by_key(self, request: Request, caller: Caller) -> Response:
+        """Return the withdrawal that was made with an idempotency key, as it is now, or when it has ended."""
+        query = self._parameters_by_key.read(request.query_string)
+        found = await self._reads.withdrawal_by_key(caller.space, query.key())
+        return await self._ended_or_late(found, query.wait)
 
-    async def _answer_in_time(found: WithdrawalView, wait_s: float) -> Response:
-        if wait_s and found.status in _MOVING:
-            await watcher.wait(found.id, wait_s)
-            found = await reads.withdrawal(found.id)
-        return _answer(found)
-
-    async def cancel(request: Request, caller: Caller, withdrawal_id: str) -> Response:
+    async def cancel(self, request: Request, caller: Caller, withdrawal_id: str) -> Response:
+        """Cancel a withdrawal, if the bank was not called for it yet."""
         id = _id(withdrawal_id)
-        await services.withdrawals.cancel(id, CLIENT if caller.name is None else f"{CLIENT}:{caller.name}")
-        return _answer(await reads.withdrawal(id))
+        await self._withdrawals.cancel(id, CLIENT if caller.name is None else f"{CLIENT}:{caller.name}")
+        return _response(await self._reads.withdrawal(id))
 
-    endpoints.add(WITHDRAW, withdraw)
-    endpoints.add(WITHDRAWAL, withdrawal)
-    endpoints.add(WITHDRAWAL_BY_KEY, withdrawal_by_key)
-    endpoints.add(CANCEL, cancel)
+    async def _ended_or_late(self, found: WithdrawalView, wait_s: float) -> Response:
+        """Respond once the withdrawal has ended, after `wait_s` at the latest."""
+        if wait_s and found.status in _MOVING:
+            await self._long_poll.wait(found.id, wait_s)
+            found = await self._reads.withdrawal(found.id)
+        return _response(found)
 
 
 def _id(text: str) -> UUID:
-    """Return the identifier in the path. Raises WithdrawalNotFound: what is no identifier names nothing."""
+    """Return the identifier in the path. Raises WithdrawalNotFound: any other text names no withdrawal."""
     id = read_uuid(text)
     if id is None:
         raise WithdrawalNotFound("no such withdrawal")
     return id
 
 
-def _answer(view: WithdrawalView) -> Response:
+def _response(view: WithdrawalView) -> Response:
     ended = view.status in END_STATES
     return Response(encode(withdrawal_of(view)), extra=None if ended else POLL_AFTER)

@@ -1,4 +1,4 @@
-"""How requests and responses travel. The only package of the gateway that knows Sanic.
+"""Carries requests to handlers and responses back. The only package of the gateway that knows Sanic.
 
-Whatever every endpoint has in common is here: who calls, how often, how long a body may be, errors, metrics.
+It does everything that all endpoints have in common: login, rate limits, size limits, request ids, errors, metrics.
 """

@@ -10,9 +10,9 @@ from gateway.contract.bodies import BODY_BYTES_MAX
 from gateway.wire.router import LookUpRouter
 
 REQUEST_TIMEOUT_S = 15
-"""For a request to arrive whole, so that nobody holds connections with requests that never end."""
+"""A request must have arrived within this time: no client holds a connection with a request that never ends."""
 RESPONSE_TIMEOUT_S = 60
-"""Above the longest `wait`; everything else is bounded to less than 2 s by itself."""
+"""Longer than the longest `wait`; all other work has its own limits, below 2 s."""
 KEEP_ALIVE_TIMEOUT_S = 75
 
 Application: TypeAlias = Sanic[Any, Any]

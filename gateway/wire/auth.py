@@ -1,7 +1,7 @@
-"""Who calls, whether they may, and how often.
+"""Finds out which client calls, and what it may do.
 
-A client is a name, which is written down with what it does and has its own share of requests. Its idempotency keys
-are unique in a space, which is `default` for all but those who are given another one.
+A client has a name, which is recorded with everything that it writes, and its own rate limit. Its idempotency keys are
+unique in a space: `default`, unless the setting gives it another one.
 """
 
 from hashlib import sha256
@@ -15,21 +15,21 @@ SECRET_CHARS_MIN = 8
 
 
 class Caller(NamedTuple):
-    """Whose key it is and what it allows. A name may have several keys, so that they can be rotated."""
+    """The client that sends a request, and its rights. It may have several API keys, so that they can be rotated."""
 
     name: str | None
     """None while authentication is off."""
     space: str
-    """What idempotency keys are unique in."""
+    """Idempotency keys are unique within it."""
     may_write: bool
 
 
 DEFAULT_SPACE = "default"
-"""Of all who are given no other. No client's name: keys may be rotated and renamed, or login be switched on, while
-requests are repeated."""
+"""The space of all clients that are given no other. It is not a client's name: API keys may be rotated or renamed, and
+login switched on, while clients repeat their requests."""
 
 NOBODY = Caller(None, DEFAULT_SPACE, may_write=True)
-"""Who calls while authentication is off."""
+"""The caller of every request while authentication is off."""
 
 
 class Authenticator:
@@ -40,10 +40,9 @@ class Authenticator:
         self.enabled = bool(self._callers)
 
     def identify(self, authorization: str | None) -> Caller:
-        """Return who sent this `Authorization` header. Raises Unauthorized.
+        """Return the caller that an `Authorization` header names. Raises Unauthorized.
 
-        The secret is looked up by its SHA-256: how long that takes says nothing about how much of a guess
-        was right.
+        The secret is looked up by its SHA-256, so that the time it takes does not tell how much of a guess was right.
         """
         if not authorization:
             raise Unauthorized("send Authorization: Bearer <key>")

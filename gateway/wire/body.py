@@ -1,4 +1,4 @@
-"""Reads a request's body with a limit of its endpoint."""
+"""Reads the body of a request, up to the limit of its endpoint."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from sanic import Request
 from gateway.contract.problems import PayloadTooLarge
 
 DISCARD_BYTES_MAX = 16 * 1024 * 1024
-"""So much of a body that is too long is read and dropped, so that its sender hears the 413 and not a reset."""
+"""A body that is too long is read and dropped up to here, so that its sender gets the 413 and not a reset."""
 
 
 async def read_body(request: Request, bytes_max: int) -> bytes:

@@ -1,6 +1,6 @@
-"""What every endpoint has in common, in one wrapper: request id, body limit, caller, errors, metrics.
+"""Wraps every handler: request id, body limit, caller, errors, metrics.
 
-One wrapper and not Sanic's middleware and signals: those cost a lookup and an await each, for every request.
+It is one wrapper in place of Sanic's middleware and signals, which cost a lookup and an await each, for every request.
 """
 
 import os
@@ -24,14 +24,14 @@ from gateway.wire.response import Response
 
 REQUEST_ID_CHARS_MAX = 128
 UNROUTED = "unrouted"
-"""Label of requests that met no endpoint: paths come from outside and must not become labels."""
+"""Label of requests that reached no endpoint: their paths come from outside and must not become labels."""
 
 Handler = Callable[..., Awaitable[Response]]
 """(request, caller, **parts of the path) -> Response"""
 
 
 class RequestIds:
-    """Gives each request a name: the client's own, if it is readable, else one of ours."""
+    """Gives each request an id: the client's own, if it is readable, else a new one."""
 
     def __init__(self) -> None:
         self._prefix = os.urandom(8).hex()

@@ -1,4 +1,4 @@
-"""From an error, ours or Sanic's, to the response that tells it. Failures of the service are logged here."""
+"""Turns errors, ours and Sanic's, into responses, and logs failures of the service."""
 
 from typing import Any
 
@@ -21,13 +21,13 @@ from wallet.errors import Overloaded, WalletError
 
 
 class ErrorResponder:
-    """Makes the response to a request that failed: each error becomes a problem."""
+    """Makes the responses to requests that failed. Their bodies are problems."""
 
     def __init__(self) -> None:
         self._failures = ThrottledLogger()
 
     def respond(self, request: Request, error: Exception, request_id: str) -> Response:
-        """Return the response to `error`, counted, and logged where the service failed."""
+        """Return the response to `error`. Count it, and log it if the service failed."""
         error = _translated(request, error)
         problem = problem_of(error, request_id)
         REFUSALS.labels(problem.code).inc()
@@ -40,7 +40,7 @@ class ErrorResponder:
 
 
 class ThrottledLogger:
-    """Logs failures of the service, one per code and second: an outage must not fill the disk too."""
+    """Logs failures of the service, at most one per code and second: an outage must not fill the disk too."""
 
     def __init__(self) -> None:
         self._throttles: dict[str, Throttle] = {}

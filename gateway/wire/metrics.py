@@ -1,8 +1,7 @@
-"""Counts of answers, kept in plain Python and handed to Prometheus once a second.
+"""Counts responses in plain Python, and hands the counts to Prometheus once per second.
 
-Each of prometheus_client's operations takes a lock and, with several processes, writes to a mapped file: with
-a counter and a histogram 7 µs a request, a tenth of all that a request costs. Here they are an addition and a
-bisection.
+Each operation of prometheus_client takes a lock and, with several processes, writes to a mapped file. A counter and a
+histogram cost 7 µs per request, a tenth of its total cost. Here they are an addition and a bisection.
 """
 
 import asyncio
@@ -19,7 +18,7 @@ _SECONDS: Any = HTTP_REQUEST_SECONDS
 
 
 class RouteMetrics:
-    """The answers of one route since the last flush."""
+    """The responses of one route since the last flush."""
 
     def __init__(self, route: str) -> None:
         self._route = route
@@ -28,23 +27,23 @@ class RouteMetrics:
         self._bounds: list[float] = list(_SECONDS._upper_bounds)
         self._buckets = [0] * len(self._bounds)
         self._seconds = 0.0
-        self._answers: dict[tuple[str, int], int] = {}
+        self._responses: dict[tuple[str, int], int] = {}
 
     def observe(self, method: str, status: int, seconds: float) -> None:
-        """Count an answer."""
+        """Count a response."""
         key = (method, status)
-        self._answers[key] = self._answers.get(key, 0) + 1
+        self._responses[key] = self._responses.get(key, 0) + 1
         self._buckets[bisect_left(self._bounds, seconds)] += 1
         self._seconds += seconds
 
     def flush(self) -> None:
-        """Hand over what was counted."""
-        if not self._answers:
+        """Hand the counts over."""
+        if not self._responses:
             return
-        answers, self._answers = self._answers, {}
+        responses, self._responses = self._responses, {}
         buckets, self._buckets = self._buckets, [0] * len(self._bounds)
         seconds, self._seconds = self._seconds, 0.0
-        for (method, status), number in answers.items():
+        for (method, status), number in responses.items():
             HTTP_REQUESTS.labels(self._route, method, str(status)).inc(number)
         histogram = _SECONDS.labels(self._route)
         for bucket, number in zip(histogram._buckets, buckets, strict=True):
@@ -54,7 +53,7 @@ class RouteMetrics:
 
 
 class MetricsFlusher:
-    """Calls what hands over metrics, once a second and at the end."""
+    """Flushes metrics once per second and at the end."""
 
     def __init__(self, tasks: SupervisedTasks) -> None:
         self._flushes: list[Callable[[], None]] = []
@@ -66,7 +65,7 @@ class MetricsFlusher:
         self._flushes.append(flush)
 
     def flush(self) -> None:
-        """Hand over all that was counted."""
+        """Hand all counts over."""
         for flush in self._flushes:
             flush()
 
@@ -75,7 +74,7 @@ class MetricsFlusher:
         self._task = self._tasks.start("metrics-flusher", self._run)
 
     async def stop(self) -> None:
-        """Hand over the rest and end."""
+        """Hand over the rest, and end."""
         if self._task is not None:
             await self._task.stop()
         self.flush()

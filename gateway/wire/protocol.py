@@ -1,4 +1,4 @@
-"""The fast path of plain requests. All others go Sanic's own way, which ends the same.
+"""The fast path of plain requests. All others go Sanic's own way, with the same result.
 
 Sanic's way has room for middleware, signals, websockets and streams, and this application has none of them: they cost
 some 10 of a charge's 70 µs in the gateway (docs/adr/0011-plain-requests.md). `WBS_FAST_PATH=0` switches the fast path
@@ -15,7 +15,7 @@ from sanic.server.protocols.http_protocol import HttpProtocol
 from gateway.contract.bodies import BODY_BYTES_MAX
 
 _NOT_PLAIN = frozenset({"connection", "expect", "transfer-encoding", "upgrade"})
-"""Headers that change how a connection goes on, or how long a body is."""
+"""Headers that change how a connection continues, or how the length of a body is found."""
 
 
 class CheckedHttp(Http):

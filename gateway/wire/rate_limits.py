@@ -1,4 +1,4 @@
-"""How often a client may call."""
+"""Limits how often each client may call."""
 
 from collections.abc import Callable
 from time import monotonic

@@ -1,4 +1,4 @@
-"""What handlers take from a request: its body, checked before its content is looked at, and its key header."""
+"""Requests as handlers see them: the body, after a check of its media type, and the Idempotency-Key header."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ __all__ = ["Request", "bulk_body", "json_body", "key_header"]
 
 
 def json_body(request: Request) -> bytes:
-    """Return the body, if it says that it is JSON or says nothing. Raises UnsupportedMediaType."""
+    """Return the body. Raises UnsupportedMediaType if it is declared as anything but JSON."""
     content_type = request.headers.get("content-type")
     if content_type is not None and content_type != JSON:
         _check(content_type, (JSON,))
@@ -19,7 +19,7 @@ def json_body(request: Request) -> bytes:
 
 
 def bulk_body(request: Request) -> tuple[bytes, bool]:
-    """Return the body, and whether it is NDJSON. Raises UnsupportedMediaType."""
+    """Return the body, and whether it is NDJSON. Raises UnsupportedMediaType if it is declared as neither."""
     content_type = request.headers.get("content-type")
     kind = JSON if content_type is None else _check(content_type, (JSON, NDJSON))
     return request.body, kind == NDJSON

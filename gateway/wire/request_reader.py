@@ -1,11 +1,11 @@
-"""From the bytes of a request to a command.
+"""Reads the body of a request into a command.
 
-There are two ways: one decode that validates everything, and, only if that fails, a slow one that looks at
-each field alone, so that the answer names *every* bad field.
+One decode validates everything. Only if it fails, each field is checked by itself, so that the response names *every*
+bad field.
 
-Decoding overlooks members that are named twice: of two, the last one counts. Whether there are such is seen by
-counting quotation marks: without a backslash, a body that names each member once has exactly those of its members'
-names and texts. Where it has more, the body is read by a parser that minds each name.
+The decoder overlooks members that are named twice: the last one counts. They are found by counting quotation marks: a
+body without backslashes that names each member once has only the quotation marks of its names and texts. If it has
+more, a parser that checks each name reads it.
 """
 
 from collections.abc import Sequence
@@ -26,11 +26,11 @@ _withdraw_decoder = msgspec.json.Decoder(WithdrawRequest)
 _charges_decoder = msgspec.json.Decoder(list[ChargeRequest])
 
 _BACKSLASH = 0x5C
-"""As a number it is looked for by memchr, in a tenth of the time."""
+"""A number: Python then searches by memchr, in a tenth of the time."""
 
 
 class RequestReader:
-    """Turns request bodies into commands. `default_currency` is meant where a request names none."""
+    """Reads request bodies into commands. `default_currency` is the currency of requests that name none."""
 
     def __init__(self, default_currency: str) -> None:
         self._default_currency = default_currency
@@ -68,7 +68,7 @@ class RequestReader:
             raise explain(body, WithdrawRequest, header_keys) from None
 
     def charges(self, body: bytes, caller: Caller) -> list[Charge | WalletError]:
-        """Return the commands in a JSON array, each item read alone: a bad one is its error.
+        """Return the commands in a JSON array. Each item is read by itself; a bad one is returned as its error.
 
         Raises `ValidationFailed` if `body` is not an array, `MalformedJson` if it is not JSON.
         """
@@ -81,7 +81,7 @@ class RequestReader:
             return [self._item(raw, caller) for raw in raw_items(body)]
 
     def charge_lines(self, body: bytes, caller: Caller) -> list[Charge | WalletError]:
-        """Return the commands in NDJSON, one a line, each read alone. Empty lines are skipped."""
+        """Return the commands in NDJSON, one per line. Each is read by itself; empty lines are skipped."""
         return [self._item(line, caller) for line in body.split(b"\n") if line.strip()]
 
     def _item(self, body: bytes | msgspec.Raw, caller: Caller) -> Charge | WalletError:
@@ -91,7 +91,7 @@ class RequestReader:
             return error
 
     def _charge(self, asked: ChargeRequest, caller: Caller, header_keys: Sequence[str]) -> Charge:
-        """Return the command. Raises what is in UNREADABLE."""
+        """Return the command. Raises the errors in UNREADABLE."""
         return Charge(
             caller.space,
             one_key(asked.idempotency_key, header_keys),
@@ -105,7 +105,7 @@ class RequestReader:
 
 
 def _quotes(asked: ChargeRequest | WithdrawRequest) -> int:
-    """Return how many quotation marks spell these members once each; a destination apart, and without nulls."""
+    """Return the number of quotation marks in a body that names each member once, without those of a destination."""
     quotes = 6 if isinstance(asked.user_id, str) else 4
     if asked.idempotency_key is not None:
         quotes += 4

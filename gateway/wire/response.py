@@ -29,7 +29,7 @@ class Response(BaseHTTPResponse):
     def __init__(
         self, body: bytes, status: int = 200, content_type: str = JSON, extra: Mapping[str, str] | None = None
     ) -> None:
-        # Not super().__init__(): it makes a multidict that nobody would read.
+        # Not super().__init__(): it makes a multidict that is never read.
         self.asgi = False
         self.body = body
         self.content_type = content_type
@@ -72,7 +72,7 @@ class Response(BaseHTTPResponse):
         if not http.head_only:
             raw += self.body or b""
         if http.expecting_continue:
-            # The client waits for a word before it sends its body; Sanic will read (and drop) that body.
+            # The client waits for a 100 before it sends its body. Sanic will read and drop that body.
             http.expecting_continue = False
             raw = b"HTTP/1.1 100 Continue\r\n\r\n" + raw
         await http._send(raw)

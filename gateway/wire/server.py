@@ -1,4 +1,4 @@
-"""One gateway process on a socket that several share (SO_REUSEPORT), from its start to its graceful end.
+"""Serves one gateway process on a socket that several share (SO_REUSEPORT), from its start to its graceful end.
 
 Sanic does not start its own workers again when they are killed (a known bug of 25.12). So each process is a whole one
 under a supervisor, and arranges its end by itself: stop accepting, answer all requests that were taken, write what is
@@ -24,25 +24,25 @@ from runtime.telemetry import log
 BACKLOG = 1024
 """Connections that the kernel holds until they are accepted."""
 GRACE_S = 0.3
-"""Requests on open connections are still taken for so long after SIGTERM; their answers say `close`."""
+"""Requests on open connections are still taken for this time after SIGTERM; their responses say `close`."""
 DRAIN_S_MAX = 10.0
-"""What was taken is answered within this time; the supervisor kills after 20 s."""
+"""Requests under way have this time to finish; the supervisor kills after 20 s."""
 DRAIN_STEP_S = 0.02
 
 
 class Lifecycle(Protocol):
-    """Everything that runs beside the server, as long as it does."""
+    """The services that run beside the server, as long as it does."""
 
     tasks: SupervisedTasks
 
     async def start(self) -> None:
-        """Start it all; servers may be away."""
+        """Start the services; the database may be away."""
 
     def begin_draining(self) -> None:
-        """Let nobody wait any more: the process is about to end."""
+        """Prepare the end: report not ready, let no request wait."""
 
     async def stop(self) -> None:
-        """End it all; requests that were taken are still written."""
+        """End the services. Commands that were taken are still written."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -110,7 +110,7 @@ async def drain(app: Application, server: Any, services: Lifecycle) -> None:
     if server.connections:
         log.warning("connections_cut", connections=len(server.connections))
     for connection in list(server.connections):
-        with contextlib.suppress(AttributeError):  # gone between the look and the call
+        with contextlib.suppress(AttributeError):  # it closed in the meantime
             connection.abort()
 
 

@@ -27,7 +27,7 @@ from db.outbox import Doorbell, Outbox
 from db.pool import Reader, understood
 from db.reconciliation import ReconcilerSession
 from db.withdrawals import Attempt, Withdrawals
-from gateway.long_poll import EndStateWatcher
+from gateway.long_poll import LongPoll
 from gateway.reads import Reads
 from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
@@ -243,7 +243,7 @@ class Watcher(Loop):
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         self.reads = Reads(self.settings, self.tasks)
-        self.watcher = EndStateWatcher(self.reads.ended, self.tasks, interval_s=0.01)
+        self.watcher = LongPoll(self.reads.ended, self.tasks, interval_s=0.01)
         self.watcher.start()
         yield
         await self.watcher.stop()

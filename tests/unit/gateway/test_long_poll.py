@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 import pytest_asyncio
 
-from gateway.long_poll import EndStateWatcher
+from gateway.long_poll import LongPoll
 from runtime.tasks import SupervisedTasks
 from tests.polling import poll_until
 from wallet.errors import Overloaded, Unavailable
@@ -34,23 +34,23 @@ def database() -> Database:
 
 
 @pytest_asyncio.fixture
-async def watcher(database: Database) -> AsyncIterator[EndStateWatcher]:
-    watcher = EndStateWatcher(database.find_ended, SupervisedTasks(), interval_s=0.005, waiters_max=100)
-    watcher.start()
-    yield watcher
-    await watcher.stop()
+async def long_poll(database: Database) -> AsyncIterator[LongPoll]:
+    long_poll = LongPoll(database.find_ended, SupervisedTasks(), interval_s=0.005, waiters_max=100)
+    long_poll.start()
+    yield long_poll
+    await long_poll.stop()
 
 
-async def start(watcher: EndStateWatcher, id: UUID, timeout_s: float = 30) -> "asyncio.Task[None]":
-    task = asyncio.create_task(watcher.wait(id, timeout_s))
+async def start(long_poll: LongPoll, id: UUID, timeout_s: float = 30) -> "asyncio.Task[None]":
+    task = asyncio.create_task(long_poll.wait(id, timeout_s))
     await asyncio.sleep(0)
     return task
 
 
-async def test_one_query_for_all(watcher: EndStateWatcher, database: Database) -> None:
+async def test_one_query_for_all(long_poll: LongPoll, database: Database) -> None:
     """Goal: all who wait are in each query, those whose withdrawal ended go on, the others keep waiting."""
     first, second = uuid4(), uuid4()
-    tasks = [await start(watcher, id) for id in (first, first, second)]
+    tasks = [await start(long_poll, id) for id in (first, first, second)]
     await poll_until(lambda: database.asked and database.asked[-1] == {first, second})
     database.ended.add(first)
     await asyncio.wait_for(asyncio.gather(*tasks[:2]), 25)
@@ -59,50 +59,50 @@ async def test_one_query_for_all(watcher: EndStateWatcher, database: Database) -
     await asyncio.wait_for(tasks[2], 25)
 
 
-async def test_time_is_up(watcher: EndStateWatcher, database: Database) -> None:
+async def test_time_is_up(long_poll: LongPoll, database: Database) -> None:
     """Goal: nobody waits longer than asked for, and then is not asked for any more."""
-    await asyncio.wait_for(watcher.wait(uuid4(), 0.02), 25)
+    await asyncio.wait_for(long_poll.wait(uuid4(), 0.02), 25)
     asked = len(database.asked)
     id = uuid4()
-    await asyncio.wait_for(watcher.wait(id, 0.02), 25)
+    await asyncio.wait_for(long_poll.wait(id, 0.02), 25)
     assert all(one == {id} for one in database.asked[asked:])
 
 
-async def test_nobody_waits_nothing_is_asked(watcher: EndStateWatcher, database: Database) -> None:
+async def test_nobody_waits_nothing_is_asked(long_poll: LongPoll, database: Database) -> None:
     """Goal: an idle gateway costs the database nothing."""
-    await watcher.wait(uuid4(), 0.02)
+    await long_poll.wait(uuid4(), 0.02)
     loop = asyncio.get_running_loop()
     asked, until = len(database.asked), loop.time() + 0.1
     await poll_until(lambda: loop.time() > until)
     assert len(database.asked) <= asked + 1
 
 
-async def test_database_away(watcher: EndStateWatcher, database: Database) -> None:
+async def test_database_away(long_poll: LongPoll, database: Database) -> None:
     """Goal: an outage in the middle ends no wait; when the database is back, they are woken."""
     id = uuid4()
     database.away = True
-    task = await start(watcher, id)
+    task = await start(long_poll, id)
     await poll_until(lambda: len(database.asked) >= 2)
     assert not task.done()
     database.away, database.ended = False, {id}
     await asyncio.wait_for(task, 25)
 
 
-async def test_bounded(watcher: EndStateWatcher) -> None:
+async def test_bounded(long_poll: LongPoll) -> None:
     """Goal: only so many wait; who leaves makes room."""
-    tasks = [await start(watcher, uuid4()) for _ in range(100)]
+    tasks = [await start(long_poll, uuid4()) for _ in range(100)]
     with pytest.raises(Overloaded):
-        await watcher.wait(uuid4(), 1)
+        await long_poll.wait(uuid4(), 1)
     tasks[0].cancel()
     await asyncio.gather(tasks[0], return_exceptions=True)
-    await watcher.wait(uuid4(), 0)
-    watcher.release()
+    await long_poll.wait(uuid4(), 0)
+    long_poll.release()
     await asyncio.wait_for(asyncio.gather(*tasks[1:]), 25)
 
 
-async def test_release(watcher: EndStateWatcher) -> None:
+async def test_release(long_poll: LongPoll) -> None:
     """Goal: at the process's end all who wait are answered, and nobody waits any more."""
-    tasks = [await start(watcher, uuid4()) for _ in range(3)]
-    watcher.release()
+    tasks = [await start(long_poll, uuid4()) for _ in range(3)]
+    long_poll.release()
     await asyncio.wait_for(asyncio.gather(*tasks), 25)
-    await asyncio.wait_for(watcher.wait(uuid4(), 30), 25)
+    await asyncio.wait_for(long_poll.wait(uuid4(), 30), 25)

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.contract.parameters import (
     BalanceQuery,
-    QueryReader,
+    ParameterReader,
     TransactionsQuery,
     WithdrawalQuery,
     read_uuid,
@@ -14,9 +14,9 @@ from gateway.contract.parameters import (
 from gateway.routes.transactions import cursor_of, read_cursor
 from wallet.errors import ValidationFailed
 
-BALANCE = QueryReader(BalanceQuery)
-TRANSACTIONS = QueryReader(TransactionsQuery)
-WAIT = QueryReader(WithdrawalQuery)
+BALANCE = ParameterReader(BalanceQuery)
+TRANSACTIONS = ParameterReader(TransactionsQuery)
+WAIT = ParameterReader(WithdrawalQuery)
 
 
 def test_both_spellings_name_one_wallet() -> None:

@@ -10,7 +10,7 @@ from db.heartbeats import Heartbeat
 from db.last_writes import LastWrites
 from db.trial import Trial
 from gateway.readiness import Readiness
-from gateway.routes.health import judge, register
+from gateway.routes.health import HealthRoutes, judge
 from wallet.commands import Charge, Withdraw
 from wallet.errors import Unavailable, ValidationFailed
 
@@ -185,7 +185,7 @@ async def test_alive_while_tasks_run() -> None:
     services = SimpleNamespace(
         reads=None, readiness=None, draining=False, tasks=SimpleNamespace(failing=lambda: failing)
     )
-    register(endpoints, services)  # type: ignore[arg-type]
+    HealthRoutes(services).register(endpoints)  # type: ignore[arg-type]
     assert (await handlers["/health/live"](None, None)).status == 200
     failing.append("group-commit-ledger")
     answer = await handlers["/health/live"](None, None)
