@@ -7,7 +7,7 @@ WalletError                      (wallet.errors)
     ├── Unauthorized             unauthorized
     ├── InvalidSignature         invalid_signature
     ├── Forbidden                forbidden
-    ├── NotFound                 not_found
+    ├── PathNotFound             not_found
     ├── MethodNotAllowed         method_not_allowed
     ├── PayloadTooLarge          payload_too_large
     ├── UnsupportedMediaType     unsupported_media_type
@@ -68,7 +68,7 @@ class Forbidden(HttpRefusal):
     code = "forbidden"
 
 
-class NotFound(HttpRefusal):
+class PathNotFound(HttpRefusal):
     """There is nothing at this path."""
 
     code = "not_found"
@@ -105,7 +105,7 @@ class RateLimited(HttpRefusal):
         super().__init__("too many requests from this client", {"retry-after": str(seconds)})
 
 
-class Kind(NamedTuple):
+class ProblemKind(NamedTuple):
     """The meaning of a code: its HTTP status, a title that never changes, and an example of a detail."""
 
     status: int
@@ -113,35 +113,41 @@ class Kind(NamedTuple):
     example: str
 
 
-KINDS: dict[str, Kind] = {
-    "malformed_request": Kind(400, "Not a readable HTTP request", "bad content-length"),
-    "malformed_json": Kind(400, "The body is not JSON", "the body is not JSON: Input data was truncated"),
-    "unauthorized": Kind(401, "A valid API key is needed", "send Authorization: Bearer <key>"),
-    "invalid_signature": Kind(401, "The signature is not the bank's", "No matching signature found"),
-    "forbidden": Kind(403, "This API key may not do that", "this key may only read"),
-    "not_found": Kind(404, "Nothing at this path", "there is no /chargee"),
-    "withdrawal_not_found": Kind(404, "No such withdrawal", "no such withdrawal"),
-    "method_not_allowed": Kind(405, "Method not allowed", "PUT is not allowed here"),
-    "not_cancellable": Kind(
+KINDS: dict[str, ProblemKind] = {
+    "malformed_request": ProblemKind(400, "Not a readable HTTP request", "bad content-length"),
+    "malformed_json": ProblemKind(
+        400, "The body is not JSON", "the body is not JSON: Input data was truncated"
+    ),
+    "unauthorized": ProblemKind(401, "A valid API key is needed", "send Authorization: Bearer <key>"),
+    "invalid_signature": ProblemKind(401, "The signature is not the bank's", "No matching signature found"),
+    "forbidden": ProblemKind(403, "This API key may not do that", "this key may only read"),
+    "not_found": ProblemKind(404, "Nothing at this path", "there is no /chargee"),
+    "withdrawal_not_found": ProblemKind(404, "No such withdrawal", "no such withdrawal"),
+    "method_not_allowed": ProblemKind(405, "Method not allowed", "PUT is not allowed here"),
+    "not_cancellable": ProblemKind(
         409,
         "Too late to cancel",
         "the withdrawal is processing; only a pending one can be cancelled",
     ),
-    "illegal_move": Kind(409, "The withdrawal can't go there", "failed → returned"),
-    "payload_too_large": Kind(413, "Too large", "the body is longer than 65536 bytes"),
-    "unsupported_media_type": Kind(415, "The body must be JSON", "text/plain is not application/json"),
-    "validation_failed": Kind(422, "The request is not valid", "amount: must be an integer >= 1"),
-    "insufficient_funds": Kind(422, "Not enough withdrawable money", "500 asked for, 120 can be withdrawn"),
-    "balance_limit_exceeded": Kind(
+    "illegal_move": ProblemKind(409, "The withdrawal can't go there", "failed → returned"),
+    "payload_too_large": ProblemKind(413, "Too large", "the body is longer than 65536 bytes"),
+    "unsupported_media_type": ProblemKind(415, "The body must be JSON", "text/plain is not application/json"),
+    "validation_failed": ProblemKind(422, "The request is not valid", "amount: must be an integer >= 1"),
+    "insufficient_funds": ProblemKind(
+        422, "Not enough withdrawable money", "500 asked for, 120 can be withdrawn"
+    ),
+    "balance_limit_exceeded": ProblemKind(
         422, "The wallet would hold too much", "the wallet's total would pass 9007199254740991"
     ),
-    "idempotency_key_reused": Kind(
+    "idempotency_key_reused": ProblemKind(
         422, "The key belongs to another request", "this idempotency key was used for another request"
     ),
-    "rate_limited": Kind(429, "Too many requests", "too many requests from this client"),
-    "internal_error": Kind(500, "Our mistake", "unexpected error; it was logged with this request_id"),
-    "overloaded": Kind(503, "Busy, try again", "the backlog is full"),
-    "unavailable": Kind(503, "The database can't be reached, try again", "the database can't be reached"),
+    "rate_limited": ProblemKind(429, "Too many requests", "too many requests from this client"),
+    "internal_error": ProblemKind(500, "Our mistake", "unexpected error; it was logged with this request_id"),
+    "overloaded": ProblemKind(503, "Busy, try again", "the backlog is full"),
+    "unavailable": ProblemKind(
+        503, "The database can't be reached, try again", "the database can't be reached"
+    ),
 }
 """All codes. Clients branch on them: codes are added, never changed."""
 

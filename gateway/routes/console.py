@@ -30,5 +30,5 @@ class ConsoleRoutes:
         return self._page.response("console.html")
 
     async def file(self, request: Request, caller: Caller, name: str) -> Response:
-        """Return a file that the page loads. Raises NotFound."""
+        """Return a file that the page loads. Raises PathNotFound."""
         return self._files.response(name)

@@ -7,7 +7,7 @@ import msgspec
 
 from gateway.contract.openapi import document
 from gateway.contract.operation import Operation, ResponseSpec
-from gateway.contract.problems import KINDS, NotFound
+from gateway.contract.problems import KINDS, PathNotFound
 from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints
 from gateway.wire.request import Request
@@ -82,10 +82,10 @@ class StaticFiles:
         self._read: dict[str, bytes] = {}
 
     def response(self, name: str) -> Response:
-        """Return the file. Raises NotFound."""
+        """Return the file. Raises PathNotFound."""
         path = self._files.get(name)
         if path is None:
-            raise NotFound(f"there is no file {name[:100]}")
+            raise PathNotFound(f"there is no file {name[:100]}")
         if name not in self._read:
             self._read[name] = path.read_bytes()
         return Response(self._read[name], content_type=_TYPES[path.suffix], extra=PAGE_HEADERS)
@@ -118,10 +118,10 @@ class PageRoutes:
         return Response(self.document, extra={"access-control-allow-origin": "*"})
 
     async def problem(self, request: Request, caller: Caller, code: str) -> Response:
-        """Return the meaning of an error code, as text. Raises NotFound."""
+        """Return the meaning of an error code, as text. Raises PathNotFound."""
         kind = KINDS.get(code)
         if kind is None:
-            raise NotFound("there is no such code")
+            raise PathNotFound("there is no such code")
         text = f"{code}\n\n{kind.title}. HTTP status {kind.status}.\nFor example: {kind.example}\n"
         return Response(text.encode(), content_type="text/plain; charset=utf-8")
 
@@ -130,7 +130,7 @@ class PageRoutes:
         return self._page.response("docs.html")
 
     async def file(self, request: Request, caller: Caller, name: str) -> Response:
-        """Return a file that the page loads. Raises NotFound."""
+        """Return a file that the page loads. Raises PathNotFound."""
         return self._files.response(name)
 
     async def root(self, request: Request, caller: Caller) -> Response:

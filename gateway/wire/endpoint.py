@@ -17,7 +17,7 @@ from gateway.contract.problems import Forbidden
 from gateway.wire.application import Application
 from gateway.wire.auth import NOBODY, Authenticator, Caller
 from gateway.wire.body import read_body
-from gateway.wire.errors import ErrorResponder
+from gateway.wire.error_responses import ErrorResponder
 from gateway.wire.metrics import MetricsFlusher, RouteMetrics
 from gateway.wire.rate_limits import RateLimiter
 from gateway.wire.response import Response

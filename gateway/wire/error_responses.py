@@ -8,7 +8,7 @@ from sanic import exceptions as sanic_errors
 from gateway.contract.problems import (
     MalformedRequest,
     MethodNotAllowed,
-    NotFound,
+    PathNotFound,
     PayloadTooLarge,
     encode_problem,
     headers_of,
@@ -67,7 +67,7 @@ def _translated(request: Request, error: Exception) -> Exception:
     if isinstance(error, WalletError):
         return error
     if isinstance(error, sanic_errors.NotFound):
-        return NotFound(f"there is no {request.path}")
+        return PathNotFound(f"there is no {request.path}")
     if isinstance(error, sanic_errors.MethodNotAllowed):
         return MethodNotAllowed(request.method, list(error.headers.get("Allow", "").split(", ")))
     if isinstance(error, sanic_errors.PayloadTooLarge):
