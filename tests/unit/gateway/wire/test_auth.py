@@ -1,10 +1,9 @@
-"""Who calls, and how often."""
+"""API keys: who calls, and what they may do."""
 
 import pytest
 
-from gateway.contract.problems import RateLimited, Unauthorized
+from gateway.contract.problems import Unauthorized
 from gateway.wire.auth import Authenticator, Caller
-from gateway.wire.rate_limits import RateLimiter
 from runtime.settings import SettingsError
 
 KEYS = (
@@ -81,24 +80,3 @@ def test_bad_settings_do_not_show_the_secret(keys: str) -> None:
         Authenticator(keys)
     assert "shop-secret" not in str(refused.value)
     assert "same-secret" not in str(refused.value)
-
-
-def test_rate_limit() -> None:
-    """Goal: a second's worth at once, then one each 1/rate s, each client for itself, and told when."""
-    now = [100.0]
-    limiter = RateLimiter(4, clock=lambda: now[0])
-    for _ in range(4):
-        limiter.take("shop")
-    with pytest.raises(RateLimited) as refused:
-        limiter.take("shop")
-    assert refused.value.headers["retry-after"] == "1"
-    limiter.take("other")
-    now[0] += 0.25
-    limiter.take("shop")
-    with pytest.raises(RateLimited):
-        limiter.take("shop")
-    now[0] += 3600
-    for _ in range(4):
-        limiter.take("shop")
-    with pytest.raises(RateLimited):
-        limiter.take("shop")
