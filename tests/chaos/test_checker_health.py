@@ -51,6 +51,7 @@ def test_red_while_all_is_well_is_a_lie(rules: Rules) -> None:
     fine = writes(200, *(100.0 + second for second in range(14)))
     assert rules([*history, *fine, said(113.5, 503)]) == {"health_red"}
     assert rules([*history, *fine, *writes(503, 110.5), said(113.5, 503)]) == set()
+    assert rules([*history, *fine, said(113.5, 503), *writes(503, 114.0)]) == set()
     ending = Call("ready", 113.5, 113.6, status=503, answer='{"reasons":[{"code":"stopping"}]}')
     assert rules([*history, *fine, ending]) == set()
 
