@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-from db.errors import CONNECTIONS_USED_UP, CONTENDED, SLOW
+from db.errors import AWAY, CONNECTIONS_USED_UP, CONTENDED, SLOW
 from db.last_writes import LastWrites
 from db.trial import Trial
 
@@ -17,6 +17,9 @@ FRESH_S = 2.0
 
 _OF_ITS_SESSION = (CONNECTIONS_USED_UP, CONTENDED, SLOW)
 """Reasons that may hit a trial's new session and spare the writers' old ones."""
+
+_OF_A_MOMENT = (AWAY, CONTENDED)
+"""Reasons that may be over at once: a session that was ended, say. A trial that met one is made again."""
 
 
 class Readiness:
@@ -52,6 +55,8 @@ class Readiness:
         async with self._trying:
             if self._trial is None or not self._is_fresh(self._trial):
                 self._trial = await self._try_to_write()
+                if self._trial.reason in _OF_A_MOMENT:
+                    self._trial = await self._try_to_write()
                 self._tried_at = self._clock()
             return self._trial
 

@@ -80,11 +80,13 @@ class Trials:
 
     def __init__(self) -> None:
         self.ends = Trial(None)
+        self.first: list[Trial] = []
+        """How the next ones end, before that."""
         self.made = 0
 
     async def __call__(self) -> Trial:
         self.made += 1
-        return self.ends
+        return self.first.pop(0) if self.first else self.ends
 
 
 class Writes:
@@ -111,6 +113,20 @@ async def test_a_trial_decides_where_nobody_writes() -> None:
     writes.trials.ends = Trial(None)
     writes.clock.now += 1.1
     assert await writes.ready()
+
+
+@pytest.mark.parametrize(
+    ("reason", "again"),
+    [("database_away", True), ("database_contended", True), ("database_read_only", False)],
+)
+async def test_what_is_over_at_once_is_tried_again(reason: str, again: bool) -> None:
+    """Goal: a trial whose session somebody ended says nothing of writes; two in a row do, and other reasons at once."""
+    writes = Writes()
+    writes.trials.first = [Trial(reason)]
+    assert await writes.ready() is again
+    writes = Writes()
+    writes.trials.ends = Trial(reason)
+    assert not await writes.ready()
 
 
 async def test_writers_are_believed_before_trials() -> None:
