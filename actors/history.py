@@ -17,11 +17,11 @@ from db.stack import TIMELINE, StackState
 from runtime.settings import Settings
 from runtime.telemetry import PAYOUTS_PAUSED, log
 
-ALL_BOOKS_WAIT_S = 300.0
-"""The same, for books that can be read and do not come to an end."""
 BOOKS_WAIT_S = 30.0
 """For how long payouts wait for the bank's books after a plain restart of the database. Longer than that, the bank is
 trusted to tell when it is asked about each: a bank without books must not stop payouts for good."""
+ALL_BOOKS_WAIT_S = 300.0
+"""The same, for books that can be read and do not come to an end."""
 
 
 class HistoryGuard:

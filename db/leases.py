@@ -13,7 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 from db.sql import load
-from db.strict import rows_of, whole
+from db.strict import at_most_one, rows_of
 from runtime.identity import instance
 
 LAPSES_S = 8.0
@@ -78,10 +78,10 @@ class Lease:
         rows_of(await connection.execute(_SQL["give_up"], self._name, self._holder), "DELETE")
 
     async def _take(self, connection: Any, now: float) -> bool:
-        row = await connection.fetchrow(_SQL["look"], self._name)
+        row = at_most_one(await connection.fetch(_SQL["look"], self._name))
         if row is None:
             return await self._written(connection, _SQL["take_free"])
-        found = (whole(row)["holder"], row["renewals"])
+        found = (row["holder"], row["renewals"])
         if found != self._seen:
             self._seen, self._seen_at = found, self._clock()
             self._led_at = self._seen_at
@@ -91,5 +91,4 @@ class Lease:
         return await self._written(connection, _SQL["take_over"], *found)
 
     async def _written(self, connection: Any, statement: str, *found: Any) -> bool:
-        row = await connection.fetchrow(statement, self._name, self._holder, *found)
-        return row is not None and bool(whole(row))
+        return bool(at_most_one(await connection.fetch(statement, self._name, self._holder, *found)))

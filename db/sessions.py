@@ -6,6 +6,7 @@ the next. Anything else is found out here, at each new session, and named.
 
 import asyncio
 import socket
+from collections.abc import Awaitable
 from functools import cache
 from typing import Any, NamedTuple
 from weakref import WeakSet
@@ -73,21 +74,21 @@ class _Session(asyncpg.Connection):  # type: ignore[misc]
     """A connection that says of an answer which it can't decode that this is the server's, and no bug of ours."""
 
     async def _execute(self, *arguments: Any, **options: Any) -> Any:
-        try:
-            return await super()._execute(*arguments, **options)
-        except ARGUMENT_ERRORS:
-            raise
-        except NONSENSE as error:
-            raise MalformedAnswer(f"{type(error).__name__}: {error}") from error
+        return await _decoded(super()._execute(*arguments, **options))
 
     async def execute(self, *arguments: Any, **options: Any) -> Any:
         """Do what asyncpg's does. Raises MalformedAnswer also where the command tag is missing."""
-        try:
-            return await super().execute(*arguments, **options)
-        except ARGUMENT_ERRORS:
-            raise
-        except NONSENSE as error:
-            raise MalformedAnswer(f"{type(error).__name__}: {error}") from error
+        return await _decoded(super().execute(*arguments, **options))
+
+
+async def _decoded(answer: Awaitable[Any]) -> Any:
+    """Return the answer. Raises MalformedAnswer where asyncpg can't decode it."""
+    try:
+        return await answer
+    except ARGUMENT_ERRORS:
+        raise
+    except NONSENSE as error:
+        raise MalformedAnswer(f"{type(error).__name__}: {error}") from error
 
 
 @cache

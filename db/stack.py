@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import asyncpg
 
 from db.sql import load
-from db.strict import one
+from db.strict import at_most_one, one
 
 _SQL = load("stack")
 _NULLABLE = ("paused_at", "paused_by", "paused_reason", "history_lost_at")
@@ -94,13 +94,9 @@ async def resume(session: Session) -> bool:
     here = await server(session)
     if here.system_identifier is not None:
         await write_down(session, here, whole=True)
-    return _is_done(await session.fetch(_SQL["resume"]))
+    return bool(at_most_one(await session.fetch(_SQL["resume"])))
 
 
 async def resume_by_itself(session: Session) -> bool:
     """Let payouts go on that were paused because of the timeline alone. Returns whether they were."""
-    return _is_done(await session.fetch(_SQL["resume_by_itself"], ITSELF, TIMELINE + "%"))
-
-
-def _is_done(rows: list[Any]) -> bool:
-    return bool(rows) and bool(one(rows))
+    return bool(at_most_one(await session.fetch(_SQL["resume_by_itself"], ITSELF, TIMELINE + "%")))

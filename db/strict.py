@@ -33,6 +33,11 @@ def one(rows: Sequence[Any], nullable: Collection[str] = ()) -> Any:
     return whole(rows[0], nullable)
 
 
+def at_most_one(rows: Sequence[Any], nullable: Collection[str] = ()) -> Any:
+    """Return the only row, as `one` does, or None where there is none."""
+    return one(rows, nullable) if rows else None
+
+
 def require_tag(tag: str, expected: str) -> None:
     """Raise MalformedAnswer unless the statement did exactly what its command tag should say: `DELETE 3`."""
     if tag != expected:

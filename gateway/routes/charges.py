@@ -139,8 +139,7 @@ class ChargeRoutes:
         assert isinstance(receipt, ChargeReceipt)
         if recorded.replayed:
             IDEMPOTENT_REPLAYS.inc()
-            return Response(encode(transaction_of(receipt)), extra=REPLAYED)
-        return Response(encode(transaction_of(receipt)))
+        return Response(encode(transaction_of(receipt)), extra=REPLAYED if recorded.replayed else None)
 
     async def charges(self, request: Request, caller: Caller) -> Response:
         """Put money into many wallets: one result per charge."""

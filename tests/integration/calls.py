@@ -30,6 +30,8 @@ update withdrawals set destination = null, metadata = null where id in (select m
 """
 """Makes of a withdrawal one that was adopted from the bank's books: it has no key."""
 
+RESUMED = "update stack set paused_at = null, paused_by = null, paused_reason = null"
+
 
 @asynccontextmanager
 async def _reader(settings: Settings) -> AsyncIterator[Reader]:
@@ -69,9 +71,7 @@ async def _stack(direct: Direct, what: str) -> Any:
 
 async def pausing(settings: Settings, direct: Direct) -> None:
     """An operator pauses and resumes payouts."""
-    await direct.connection.execute(
-        "update stack set paused_at = null, paused_by = null, paused_reason = null"
-    )
+    await direct.connection.execute(RESUMED)
     async with _reader(settings) as reader:
         await understood(stack.pause, reader, "operator:eve", "test")
         assert await _stack(direct, "paused_by") == "operator:eve"
@@ -82,9 +82,7 @@ async def pausing(settings: Settings, direct: Direct) -> None:
 
 async def pausing_by_itself(settings: Settings, direct: Direct) -> None:
     """Payouts pause by themselves, and go on by themselves."""
-    await direct.connection.execute(
-        "update stack set paused_at = null, paused_by = null, paused_reason = null"
-    )
+    await direct.connection.execute(RESUMED)
     async with _reader(settings) as reader:
         here = await understood(stack.server, reader)
         await understood(stack.pause_by_itself, reader, f"{stack.TIMELINE} than before", history_lost=True)

@@ -1,8 +1,7 @@
 """Health: what the service says of itself is true, also of what nobody foresaw.
 
 Not `ok` once writes have failed for 5 s; never red (503) while they have all worked for 10 s, and go on doing so: a
-report may be the first to meet an outage. How soon it is `ok`
-again after everything is well, the run itself waits for.
+report may be the first to meet an outage. How soon it is `ok` again after everything is well, the run itself waits for.
 """
 
 import json
@@ -72,7 +71,7 @@ class HealthWitness:
                     if said.start >= since + FAILED_S and said.end <= until:
                         found = f"/{said.op} said ok, {said.start - since:.1f} s after the last write worked"
                         findings.add("health_lied", f"second {said.start:.1f}", "not ok", found, said.line)
-            elif said.status == 503 and self._all_worked_before(said.start):
+            elif said.status == 503 and self._all_worked_around(said.start):
                 found = f"/{said.op} 503, while all writes had worked for {WORKED_S:.0f} s"
                 findings.add("health_red", f"second {said.start:.1f}", "no 503", found, said.line)
 
@@ -89,7 +88,7 @@ class HealthWitness:
             worked_until = max(worked_until, end)
         return outages
 
-    def _all_worked_before(self, moment: float) -> bool:
+    def _all_worked_around(self, moment: float) -> bool:
         since = moment - WORKED_S
         until = moment + AHEAD_S
         if since < 0 or any(end >= since and start <= until for start, end in self._failed):

@@ -127,16 +127,16 @@ async def test_given_up(connection: asyncpg.Connection, one: Candidate, other: C
 
 async def test_an_answer_that_is_lost(connection: asyncpg.Connection, one: Candidate) -> None:
     """Goal: a lease that was taken without the taker learning of it is its own at the next try."""
-    fetchrow = connection.fetchrow
+    fetch = connection.fetch
 
     async def lost(*arguments: object) -> object:
-        answer = await fetchrow(*arguments)
+        answer = await fetch(*arguments)
         if answer is None:
             return None
         raise ConnectionError("the answer is lost")
 
     class Lossy:
-        fetchrow = staticmethod(lost)
+        fetch = staticmethod(lost)
 
     with pytest.raises(ConnectionError):
         await one.lease.hold(Lossy())
