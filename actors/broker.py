@@ -11,11 +11,11 @@ from dramatiq.brokers.stub import StubBroker, _StubConsumer, _StubMessageProxy
 from dramatiq.errors import DecodeError
 from dramatiq.middleware import TimeLimit
 
-from actors import amqp, doorbell, queues
+from actors import amqp, messages, queues
 from actors.consumer import Consumer
 from actors.middleware.dead_letters import DeadLetters
 from actors.middleware.event_loop import UvloopAsyncIO
-from actors.middleware.heartbeat import Heartbeat
+from actors.middleware.heartbeat import HeartbeatMiddleware
 from actors.middleware.metrics import Metrics
 from actors.middleware.resources import Resources
 from actors.payouts import declare_payouts
@@ -54,14 +54,14 @@ def _middleware(settings: Settings, resources: Resources) -> list[Middleware]:
         TimeLimit(),
         UvloopAsyncIO(),
         resources,
-        Heartbeat(resources),
+        HeartbeatMiddleware(resources),
         Metrics(settings),
         DeadLetters(),
     ]
 
 
 class WalletRabbitmqBroker(RabbitmqBroker):
-    """Declares the queues as `actors.doorbell` says, and consumes with `actors.consumer`."""
+    """Declares the queues as `actors.messages` says, and consumes with `actors.consumer`."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(confirm_delivery=True, middleware=[], url="amqp://")
@@ -82,14 +82,14 @@ class WalletRabbitmqBroker(RabbitmqBroker):
         return self.consumer_class(self, queue_name, prefetch, timeout)
 
     def _declare_queue(self, queue_name: str) -> Any:
-        assert queue_name == doorbell.QUEUE
-        return self._declare(doorbell.QUEUE)
+        assert queue_name == messages.QUEUE
+        return self._declare(messages.QUEUE)
 
     def _declare_dq_queue(self, queue_name: str) -> Any:
-        return self._declare(doorbell.DELAY_QUEUE)
+        return self._declare(messages.DELAY_QUEUE)
 
     def _declare_xq_queue(self, queue_name: str) -> Any:
-        return self._declare(doorbell.DEAD_LETTER_QUEUE)
+        return self._declare(messages.DEAD_LETTER_QUEUE)
 
     def _declare(self, queue: str) -> Any:
         return queues.declare_blocking(self.connection, queue, self._wanted[queue])
@@ -124,7 +124,7 @@ class InMemoryConsumer(_StubConsumer):
             self.prefetch_semaphore.release()
             return None
         try:
-            message = doorbell.decode(body)
+            message = messages.decode(body)
         except DecodeError as error:
             rejections.add("unreadable", detail=str(error), size=len(body))
             self.nack(error)  # type: ignore[no-untyped-call]

@@ -11,7 +11,7 @@ from dramatiq.brokers.rabbitmq import _RabbitmqConsumer, _RabbitmqMessage
 from dramatiq.common import q_name
 from dramatiq.errors import ConnectionClosed, DecodeError
 
-from actors import amqp, doorbell
+from actors import amqp, messages
 from actors.properties import breaks_dead_lettering
 from actors.rejections import rejections
 
@@ -67,7 +67,7 @@ class Consumer(_RabbitmqConsumer):
         if breaks_dead_lettering(properties):
             reject = _Answer(method.delivery_tag, ack=True, dead_letter=body)
         try:
-            message = doorbell.decode(body)
+            message = messages.decode(body)
         except DecodeError as error:
             rejections.add("unreadable", detail=str(error), size=len(body))
             self._answer(reject)
@@ -82,8 +82,8 @@ class Consumer(_RabbitmqConsumer):
 
     def ack(self, message: Any) -> None:
         """Called by a worker thread when a message is done with, or is to be given back."""
-        give_back = getattr(message, "give_back", False)
-        self._answer_message(message, _Answer(message._tag, ack=not give_back, requeue=give_back))
+        requeued = getattr(message, "requeued", False)
+        self._answer_message(message, _Answer(message._tag, ack=not requeued, requeue=requeued))
 
     def nack(self, message: Any) -> None:
         """Called by a worker thread when a message is a dead letter."""
@@ -111,7 +111,7 @@ class Consumer(_RabbitmqConsumer):
             while self._answers:
                 answer = self._answers.popleft()
                 if answer.dead_letter is not None:
-                    channel.basic_publish("", doorbell.DEAD_LETTER_QUEUE, answer.dead_letter, amqp.PERSISTENT)
+                    channel.basic_publish("", messages.DEAD_LETTER_QUEUE, answer.dead_letter, amqp.PERSISTENT)
                 if answer.ack:
                     channel.basic_ack(answer.delivery_tag)
                 else:

@@ -14,7 +14,7 @@ import pika
 import pika.exceptions
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
-from actors import amqp, doorbell, queues
+from actors import amqp, messages, queues
 from runtime.settings import Settings
 
 AMQP_ERRORS = (pika.exceptions.AMQPError, AMQPConnectorException, OSError)
@@ -34,7 +34,7 @@ class DeadLetter(NamedTuple):
     withdrawal_id: UUID | None
     """None if it is not a message of ours."""
     body: bytes
-    """Its first `doorbell.BODY_BYTES_MAX` bytes: a stranger's may be as long as RabbitMQ takes it."""
+    """Its first `messages.BODY_BYTES_MAX` bytes: a stranger's may be as long as RabbitMQ takes it."""
     size: int
     died_at: datetime | None
 
@@ -77,11 +77,11 @@ def look_through(
     with _channel(settings) as channel:
         waiting = _declare(channel, settings)
         for _ in range(waiting if letters_max is None else min(waiting, letters_max)):
-            method, properties, body = channel.basic_get(doorbell.DEAD_LETTER_QUEUE)
+            method, properties, body = channel.basic_get(messages.DEAD_LETTER_QUEUE)
             if method is None:
                 return
-            head = body[: doorbell.BODY_BYTES_MAX]
-            letter = DeadLetter(doorbell.withdrawal_id_of(body), head, len(body), _died_at(properties))
+            head = body[: messages.BODY_BYTES_MAX]
+            letter = DeadLetter(messages.withdrawal_id_of(body), head, len(body), _died_at(properties))
             removed = wants_removed(letter)
             if removed:
                 channel.basic_ack(method.delivery_tag)
@@ -89,10 +89,10 @@ def look_through(
 
 
 def _declare(channel: Any, settings: Settings) -> int:
-    arguments = dict(queues.wanted(settings))[doorbell.DEAD_LETTER_QUEUE]
-    declared = queues.declare_blocking(channel.connection, doorbell.DEAD_LETTER_QUEUE, arguments)
-    messages: int = declared.method.message_count
-    return messages
+    arguments = dict(queues.wanted(settings))[messages.DEAD_LETTER_QUEUE]
+    declared = queues.declare_blocking(channel.connection, messages.DEAD_LETTER_QUEUE, arguments)
+    waiting: int = declared.method.message_count
+    return waiting
 
 
 def _died_at(properties: Any) -> datetime | None:

@@ -2,9 +2,9 @@
 
 Exception
 ├── Undeliverable     to the dead letters: no retry will help
-│   ├── GivenUp       the same, unless the message is an echo of one that is there already
+│   ├── AlreadyDeadLettered       the same, unless the message is an echo of one that is there already
 │   └── NoneOfOurs    the same, and nobody has to be told of each
-└── GiveBack          back to the queue: it could not be begun now
+└── Requeue          back to the queue: it could not be begun now
 """
 
 
@@ -12,7 +12,7 @@ class Undeliverable(Exception):
     """The message goes to `withdrawals.XQ`: its withdrawal requires attention."""
 
 
-class GivenUp(Undeliverable):
+class AlreadyDeadLettered(Undeliverable):
     """The withdrawal required attention before this message was looked at.
 
     If RabbitMQ delivers the message again, the process that wrote `requires_attention` has died before it
@@ -24,5 +24,5 @@ class NoneOfOurs(Undeliverable):
     """The message names no withdrawal that there is, or not its user. Anybody can send any number of these."""
 
 
-class GiveBack(Exception):
+class Requeue(Exception):
     """The message goes back to its queue: bank or database are away, or the process is stopping."""

@@ -8,7 +8,7 @@ import asyncio
 from time import monotonic
 
 from db import stack
-from db.pool import Reader, understood
+from db.connections import Reader, understood
 from runtime.telemetry import PAYOUTS_PAUSED, log
 from wallet.errors import TryLater
 

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from db.connections import Reader
 from db.heartbeats import beat
-from db.pool import Reader
 from runtime.identity import instance
 from runtime.telemetry import log
 from wallet.errors import TryLater

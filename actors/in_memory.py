@@ -1,7 +1,6 @@
 """Relay and actors in one process, without RabbitMQ: `python -m actors.in_memory`.
 
-Safe, since the outbox and the withdrawals are in Postgres: what the memory loses, the reconciler rings for
-again.
+Safe, since the outbox and the withdrawals are in Postgres: what the memory loses, the reconciler announces again.
 """
 
 import asyncio
@@ -10,7 +9,7 @@ from typing import Any
 
 from dramatiq import Message
 
-from actors import doorbell, process
+from actors import messages, process
 from actors.broker import compose
 from actors.relay import run_relay
 from actors.worker import start_worker, stop_worker
@@ -32,7 +31,7 @@ class InMemoryPublisher:
     @property
     def is_blocked(self) -> bool:
         """True while the queue is full."""
-        queued: int = self._broker.queues[doorbell.QUEUE].qsize()
+        queued: int = self._broker.queues[messages.QUEUE].qsize()
         return queued >= QUEUED_MAX
 
     async def publish(self, queue: str, bodies: Sequence[bytes], timeout_s: float) -> list[bool]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from actors.bank.protocol import Bank, PayoutOrder
-from db.reconciliation import DueLookUp, Known, ReconcilerSession
+from db.reconciliation import DueLookUp, ReconcilerSession, WithdrawalRow
 from db.withdrawals import Withdrawals
 from runtime.telemetry import CONTRADICTIONS, RECONCILER_ACTIONS, log
 from wallet.errors import TryLater, WalletError
@@ -109,7 +109,7 @@ class LookUps:
         self._asked_after = stuck[-1].id if len(stuck) == ASKED_MAX else None
         return self._asked_after is not None
 
-    async def _ask(self, asked: Sequence[Known]) -> list[bool]:
+    async def _ask(self, asked: Sequence[WithdrawalRow]) -> list[bool]:
         """Ask about each and write down what was heard. Returns for each whether the bank gave an answer."""
         answers = await asyncio.gather(*(self._find(known) for known in asked))
         learned = []
@@ -124,7 +124,7 @@ class LookUps:
             await self._session.looked_up(heard)
         return learned
 
-    async def _find(self, known: Known) -> FindOutcome:
+    async def _find(self, known: WithdrawalRow) -> FindOutcome:
         order = PayoutOrder(
             known.reference_text, known.amount, known.currency, known.destination, known.destination_known
         )
@@ -134,7 +134,7 @@ class LookUps:
             log.error("look_up_failed", exc_info=True, withdrawal_id=known.id)
             return OutcomeUnknown(f"our own fault: {type(error).__name__}")
 
-    async def _learn(self, known: Known, answer: FindOutcome) -> bool:
+    async def _learn(self, known: WithdrawalRow, answer: FindOutcome) -> bool:
         if isinstance(answer, BankUnavailable | OutcomeUnknown):
             return False
         outcome = self._meaning(known, answer)
@@ -163,7 +163,7 @@ class LookUps:
             log.info("settled_by_the_bank", withdrawal_id=known.id, user_id=known.user_id, status=status)
         return True
 
-    def _meaning(self, known: Known, answer: FindOutcome) -> RoundOutcome | None:
+    def _meaning(self, known: WithdrawalRow, answer: FindOutcome) -> RoundOutcome | None:
         """Return what an answer means for a withdrawal; None if nothing follows from it."""
         if isinstance(answer, Paid | Returned | Accepted):
             return answer

@@ -9,14 +9,14 @@ from uuid import UUID
 import dramatiq
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
-from actors import doorbell
+from actors import messages
 from actors.bank.protocol import PayoutOrder
-from actors.errors import GiveBack, GivenUp, NoneOfOurs, Undeliverable
+from actors.errors import AlreadyDeadLettered, NoneOfOurs, Requeue, Undeliverable
 from actors.middleware.resources import Resources
 from actors.settlement import Before, RoundLimits, run_round
 from db import reads, stack
+from db.connections import understood
 from db.errors import LOCKED
-from db.pool import understood
 from db.withdrawals import Attempt, PayoutsPaused
 from runtime.telemetry import CONTRADICTIONS, ROUNDS_RESCHEDULED, log
 from wallet.errors import IllegalMove, TryLater, Unavailable, WithdrawalNotFound
@@ -43,7 +43,7 @@ class Payouts:
         """Take a withdrawal one step on: paid, declined, due again later, or in need of a person.
 
         Does nothing if it has ended, is under way elsewhere, or is not due. Raises `Undeliverable`,
-        `GiveBack`.
+        `Requeue`.
         """
         attempt, give_up_at = None, monotonic() + ADMISSION_WAIT_S
         while attempt is None:
@@ -61,7 +61,7 @@ class Payouts:
                 await asyncio.sleep(
                     _DATABASE_PAUSE_S
                 )  # else the message would come back at once, round and round
-                raise GiveBack("the database is away") from error
+                raise Requeue("the database is away") from error
         outcome = await self._run_round(attempt, lease_ends_at)
         if isinstance(outcome, Postponed) and outcome.code is not None:
             await self._pause(outcome.reason)
@@ -72,16 +72,16 @@ class Payouts:
     async def _is_admitted(self, give_up_at: float) -> bool:
         """Wait until the bank may be called and may be asked to pay.
 
-        Raises `GiveBack` if that can't be waited for. Returns False if payouts have been paused for long: the message
-        is done with then, and the reconciler rings again once they go on.
+        Raises `Requeue` if that can't be waited for. Returns False if payouts have been paused for long: the message
+        is done with then, and the reconciler announces it again once they go on.
         """
         gate, breaker = self._resources.gate, self._resources.breaker
         if not await gate.wait(give_up_at - monotonic()):
             if gate.stopping or not gate.is_seen:
-                raise GiveBack("it is not known whether payouts are paused")
+                raise Requeue("it is not known whether payouts are paused")
             return False
         if not await breaker.admit(give_up_at - monotonic()):
-            raise GiveBack("the bank is away")
+            raise Requeue("the bank is away")
         return True
 
     async def _check_attention(self, withdrawal_id: UUID, user_id: str) -> None:
@@ -93,7 +93,7 @@ class Payouts:
         if found.user_id != user_id:
             raise NoneOfOurs("not this user's withdrawal")
         if found.status == Status.REQUIRES_ATTENTION:
-            raise GivenUp("requires_attention")
+            raise AlreadyDeadLettered("requires_attention")
 
     async def _run_round(self, attempt: Attempt, lease_ends_at: float) -> RoundOutcome:
         order = PayoutOrder(attempt.reference_text, attempt.amount, attempt.currency, attempt.destination)
@@ -198,12 +198,12 @@ def declare_payouts(broker: dramatiq.Broker, resources: Resources) -> dramatiq.A
 
     @dramatiq.actor(
         broker=broker,
-        actor_name=doorbell.ACTOR,
-        queue_name=doorbell.QUEUE,
+        actor_name=messages.ACTOR,
+        queue_name=messages.QUEUE,
         time_limit=time_limit(resources) // timedelta(milliseconds=1),
-        throws=(Undeliverable, GiveBack),
+        throws=(Undeliverable, Requeue),
     )
     async def pay_withdrawal(withdrawal_id: str, user_id: str) -> None:
-        await payouts.pay(UUID(withdrawal_id), user_id)  # doorbell.decode lets nothing else come here
+        await payouts.pay(UUID(withdrawal_id), user_id)  # messages.decode lets nothing else come here
 
     return pay_withdrawal

@@ -10,7 +10,7 @@ from typing import Any
 
 import pika.exceptions
 
-from actors import doorbell
+from actors import messages
 from runtime.settings import Settings
 from runtime.telemetry import log
 
@@ -23,13 +23,13 @@ _said: set[str] = set()
 def wanted(settings: Settings) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield our queues as the settings would have them: name and arguments."""
     quorum = bool(settings.quorum_queues)
-    arguments = doorbell.queue_arguments(quorum=quorum)
+    arguments = messages.queue_arguments(quorum=quorum)
     yield (
-        doorbell.DEAD_LETTER_QUEUE,
-        doorbell.dead_letter_queue_arguments(quorum=quorum, ttl_ms=settings.dead_message_ttl_ms),
+        messages.DEAD_LETTER_QUEUE,
+        messages.dead_letter_queue_arguments(quorum=quorum, ttl_ms=settings.dead_message_ttl_ms),
     )
-    yield doorbell.DELAY_QUEUE, arguments
-    yield doorbell.QUEUE, arguments
+    yield messages.DELAY_QUEUE, arguments
+    yield messages.QUEUE, arguments
 
 
 def warn_of_other_arguments(queue: str, reason: str) -> None:

@@ -1,6 +1,6 @@
 """The reconciler: `python -m actors.reconciler`. The guarantee that every withdrawal ends.
 
-Every beat it rings for what should have been taken by now, and writes the releases of locks whose time has
+Every beat it announces again what should have been taken by now, and writes the releases of locks whose time has
 come; every few beats it compares with the bank's books and measures. Several may run: one leads, the others
 stand by.
 """
@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from actors import doorbell, process
+from actors import messages, process
 from actors.amqp import AmqpConnection, AmqpError
 from actors.bank import open_bank
 from actors.bank.protocol import BooksUnreadable
@@ -18,9 +18,9 @@ from actors.history import HistoryGuard
 from actors.metrics import serve_metrics
 from actors.reconciliation import BankComparison
 from actors.troubles import Troubles
+from db.connections import Reader
 from db.errors import is_odd
 from db.heartbeats import forget_old
-from db.pool import Reader
 from db.reconciliation import ReconcilerSession
 from db.withdrawals import Withdrawals
 from runtime.settings import Settings
@@ -36,11 +36,11 @@ from runtime.telemetry import (
 )
 from wallet.withdrawal import OPEN_STATES
 
-RING_MAX = 1_000
-"""Messages waiting, in the outbox and in the queue together, up to which due withdrawals are rung for."""
+REDRIVE_MAX = 1_000
+"""Messages waiting, in the outbox and in the queue together, up to which due withdrawals are announced."""
 
-RING_MIN = 10
-"""Rung for in a beat however long the queue is, so that a queue that never empties starves nobody."""
+REDRIVE_MIN = 10
+"""Announced again in one beat however long the queue is, so that a queue that never empties starves nobody."""
 
 RELEASES_MAX = 20
 """Transactions of releases in one beat."""
@@ -88,7 +88,7 @@ class Reconciler:
         """Beat until `stop` is set."""
         beat = 0
         while not stop.is_set():
-            steps = [self._history.look, self._measure, self._ring, self._release, self._look_up]
+            steps = [self._history.look, self._measure, self._redrive, self._release, self._look_up]
             if beat % BEATS_A_ROUND == 0:
                 steps += [self._read_books, self._forget_heartbeats]
             for step in steps:
@@ -137,13 +137,13 @@ class Reconciler:
         for status in OPEN_STATES:
             WITHDRAWALS_OPEN.labels(status.value).set(found.get(status.value, 0))
 
-    async def _ring(self) -> None:
-        """Ring for the due and the stranded, but don't fill a long queue with echoes of what waits in it."""
+    async def _redrive(self) -> None:
+        """Announce the due and the stranded again, but don't fill a long queue with echoes of what waits in it."""
         if self._history.paused:
-            return  # they would wait in the queue, and be rung for again; what is due then is rung for afterwards
-        rung = await self._session.ring_due(max(RING_MIN, RING_MAX - self._queued))
-        if rung:
-            RECONCILER_ACTIONS.labels("rung").inc(rung)
+            return  # they would wait in the queue, and be announced again; what is due then is announced afterwards
+        redriven = await self._session.redrive_due(max(REDRIVE_MIN, REDRIVE_MAX - self._queued))
+        if redriven:
+            RECONCILER_ACTIONS.labels("redriven").inc(redriven)
 
     async def _release(self) -> None:
         for _ in range(RELEASES_MAX):
@@ -180,10 +180,10 @@ class Reconciler:
             if self._rabbitmq is None or not self._rabbitmq.is_open:
                 self._rabbitmq = await AmqpConnection.open(self._settings)
                 await self._rabbitmq.declare_queues(self._settings)
-            waiting = await self._rabbitmq.message_count(doorbell.QUEUE)
-            QUEUE_MESSAGES.labels(doorbell.QUEUE).set(waiting)
-            dead = await self._rabbitmq.message_count(doorbell.DEAD_LETTER_QUEUE)
-            QUEUE_MESSAGES.labels(doorbell.DEAD_LETTER_QUEUE).set(dead)
+            waiting = await self._rabbitmq.message_count(messages.QUEUE)
+            QUEUE_MESSAGES.labels(messages.QUEUE).set(waiting)
+            dead = await self._rabbitmq.message_count(messages.DEAD_LETTER_QUEUE)
+            QUEUE_MESSAGES.labels(messages.DEAD_LETTER_QUEUE).set(dead)
         except AmqpError as error:
             log.warning("rabbitmq_away", error=str(error))
             return 0

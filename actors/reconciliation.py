@@ -12,7 +12,7 @@ from uuid import UUID
 from actors.bank.books import pages_of
 from actors.bank.protocol import Bank, BookEntry, BooksPage, CursorUnknown
 from actors.look_ups import Discrepancies, LookUps
-from db.reconciliation import Known, ReconcilerSession
+from db.reconciliation import ReconcilerSession, WithdrawalRow
 from db.withdrawals import Withdrawals
 from runtime.telemetry import log
 from wallet.outcomes import is_check
@@ -122,7 +122,7 @@ class BankComparison:
             await self._session.look_up_soon(to_look_up)
         return lost
 
-    def _wants_look_up(self, entry: BookEntry, ours: Known) -> bool:
+    def _wants_look_up(self, entry: BookEntry, ours: WithdrawalRow) -> bool:
         """Tell whether the bank is to be asked about an entry; name what it could not settle."""
         status = Status(ours.status)
         if entry.status == "declined":
@@ -148,7 +148,7 @@ class BankComparison:
         self.discrepancies.name(kind, entry.reference, bank=bank, ours=ours)
 
 
-def _was_never_sent(entry: BookEntry, ours: Known | None, prefixes: frozenset[str]) -> bool:
+def _was_never_sent(entry: BookEntry, ours: WithdrawalRow | None, prefixes: frozenset[str]) -> bool:
     """Tell whether the bank has an order of ours that, as far as we know, never left."""
     if ours is not None:
         return ours.status == Status.PENDING

@@ -14,14 +14,14 @@ from uuid import UUID
 
 from dramatiq.errors import DecodeError
 
-from actors import doorbell, process
+from actors import messages, process
 from actors.amqp import AmqpConnection, AmqpError
 from actors.heartbeat import beat_for_ever
 from actors.metrics import serve_metrics
 from actors.troubles import Troubles
+from db.connections import Reader
 from db.errors import DATABASE_ERRORS, is_odd
 from db.outbox import Message, Outbox
-from db.pool import Reader
 from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
 from runtime.telemetry import RELAY_PUBLISH_FAILURES, RELAY_PUBLISHED, log
@@ -126,7 +126,7 @@ class Relay:
 
     async def _relay(self, stop: asyncio.Event) -> None:
         """Connect to both sides and carry batches until something breaks or `stop` is set."""
-        await self._outbox.open(on_ring=self._wake.set)
+        await self._outbox.open(on_notify=self._wake.set)
         if self._publisher is None or not self._publisher.is_open:
             self._publisher = await self._connect()
         publisher = self._publisher
@@ -139,7 +139,7 @@ class Relay:
                 self.troubles.went_well(_CARRYING)
                 self._backoff_s = BACKOFF_S_MIN
                 if claimed < BATCH_MAX:
-                    await self._wait_for_ring()
+                    await self._wait_for_notification()
             if not publisher.is_open:
                 raise AmqpError("connection lost")
 
@@ -149,14 +149,14 @@ class Relay:
         async with self._outbox.claim(BATCH_MAX, self._set_aside) as claimed:
             if not claimed:
                 return 0
-            messages, bodies, nonsense = _bodies(claimed)
-            confirmed = await publisher.publish(doorbell.QUEUE, bodies, CONFIRM_TIMEOUT_S)
-            published = [message for message, held in zip(messages, confirmed, strict=True) if held]
+            carried, bodies, nonsense = _bodies(claimed)
+            confirmed = await publisher.publish(messages.QUEUE, bodies, CONFIRM_TIMEOUT_S)
+            published = [message for message, held in zip(carried, confirmed, strict=True) if held]
             if published or nonsense:
                 await self._outbox.published(published + nonsense)
         RELAY_PUBLISHED.inc(len(published))
-        if len(published) < len(messages) and not publisher.is_blocked:
-            self._pass_over([m for m in messages if m not in set(published)], bool(published), publisher)
+        if len(published) < len(carried) and not publisher.is_blocked:
+            self._pass_over([m for m in carried if m not in set(published)], bool(published), publisher)
         return len(claimed)
 
     def _pass_over(self, refused: list[Message], others_taken: bool, publisher: Publisher) -> None:
@@ -170,7 +170,7 @@ class Relay:
         until = asyncio.get_running_loop().time() + SET_ASIDE_S
         self._set_aside |= dict.fromkeys(self._refused, until)
 
-    async def _wait_for_ring(self) -> None:
+    async def _wait_for_notification(self) -> None:
         try:
             async with asyncio.timeout(POLL_S):
                 await self._wake.wait()
@@ -187,20 +187,20 @@ class Relay:
 def _bodies(claimed: Sequence[Message]) -> tuple[list[Message], list[bytes], list[Message]]:
     """Return what can be published, how it reads, and what no actor would understand.
 
-    No withdrawal of ours can be among the latter. If one is, the reconciler rings for it again, and it is named again.
+    No withdrawal of ours can be among the latter. If one is, the reconciler announces it again, and it is named again.
     """
-    messages, bodies, nonsense = [], [], []
+    carried, bodies, nonsense = [], [], []
     for message in claimed:
-        body = doorbell.message(message.withdrawal_id, message.user_id).encode()
+        body = messages.message(message.withdrawal_id, message.user_id).encode()
         try:
-            doorbell.decode(body)
+            messages.decode(body)
         except DecodeError as error:
             log.error("no_message", withdrawal_id=message.withdrawal_id, reason=str(error))
             nonsense.append(message)
         else:
-            messages.append(message)
+            carried.append(message)
             bodies.append(body)
-    return messages, bodies, nonsense
+    return carried, bodies, nonsense
 
 
 async def run_relay(

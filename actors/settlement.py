@@ -1,6 +1,6 @@
 """One round of bank calls for one withdrawal: try, ask, try again, within a deadline. Writes nothing down.
 
-What follows from a round's outcome, and when the next round comes, is decided in `wallet.settle`.
+What follows from a round's outcome, and when the next round comes, is decided in `wallet.decide_transitions`.
 """
 
 import asyncio

@@ -3,8 +3,8 @@
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from db.books import create_wallets, lock_wallets, record
-from db.pool import transaction
+from db.connections import transaction
+from db.ledger_writes import create_wallets, lock_wallets, record
 from db.releases import STEP_LOCKS_MAX, release_oldest
 from db.sql import load
 from db.strict import require, require_tag, whole

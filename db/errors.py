@@ -5,12 +5,14 @@ Two questions are answered here of any error: what is to be done about it (`faul
 read. SQLSTATEs: PostgreSQL's manual, appendix A.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Any
+from types import MappingProxyType
+from typing import NamedTuple
 
 import asyncpg
 
+from wallet.commands import Withdraw
 from wallet.errors import (
     BalanceLimitExceeded,
     IllegalMove,
@@ -20,6 +22,7 @@ from wallet.errors import (
     ValidationFailed,
     WalletError,
 )
+from wallet.ledger import WalletId
 
 CONNECTION_ERRORS = (
     asyncpg.PostgresConnectionError,
@@ -152,19 +155,21 @@ class UnfitServer(ConnectionError):
         self.reason = reason
 
 
-class DecideAgain(Exception):
-    """What the decision rests on has changed since it was read: roll back and decide the batch anew.
+class Rejected(NamedTuple):
+    """Instead of outcomes: nothing of the batch was written, it is to be written again."""
 
-    `remedy`, if given, is run on the connection in between and commits by itself.
+    reason: str
+    missing_wallets: frozenset[WalletId] = frozenset()
+    """Wallets that have to be created before."""
+    adopted: Mapping[str, Withdraw] = MappingProxyType({})
+    """Requests, by the ends of their references, for withdrawals that were adopted from the bank's books.
+
+    Their keys have to be claimed before.
     """
 
-    def __init__(self, reason: str, remedy: Callable[[Any], Awaitable[None]] | None = None) -> None:
-        super().__init__(reason)
-        self.remedy = remedy
 
-
-class CareNeeded(DecideAgain):
-    """A batch was written in the hope that its keys are new and all of it is accepted; it is not so."""
+class BatchRejected(Exception):
+    """A batch was written again and again, and rejected each time."""
 
 
 def fault_of(error: BaseException) -> Fault:
@@ -213,7 +218,7 @@ def _judge(error: BaseException) -> tuple[Fault, str]:
         # The server closes the connection after these, whatever else they say.
         is_fatal = (error.severity_en or error.severity) in ("FATAL", "PANIC")
         return (Fault.CONNECTION if is_fatal else fault), reason
-    if isinstance(error, DecideAgain):
+    if isinstance(error, BatchRejected):
         return Fault.CONTENTION, CONTENDED
     if isinstance(error, asyncpg.ClientConfigurationError):
         return Fault.CONNECTION, MISCONFIGURED

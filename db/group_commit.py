@@ -1,6 +1,6 @@
 """Group commit: what arrives while earlier commits are in flight is written as one transaction.
 
-One commit a request wastes the disk and the database. An idle service commits a single request at once, a busy one
+One commit per request wastes the disk and the database. An idle service commits a single request at once, a busy one
 commits many together. See docs/adr/0002-group-commit.md.
 
 A batch whose connection died is sent once more: its idempotency keys, or the state of its withdrawals, tell
@@ -19,12 +19,12 @@ from typing import Any, Generic, TypeVar
 
 from asyncpg import PostgresError
 
-from db.answering import Refusals, SetApart, resolve, text_of
-from db.arrivals import Arrivals
-from db.errors import LOCKED, DecideAgain, Fault, fault_of
+from db.batch_queue import BatchQueue
+from db.completions import Refusals, SetApart, resolve, text_of
+from db.connections import connect
+from db.errors import LOCKED, BatchRejected, Fault, Rejected, fault_of
 from db.held import HeldElsewhere, HeldLane, NamesOf
 from db.last_writes import LastWrites
-from db.pool import connect
 from runtime.settings import Settings
 from runtime.tasks import SupervisedTask, SupervisedTasks
 from runtime.telemetry import BACKLOG, BATCH_SECONDS, BATCH_SIZE, log
@@ -33,8 +33,9 @@ from wallet.errors import Overloaded, Unavailable, WalletError
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 Answers = Sequence[Answer | WalletError | SetApart[Answer]]
-WriteBatch = Callable[[Any, Sequence[Request]], Awaitable[Answers[Answer]]]
-"""Writes a batch in one transaction on the connection; returns one answer a request, in order."""
+WriteBatch = Callable[[Any, Sequence[Request]], Awaitable[Answers[Answer] | Rejected]]
+"""Writes a batch in one transaction on the connection; returns one answer per request, in order, or why it has to be
+written again."""
 
 _Waiting = list[tuple[Request, "asyncio.Future[Answer]"]]
 
@@ -69,7 +70,7 @@ class GroupCommit(Generic[Request, Answer]):
         self._write_batch = write_batch
         self._names_of = names_of
         self._held_elsewhere = held_elsewhere
-        self._arrivals: Arrivals[tuple[Request, asyncio.Future[Answer]]] = Arrivals(
+        self._queue: BatchQueue[tuple[Request, asyncio.Future[Answer]]] = BatchQueue(
             batch_max=settings.batch_size_max,
             linger_s=settings.batch_linger_us / 1e6,
             awaited=0.5,
@@ -104,10 +105,10 @@ class GroupCommit(Generic[Request, Answer]):
         """Write what is waiting, then end. Bounded: what can't be written in time is refused as unavailable."""
         self._stopping = True
         await self._held.stop()
-        self._arrivals.close()
+        self._queue.close()
         if self._task is not None:
             await self._task.ended(_STOP_TIMEOUT_S)
-        for _, future in self._arrivals.take_all():
+        for _, future in self._queue.take_all():
             resolve(future, Unavailable("the service is stopping", reason="stopping"))
         self._disconnect()
 
@@ -118,13 +119,13 @@ class GroupCommit(Generic[Request, Answer]):
         may or may not have taken effect then; sending it again under its key is safe). Raises Overloaded or
         Unavailable at once if too many wait, or the service is stopping: it was not taken.
         """
-        if len(self._arrivals) >= self._settings.backlog_max:
+        if len(self._queue) >= self._settings.backlog_max:
             raise Overloaded("too many requests are waiting")
         if self._stopping:
             raise Unavailable("the service is stopping", reason="stopping")
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         if self._held.is_empty or not self._held.takes(request, future):
-            self._arrivals.add((request, future))
+            self._queue.add((request, future))
         return future
 
     def resubmit(self, request: Request, future: "asyncio.Future[Answer]") -> None:
@@ -132,11 +133,11 @@ class GroupCommit(Generic[Request, Answer]):
         if self._stopping:
             resolve(future, Unavailable("the service is stopping", reason="stopping"))
         elif not future.done():
-            self._arrivals.add((request, future))
+            self._queue.add((request, future))
 
     async def _run(self) -> None:
-        while batch := await self._arrivals.next_batch():
-            self._backlog_metric.set(len(self._arrivals))
+        while batch := await self._queue.next_batch():
+            self._backlog_metric.set(len(self._queue))
             self._size_metric.observe(len(batch))
             started = time.perf_counter()
             deadline = asyncio.get_running_loop().time() + self._settings.write_timeout_ms / 1000
@@ -222,12 +223,9 @@ class GroupCommit(Generic[Request, Answer]):
     async def _write(self, requests: Sequence[Request]) -> Answers[Answer]:
         if self._connection is None or self._connection.is_closed():
             self._connection = await connect(self._session_settings)
-        try:
-            answers = await self._write_batch(self._connection, requests)
-        except DecideAgain as again:
-            if again.remedy is not None:
-                await again.remedy(self._connection)
-            raise
+        answers = await self._write_batch(self._connection, requests)
+        if isinstance(answers, Rejected):
+            raise BatchRejected(answers.reason)
         if len(answers) != len(requests):
             raise LookupError(f"{len(answers)} answers to {len(requests)} requests")
         return answers
@@ -291,7 +289,7 @@ class GroupCommit(Generic[Request, Answer]):
     ) -> None:
         """Nobody can be served: answer at once, those who wait behind this batch too, so that none hangs."""
         self.last_writes.failed(error)
-        everybody = part + (self._arrivals.take_all() if and_waiting else [])
+        everybody = part + (self._queue.take_all() if and_waiting else [])
         self._refusals.refuse_all([future for _, future in everybody], error)
 
     def _disconnect(self) -> None:

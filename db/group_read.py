@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
-from db.arrivals import Arrivals
+from db.batch_queue import BatchQueue
 from db.errors import Fault, fault_of, translate
 from runtime.tasks import SupervisedTask, SupervisedTasks
 from runtime.telemetry import BATCH_SIZE, log
@@ -47,7 +47,7 @@ class GroupRead(Generic[Key, Value]):
         self._kind = kind
         self._read = read
         # All are awaited: a query takes so little time that nobody is kept idle by it.
-        self._arrivals: Arrivals[tuple[Key, asyncio.Future[Value]]] = Arrivals(
+        self._queue: BatchQueue[tuple[Key, asyncio.Future[Value]]] = BatchQueue(
             batch_max=KEYS_MAX, linger_s=linger_us / 1e6, awaited=1.0
         )
         self._tasks = tasks
@@ -64,20 +64,20 @@ class GroupRead(Generic[Key, Value]):
         if self._task is not None:
             await self._task.stop()
             self._task = None
-        _fail(self._arrivals.take_all(), Unavailable("the service is stopping", reason="stopping"))
+        _fail(self._queue.take_all(), Unavailable("the service is stopping", reason="stopping"))
 
     def get(self, key: Key) -> "asyncio.Future[Value]":
         """Return what will have the value of `key`, or what `read` raises. Raises Overloaded if too many wait."""
         if self._task is None:
             raise Unavailable("the service is starting or stopping", reason="stopping")
-        if len(self._arrivals) >= WAITING_MAX:
+        if len(self._queue) >= WAITING_MAX:
             raise Overloaded("too many reads are waiting")
         future: asyncio.Future[Value] = asyncio.get_running_loop().create_future()
-        self._arrivals.add((key, future))
+        self._queue.add((key, future))
         return future
 
     async def _run(self) -> None:
-        while batch := await self._arrivals.next_batch():
+        while batch := await self._queue.next_batch():
             self._size_metric.observe(len(batch))
             try:
                 await self._answer(batch)
@@ -108,7 +108,7 @@ class GroupRead(Generic[Key, Value]):
                     # The database is away: who waits behind this query is told as soon; nobody waits twice.
                     rest = [one for others in parts for one in others]
                     parts.clear()
-                    _fail(part + rest + self._arrivals.take_all(), error)
+                    _fail(part + rest + self._queue.take_all(), error)
             except Exception as error:  # noqa: BLE001  # handed to those who asked; the reader lives on
                 if self._throttle.lets_through():
                     log.error("read_failed", exc_info=True, kind=self._kind)

@@ -3,7 +3,7 @@
 import json
 from typing import Any, NamedTuple
 
-from db.pool import Reader
+from db.connections import Reader
 from db.sql import load
 from db.strict import whole
 

@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
-from db.answering import resolve
+from db.completions import resolve
+from db.connections import autocommit, connect
 from db.errors import LOCKED, fault_of, translate
 from db.last_writes import LastWrites
-from db.pool import autocommit, connect
 from db.sql import load
 from db.strict import whole
 from runtime.settings import Settings
@@ -241,6 +241,6 @@ def names_of_command(command: LedgerCommand) -> tuple[Hashable, Hashable]:
     return (command.user_id, command.currency), (command.space, command.key)
 
 
-def names_of_move(move: _Move) -> tuple[Hashable, Hashable]:
+def names_of_transition(move: _Move) -> tuple[Hashable, Hashable]:
     """What a move needs locked: its withdrawal. (Its wallet is not known here; that is looked at along with it.)"""
     return move.withdrawal_id, move.withdrawal_id

@@ -1,7 +1,7 @@
 """The outbox: messages that were committed with the money, to be published by a relay.
 
 A relay claims rows, publishes them, deletes those that RabbitMQ confirmed, and only then commits: what was not
-confirmed is there for the next one. `Doorbell` wakes relays by NOTIFY; should a ring be lost, they poll.
+confirmed is there for the next one. `OutboxNotifier` wakes relays by NOTIFY; should a notification be lost, they poll.
 """
 
 import asyncio
@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from db.connections import connect, transaction
 from db.errors import translate
-from db.pool import connect, transaction
 from db.sql import load
 from db.strict import require_tag, whole
 from runtime.settings import Settings
@@ -21,7 +21,7 @@ from runtime.throttle import Throttle
 
 _SQL = load("outbox")
 _CHANNEL = "outbox"
-_RING_INTERVAL_S = 0.02
+_NOTIFY_INTERVAL_S = 0.02
 _COMMAND_TIMEOUT_S = 5
 
 
@@ -32,40 +32,40 @@ class Message(NamedTuple):
     withdrawal_id: UUID
 
 
-class Doorbell:
-    """Rings (NOTIFY) after commits, several rings made one, on a connection of its own.
+class OutboxNotifier:
+    """Notifies the relays (NOTIFY) after commits, several made one, on a connection of its own.
 
-    NOTIFY within the money's transaction would make all commits that ring wait for each other: PostgreSQL holds
+    NOTIFY within the money's transaction would make all commits that notify wait for each other: PostgreSQL holds
     a lock over the whole database from before such a commit until its end.
     """
 
     def __init__(self, settings: Settings, tasks: SupervisedTasks) -> None:
         self._settings = settings
-        self._rung = asyncio.Event()
+        self._wanted = asyncio.Event()
         self._tasks = tasks
         self._task: SupervisedTask | None = None
         self._throttle = Throttle()
         self._connection: Any = None
 
     def start(self) -> None:
-        """Begin to ring when asked to."""
-        self._task = self._tasks.start("doorbell", self._run)
+        """Begin to notify when asked to."""
+        self._task = self._tasks.start("outbox-notifier", self._run)
 
     async def stop(self) -> None:
-        """Stop ringing; whatever was not rung for is found by the relays' poll."""
+        """Stop; whatever was not announced is found by the relays' poll."""
         if self._task is not None:
             await self._task.stop()
         self._disconnect()
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Tell the relays that there is something in the outbox. Returns at once."""
-        self._rung.set()
+        self._wanted.set()
 
     async def _run(self) -> None:
         while True:
-            await self._rung.wait()
-            await asyncio.sleep(_RING_INTERVAL_S)
-            self._rung.clear()
+            await self._wanted.wait()
+            await asyncio.sleep(_NOTIFY_INTERVAL_S)
+            self._wanted.clear()
             try:
                 if self._connection is None or self._connection.is_closed():
                     self._connection = await connect(self._settings)
@@ -75,7 +75,7 @@ class Doorbell:
                 if translate(error) is None:
                     raise
                 if self._throttle.lets_through():
-                    log.debug("doorbell_not_rung", error=f"{type(error).__name__}: {error}")
+                    log.debug("relays_not_notified", error=f"{type(error).__name__}: {error}")
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
@@ -90,12 +90,12 @@ class Outbox:
         self._settings = settings
         self._connection: Any = None
 
-    async def open(self, on_ring: Callable[[], None]) -> None:
-        """Connect if not connected and call `on_ring` at each ring. Raises `db.errors.CONNECTION_ERRORS`."""
+    async def open(self, on_notify: Callable[[], None]) -> None:
+        """Connect if not connected and call `on_notify` at each notification. Raises `db.errors.CONNECTION_ERRORS`."""
         if self._connection is None or self._connection.is_closed():
             self._connection = await connect(self._settings, command_timeout_s=_COMMAND_TIMEOUT_S)
             await self._connection.execute("set idle_in_transaction_session_timeout = '30s'")
-            await self._connection.add_listener(_CHANNEL, lambda *_: on_ring())
+            await self._connection.add_listener(_CHANNEL, lambda *_: on_notify())
 
     async def close(self) -> None:
         """Give up the connection; claims that were not committed are free again."""

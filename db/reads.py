@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from db.pool import Reader
+from db.connections import Reader
 from db.sql import load
 from db.strict import one, whole
 from wallet.errors import WithdrawalNotFound

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from db.connections import Reader, connect, transaction
 from db.errors import DATABASE_ERRORS, Fault, fault_of
 from db.leases import LAPSES_S, LEADS_S, Lease
-from db.pool import Reader, connect, transaction
 from db.releases import release_matured
 from db.sql import load
 from db.strict import one, require_tag, rows_of, whole
@@ -27,7 +27,7 @@ _LEASE = "reconciler"
 _FOLLOWING_S = 4.0
 
 
-class Known(NamedTuple):
+class WithdrawalRow(NamedTuple):
     """A withdrawal as our books have it, to be compared with the bank's."""
 
     id: UUID
@@ -54,7 +54,7 @@ class Known(NamedTuple):
 class DueLookUp(NamedTuple):
     """A withdrawal about which the bank is to be asked, and since when."""
 
-    known: Known
+    known: WithdrawalRow
     due_at: datetime
 
 
@@ -63,7 +63,7 @@ class ReconcilerSession:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._ring_interval = timedelta(milliseconds=settings.redrive_after_ms)
+        self._redrive_interval = timedelta(milliseconds=settings.redrive_after_ms)
         self._connection: Any = None
         # Renewed at each beat: where beats are far apart, so is everything else.
         self._lapses_s = max(LAPSES_S, 3 * settings.reconcile_interval_ms / 1000)
@@ -102,36 +102,38 @@ class ReconcilerSession:
         row = one(await self._connection.fetch(_SQL["bank_prefix"]))
         return frozenset(filter(None, (row["bank_prefix"], self._settings.bank_prefix)))
 
-    async def ring_due(self, limit: int) -> int:
+    async def redrive_due(self, limit: int) -> int:
         """Write outbox rows for up to `limit` withdrawals that should have been taken; return how many."""
         try:
-            status = await self._connection.execute(_WITHDRAWALS["ring_due"], limit, self._ring_interval)
+            status = await self._connection.execute(
+                _WITHDRAWALS["redrive_due"], limit, self._redrive_interval
+            )
         except DATABASE_ERRORS as error:
             if fault_of(error) is not Fault.LOCKED:
                 raise
-            return await self._ring_one_by_one(min(limit, _ONE_BY_ONE_MAX))
+            return await self._redrive_one_by_one(min(limit, _ONE_BY_ONE_MAX))
         return rows_of(status, "INSERT 0")
 
-    async def _ring_one_by_one(self, limit: int) -> int:
-        """Ring without those for which somebody else is about to ring, or says so, and does not commit.
+    async def _redrive_one_by_one(self, limit: int) -> int:
+        """Announce again all but those that somebody else is about to announce and does not commit.
 
-        They can't be seen, only run into. So all are put off first, as if they had been rung for: the next beat begins
+        They can't be seen, only run into. So all are put off first, as if they had been announced: the next beat begins
         behind them.
         """
-        connection, rung = self._connection, 0
-        rows = await connection.fetch(_WITHDRAWALS["postpone_due"], limit, self._ring_interval)
+        connection, announced = self._connection, 0
+        rows = await connection.fetch(_WITHDRAWALS["postpone_due"], limit, self._redrive_interval)
         for row in map(whole, rows):
             try:
                 async with transaction(connection):
                     await connection.execute(f"set local lock_timeout = {_ONE_WAITS_MS}")
-                    status = await connection.execute(_OUTBOX["ring"], row["id"], row["user_id"])
+                    status = await connection.execute(_OUTBOX["announce"], row["id"], row["user_id"])
             except DATABASE_ERRORS as error:
                 if fault_of(error) is not Fault.LOCKED:
                     raise
                 log.warning("not_rung", withdrawal_id=row["id"], user_id=row["user_id"])
             else:
-                rung += rows_of(status, "INSERT 0")
-        return rung
+                announced += rows_of(status, "INSERT 0")
+        return announced
 
     async def release_matured(self) -> int:
         """Write the releases of some locks whose time has come; return how many."""
@@ -156,12 +158,12 @@ class ReconcilerSession:
         """Remember how far the bank's books have been read; None: read them from the start."""
         require_tag(await self._connection.execute(_SQL["advance"], after), "UPDATE 1")
 
-    async def by_references(self, references: Sequence[UUID]) -> dict[str, Known]:
+    async def by_references(self, references: Sequence[UUID]) -> dict[str, WithdrawalRow]:
         """Return those of the withdrawals that we know, by the text of their reference."""
         rows = await self._connection.fetch(_SQL["by_references"], list(references))
         return {known.reference_text: known for known in map(_known, rows)}
 
-    async def requiring_attention(self, after: UUID | None, limit: int) -> list[Known]:
+    async def requiring_attention(self, after: UUID | None, limit: int) -> list[WithdrawalRow]:
         """Return a page of withdrawals that require attention, after an identifier."""
         rows = await self._connection.fetch(_SQL["requiring_attention"], after, limit)
         return [_known(row) for row in rows]
@@ -179,7 +181,7 @@ class ReconcilerSession:
         """
         return rows_of(await self._connection.execute(_SQL["look_up_open"], limit), "INSERT 0")
 
-    async def look_up_soon(self, withdrawals: Sequence[Known]) -> None:
+    async def look_up_soon(self, withdrawals: Sequence[WithdrawalRow]) -> None:
         """Have the bank asked about these."""
         ids, users = zip(*((known.id, known.user_id) for known in withdrawals), strict=True)
         rows_of(await self._connection.execute(_SQL["look_up_soon"], ids, users), "INSERT 0")
@@ -187,7 +189,7 @@ class ReconcilerSession:
     async def look_ups_due(self, limit: int) -> list[DueLookUp]:
         """Return some that are due, the oldest first."""
         rows = await self._connection.fetch(_SQL["look_ups_due"], limit)
-        return [DueLookUp(Known(*whole(row, _NULLABLE)[:-1]), row[-1]) for row in rows]
+        return [DueLookUp(WithdrawalRow(*whole(row, _NULLABLE)[:-1]), row[-1]) for row in rows]
 
     async def look_ups_done(self, done: Sequence[DueLookUp]) -> None:
         """Forget these, unless they have come due anew since they were read."""
@@ -206,8 +208,8 @@ async def told(reader: Reader, reference: UUID) -> int:
     return int(one(await reader.fetch(_SQL["told"], reference))["told"])
 
 
-def _known(row: Any) -> Known:
-    return Known(*whole(row, _NULLABLE))
+def _known(row: Any) -> WithdrawalRow:
+    return WithdrawalRow(*whole(row, _NULLABLE))
 
 
 def _rows(due: Sequence[DueLookUp]) -> tuple[list[UUID], list[str], list[datetime]]:

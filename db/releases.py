@@ -9,9 +9,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from db.answering import resolve
+from db.completions import resolve
+from db.connections import autocommit, connect
 from db.errors import fault_of, translate
-from db.pool import autocommit, connect
 from db.sql import load
 from db.strict import whole
 from runtime.settings import Settings

@@ -1,4 +1,8 @@
-"""Loads the queries: every .sql file in db/queries holds blocks that begin with `-- name: the_name`."""
+"""Loads the queries: every .sql file in db/queries holds blocks that begin with `-- name: the_name`.
+
+A block may have a named part, between the lines `-- part: the_part` and `-- end of part`. Another block can be the same
+statement without it; it consists of the one line `-- write_some is write_all without the_part`.
+"""
 
 import re
 from functools import cache
@@ -6,13 +10,42 @@ from pathlib import Path
 
 _QUERIES = Path(__file__).parent / "queries"
 _NAME = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
+_PART, _PART_END = "-- part: ", "-- end of part"
+_WITHOUT = re.compile(r"-- (\w+) is (\w+) without (\w+)")
 
 
 @cache
 def load(file: str) -> dict[str, str]:
-    """Return the blocks of db/queries/`file`.sql by name. Raises ValueError if a name stands twice."""
-    parts = _NAME.split((_QUERIES / f"{file}.sql").read_text(encoding="utf-8"))
-    names, bodies = parts[1::2], parts[2::2]
+    """Return the blocks of db/queries/`file`.sql by name.
+
+    Raises ValueError if a name stands twice, or KeyError if a block or a part is not there.
+    """
+    names_and_bodies = _NAME.split((_QUERIES / f"{file}.sql").read_text(encoding="utf-8"))
+    names, bodies = names_and_bodies[1::2], names_and_bodies[2::2]
     if len(set(names)) != len(names):
         raise ValueError(f"{file}.sql: a name stands twice")
-    return {name: body.strip().rstrip(";") for name, body in zip(names, bodies, strict=True)}
+    blocks = dict(zip(names, bodies, strict=True))
+    return {name: _statement(blocks, name) for name in names}
+
+
+def _statement(blocks: dict[str, str], name: str) -> str:
+    body = blocks[name].strip()
+    derived = _WITHOUT.fullmatch(body)
+    parts = _parts(blocks[derived[2]] if derived else body)
+    if derived and derived[3] not in (part for part, _ in parts):
+        raise KeyError(f"{derived[2]} has no part {derived[3]}")
+    kept = (text for part, text in parts if not (derived and part == derived[3]))
+    return "".join(kept).strip().rstrip(";")
+
+
+def _parts(body: str) -> list[tuple[str, str]]:
+    """Return the text in pieces, each with the name of the part that it is, if it is one."""
+    parts = [("", "")]
+    for line in body.splitlines(keepends=True):
+        if line.startswith(_PART):
+            parts.append((line.removeprefix(_PART).strip(), ""))
+        elif line.startswith(_PART_END):
+            parts.append(("", ""))
+        else:
+            parts[-1] = (parts[-1][0], parts[-1][1] + line)
+    return parts

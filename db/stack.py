@@ -1,6 +1,6 @@
 """This stack as one row: whether payouts are paused, and which server they are made from.
 
-Each of the functions takes a connection, a `db.pool.Reader`, or whatever else has a `fetch` like theirs.
+Each of the functions takes a connection, a `db.connections.Reader`, or whatever else has a `fetch` like theirs.
 """
 
 from datetime import datetime

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from db import heartbeats, reads, reconciliation
+from db.connections import Reader, understood
 from db.group_read import GroupRead
 from db.heartbeats import Heartbeat
-from db.pool import Reader, understood
 from db.reads import Balance, TransactionPage, WithdrawalView
-from db.trial import late_withdrawals
+from db.write_trial import late_withdrawals
 from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
 from wallet.errors import Overloaded

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from db.ledger import Ledger
-from db.trial import try_to_write
 from db.withdrawals import Withdrawals
+from db.write_trial import try_to_write
 from gateway.long_poll import LongPoll
 from gateway.readiness import Readiness
 from gateway.reads import Reads
@@ -47,7 +47,7 @@ class Services:
             reads,
             LongPoll(reads.ended, tasks),
             MetricsFlusher(tasks),
-            Readiness([ledger.last_writes, withdrawals.last_moves], partial(try_to_write, settings)),
+            Readiness([ledger.last_writes, withdrawals.last_transitions], partial(try_to_write, settings)),
         )
 
     async def start(self) -> None:

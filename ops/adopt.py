@@ -17,8 +17,8 @@ from uuid import UUID
 from actors.bank import open_bank
 from actors.bank.protocol import Bank, BookEntry, BooksUnreadable, PayoutOrder
 from db.adoptions import BankPayout, adopt_payout
+from db.connections import connect
 from db.errors import DATABASE_ERRORS
-from db.pool import connect
 from ops.audit import AuditImpossible
 from ops.errors import OpsError
 from ops.operators import operator

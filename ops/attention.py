@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from actors.dead_letters import DeadLetter, DeadLettersUnreachable, look_through
-from db.pool import Reader
+from db.connections import Reader
 from db.reads import Attention, WithdrawalView, requiring_attention, withdrawal
 from db.withdrawals import Withdrawals
 from runtime.settings import Settings

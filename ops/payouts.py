@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from db import stack
-from db.pool import Reader, understood
+from db.connections import Reader, understood
 from ops.environment import load_environment
 from ops.operators import add_by, operator
 from runtime.settings import Settings

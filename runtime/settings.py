@@ -89,7 +89,7 @@ class Settings:
     retry_delay_ms_max: int = _setting("WBS_RETRY_DELAY_MS_MAX", 30_000, "longest wait", low=1)
     reconcile_interval_ms: int = _setting("WBS_RECONCILE_INTERVAL_MS", 1_000, "the reconciler's beat", low=10)
     redrive_after_ms: int = _setting(
-        "WBS_REDRIVE_AFTER_MS", 30_000, "an accepted withdrawal nobody took is rung again", low=100
+        "WBS_REDRIVE_AFTER_MS", 30_000, "an accepted withdrawal nobody took is announced again", low=100
     )
     dead_message_ttl_ms: int = _setting(
         "WBS_DEAD_MESSAGE_TTL_MS", 604_800_000, "life of a dead letter", low=1

@@ -19,9 +19,9 @@ import pika
 import pytest
 import pytest_asyncio
 
+from db.connections import Reader
 from db.ledger import Ledger
 from db.migrate import migrate
-from db.pool import Reader
 from db.withdrawals import Withdrawals
 from ops.provision import private_servers
 from ops.stack import Stack
@@ -197,7 +197,7 @@ async def ledger(settings: Settings) -> AsyncIterator[Ledger]:
 
 @pytest_asyncio.fixture
 async def withdrawals(settings: Settings) -> AsyncIterator[Withdrawals]:
-    """Moves of withdrawals in the test's database."""
+    """Transitions of withdrawals in the test's database."""
     withdrawals = Withdrawals(settings)
     withdrawals.start()
     yield withdrawals

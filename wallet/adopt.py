@@ -9,7 +9,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from wallet.ledger import Kind, Transfer, Wallet
-from wallet.moves import HistoryRow
+from wallet.transitions import HistoryRow
 from wallet.withdrawal import Status
 
 

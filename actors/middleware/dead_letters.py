@@ -4,7 +4,7 @@ from dramatiq import Broker, MessageProxy
 from dramatiq.middleware import Middleware
 from dramatiq.middleware.threading import Interrupt
 
-from actors.errors import GiveBack, GivenUp, NoneOfOurs, Undeliverable
+from actors.errors import AlreadyDeadLettered, NoneOfOurs, Requeue, Undeliverable
 from actors.rejections import rejections
 from runtime.telemetry import DEAD_LETTERS, log
 
@@ -14,7 +14,7 @@ class DeadLetters(Middleware):
 
     It stands in for dramatiq's `Retries`: that one acknowledges a message and enqueues a copy, and if the
     enqueuing fails, the message is gone. Our retries stand in Postgres. Any other error is logged by
-    dramatiq and the message acknowledged: the withdrawal's lease ends, and the reconciler rings for it
+    dramatiq and the message acknowledged: the withdrawal's lease ends, and the reconciler announces it
     again.
     """
 
@@ -32,7 +32,7 @@ class DeadLetters(Middleware):
         exception: BaseException | None = None,
     ) -> None:
         """Called when the actor has returned or raised."""
-        if isinstance(exception, GivenUp) and not getattr(message, "redelivered", False):
+        if isinstance(exception, AlreadyDeadLettered) and not getattr(message, "redelivered", False):
             return
         if isinstance(exception, NoneOfOurs):
             message.fail()
@@ -41,7 +41,7 @@ class DeadLetters(Middleware):
             message.fail()
             DEAD_LETTERS.inc()
             log.warning("dead_letter", reason=str(exception), withdrawal_id=message.args[0:1])
-        elif isinstance(exception, GiveBack):
-            message.give_back = True  # type: ignore[attr-defined]  # read by actors.broker's consumer
+        elif isinstance(exception, Requeue):
+            message.requeued = True  # type: ignore[attr-defined]  # read by actors.broker's consumer
         elif isinstance(exception, Interrupt):
             log.warning("payout_interrupted", withdrawal_id=message.args[0:1])

@@ -20,7 +20,7 @@ _FAILING_S = 5.0
 """A writer that could serve nobody so lately, while none has written since, can't write."""
 
 
-class Heartbeat(Middleware):
+class HeartbeatMiddleware(Middleware):
     """Beats on the actors' event loop, so that a loop that hangs shows as a heart that stopped."""
 
     def __init__(self, resources: Resources) -> None:
@@ -54,7 +54,7 @@ class Heartbeat(Middleware):
 
     def _detail(self) -> dict[str, Any]:
         resources = self._resources
-        writers = (resources.withdrawals.last_begins, resources.withdrawals.last_moves)
+        writers = (resources.withdrawals.last_begins, resources.withdrawals.last_transitions)
         failing = [
             reason
             for writer in writers

@@ -14,7 +14,7 @@ from actors.bank import open_bank
 from actors.bank.breaker import Breaker, WatchedBank
 from actors.bank.protocol import Bank
 from actors.gate import PayoutGate
-from db.pool import Reader
+from db.connections import Reader
 from db.withdrawals import Withdrawals
 from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks

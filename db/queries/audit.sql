@@ -297,7 +297,7 @@ left join transfers as c
 where (r.copy = 1 and r.amount = c.amount and r.created_at >= c.release_at) is not true;
 
 -- name: outbox
--- Doorbells for withdrawals that are not there.
+-- OutboxNotifiers for withdrawals that are not there.
 select
     3 as invariant,
     'doorbell_for_nothing' as kind,

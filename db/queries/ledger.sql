@@ -40,17 +40,17 @@ select
 from lock_taken as t
 left join locked_wallets as w on true;
 
--- name: write_expected
--- All of a batch by one statement, in the hope that its keys are new and every request can be accepted: the wallets
+-- name: write_optimistically
+-- All of a batch by one statement, if its keys are new and every request can be accepted: the wallets
 -- ($1, in key order) are locked, the clock is read, the wallets are changed and the movements ($2) written. Refused as a
 -- whole if a wallet is not there or has too little, or if the earliest `release_at` ($3) is over; a used key violates
 -- idempotency_keys_pkey.
 -- Decided by the clock after the last lock. Written is, wallet by wallet, that instant too, or the next after the latest
 -- in its books where the clock has stepped back; the identifiers begin with it. Seldom is any wallet's another than
 -- `now`: `instants` and `id_starts` are null then.
--- $4: how long the doorbell may stay unanswered before the reconciler rings again. $5: what references for the bank begin
--- with, if not with what this stack begins them with; one that is taken violates withdrawals_reference. Of plain charges
--- only, a batch is written without the part that is marked: what does nothing has to be set up all the same.
+-- $4: after how long the reconciler announces a withdrawal again that nobody took. $5: what references for the bank begin
+-- with, if not with what this stack begins them with; one that is taken violates withdrawals_reference. A batch of plain
+-- charges is written without the part that has a name: even a part that does nothing has to be set up.
 with locked_wallets as materialized (
     select c.*, w.available as available_before, w.locked as locked_before, w.held as held_before, w.last_at
     from unnest($1::expected_change[]) with ordinality as c (
@@ -150,7 +150,7 @@ new_transfers as (
     from movements
 ),
 
--- only with locks or withdrawals
+-- part: locks_and_withdrawals
 new_locks as (
     insert into locks (user_id, currency, release_at, charge_id, amount)
     select user_id, currency, release_at, id, amount
@@ -180,13 +180,13 @@ new_withdrawals as (
     where kind = 'reserve'
 ),
 
-doorbell as (
+outbox_rows as (
     insert into outbox (user_id, withdrawal_id, created_at)
     select user_id, id, now
     from movements
     where kind = 'reserve'
 ),
--- end
+-- end of part
 
 new_keys as (
     insert into idempotency_keys (client, key, fingerprint, user_id, currency, movement_id)
@@ -196,6 +196,9 @@ new_keys as (
 )
 
 select d.now, d.id_start, r.instants, r.id_starts from decision as d cross join raised as r where d.accepted;
+
+-- name: write_plain_charges
+-- write_plain_charges is write_optimistically without locks_and_withdrawals
 
 -- name: receipts
 -- What used keys stand for: the unchanging part of a charge or withdrawal, so that a replay gives the same bytes.
@@ -323,7 +326,7 @@ where locks.user_id = ended.user_id
     and locks.charge_id = ended.charge_id;
 
 -- name: record_withdrawals
--- Due from $10 on; the reconciler rings again at $11 if the doorbell stays unanswered until then. $12: what references
+-- Due from $10 on; the reconciler announces it again at $11 if nobody has taken it until then. $12: what references
 -- for the bank begin with, if not with what this stack begins them with; one that is taken violates
 -- withdrawals_reference.
 with new_withdrawals as (

@@ -1,4 +1,4 @@
--- name: ring
+-- name: announce
 insert into outbox (withdrawal_id, user_id, created_at) values ($1, $2, clock_timestamp())
 on conflict do nothing;
 

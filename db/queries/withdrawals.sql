@@ -277,17 +277,17 @@ new_history as (
     )
 ),
 
-doorbell as (
+outbox_rows as (
     insert into outbox (withdrawal_id, user_id, created_at)
-    select withdrawal_id, user_id, $21 from unnest($19::uuid[], $20::text[]) as rung (withdrawal_id, user_id)
+    select withdrawal_id, user_id, $21 from unnest($19::uuid[], $20::text[]) as announced (withdrawal_id, user_id)
     on conflict do nothing
 )
 
 select count(*) as moved from new_states;
 
--- name: ring_due
--- Rings for what should have been taken by now, unless a message waits in the outbox anyway. The longer a
--- withdrawal has waited, the more seldom it is rung for: a long queue is not filled with its own echoes.
+-- name: redrive_due
+-- Announces again what should have been taken by now, unless a message waits in the outbox anyway. The longer a
+-- withdrawal has waited, the more seldom it is announced: a long queue is not filled with its own echoes.
 -- What is locked is passed over. An entry that a relay is about to delete is looked for first: to run into it would be to
 -- wait for that relay.
 with instant as materialized (
@@ -319,7 +319,7 @@ where not exists (select from outbox as o where o.withdrawal_id = due.id and o.u
 on conflict do nothing;
 
 -- name: postpone_due
--- The first half of `ring_due`, where its second half had to wait for somebody: which are to be rung for, one by one.
+-- The first half of `redrive_due`, where its second half had to wait for somebody: which are to be announced, one by one.
 with instant as materialized (
     select clock_timestamp() as now
 ),

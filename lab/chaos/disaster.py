@@ -2,7 +2,7 @@
 
 import asyncio
 
-from lab.chaos.history import Comeback, Fault, HistoryWriter
+from lab.chaos.history import Comeback, HistoryWriter, InjectedFault
 from lab.chaos.lines import HOSTS, Lines
 from lab.chaos.operations import Operations
 from lab.chaos.pair import Failover, Pair
@@ -41,5 +41,7 @@ class Disaster:
                 break
             await asyncio.sleep(TRY_EVERY_S)
         end = self._history.now()
-        self._history.write(Fault("failover", how, start, end, f"promoted after {promoted - start:.1f} s"))
+        self._history.write(
+            InjectedFault("failover", how, start, end, f"promoted after {promoted - start:.1f} s")
+        )
         self._history.write(Comeback("writes after the promotion", promoted, end - promoted, WRITES_WITHIN_S))

@@ -11,11 +11,11 @@ from typing import Any
 import psutil
 
 from lab.chaos.client import RecordingClient
-from lab.chaos.history import Comeback, Fault, HistoryWriter
+from lab.chaos.history import Comeback, HistoryWriter, InjectedFault
 from lab.chaos.lines import Lines
 from lab.chaos.proxy import Mode
 from lab.chaos.schedule import NONSENSE_LINES, PlannedFault
-from lab.chaos.troubles import Troubles
+from lab.chaos.server_faults import ServerFaults
 from ops import processes
 from ops.processes import Identity
 from ops.stack import Stack
@@ -73,7 +73,7 @@ class Saboteur:
         self._seed = seed
         self._stack = stack
         self._lines = lines
-        self._troubles_of_servers = Troubles(stack.env["DATABASE_URL"], stack.env["RABBITMQ_URL"])
+        self._server_faults = ServerFaults(stack.env["DATABASE_URL"], stack.env["RABBITMQ_URL"])
         self._client = client
         self._history = history
         self._frozen: Counter[Identity] = Counter()
@@ -114,12 +114,12 @@ class Saboteur:
             self.underway -= 1
         if detail is None:
             return  # nothing there to strike at: it is down already
-        end = self._history.now()
-        self._history.write(Fault(fault.action, fault.target, start, end, f"{fault.how} {detail}".strip()))
+        what = f"{fault.how} {detail}".strip()
+        self._history.write(InjectedFault(fault.action, fault.target, start, self._history.now(), what))
 
     async def _act(self, fault: PlannedFault, random: Random) -> str | None:
         if fault.action in ("hold", "database", "poison"):
-            detail: str | None = await getattr(self._troubles_of_servers, fault.action)(fault, random)
+            detail: str | None = await getattr(self._server_faults, fault.action)(fault, random)
             if detail is not None:
                 self.done[fault.action, fault.target] += 1
             return detail
@@ -269,7 +269,7 @@ class Saboteur:
         self._frozen.clear()
         for name in self._lines.proxies:
             await self._lines.cut(name, "pass")
-        if not await self._troubles_of_servers.heal():
+        if not await self._server_faults.heal():
             return False
         for _ in range(HEAL_TRIES_MAX):
             if await self._set_bank(None):

@@ -54,7 +54,7 @@ class Call(msgspec.Struct, frozen=True, tag="call", tag_field="line", omit_defau
     error: str = ""
 
 
-class Fault(msgspec.Struct, frozen=True, tag="fault", tag_field="line", omit_defaults=True):
+class InjectedFault(msgspec.Struct, frozen=True, tag="fault", tag_field="line", omit_defaults=True):
     """Something was broken on purpose."""
 
     action: str
@@ -100,7 +100,7 @@ class BankPayout(msgspec.Struct, frozen=True, tag="payout", tag_field="line"):
     status: str
 
 
-Record = Run | Call | Fault | Comeback | Mark | Trouble | BankPayout
+Record = Run | Call | InjectedFault | Comeback | Mark | Trouble | BankPayout
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Record).decode

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lab.chaos.checker import check
-from lab.chaos.history import Call, Fault, Record
+from lab.chaos.history import Call, InjectedFault, Record
 from tests.chaos.honest_service import HonestService, doctored, write
 
 Rules = Callable[[list[Record]], set[str]]
@@ -70,5 +70,5 @@ def test_a_clock_that_was_back_excuses_what_is_early(rules: Rules) -> None:
                 **{f: getattr(record, f) for f in record.__struct_fields__} | {"answer": answer}
             )
     assert rules(records) == {"impossible_created_at"}
-    assert rules([*records, Fault("database", "clock_back", 49.0, 51.0)]) == set()
-    assert rules([*records, Fault("database", "clock_back", 20.0, 30.0)]) == {"impossible_created_at"}
+    assert rules([*records, InjectedFault("database", "clock_back", 49.0, 51.0)]) == set()
+    assert rules([*records, InjectedFault("database", "clock_back", 20.0, 30.0)]) == {"impossible_created_at"}

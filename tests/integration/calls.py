@@ -11,11 +11,11 @@ from uuid import uuid4
 
 from db import reconciliation, stack
 from db.adoptions import BankPayout, adopt_payout
+from db.connections import Reader, connect, understood
 from db.leases import Lease
 from db.ledger import Ledger
-from db.pool import Reader, connect, understood
-from db.reconciliation import Known, ReconcilerSession
-from db.trial import try_to_write
+from db.reconciliation import ReconcilerSession, WithdrawalRow
+from db.write_trial import try_to_write
 from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
 from tests.integration.db.conftest import charge, withdraw
@@ -135,14 +135,14 @@ async def look_ups(settings: Settings, direct: Direct) -> None:
         await direct.withdrawals.cancel(id_)
 
 
-async def ringing_one_by_one(settings: Settings, direct: Direct) -> None:
-    """The reconciler rings where somebody else's ring is locked."""
+async def announcing_one_by_one(settings: Settings, direct: Direct) -> None:
+    """The reconciler announces again where somebody else's outbox row is locked."""
     id_, _ = await direct.withdrawal()
     await direct.connection.execute("delete from outbox")
     await direct.connection.execute("update withdrawals set ring_at = now() where id = $1", id_)
     async with _session(settings, direct) as session:
-        rung = await session._ring_one_by_one(50)
-    assert rung <= await direct.connection.fetchval("select count(*) from outbox")
+        announced = await session._redrive_one_by_one(50)
+    assert announced <= await direct.connection.fetchval("select count(*) from outbox")
 
 
 async def lease(settings: Settings, direct: Direct) -> None:
@@ -193,7 +193,7 @@ async def claim(settings: Settings, direct: Direct) -> None:
     assert await direct.connection.fetchval("select count(*) from withdrawals where user_id = $1", user) == 1
 
 
-def _the(found: dict[str, Known], name: str) -> Known:
+def _the(found: dict[str, WithdrawalRow], name: str) -> WithdrawalRow:
     if name not in found:
         raise Unavailable("not known")
     return found[name]
@@ -217,7 +217,7 @@ CALLS: dict[str, Call] = {
     "trial": trial,
     "callback": callback,
     "look-ups": look_ups,
-    "ringing one by one": ringing_one_by_one,
+    "announcing one by one": announcing_one_by_one,
     "lease": lease,
     "adoption": adoption,
     "claim": claim,

@@ -14,17 +14,17 @@ from uuid import UUID
 
 import asyncpg
 
-from actors import doorbell
+from actors import messages
 from actors.bank.protocol import BooksPage
 from actors.heartbeat import beat_for_ever
 from actors.reconciler import Reconciler
 from actors.reconciliation import BankComparison
 from actors.relay import Relay
 from db import reads
+from db.connections import Reader, understood
 from db.heartbeats import forget_old
 from db.ledger import Ledger
-from db.outbox import Doorbell, Outbox
-from db.pool import Reader, understood
+from db.outbox import Outbox, OutboxNotifier
 from db.reconciliation import ReconcilerSession
 from db.withdrawals import Attempt, Withdrawals
 from gateway.long_poll import LongPoll
@@ -97,7 +97,7 @@ class Loop(ABC):
 
 
 class Ledgers(Loop):
-    """The writer of charges and withdrawals, in hope and carefully."""
+    """The writer of charges and withdrawals, optimistically and under locks."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -110,18 +110,18 @@ class Ledgers(Loop):
         user = new_user()
         first = charge(10, user=user)
         locked = charge(5, user=user, release_at=in_an_hour())
-        await self._write(first, carefully=False)
-        for carefully in (False, True):
-            await self._write(charge(1, user=user), carefully)
-            await self._write(charge(1, user=user, release_at=in_an_hour()), carefully)
-            await self._write(withdraw(1, user=user), carefully)
-        await self._write(locked, carefully=True)
+        await self._write(first, locking=False)
+        for locking in (False, True):
+            await self._write(charge(1, user=user), locking)
+            await self._write(charge(1, user=user, release_at=in_an_hour()), locking)
+            await self._write(withdraw(1, user=user), locking)
+        await self._write(locked, locking=True)
         assert (await self.ledger.submit(first)).replayed
         await self.direct.matured(user, 7)
-        await self._write(withdraw(12, user=user), carefully=True)
+        await self._write(withdraw(12, user=user), locking=True)
 
-    async def _write(self, command: object, carefully: bool) -> None:
-        self.ledger._careful_batches = 8 if carefully else 0
+    async def _write(self, command: object, locking: bool) -> None:
+        self.ledger._locking_batches = 8 if locking else 0
         await self.ledger.submit(command)  # type: ignore[arg-type]
 
 
@@ -157,7 +157,7 @@ class Begins(Loop):
             raise NotYet  # a row that makes no sense is not taken for an attempt
 
 
-class Moves(Begins):
+class Transitions(Begins):
     """The writer of moves: by one statement, and each decided."""
 
     async def work(self) -> None:
@@ -269,7 +269,7 @@ class Publisher:
         self._taken = taken
 
     async def publish(self, queue: str, bodies: Sequence[bytes], timeout_s: float) -> list[bool]:
-        self._taken |= {id for body in bodies if (id := doorbell.withdrawal_id_of(body)) is not None}
+        self._taken |= {id for body in bodies if (id := messages.withdrawal_id_of(body)) is not None}
         return [True] * len(bodies)
 
     async def wait_until_flowing(self, timeout_s: float) -> None:
@@ -280,7 +280,7 @@ class Publisher:
 
 
 class Relays(Loop):
-    """Messages go from the outbox to the queue, and a ring tells of them."""
+    """Messages go from the outbox to the queue, and a notification tells of them."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -302,17 +302,17 @@ class Relays(Loop):
         await _noticed(lambda: id in self.taken)
 
 
-class Doorbells(Loop):
-    """Rings for the relays."""
+class OutboxNotifiers(Loop):
+    """Notifies the relays."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         self.heard = asyncio.Event()
         await self.direct.connection.add_listener("outbox", self._hear)
-        self.doorbell = Doorbell(self.settings, self.tasks)
-        self.doorbell.start()
+        self.notifier = OutboxNotifier(self.settings, self.tasks)
+        self.notifier.start()
         yield
-        await self.doorbell.stop()
+        await self.notifier.stop()
         await self.direct.connection.remove_listener("outbox", self._hear)
 
     def _hear(self, *_: object) -> None:
@@ -320,7 +320,7 @@ class Doorbells(Loop):
 
     async def work(self) -> None:
         self.heard.clear()
-        self.doorbell.ring()
+        self.notifier.notify()
         await _noticed(self.heard.is_set)
 
 
@@ -357,7 +357,7 @@ class EmptyBank:
 
 
 class Reconcilers(Loop):
-    """Rings again, releases what has matured, reads the bank's books."""
+    """Announces again, releases what has matured, reads the bank's books."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -387,10 +387,10 @@ class Reconcilers(Loop):
 
         async def done() -> bool:
             locked = await connection.fetchval("select locked from wallets where user_id = $1", user)
-            rung = await connection.fetchval("select count(*) from outbox where withdrawal_id = $1", id)
+            announced = await connection.fetchval("select count(*) from outbox where withdrawal_id = $1", id)
             return (
                 locked == 0
-                and rung == 1
+                and announced == 1
                 and cursor != await connection.fetchval("select after from bank_cursor")
             )
 
@@ -409,13 +409,13 @@ LOOPS: list[type[Loop]] = [
     Ledgers,
     HeldWallets,
     Begins,
-    Moves,
+    Transitions,
     HeldWithdrawals,
     HeldMoves,
     Queries,
     Watcher,
     Relays,
-    Doorbells,
+    OutboxNotifiers,
     Heartbeats,
     Reconcilers,
 ]

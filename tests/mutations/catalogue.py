@@ -47,15 +47,15 @@ BANK = (
         "an unknown outcome taken for a decline",
         (
             Change(
-                "wallet/settle.py",
-                "    if isinstance(outcome, Paid):\n        _paid(outcome, mover)\n    elif",
+                "wallet/decide_transitions.py",
+                "    if isinstance(outcome, Paid):\n        _paid(outcome, transition)\n    elif",
                 "    if isinstance(outcome, OutcomeUnknown):\n"
                 "        outcome = Declined(outcome.reason)\n"
-                "    if isinstance(outcome, Paid):\n        _paid(outcome, mover)\n    elif",
+                "    if isinstance(outcome, Paid):\n        _paid(outcome, transition)\n    elif",
             ),
         ),
         (
-            _UNIT + "test_settle.py",
+            _UNIT + "test_transitions.py",
             _ACTORS + "test_bank_faults.py::test_a_bad_bank_pays_each_withdrawal_once",
         ),
     ),
@@ -176,12 +176,12 @@ BANK = (
         "giving up gives the money back",
         (
             Change(
-                "wallet/settle.py",
+                "wallet/decide_transitions.py",
                 'f"retries used up; last: {outcome.reason}")\n',
-                'f"retries used up; last: {outcome.reason}")\n        mover.move_money(Kind.REFUND)\n',
+                'f"retries used up; last: {outcome.reason}")\n        transition.move_money(Kind.REFUND)\n',
             ),
         ),
-        (_UNIT + "test_settle.py", _ACTORS + "test_dead_letters.py::test_from_the_ladders_end_and_back"),
+        (_UNIT + "test_transitions.py", _ACTORS + "test_dead_letters.py::test_from_the_ladders_end_and_back"),
     ),
 )
 
@@ -190,13 +190,13 @@ MOVES = (
         "settle without a state check",
         (
             Change(
-                "wallet/settle.py",
+                "wallet/decide_transitions.py",
                 "    if withdrawal.status in (Status.COMPLETED, Status.RETURNED):\n        return\n    _begin",
                 "    _begin",
             ),
-            Change("wallet/moves.py", "if not can_move(withdrawal.status, target):", "if False:"),
+            Change("wallet/transitions.py", "if not can_move(withdrawal.status, target):", "if False:"),
         ),
-        (_UNIT + "test_settle.py", _DB + "test_withdrawals.py"),
+        (_UNIT + "test_transitions.py", _DB + "test_withdrawals.py"),
     ),
     Mutation(
         "settle without compare-and-set (state read without a lock)",
@@ -207,18 +207,18 @@ MOVES = (
                 "where w.id = any($1::uuid[])\norder by w.id;",
             ),
         ),
-        (_DB + "test_waiting_moves.py", _DB + "test_withdrawals.py"),
+        (_DB + "test_waiting_transitions.py", _DB + "test_withdrawals.py"),
     ),
     Mutation(
         "an attempt that lost its lease writes that it learned nothing",
         (
             Change(
-                "wallet/settle.py",
+                "wallet/decide_transitions.py",
                 "    return (withdrawal.attempts, withdrawal.next_attempt_at) == ",
                 "    return True or ",
             ),
         ),
-        (_UNIT + "test_settle.py",),
+        (_UNIT + "test_transitions.py",),
     ),
     Mutation(
         "begin without a lease",
@@ -246,8 +246,8 @@ MOVES = (
         "cancel without a state check",
         (
             Change(
-                "wallet/settle.py",
-                "    if status is not Status.PENDING or mover.withdrawal.may_be_known:\n",
+                "wallet/decide_transitions.py",
+                "    if status is not Status.PENDING or transition.withdrawal.may_be_known:\n",
                 "    if False:\n",
             ),
             Change(
@@ -256,19 +256,19 @@ MOVES = (
                 "frozenset({Status.COMPLETED, Status.FAILED, Status.REQUIRES_ATTENTION, Status.CANCELLED})",
             ),
         ),
-        (_UNIT + "test_settle.py", _DB + "test_withdrawals.py::test_cancel_races_with_the_actor"),
+        (_UNIT + "test_transitions.py", _DB + "test_withdrawals.py::test_cancel_races_with_the_actor"),
     ),
     Mutation(
         "a return counted each time it is told",
         (
             Change(
-                "wallet/settle.py",
+                "wallet/decide_transitions.py",
                 "    if withdrawal.status is Status.RETURNED:\n        return\n    if outcome.amount",
                 "    if withdrawal.status is Status.RETURNED:\n"
-                "        mover.move_money(Kind.RETURN)\n        return\n    if outcome.amount",
+                "        transition.move_money(Kind.RETURN)\n        return\n    if outcome.amount",
             ),
         ),
-        (_UNIT + "test_settle.py", _DB + "test_withdrawals.py::test_returned_once"),
+        (_UNIT + "test_transitions.py", _DB + "test_withdrawals.py::test_returned_once"),
     ),
     Mutation(
         "any move is legal in the database",
@@ -282,7 +282,7 @@ MOVES = (
         (_DB + "test_constraints.py::test_the_trigger_knows_the_same_moves",),
     ),
     Mutation(
-        "the reconciler rings for pending withdrawals only",
+        "the reconciler announces only pending withdrawals again",
         (
             Change(
                 "db/queries/withdrawals.sql",
@@ -360,7 +360,9 @@ LEDGER = (
         "lost lock order",
         (
             Change(
-                "db/books.py", "    ordered = sorted(pairs)\n", "    ordered = sorted(pairs, reverse=True)\n"
+                "db/ledger_writes.py",
+                "    ordered = sorted(pairs)\n",
+                "    ordered = sorted(pairs, reverse=True)\n",
             ),
             Change(
                 "db/queries/ledger.sql",
@@ -371,10 +373,10 @@ LEDGER = (
         (_DB + "test_lock_order.py",),
     ),
     Mutation(
-        "a batch written in hope locks in the order of its requests",
+        "an optimistic batch locks in the order of its requests",
         (
             Change(
-                "wallet/expect.py",
+                "wallet/optimistic.py",
                 "    ids = sorted({(request.user_id, request.currency) for request in requests})\n",
                 "    ids = list(dict.fromkeys((request.user_id, request.currency) for request in requests))\n",
             ),
@@ -398,7 +400,7 @@ LEDGER = (
         (_DB + "test_lock_order.py",),
     ),
     Mutation(
-        "a batch written in hope is kept though not all was accepted",
+        "an optimistic batch is kept though not all was accepted",
         (
             Change(
                 "db/queries/ledger.sql",
@@ -406,10 +408,10 @@ LEDGER = (
                 "true",
             ),
         ),
-        (_DB + "test_batches_in_hope.py",),
+        (_DB + "test_optimistic_batches.py",),
     ),
     Mutation(
-        "a batch written in hope does not look at what is there before",
+        "an optimistic batch does not look at what is there before",
         (
             Change(
                 "db/queries/ledger.sql",
@@ -417,7 +419,7 @@ LEDGER = (
                 "",
             ),
         ),
-        (_DB + "test_batches_in_hope.py",),
+        (_DB + "test_optimistic_batches.py",),
     ),
     Mutation(
         "payments complete whatever the state",
@@ -428,7 +430,7 @@ LEDGER = (
                 "",
             ),
         ),
-        (_DB + "test_batches_in_hope.py", _DB + "test_withdrawals.py"),
+        (_DB + "test_optimistic_batches.py", _DB + "test_withdrawals.py"),
     ),
     Mutation(
         "payments are written though one is not processing",
@@ -439,7 +441,7 @@ LEDGER = (
                 "when wallets <",
             ),
         ),
-        (_DB + "test_batches_in_hope.py", _DB + "test_withdrawals.py"),
+        (_DB + "test_optimistic_batches.py", _DB + "test_withdrawals.py"),
     ),
     Mutation(
         "more is withdrawn than there is",
@@ -548,8 +550,8 @@ MESSAGES = (
         (
             Change(
                 "actors/relay.py",
-                "for message, held in zip(messages, confirmed, strict=True) if held]",
-                "for message, held in zip(messages, confirmed, strict=True)]",
+                "for message, held in zip(carried, confirmed, strict=True) if held]",
+                "for message, held in zip(carried, confirmed, strict=True)]",
             ),
         ),
         (_ACTORS + "test_relay.py",),
@@ -585,8 +587,8 @@ MESSAGES = (
         (
             Change(
                 "actors/middleware/dead_letters.py",
-                "            message.give_back = True",
-                "            message.give_back = False",
+                "            message.requeued = True",
+                "            message.requeued = False",
             ),
         ),
         (_ACTORS + "test_bank_faults.py::test_told_to_stop_in_an_outage_actors_give_their_messages_back",),

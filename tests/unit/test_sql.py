@@ -32,6 +32,22 @@ def test_a_name_stands_once(queries: Path) -> None:
         load("x")
 
 
+def test_a_statement_without_one_of_its_parts(queries: Path) -> None:
+    """Goal: the same statement with and without a named part stands once; the lines that name the part are gone."""
+    whole = "-- name: all\nselect 1,\n-- part: middle\n2,\n-- end of part\n3;\n"
+    (queries / "x.sql").write_text(whole + "-- name: some\n-- some is all without middle\n")
+    assert load("x") == {"all": "select 1,\n2,\n3", "some": "select 1,\n3"}
+
+
+@pytest.mark.parametrize("missing", ["some is all without nothing", "some is none without middle"])
+def test_a_part_that_is_not_there(queries: Path, missing: str) -> None:
+    """Goal: a block that is made of what is not there is a mistake that is told at once."""
+    whole = "-- name: all\nselect 1,\n-- part: middle\n2,\n-- end of part\n3;\n"
+    (queries / "x.sql").write_text(whole + f"-- name: some\n-- {missing}\n")
+    with pytest.raises(KeyError):
+        load("x")
+
+
 def test_the_shipped_files_load() -> None:
     """Goal: every .sql file of the project has blocks, each with one statement in it."""
     load.cache_clear()

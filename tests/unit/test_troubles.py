@@ -31,9 +31,9 @@ def test_what_lasts_is_told_and_over_once_it_goes_well() -> None:
     troubles.went_well("lead")
     assert troubles.detail() == {}
     for _ in range(3):
-        troubles.failed("ring", ZeroDivisionError("a secret"))
+        troubles.failed("redrive", ZeroDivisionError("a secret"))
     assert troubles.detail() == {}, "not yet"
     clock.now += 3
-    assert troubles.detail() == {"trouble": "ring: own_fault"}
+    assert troubles.detail() == {"trouble": "redrive: own_fault"}
     troubles.forget()
     assert troubles.detail() == {}

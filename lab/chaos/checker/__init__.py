@@ -18,7 +18,7 @@ from lab.chaos.checker.health import HealthWitness
 from lab.chaos.checker.keys import check_keys
 from lab.chaos.checker.lists import check_lists
 from lab.chaos.checker.withdrawals import check_strangers, check_withdrawals
-from lab.chaos.history import BankPayout, Call, Comeback, Fault, Mark, Run, Trouble, read, read_at
+from lab.chaos.history import BankPayout, Call, Comeback, InjectedFault, Mark, Run, Trouble, read, read_at
 
 __all__ = ["Findings", "Violation", "check"]
 
@@ -79,7 +79,7 @@ def _first_pass(path: Path, findings: Findings) -> _Index:
             index.run = record
         elif isinstance(record, Mark):
             index.marks[record.name] = record
-        elif isinstance(record, Fault) and record.target == "clock_back":
+        elif isinstance(record, InjectedFault) and record.target == "clock_back":
             index.clock_back.append((record.start, record.end))
         elif isinstance(record, Trouble):
             findings.add(record.rule, "the run", record.expected, record.found, line.number)

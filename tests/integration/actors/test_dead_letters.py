@@ -8,7 +8,7 @@ import pika
 import pytest
 import pytest_asyncio
 
-from actors import doorbell
+from actors import messages
 from actors.dead_letters import look_through
 from tests.conftest import delete_queues
 from tests.integration.actors.command import wbs_dlq
@@ -18,7 +18,7 @@ from tests.polling import poll_until
 TWO_ROUNDS = {"WBS_RETRY_ROUNDS": "2"}
 
 
-def publish(pipeline: Pipeline, *bodies: bytes, queue: str = doorbell.QUEUE) -> None:
+def publish(pipeline: Pipeline, *bodies: bytes, queue: str = messages.QUEUE) -> None:
     """Put messages into RabbitMQ behind the relay's back."""
     connection = pika.BlockingConnection(pika.URLParameters(pipeline.settings.rabbitmq_url))
     channel = connection.channel()
@@ -139,7 +139,7 @@ async def test_a_message_delivered_again_is_a_dead_letter_all_the_same(hopeless:
     [id_] = await dead(hopeless, 1)
     hopeless.actors.kill()
     list(look_through(hopeless.settings, lambda _: True))
-    publish(hopeless, doorbell.message(id_, (await hopeless.row(id_))["user_id"]).encode())
+    publish(hopeless, messages.message(id_, (await hopeless.row(id_))["user_id"]).encode())
     take_and_hang_up(hopeless)
     hopeless.actors.start()
     await poll_until(lambda: letters(hopeless) == [id_])
@@ -148,7 +148,7 @@ async def test_a_message_delivered_again_is_a_dead_letter_all_the_same(hopeless:
 async def test_an_echo_of_what_was_given_up_adds_no_letter(hopeless: Pipeline) -> None:
     """Goal: a second message of a withdrawal that was given up is dropped: one withdrawal, one letter."""
     [id_] = await dead(hopeless, 1)
-    publish(hopeless, *[doorbell.message(id_, (await hopeless.row(id_))["user_id"]).encode()] * 3)
+    publish(hopeless, *[messages.message(id_, (await hopeless.row(id_))["user_id"]).encode()] * 3)
     await poll_until(lambda: hopeless.queued() == 0)
     hopeless.bank.start()  # frees what waits for the bank
     [other] = await hopeless.withdraw(1)
@@ -160,7 +160,7 @@ async def test_an_echo_of_what_was_given_up_adds_no_letter(hopeless: Pipeline) -
 def take_and_hang_up(pipeline: Pipeline) -> None:
     """Take the message and go away without an answer, as a process that dies does."""
     connection = pika.BlockingConnection(pika.URLParameters(pipeline.settings.rabbitmq_url))
-    assert connection.channel().basic_get(doorbell.QUEUE)[0] is not None
+    assert connection.channel().basic_get(messages.QUEUE)[0] is not None
     connection.close()
 
 
@@ -170,7 +170,7 @@ async def test_messages_of_no_use_are_dead_letters(pipeline: Pipeline) -> None:
     await pipeline.withdraw(1)
     await pipeline.all_ended()
     ghost = UUID("0190a5e2-7c3b-7000-8000-000000000009")
-    good = doorbell.message(ghost, "nobody")
+    good = messages.message(ghost, "nobody")
     publish(
         pipeline,
         b"not json",
@@ -191,7 +191,7 @@ async def test_messages_that_come_twice_change_nothing(pipeline: Pipeline) -> No
     pipeline.start(pipeline.bank, pipeline.relay)
     [id_] = await pipeline.withdraw(1)
     await poll_until(lambda: pipeline.queued() == 1)
-    body = doorbell.message(id_, (await pipeline.row(id_))["user_id"]).encode()
+    body = messages.message(id_, (await pipeline.row(id_))["user_id"]).encode()
     publish(pipeline, *[body] * 5)
     pipeline.start(pipeline.actors)
     await pipeline.becomes(id_, "completed")

@@ -6,7 +6,7 @@ from typing import Any
 import pika
 import pytest
 
-from actors import amqp, dead_letters, doorbell
+from actors import amqp, dead_letters, messages
 from runtime.identity import process_name
 from tests.integration.actors.pipeline import Pipeline
 from tests.integration.actors.processes import Process
@@ -21,13 +21,13 @@ def declare(url: str, queue: str, arguments: dict[str, Any]) -> None:
 
 
 OTHERS = {
-    doorbell.DEAD_LETTER_QUEUE: {"x-message-ttl": 1_234_567},
-    doorbell.QUEUE: {"x-max-length": 100_000},
-    doorbell.DELAY_QUEUE: {},
+    messages.DEAD_LETTER_QUEUE: {"x-message-ttl": 1_234_567},
+    messages.QUEUE: {"x-max-length": 100_000},
+    messages.DELAY_QUEUE: {},
 }
 
 
-@pytest.mark.parametrize("queues", [[doorbell.DEAD_LETTER_QUEUE], list(OTHERS)], ids=["dead letters", "all"])
+@pytest.mark.parametrize("queues", [[messages.DEAD_LETTER_QUEUE], list(OTHERS)], ids=["dead letters", "all"])
 async def test_they_are_used_as_they_are(pipeline: Pipeline, queues: list[str]) -> None:
     """Goal: after a changed setting withdrawals are paid all the same; log and health name the queues."""
     for queue in queues:

@@ -8,7 +8,7 @@ import pytest
 from actors.bank.breaker import Breaker
 from actors.gate import PayoutGate
 from db import stack
-from db.pool import Reader
+from db.connections import Reader
 from db.withdrawals import PayoutsPaused, Withdrawals
 from tests.fakes import ScriptedBank
 from tests.integration.actors.pipeline import COMPRESSED, Pipeline

@@ -13,10 +13,10 @@ import pytest_asyncio
 
 from actors.bank.breaker import Breaker, WatchedBank
 from actors.bank.http import HttpBank
-from actors.errors import GiveBack, Undeliverable
+from actors.errors import Requeue, Undeliverable
 from actors.payouts import Payouts
+from db.connections import Reader
 from db.ledger import Ledger
-from db.pool import Reader
 from db.withdrawals import Withdrawals
 from runtime.settings import Settings
 from tests.fakes import HANG, ScriptedBank
@@ -167,7 +167,7 @@ async def test_with_the_circuit_open_nothing_is_begun(scene: Scene, monkeypatch:
     monkeypatch.setattr("actors.payouts.ADMISSION_WAIT_S", 0.01)
     breaker = Breaker(failures_to_open=1, probe_interval_s=60)
     breaker.learn(BankUnavailable("refused"))
-    with pytest.raises(GiveBack):
+    with pytest.raises(Requeue):
         await scene.pay(ScriptedBank(), breaker)
     assert (await scene.row())["status"] == "pending"
     await scene.withdrawals.cancel(scene.id)

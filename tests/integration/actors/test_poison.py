@@ -5,7 +5,7 @@ import json
 import pika
 import pytest
 
-from actors import doorbell
+from actors import messages
 from actors.dead_letters import look_through
 from tests.integration.actors.command import wbs_dlq
 from tests.integration.actors.pipeline import Pipeline
@@ -16,7 +16,7 @@ PERSISTENT = pika.BasicProperties(delivery_mode=2)
 
 
 def publish(
-    pipeline: Pipeline, *messages: tuple[bytes, pika.BasicProperties], queue: str = doorbell.QUEUE
+    pipeline: Pipeline, *messages: tuple[bytes, pika.BasicProperties], queue: str = messages.QUEUE
 ) -> None:
     """Put messages into RabbitMQ behind the relay's back; return when it has them."""
     connection = pika.BlockingConnection(pika.URLParameters(pipeline.settings.rabbitmq_url))
@@ -94,7 +94,7 @@ async def test_foreign_options_decide_nothing(pipeline: Pipeline) -> None:
     [id_] = await pipeline.withdraw(1)
     await poll_until(lambda: pipeline.queued() == 1)
     connection = pika.BlockingConnection(pika.URLParameters(pipeline.settings.rabbitmq_url))
-    connection.channel().queue_purge(doorbell.QUEUE)
+    connection.channel().queue_purge(messages.QUEUE)
     connection.close()
     user = (await pipeline.row(id_))["user_id"]
     publish(
@@ -122,11 +122,11 @@ async def test_the_delay_queue_is_no_hole(pipeline: Pipeline) -> None:
     await pipeline.becomes(id_, "completed")
     good = body(args=[str(id_), (await pipeline.row(id_))["user_id"]])
     publish(
-        pipeline, (b"junk", PERSISTENT), (body(), PERSISTENT), (good, PERSISTENT), queue=doorbell.DELAY_QUEUE
+        pipeline, (b"junk", PERSISTENT), (body(), PERSISTENT), (good, PERSISTENT), queue=messages.DELAY_QUEUE
     )
     await becomes_a_dead_letter(pipeline, 2, "junk in the delay queue")
     assert pipeline.actors.stop() == 0
-    assert pipeline.queued(doorbell.DELAY_QUEUE) == 0, "answered, else it would be back now"
+    assert pipeline.queued(messages.DELAY_QUEUE) == 0, "answered, else it would be back now"
 
 
 async def test_poison_that_came_before_its_consumer_died_is_rejected_the_next_time(
@@ -139,7 +139,7 @@ async def test_poison_that_came_before_its_consumer_died_is_rejected_the_next_ti
     publish(pipeline, *[(odd, PERSISTENT) for odd in BODIES.values()])
     connection = pika.BlockingConnection(pika.URLParameters(pipeline.settings.rabbitmq_url))
     channel = connection.channel()
-    while channel.basic_get(doorbell.QUEUE)[0] is not None:
+    while channel.basic_get(messages.QUEUE)[0] is not None:
         pass
     connection.close()  # all of it is marked as delivered before
     pipeline.actors.start()

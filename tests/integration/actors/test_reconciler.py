@@ -1,4 +1,4 @@
-"""The reconciler: rings for what was lost, learns from the bank's books, and leaves no withdrawal behind."""
+"""The reconciler: announces again what was lost, learns from the bank's books, and leaves no withdrawal behind."""
 
 import json
 import time
@@ -38,7 +38,7 @@ def named(pipeline: Pipeline) -> list[tuple[str, str]]:
     return [(line["discrepancy"], line["reference"]) for line in lines if line["event"] == "books_disagree"]
 
 
-async def test_a_withdrawal_whose_message_was_lost_is_rung_for_again(pipeline: Pipeline) -> None:
+async def test_a_withdrawal_whose_message_was_lost_is_announced_again(pipeline: Pipeline) -> None:
     """Goal: outbox row published, then the whole queue lost: the withdrawals are paid all the same."""
     pipeline.start(pipeline.bank, pipeline.relay)
     await pipeline.withdraw(5)
@@ -51,7 +51,7 @@ async def test_a_withdrawal_whose_message_was_lost_is_rung_for_again(pipeline: P
 
 
 async def test_a_long_queue_gets_no_echoes(make_pipeline: Callable[..., Pipeline], rabbitmq_url: str) -> None:
-    """Goal: withdrawals that wait in a long queue are not rung for again and again."""
+    """Goal: withdrawals that wait in a long queue are not announced again and again."""
     pipeline = make_pipeline(rabbitmq_url, WBS_REDRIVE_AFTER_MS="100")
     pipeline.start(pipeline.relay)
     await pipeline.withdraw(1500)

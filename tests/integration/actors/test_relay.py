@@ -8,7 +8,7 @@ from uuid import UUID
 import pika
 import pytest_asyncio
 
-from actors import doorbell
+from actors import messages
 from actors.amqp import AmqpConnection
 from actors.relay import BATCH_MAX, Relay
 from db.outbox import Outbox
@@ -71,7 +71,7 @@ def arrived(pipeline: Pipeline) -> set[UUID | None]:
     channel = connection.channel()
     ids = set()
     while (taken := channel.basic_get("withdrawals", auto_ack=True))[0] is not None:
-        ids.add(doorbell.withdrawal_id_of(taken[2]))
+        ids.add(messages.withdrawal_id_of(taken[2]))
     connection.close()
     return ids
 
@@ -87,7 +87,7 @@ async def test_messages_are_what_dramatiq_expects(pipeline: Pipeline) -> None:
     _, properties, body = connection.channel().basic_get("withdrawals", auto_ack=True)
     connection.close()
     assert properties.delivery_mode == 2
-    assert doorbell.withdrawal_id_of(body) == id_
+    assert messages.withdrawal_id_of(body) == id_
 
 
 async def test_more_than_a_batch(pipeline: Pipeline) -> None:
@@ -191,7 +191,7 @@ class Choosy:
         return self
 
     async def publish(self, queue: str, bodies: Sequence[bytes], timeout_s: float) -> list[bool]:
-        ids = [doorbell.withdrawal_id_of(body) for body in bodies]
+        ids = [messages.withdrawal_id_of(body) for body in bodies]
         self.taken += [id_ for id_ in ids if id_ != self.refused]
         return [id_ != self.refused for id_ in ids]
 

@@ -5,7 +5,7 @@ import json
 import pika
 import pytest
 
-from actors import doorbell
+from actors import messages
 from tests.conftest import delete_queues
 from tests.integration.actors.pipeline import Pipeline
 from tests.integration.actors.processes import Process
@@ -112,7 +112,7 @@ async def test_actors_that_get_no_messages(pipeline: Pipeline, rabbitmq_url: str
     connection = pika.BlockingConnection(pika.URLParameters(rabbitmq_url))
     try:
         connection.channel().queue_declare(
-            doorbell.QUEUE, exclusive=True
+            messages.QUEUE, exclusive=True
         )  # another's: publish yes, consume no
         await poll_until(lambda: sees_rabbitmq(pipeline, "actors", "away"))
     finally:

@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from db.audit import Findings, Payout, audit_bank, audit_books
 from db.ledger import Ledger
-from db.reconciliation import Known
+from db.reconciliation import WithdrawalRow
 from db.releases import release_matured
 from db.withdrawals import Withdrawals
 from runtime.settings import Settings
@@ -69,7 +69,7 @@ async def make_books(url: str) -> Made:
         for state in STATES[2:]:
             await move(withdrawals, made[state], state, connection)
         returned = 100 + STATES.index("returned")
-        known = Known(made["returned"], USER, "USD", returned, "completed", 1, "payout-returned")
+        known = WithdrawalRow(made["returned"], USER, "USD", returned, "completed", 1, "payout-returned")
         await withdrawals.learn(known, Returned("payout-returned", returned))
     finally:
         await connection.close()

@@ -373,7 +373,7 @@ update withdrawals set next_attempt_at = '$' where id = '{processing}';
 -- plant: withdrawal.ring_at $ [infinity, -infinity, 2046-01-01, 1970-01-01] => 3 never_due: withdrawal {processing} of alice
 update withdrawals set ring_at = '$' where id = '{processing}';
 
--- plant: pending, never rung for => 3 never_due: withdrawal {pending} of alice
+-- plant: pending, never announced => 3 never_due: withdrawal {pending} of alice
 update withdrawals set ring_at = 'infinity' where id = '{pending}';
 delete from outbox where withdrawal_id = '{pending}';
 

@@ -31,12 +31,15 @@ from pika.channel import Channel
 import actors.broker
 import actors.middleware.event_loop
 import actors.payouts
-import db.books
+import db.connections
 import db.ledger
-import db.pool
+import db.ledger_writes
+import db.locking_writer
+import db.optimistic_writer
 import db.reconciliation
 import db.releases
 import db.stack
+import db.transition_writes
 import db.withdrawals
 import ops.dlq
 from actors.amqp import AmqpConnection
@@ -134,9 +137,17 @@ def before_commit_of(owner: Any, name: str, when: Reached = always) -> None:
             _is_here.reset(here)
 
     setattr(owner, name, write)
-    for module in (db.books, db.pool, db.releases, db.withdrawals):
+    for module in (
+        db.ledger_writes,
+        db.optimistic_writer,
+        db.locking_writer,
+        db.transition_writes,
+        db.connections,
+        db.releases,
+        db.withdrawals,
+    ):
         module.autocommit = _die_before_commit  # type: ignore[attr-defined]
-    db.ledger.transaction = db.withdrawals.transaction = _die_before_commit
+    db.locking_writer.transaction = db.withdrawals.transaction = _die_before_commit
 
 
 @asynccontextmanager
@@ -163,7 +174,7 @@ def between_steps_of_a_release() -> None:
         return await release_oldest(connection, ids, RELEASED_AT_ONCE)
 
     db.releases.release_oldest = release_few
-    db.books.MATURED_MAX = RELEASED_AT_ONCE
+    db.ledger_writes.MATURED_MAX = RELEASED_AT_ONCE
     after(db.releases, "release_oldest", lambda _, steps: any(step.locks for step in steps.values()))
 
 
@@ -300,7 +311,7 @@ STEPS: dict[str, Callable[[], None]] = {
     "in the bank call, alive": lambda: in_the_bank_call(reached),
     "in the bank call, cancelled": cut_off_by_the_time_limit,
     # reconciler and operator
-    "rung": lambda: after(ReconcilerSession, "ring_due", has_result),
+    "redriven": lambda: after(ReconcilerSession, "redrive_due", has_result),
     "about to release": lambda: before(db.releases, "release_oldest"),
     "release written, not committed": lambda: before_commit_of(db.releases, "release_oldest"),
     "release committed": lambda: after(ReconcilerSession, "release_matured", has_result),

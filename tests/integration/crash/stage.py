@@ -29,7 +29,7 @@ class Stage:
         self.bank = pipeline.bank
         self.gateway = gateway
         self._folder = folder
-        # The bank is hidden from this one: it rings, and the actors have to find out by themselves.
+        # The bank is hidden from this one: it announces, and the actors have to find out by themselves.
         blind = pipeline.environment | {"WBS_BANK_URL": "http://127.0.0.1:9"}
         self.ringer = Process("actors.reconciler", folder, blind)
         self._crashing: list[CrashingProcess] = []

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from db import stack
-from db.pool import Reader
+from db.connections import Reader
 from tests.integration.actors.test_paused import DECLINE_CODES
 from tests.integration.crash.conftest import UNHURRIED
 from tests.integration.crash.stage import SETTLED_S_MAX, Stage

@@ -28,12 +28,12 @@ async def test_killed_while_releasing(stage: Stage, step: str) -> None:
     await stage.pipeline.audit()
 
 
-async def test_killed_after_ringing(patient_stage: Stage) -> None:
-    """Goal: the ring is in the outbox, so it is carried whoever rang."""
+async def test_killed_after_announcing(patient_stage: Stage) -> None:
+    """Goal: the message is in the outbox, so it is carried whoever wrote it."""
     stage = patient_stage
     (id_,) = await stage.pipeline.withdraw(1)
     await stage.pipeline.execute("delete from outbox")  # as if the message had been lost
-    await stage.start_crashing("actors.reconciler", "rung").died()
+    await stage.start_crashing("actors.reconciler", "redriven").died()
     assert await stage.pipeline.outbox() == 1
 
     stage.pipeline.start(stage.pipeline.relay, stage.pipeline.actors)

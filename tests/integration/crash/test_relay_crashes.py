@@ -26,7 +26,7 @@ async def test_killed_at(patient_stage: Stage, step: str) -> None:
     await poll_until(lambda: stage.pipeline.queued() == messages, what=f"{messages} messages in the queue")
     assert (await stage.pipeline.row(id_))["status"] == "pending"
 
-    # Without a reconciler: the outbox alone must do, within the time that nobody rings again.
+    # Without a reconciler: the outbox alone must do, within the time in which nobody announces again.
     stage.pipeline.relay.start()
     if rows:
         await poll_until(lambda: stage.pipeline.queued() == messages + 1, 30, what="published again")

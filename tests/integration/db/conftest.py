@@ -9,8 +9,8 @@ import pytest_asyncio
 
 from db import reads
 from db.audit import Findings, audit_books
+from db.connections import Reader
 from db.ledger import Ledger
-from db.pool import Reader
 from db.withdrawals import Withdrawals
 from ops.provision import PrivateServers, private_servers
 from runtime.settings import Settings
@@ -39,7 +39,7 @@ async def accepted(ledger: Ledger, command: LedgerCommand) -> UUID:
 
 
 async def submit_twice(ledger: Ledger, command: LedgerCommand) -> None:
-    """Submit a command and replay it, which makes the ledger write its next batches carefully."""
+    """Submit a command and replay it, which makes the ledger write its next batches under locks."""
     await ledger.submit(command)
     assert (await ledger.submit(command)).replayed
 

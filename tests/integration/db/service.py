@@ -9,9 +9,9 @@ from functools import partial
 import pytest
 
 from db import reads
+from db.connections import Reader
 from db.group_read import GroupRead
 from db.ledger import Ledger
-from db.pool import Reader
 from db.reads import Balance
 from db.withdrawals import Withdrawals
 from runtime.settings import Settings

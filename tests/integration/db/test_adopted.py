@@ -7,8 +7,8 @@ import asyncpg
 import pytest
 
 from db import reads
+from db.connections import Reader
 from db.ledger import Ledger
-from db.pool import Reader
 from runtime.settings import Settings
 from tests.integration.db.conftest import accepted, answers, charge, split, submit_twice, withdraw
 from wallet.commands import Withdraw
@@ -29,9 +29,9 @@ def request(amount: int = 30) -> Withdraw:
 
 
 @pytest.mark.parametrize("money", [0, 100], ids=["with nothing left", "with enough for another one"])
-@pytest.mark.parametrize("carefully", [False, True])
+@pytest.mark.parametrize("locking", [False, True])
 async def test_the_request_is_the_withdrawal(
-    carefully: bool,
+    locking: bool,
     money: int,
     settings: Settings,
     open_ledger: Callable[[Settings], Ledger],
@@ -45,7 +45,7 @@ async def test_the_request_is_the_withdrawal(
     first = (await ledger.submit(request())).receipt
     await connection.execute(ADOPT, "lost")
     ledger = open_ledger(settings)
-    if carefully:
+    if locking:
         await submit_twice(ledger, charge(1, user="bob"))
     same, other = request(), withdraw(30, key="lost", destination=DESTINATION, metadata="{}")
     results = await asyncio.gather(
@@ -87,11 +87,11 @@ async def test_references(
 ) -> None:
     """Goal: both writers give what they accept its reference: the stack's prefix or the setting's, and the digest."""
     settings = make_settings(WBS_BANK_PREFIX=prefix)
-    hopeful, careful = open_ledger(settings), open_ledger(settings)
-    await hopeful.submit(charge(10))
-    await submit_twice(careful, charge(1))
+    optimistic, locking_ledger = open_ledger(settings), open_ledger(settings)
+    await optimistic.submit(charge(10))
+    await submit_twice(locking_ledger, charge(1))
     begin = prefix or await connection.fetchval("select bank_prefix from stack")
-    for ledger in (hopeful, careful):
+    for ledger in (optimistic, locking_ledger):
         asked = withdraw(2, destination=DESTINATION)
         id = await accepted(ledger, asked)
         reference = await connection.fetchval("select reference from withdrawals where id = $1", id)

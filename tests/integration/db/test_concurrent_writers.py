@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from db.connections import Reader
 from db.ledger import Ledger
-from db.pool import Reader
 from runtime.settings import Settings
 from tests.integration.db.conftest import answers, charge, split, withdraw
 from wallet.commands import LedgerCommand

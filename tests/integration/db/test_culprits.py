@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 import pytest
 
+from db.connections import Reader, connect
 from db.errors import CONNECTION_ERRORS
 from db.ledger import Ledger
-from db.pool import Reader, connect
 from runtime.settings import Settings
 from tests.integration.db.conftest import answers, charge, split, withdraw
 from tests.polling import keeps, poll_until

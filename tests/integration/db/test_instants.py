@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 
 from db import reads
+from db.connections import Reader
 from db.ledger import Ledger
-from db.pool import Reader
 from db.releases import release_oldest
 from db.withdrawals import Withdrawals
 from runtime.settings import Settings
@@ -98,9 +98,9 @@ async def test_newest_first_though_the_clock_stepped_back(
         order.append(await accepted(ledger, charge(amount)))
     await ledger.submit(charge(1, user="bob"))
     await clock.step_back()
-    hopeful, careful = open_ledger(settings), open_ledger(settings)
-    await submit_twice(careful, charge(1, user="carl"))
-    for ledger in (hopeful, careful):
+    optimistic, locking_ledger = open_ledger(settings), open_ledger(settings)
+    await submit_twice(locking_ledger, charge(1, user="carl"))
+    for ledger in (optimistic, locking_ledger):
         batch = [charge(8, key=f"{len(order)}"), withdraw(2), charge(16)]
         results = await asyncio.gather(*(ledger.submit(one) for one in batch))
         order += [result.receipt.id for result in results]
@@ -118,7 +118,7 @@ async def test_many_batches_in_one_instant(
     """Goal: with a clock that stands still, batches of two processes come one after the other, none in between."""
     await clock.set("timestamptz '2026-01-01 12:00:00+00'")
     ledgers = open_ledger(settings), open_ledger(settings)
-    await submit_twice(ledgers[1], charge(1))  # one of them writes carefully
+    await submit_twice(ledgers[1], charge(1))  # one of them writes under locks
     order = []
     for n in range(10):
         for ledger in ledgers:
@@ -139,9 +139,9 @@ async def test_what_is_due_is_judged_by_the_clock(
     """Goal: only what is written down is raised: releases, refusals, leases and rungs keep to the clock."""
     await open_ledger(settings).submit(charge(100))
     await clock.step_back()
-    for carefully in (False, True):
+    for locking in (False, True):
         ledger = open_ledger(settings)
-        if carefully:
+        if locking:
             await submit_twice(ledger, charge(1))
         now = await clock.now()
         with pytest.raises(ValidationFailed):

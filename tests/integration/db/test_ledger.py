@@ -8,8 +8,8 @@ import asyncpg
 import msgspec
 import pytest
 
+from db.connections import Reader
 from db.ledger import Ledger
-from db.pool import Reader
 from runtime.settings import Settings
 from tests.integration.db.conftest import answers, charge, split, withdraw
 from tests.locks import EARLIER, in_a_month, in_an_hour, mature

@@ -73,18 +73,18 @@ async def check_that_first_is_locked(
     await writing
 
 
-@pytest.mark.parametrize("carefully", [False, True])
+@pytest.mark.parametrize("locking", [False, True])
 async def test_wallets_of_a_batch(
     patient: Settings,
     wallets: Ledger,
     open_ledger: Callable[[Settings], Ledger],
     connection: asyncpg.Connection,
     elsewhere: asyncpg.Connection,
-    carefully: bool,
+    locking: bool,
 ) -> None:
     """Goal: a batch locks its wallets by key, in whatever order their requests came."""
     ledger = open_ledger(patient)
-    if carefully:
+    if locking:
         await submit_twice(ledger, charge(1, user=FIRST))
     await check_that_first_is_locked(lambda: charges(ledger), connection, elsewhere, LOCK_WALLET)
 

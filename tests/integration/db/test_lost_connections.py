@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 import pytest
 
+from db.connections import Reader
 from db.ledger import Ledger
-from db.pool import Reader
 from db.withdrawals import Withdrawals
 from runtime.settings import Settings
 from tests.integration.db.conftest import accepted, answers, charge, split, submit_twice, withdraw
@@ -21,7 +21,7 @@ OpenLedger = Callable[[Settings], Ledger]
 OpenWithdrawals = Callable[[Settings], Withdrawals]
 
 
-@pytest.fixture(params=["by one statement", "carefully"])
+@pytest.fixture(params=["by one statement", "under locks"])
 async def ledger_of_100(
     request: pytest.FixtureRequest, linked_settings: Callable[..., Settings], open_ledger: OpenLedger
 ) -> Ledger:

@@ -142,44 +142,44 @@ async def test_a_relay_that_was_killed(
 
 async def test_the_doorbell_wakes_the_relay(open_outbox: Callable[[], Outbox], ledger: Ledger) -> None:
     """Goal: an accepted withdrawal is told to every listening relay at once, not only when it polls."""
-    rings: list[int] = []
+    notified: list[int] = []
     for number in range(2):
         outbox = open_outbox()
-        await outbox.open(lambda number=number: rings.append(number))  # type: ignore[misc]
+        await outbox.open(lambda number=number: notified.append(number))  # type: ignore[misc]
     await ledger.submit(charge(1))
-    assert not rings, "a charge is nothing for the relay"
+    assert not notified, "a charge is nothing for the relay"
     await accepted(ledger, withdraw(1))
-    await poll_until(lambda: {0, 1} <= set(rings))
+    await poll_until(lambda: {0, 1} <= set(notified))
 
 
-async def test_many_withdrawals_ring_once_or_so(open_outbox: Callable[[], Outbox], ledger: Ledger) -> None:
+async def test_many_withdrawals_notify_once_or_so(open_outbox: Callable[[], Outbox], ledger: Ledger) -> None:
     """Goal: a burst of withdrawals makes few notifications: NOTIFY is no cost of each request."""
-    rings: list[int] = []
+    notified: list[int] = []
     outbox = open_outbox()
-    await outbox.open(lambda: rings.append(1))
+    await outbox.open(lambda: notified.append(1))
     await ledger.submit(charge(1000))
     await asyncio.gather(*(accepted(ledger, withdraw(1)) for _ in range(500)))
-    await poll_until(lambda: rings)
-    assert len(rings) < 20
+    await poll_until(lambda: notified)
+    assert len(notified) < 20
 
 
 async def test_the_relay_listens_again_after_a_break(
     link: Link, linked_settings: Callable[..., Settings], ledger: Ledger
 ) -> None:
-    """Goal: a relay that lost its connection hears the doorbell again after it has opened a new one."""
-    rings: list[int] = []
+    """Goal: a relay that lost its connection is notified again after it has opened a new one."""
+    notified: list[int] = []
     outbox = Outbox(linked_settings())
-    await outbox.open(lambda: rings.append(1))
+    await outbox.open(lambda: notified.append(1))
     link.cut()
-    await poll_until(lambda: _reopened(outbox, rings))
+    await poll_until(lambda: _reopened(outbox, notified))
     await ledger.submit(charge(1))
     await accepted(ledger, withdraw(1))
-    await poll_until(lambda: rings)
+    await poll_until(lambda: notified)
     await outbox.close()
 
 
-async def _reopened(outbox: Outbox, rings: list[int]) -> bool:
-    await outbox.open(lambda: rings.append(1))
+async def _reopened(outbox: Outbox, notified: list[int]) -> bool:
+    await outbox.open(lambda: notified.append(1))
     try:
         async with outbox.claim(1):
             return True

@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 
 import db.sql
-from db.pool import connect
+from db.connections import connect
 from db.sql import load
 from runtime.settings import Settings
 from tests.conftest import execute, with_database
@@ -44,7 +44,8 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ("ledger", "lock_wallets"): [
         USERS, CURRENCIES, "array['shop']", "array['key-1']", "array['user-1']", REFERENCE_ENDS, "null",
     ],
-    ("ledger", "write_expected"): [EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz", "'30 s'", "null"],
+    ("ledger", "write_plain_charges"): [EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz"],
+    ("ledger", "write_optimistically"): [EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz", "'30 s'", "null"],
     ("ledger", "claim_adopted"): [
         "array['user-1']", REFERENCE_ENDS, "array['shop']", "array['key-1']", "array['\\x00'::bytea]",
         "array[null]::json[]", "array[null]::json[]", "null",
@@ -62,7 +63,7 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ("ledger", "held_elsewhere"): [USERS, CURRENCIES],
     ("releases", "release_oldest"): [USERS, CURRENCIES, "1000"],
     ("releases", "wallets_with_matured_locks"): ["20", USERS, CURRENCIES],
-    ("outbox", "ring"): [ID, "'user-1'"],
+    ("outbox", "announce"): [ID, "'user-1'"],
     ("outbox", "claim"): ["100", IDS],
     ("outbox", "published"): [IDS, "array['user-1']"],
     ("outbox", "depth"): [],
@@ -80,7 +81,7 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ("withdrawals", "lock"): [IDS],
     ("withdrawals", "held_elsewhere"): [IDS],
     ("withdrawals", "held_elsewhere_with_wallets"): [IDS],
-    ("withdrawals", "ring_due"): ["100", "'30 s'"],
+    ("withdrawals", "redrive_due"): ["100", "'30 s'"],
     ("withdrawals", "postpone_due"): ["100", "'30 s'"],
     ("withdrawals", "count_open"): [],
     ("withdrawals", "requiring_attention"): ["null", "100"],
@@ -217,7 +218,7 @@ async def test_no_table_is_read_from_end_to_end(session: asyncpg.Connection, fil
 WALKS = {
     # Measures, pages and queues of background processes: bounded by a limit, or by how much is open.
     ("releases", "wallets_with_matured_locks"), ("outbox", "claim"), ("outbox", "depth"), ("reads", "queue_length"),
-    ("reads", "heartbeats"), ("reads", "forget_heartbeats"), ("withdrawals", "ring_due"),
+    ("reads", "heartbeats"), ("reads", "forget_heartbeats"), ("withdrawals", "redrive_due"),
     ("withdrawals", "postpone_due"), ("withdrawals", "count_open"),
     ("withdrawals", "requiring_attention"), ("withdrawals", "open_ones"),
     ("reconciliation", "cursor"), ("reconciliation", "advance"),
@@ -244,7 +245,7 @@ async def test_plans_of_an_empty_database_go_by_key(settings: Settings, file: st
 DUE = [
     ("reads", "balances", "release_at"), ("ledger", "matured_locks", "release_at"),
     ("releases", "release_oldest", "release_at"),
-    ("releases", "wallets_with_matured_locks", "release_at"), ("withdrawals", "ring_due", "ring_at"),
+    ("releases", "wallets_with_matured_locks", "release_at"), ("withdrawals", "redrive_due", "ring_at"),
     ("withdrawals", "postpone_due", "ring_at"),
 ]  # fmt: skip
 
@@ -295,5 +296,6 @@ def test_every_statement_is_used() -> None:
 def test_parameters_are_all_there() -> None:
     """Goal: each statement is given as many parameters as it has."""
     for (file, name), parameters in PARAMETERS.items():
-        numbers = {int(number) for number in re.findall(r"\$(\d+)", load(file)[name])}
+        code = re.sub(r"--.*", "", load(file)[name])
+        numbers = {int(number) for number in re.findall(r"\$(\d+)", code)}
         assert max(numbers | {0}) == len(parameters), (file, name)

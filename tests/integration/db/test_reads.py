@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from db import heartbeats, reads
+from db.connections import Reader
 from db.ledger import Ledger
-from db.pool import Reader
 from db.reconciliation import ReconcilerSession
 from db.withdrawals import Withdrawals
 from runtime.settings import Settings

@@ -9,9 +9,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from db.books import MATURED_MAX
+from db.connections import Reader, connect
 from db.ledger import Ledger
-from db.pool import Reader, connect
+from db.ledger_writes import MATURED_MAX
 from db.reconciliation import ReconcilerSession
 from db.releases import WAITING_MAX, release_matured, release_oldest
 from runtime.settings import Settings

@@ -22,7 +22,7 @@ OpenLedger = Callable[[Settings], Ledger]
 
 
 def executed(link: Link) -> list[str]:
-    """Return what was executed since the last call; the doorbell rings when it likes."""
+    """Return what was executed since the last call; the notifier speaks when it likes."""
     statements = [statement for statement in link.statements if not statement.startswith("notify")]
     link.statements.clear()
     return statements

@@ -12,9 +12,9 @@ from pogo_core.util import migrate as pogo
 
 from db import reads
 from db.audit import Findings, audit_books
+from db.connections import Reader
 from db.ledger import Ledger
 from db.migrate import MIGRATIONS, migrate
-from db.pool import Reader
 from db.withdrawals import Withdrawals
 from runtime.settings import Settings
 from tests.conftest import PATIENT

@@ -17,14 +17,13 @@ import pytest_asyncio
 
 import db.outbox
 import db.reconciliation
-from db.books import _WRITE_PLAIN_CHARGES
 from db.errors import DATABASE_ERRORS
 from db.ledger import Ledger
 from db.sql import load
 from db.withdrawals import Withdrawals
 from runtime.settings import Settings
 from tests.integration.calls import CALLS, Call
-from tests.integration.loops import LOOPS, Begins, Direct, HeldWithdrawals, Ledgers, Loop, Moves
+from tests.integration.loops import LOOPS, Begins, Direct, HeldWithdrawals, Ledgers, Loop, Transitions
 from tests.integration.postgres_proxy import NONSENSE, Error, Fault, Hang, Nonsense, PostgresProxy
 from tests.polling import poll_until
 from wallet.errors import TryLater, ValidationFailed, WalletError
@@ -86,9 +85,9 @@ SAMPLED = 3
 FOUND: list[tuple[type[Loop], str, str]] = [
     (Begins, "withdrawals.begin", "NULLs"),
     (HeldWithdrawals, "withdrawals.begin", "NULLs, though done"),
-    (Moves, "withdrawals.step", "no row"),
-    (Moves, "withdrawals.step", "nothing"),
-    (Moves, "withdrawals.move", "no row"),
+    (Transitions, "withdrawals.step", "no row"),
+    (Transitions, "withdrawals.step", "nothing"),
+    (Transitions, "withdrawals.move", "no row"),
 ]
 """Loops that once took an answer for another one, or let a bug out; of which query, and what was said."""
 
@@ -293,11 +292,6 @@ async def test_no_query_is_forgotten(proxy: PostgresProxy, impatient: Settings, 
     for call in CALLS.values():
         await call(impatient, direct)
     executed = {re.sub(r"\s+", " ", text) for text in proxy.seen}
-    executed |= (
-        {re.sub(r"\s+", " ", load("ledger")["write_expected"])}
-        if _WRITE_PLAIN_CHARGES in proxy.seen
-        else set()
-    )
     forgotten = {name for name, text in named_queries() if re.sub(r"\s+", " ", text) not in executed}
     unexplained = {
         name for name in forgotten if name not in ELSEWHERE and name.partition(".")[0] not in ELSEWHERE

@@ -1,4 +1,4 @@
-"""Moves of withdrawals: attempts and their leases, outcomes, cancel, return, replay; many at once."""
+"""Transitions of withdrawals: attempts and their leases, outcomes, cancel, return, replay; many at once."""
 
 import asyncio
 from collections import Counter
@@ -10,9 +10,9 @@ import asyncpg
 import pytest
 
 from db import reads
+from db.connections import Reader
 from db.ledger import Ledger
-from db.pool import Reader
-from db.reconciliation import Known, ReconcilerSession
+from db.reconciliation import ReconcilerSession, WithdrawalRow
 from db.withdrawals import Attempt, Withdrawals
 from runtime.settings import Settings
 from tests.integration.db.conftest import accepted, charge, split, withdraw
@@ -211,7 +211,7 @@ async def test_returned_once(
 ) -> None:
     """Goal: money that came back is added once, however often and in whatever order the news comes."""
     attempt = await _begin(withdrawals, pending)
-    known = Known(pending, "ann", "USD", 60, "processing", 1, None)
+    known = WithdrawalRow(pending, "ann", "USD", 60, "processing", 1, None)
     with pytest.raises(IllegalMove):
         await withdrawals.learn(known, Returned("p1", 61))
     news = [withdrawals.learn(known, Returned("p1", 60)) for _ in range(10)]
@@ -231,7 +231,7 @@ async def test_a_return_into_a_full_wallet_is_taken(
     id = await accepted(ledger, withdraw(1))
     await withdrawals.settle(await _begin(withdrawals, id), Paid("p1"))
     await ledger.submit(charge(1))
-    known = Known(id, "ann", "USD", 1, "completed", 1, "p1")
+    known = WithdrawalRow(id, "ann", "USD", 1, "completed", 1, "p1")
     assert await withdrawals.learn(known, Returned("p1", 1)) is Status.RETURNED
     assert await split(reader) == (AMOUNT_MAX + 1, 0, 0)
     for batch in ([charge(1)], [charge(1), charge(2)]):
@@ -273,7 +273,7 @@ async def test_the_history_says_who(
     """Goal: each move names its maker, whichever statement writes it."""
     attempt = await _begin(withdrawals, pending)
     await withdrawals.settle(attempt, Paid("p1"))
-    known = Known(pending, "ann", "USD", 60, "completed", 1, "p1")
+    known = WithdrawalRow(pending, "ann", "USD", 60, "completed", 1, "p1")
     await withdrawals.learn(known, Returned("p1", 60))
     cancelled = await accepted(ledger, withdraw(1))
     await withdrawals.cancel(cancelled, "client:shop")
@@ -363,7 +363,7 @@ async def test_many_kinds_of_moves_in_one_batch(
         withdrawals.cancel(ids[3]),
         withdrawals.cancel(ids[0]),
         withdrawals.replay(ids[4]),
-        withdrawals.learn(Known(ids[0], "ann", "USD", 10, "completed", 1, "p0"), Returned("p0", 10)),
+        withdrawals.learn(WithdrawalRow(ids[0], "ann", "USD", 10, "completed", 1, "p0"), Returned("p0", 10)),
         return_exceptions=True,
     )
     assert [getattr(result, "value", type(result).__name__) for result in results] == [
@@ -379,47 +379,47 @@ async def test_many_kinds_of_moves_in_one_batch(
     await books_hold()
 
 
-# --- The doorbell ---
+# --- Notifications ---
 
 
 async def _outbox(connection: asyncpg.Connection) -> list[UUID]:
     return [row["withdrawal_id"] for row in await connection.fetch("select withdrawal_id from outbox")]
 
 
-async def test_due_withdrawals_are_rung_for_without_echoes(
+async def test_due_withdrawals_are_announced_without_echoes(
     make_settings: Callable[..., Settings], ledger: Ledger, connection: asyncpg.Connection, reader: Reader
 ) -> None:
-    """Goal: what nobody took is rung for again when its time has come; not before, not every beat."""
+    """Goal: what nobody took is announced again when its time has come; not before, not every beat."""
     await ledger.submit(charge(10))
     ids = {await accepted(ledger, withdraw(1)) for _ in range(4)}
     session = ReconcilerSession(make_settings(WBS_REDRIVE_AFTER_MS="60000"))
     assert await session.lead()
-    assert await session.ring_due(100) == 0, "the outbox still holds their first messages"
+    assert await session.redrive_due(100) == 0, "the outbox still holds their first messages"
     await connection.execute("delete from outbox")
-    assert await session.ring_due(100) == 0, "they are not due to be rung for"
+    assert await session.redrive_due(100) == 0, "they are not due to be announced"
     await connection.execute("update withdrawals set ring_at = now() - interval '1 second'")
-    assert await session.ring_due(3) == 3
-    assert await session.ring_due(100) == 1
+    assert await session.redrive_due(3) == 3
+    assert await session.redrive_due(100) == 1
     assert set(await _outbox(connection)) == ids
-    assert await session.ring_due(100) == 0, "they have just been rung for"
+    assert await session.redrive_due(100) == 0, "they have just been announced"
     await session.close()
 
 
 async def test_a_message_that_waits_is_not_doubled(
     settings: Settings, ledger: Ledger, connection: asyncpg.Connection
 ) -> None:
-    """Goal: while a message waits in the outbox, ringing for its withdrawal adds none."""
+    """Goal: while a message waits in the outbox, announcing its withdrawal again adds none."""
     await ledger.submit(charge(10))
     await accepted(ledger, withdraw(1))
     await connection.execute("update withdrawals set ring_at = now() - interval '1 second'")
     session = ReconcilerSession(settings)
     assert await session.lead()
-    await session.ring_due(100)
+    await session.redrive_due(100)
     assert len(await _outbox(connection)) == 1
     await session.close()
 
 
-async def test_a_dead_attempt_is_rung_for_at_the_end_of_its_lease(
+async def test_a_dead_attempt_is_announced_again_at_the_end_of_its_lease(
     make_settings: Callable[..., Settings],
     open_withdrawals: OpenWithdrawals,
     pending: UUID,
@@ -432,7 +432,7 @@ async def test_a_dead_attempt_is_rung_for_at_the_end_of_its_lease(
     await connection.execute("delete from outbox")
     session = ReconcilerSession(settings)
     assert await session.lead()
-    await poll_until(lambda: session.ring_due(10))
+    await poll_until(lambda: session.redrive_due(10))
     clock = await connection.fetchval("select clock_timestamp()")
     assert attempt.lease_until is not None
     assert clock >= attempt.lease_until

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from db.trial import Trial
+from db.write_trial import WriteTrial
 from gateway.readiness import Readiness
 from gateway.reads import READS_MAX, Reads
 from gateway.routes.health import HealthReporter
@@ -16,8 +16,8 @@ from wallet.errors import Overloaded
 MANY = READS_MAX + 100
 
 
-async def writes_go_through() -> Trial:
-    return Trial(None)
+async def writes_go_through() -> WriteTrial:
+    return WriteTrial(None)
 
 
 READY = Readiness([], writes_go_through)

@@ -8,7 +8,7 @@ import pytest
 
 from db.heartbeats import Heartbeat
 from db.last_writes import LastWrites
-from db.trial import Trial
+from db.write_trial import WriteTrial
 from gateway.readiness import Readiness
 from gateway.routes.health import HealthRoutes, judge
 from wallet.commands import Charge, Withdraw
@@ -79,12 +79,12 @@ class Trials:
     """Trials that end as told, and are counted."""
 
     def __init__(self) -> None:
-        self.ends = Trial(None)
-        self.first: list[Trial] = []
+        self.ends = WriteTrial(None)
+        self.first: list[WriteTrial] = []
         """How the next ones end, before that."""
         self.made = 0
 
-    async def __call__(self) -> Trial:
+    async def __call__(self) -> WriteTrial:
         self.made += 1
         return self.first.pop(0) if self.first else self.ends
 
@@ -107,10 +107,10 @@ async def test_a_trial_decides_where_nobody_writes() -> None:
     writes = Writes()
     assert all([await writes.ready() for _ in range(50)])
     assert writes.trials.made == 1
-    writes.trials.ends = Trial("database_read_only")
+    writes.trials.ends = WriteTrial("database_read_only")
     writes.clock.now += 2.1
     assert not await writes.ready()
-    writes.trials.ends = Trial(None)
+    writes.trials.ends = WriteTrial(None)
     writes.clock.now += 1.1
     assert await writes.ready()
 
@@ -122,10 +122,10 @@ async def test_a_trial_decides_where_nobody_writes() -> None:
 async def test_what_is_over_at_once_is_tried_again(reason: str, again: bool) -> None:
     """Goal: a trial whose session somebody ended says nothing of writes; two in a row do, and other reasons at once."""
     writes = Writes()
-    writes.trials.first = [Trial(reason)]
+    writes.trials.first = [WriteTrial(reason)]
     assert await writes.ready() is again
     writes = Writes()
-    writes.trials.ends = Trial(reason)
+    writes.trials.ends = WriteTrial(reason)
     assert not await writes.ready()
 
 
@@ -184,7 +184,7 @@ async def test_requests_that_fail_alone() -> None:
 async def test_a_trial_that_had_no_chance(reason: str, ready: bool) -> None:
     """Goal: that no new session can be had makes nobody red whose open ones write; any other failure does."""
     writes = Writes()
-    writes.trials.ends = Trial(reason)
+    writes.trials.ends = WriteTrial(reason)
     writes.last.succeeded()
     writes.clock.now += 1
     assert await writes.ready() == ready

@@ -1,4 +1,4 @@
-"""Properties of `wallet.settle`: every pair of state and command, and any sequence of news in any order."""
+"""Properties of `wallet.decide_transitions`: every pair of state and command, and any sequence of news in any order."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.settling import (
+from tests.unit.transitioning import (
     AMOUNT,
     ATTENTION,
     CANCELLED,
@@ -28,6 +28,7 @@ from tests.unit.settling import (
     told,
 )
 from wallet.commands import Cancel, Replay, Settle, WithdrawalCommand
+from wallet.decide_transitions import decide_transitions
 from wallet.errors import IllegalMove, NotCancellable, WalletError, WithdrawalNotFound
 from wallet.ids import uuid7_sequence
 from wallet.ledger import Kind
@@ -42,7 +43,6 @@ from wallet.outcomes import (
     RoundOutcome,
     Unresolved,
 )
-from wallet.settle import decide_moves
 from wallet.withdrawal import OPEN_STATES, Status, can_move, is_legal_history
 
 COMMANDS: dict[str, WithdrawalCommand] = {
@@ -163,15 +163,20 @@ def test_every_pair_of_state_and_command(status: Status, command: str) -> None:
     """Goal: each command in each state does what the table says, and the money follows the state."""
     setting = Setting(status)
     before = replace(setting.withdrawal)
-    moves = setting.take(COMMANDS[command])
+    transitions = setting.take(COMMANDS[command])
     expected = TABLE[command][status]
-    [answer] = moves.outcomes
+    [answer] = transitions.outcomes
     if isinstance(expected, Status):
         assert answer == setting.withdrawal.status == expected
     else:
         assert isinstance(answer, expected)
         assert setting.withdrawal == before
-        assert not [*moves.transfers, *moves.history, *moves.changed, *moves.rung]
+        assert not [
+            *transitions.transfers,
+            *transitions.history,
+            *transitions.changed,
+            *transitions.announced,
+        ]
     assert setting.kinds == MONEY[setting.withdrawal.status]
     for source, target in pairwise(setting.path):
         assert can_move(source, target)
@@ -204,9 +209,9 @@ def test_news_that_came_twice_use_up_one_rung(outcome: RoundOutcome) -> None:
 def test_an_unknown_withdrawal_is_refused_alone() -> None:
     """Goal: a command for a withdrawal that is not there is answered so, and the others go through."""
     setting = Setting(PROCESSING)
-    moves = setting.take(Cancel(UUID(int=2)), news(Paid("p1")))
-    assert isinstance(moves.outcomes[0], WithdrawalNotFound)
-    assert moves.outcomes[1] is COMPLETED
+    transitions = setting.take(Cancel(UUID(int=2)), news(Paid("p1")))
+    assert isinstance(transitions.outcomes[0], WithdrawalNotFound)
+    assert transitions.outcomes[1] is COMPLETED
 
 
 @pytest.mark.parametrize("outcome", [BankUnavailable("refused"), OutcomeUnknown("timeout")])
@@ -228,10 +233,10 @@ def test_the_last_rung(outcome: RoundOutcome) -> None:
 
 
 def test_replay_begins_the_ladder_anew() -> None:
-    """Goal: after a replay all rungs are there again, it is due at once, and the doorbell rings."""
+    """Goal: after a replay all rungs are there again, it is due at once, and it is announced."""
     setting = Setting(ATTENTION, rounds=LADDER.rounds_max)
-    moves = setting.take(Replay(ID))
-    assert moves.rung == [setting.withdrawal]
+    transitions = setting.take(Replay(ID))
+    assert transitions.announced == [setting.withdrawal]
     assert (setting.withdrawal.rounds, setting.withdrawal.next_attempt_at) == (0, NOW)
     assert setting.begin() is not None
 
@@ -254,10 +259,10 @@ def test_the_payout_id_is_kept() -> None:
 def test_a_return_that_overtakes_the_payment_is_both() -> None:
     """Goal: money that came back was paid before: both are written, in order, and the wallet has it again."""
     setting = Setting(PROCESSING)
-    moves = setting.take(told(Returned("p1", AMOUNT)), news(Paid("p1")))
-    assert moves.outcomes == [RETURNED, RETURNED]
+    transitions = setting.take(told(Returned("p1", AMOUNT)), news(Paid("p1")))
+    assert transitions.outcomes == [RETURNED, RETURNED]
     assert setting.path == [PROCESSING, COMPLETED, RETURNED]
-    assert [transfer.kind for transfer in moves.transfers] == [Kind.PAYOUT, Kind.RETURN]
+    assert [transfer.kind for transfer in transitions.transfers] == [Kind.PAYOUT, Kind.RETURN]
     assert (setting.wallet.available, setting.wallet.held) == (11 + AMOUNT, 5)
 
 
@@ -265,8 +270,8 @@ def test_a_return_that_overtakes_the_payment_is_both() -> None:
 def test_a_return_of_another_payout_is_refused(then: Settle | None) -> None:
     """Goal: a payout that we know nothing of, sent back, is no reason to give ours back: that one was paid."""
     setting = Setting(PROCESSING)
-    moves = setting.take(*filter(None, (news(Paid("p1")), then, told(Returned("p2", AMOUNT)))))
-    assert isinstance(moves.outcomes[-1], IllegalMove)
+    transitions = setting.take(*filter(None, (news(Paid("p1")), then, told(Returned("p2", AMOUNT)))))
+    assert isinstance(transitions.outcomes[-1], IllegalMove)
     assert setting.path[-1] is (RETURNED if then else COMPLETED)
     assert setting.wallet.available == 11 + (AMOUNT if then else 0)
 
@@ -338,9 +343,9 @@ def test_one_batch_or_many(sequence: list[object]) -> None:
             commands.append(news(step[2]))
         elif isinstance(step, Cancel | Settle | Replay):
             commands.append(step)
-    moves = whole.take(*commands)
+    transitions = whole.take(*commands)
     answers = [single.take(command).outcomes[0] for command in commands]
-    assert [repr(answer) for answer in moves.outcomes] == [repr(answer) for answer in answers]
+    assert [repr(answer) for answer in transitions.outcomes] == [repr(answer) for answer in answers]
     assert whole.withdrawal == single.withdrawal
     assert (whole.kinds, whole.path) == (single.kinds, single.path)
 
@@ -357,8 +362,8 @@ def test_a_clock_that_steps_back(seconds: list[int]) -> None:
         assert now < setting.withdrawal.next_attempt_at <= now + LADDER.delay_min
         written.append(setting.withdrawal.updated_at)
     setting.wallet.at = NOW - timedelta(days=1)
-    moves = setting.take(news(Paid("p1")), now=setting.wallet.at)
-    written += [moves.history[0].at, setting.withdrawal.updated_at, moves.transfers[0].created_at]
+    transitions = setting.take(news(Paid("p1")), now=setting.wallet.at)
+    written += [transitions.history[0].at, setting.withdrawal.updated_at, transitions.transfers[0].created_at]
     assert written == sorted(written)
 
 
@@ -381,6 +386,6 @@ def test_withdrawals_do_not_come_back_all_at_once() -> None:
         setting = Setting(PROCESSING)
         setting.withdrawal.id = id
         command = Settle(id, "ann", 1, BankUnavailable("refused"), LEASE)
-        decide_moves([command], {id: setting.withdrawal}, {("ann", "USD"): setting.wallet}, NOW, LADDER)
+        decide_transitions([command], {id: setting.withdrawal}, {("ann", "USD"): setting.wallet}, NOW, LADDER)
         due.add(setting.withdrawal.next_attempt_at)
     assert len(due) > 40

@@ -1,4 +1,4 @@
-"""What moves of withdrawals are decided from, and what comes of it: values, as the database has them."""
+"""What transitions of withdrawals are decided from, and what comes of it: values, as the database has them."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -12,7 +12,7 @@ from wallet.withdrawal import Status, can_move
 
 @dataclass(slots=True)
 class Withdrawal:
-    """A withdrawal as the database has it, under lock, while its moves are decided."""
+    """A withdrawal as the database has it, under lock, while its transitions are decided."""
 
     id: UUID
     user_id: str
@@ -81,26 +81,26 @@ class Ladder:
 
 
 @dataclass(slots=True)
-class Moves:
+class Transitions:
     """What is answered, in the order of the commands, and what is to be written."""
 
     outcomes: list[Status | WalletError] = field(default_factory=list)
     changed: dict[UUID, Withdrawal] = field(default_factory=dict)
     transfers: list[Transfer] = field(default_factory=list)
     history: list[HistoryRow] = field(default_factory=list)
-    rung: list[Withdrawal] = field(default_factory=list)
-    """Withdrawals for which the doorbell has to ring: they get an outbox row."""
+    announced: list[Withdrawal] = field(default_factory=list)
+    """Withdrawals that the actors are to be told of: they get an outbox row."""
 
 
 @dataclass(slots=True)
-class Mover:
+class Transition:
     """One withdrawal on its way to its next state."""
 
     withdrawal: Withdrawal
     wallet: Wallet
     now: datetime
     """What is due, and from when on. What is written down carries an instant that is never earlier than before."""
-    moves: Moves
+    batch: Transitions
     by: str
 
     def move_to(self, target: Status, reason: str, *, by: str | None = None) -> None:
@@ -114,7 +114,7 @@ class Mover:
             withdrawal.attempts = max(withdrawal.attempts, 1)
         withdrawal.history_length += 1
         self._change()
-        self.moves.history.append(
+        self.batch.history.append(
             HistoryRow(
                 withdrawal.id,
                 withdrawal.user_id,
@@ -129,11 +129,11 @@ class Mover:
     def move_money(self, kind: Kind, amount: int | None = None) -> None:
         """Write the transfer that goes with the move: of all its money, or of `amount`."""
         withdrawal = self.withdrawal
-        self.moves.transfers.append(
+        self.batch.transfers.append(
             self.wallet.move(kind, amount or withdrawal.amount, reference=withdrawal.id)
         )
 
-    def ring_at(self, at: datetime) -> None:
+    def redrive_at(self, at: datetime) -> None:
         """Make the withdrawal due at `at`."""
         self.withdrawal.next_attempt_at = at
         self._change()
@@ -142,4 +142,4 @@ class Mover:
         withdrawal = self.withdrawal
         self.wallet.not_before(withdrawal.updated_at)
         withdrawal.updated_at = self.wallet.at
-        self.moves.changed[withdrawal.id] = withdrawal
+        self.batch.changed[withdrawal.id] = withdrawal

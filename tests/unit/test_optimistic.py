@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from tests.unit.strategies import NOW, Wallets, batches, decide_copy, wallets, with_own_keys
 from wallet.commands import LedgerCommand
 from wallet.decide import Recorded
-from wallet.expect import Expected, Raised, expect
 from wallet.money import AMOUNT_MAX
+from wallet.optimistic import OptimisticBatch, RaisedInstants, optimistic_batch
 
 ID_START = "0190000000007000"
 
 
-def would_be_taken(expected: Expected, before: Wallets) -> bool:
-    """Tell what the statement `write_expected` and the constraints of the tables would say."""
+def would_be_taken(expected: OptimisticBatch, before: Wallets) -> bool:
+    """Tell what the statement `write_optimistically` and the constraints of the tables would say."""
     for change in expected.changes:
         wallet = before[change[:2]]
         total = wallet.total + change.available + change.locked + change.held
@@ -27,7 +27,7 @@ def would_be_taken(expected: Expected, before: Wallets) -> bool:
 @given(batches.map(with_own_keys), wallets)
 def test_what_is_taken_is_what_would_be_decided(batch: list[LedgerCommand], before: Wallets) -> None:
     """Goal: a batch is taken exactly if each request is accepted from the money there; with the same rows then."""
-    expected = expect(batch)
+    expected = optimistic_batch(batch)
     decided = decide_copy(batch, before)
     accepted = all(isinstance(outcome, Recorded) for outcome in decided.decision.outcomes)
     assert would_be_taken(expected, before) == (accepted and not decided.decision.releases)
@@ -48,7 +48,7 @@ def test_what_is_taken_is_what_would_be_decided(batch: list[LedgerCommand], befo
         assert change[2:6] == decided.wallets[change[:2]].change()
     reserves = [m for m in expected.movements if m.kind == "reserve"]
     assert [m.reference_end for m in reserves] == [w.reference_end for w in decided.decision.withdrawals]
-    raised = Raised(
+    raised = RaisedInstants(
         [before[change[:2]].at for change in expected.changes], [ID_START] * len(expected.changes)
     )
     receipts = expected.receipts(ID_START, NOW, raised)
@@ -61,14 +61,14 @@ def test_what_is_taken_is_what_would_be_decided(batch: list[LedgerCommand], befo
 @given(batches)
 def test_wallets_come_in_the_order_of_locks(batch: list[LedgerCommand]) -> None:
     """Goal: each wallet is named once, in the order in which every process locks them."""
-    ids = [change[:2] for change in expect(batch).changes]
+    ids = [change[:2] for change in optimistic_batch(batch).changes]
     assert ids == sorted({(request.user_id, request.currency) for request in batch})
 
 
 @given(batches, st.binary(min_size=6, max_size=6))
 def test_identifiers_ascend(batch: list[LedgerCommand], entropy: bytes) -> None:
     """Goal: identifiers are in the order of arrival, and those of the rows are those of the answers."""
-    expected = expect(batch, entropy)
+    expected = optimistic_batch(batch, entropy)
     ids = [receipt.id for receipt in expected.receipts(ID_START, NOW)]
     assert ids == sorted(set(ids))
     assert [id.hex for id in ids] == [ID_START + movement.id_end for movement in expected.movements]
@@ -78,10 +78,10 @@ def test_identifiers_ascend(batch: list[LedgerCommand], entropy: bytes) -> None:
 @given(batches)
 def test_each_wallet_has_its_instant(batch: list[LedgerCommand]) -> None:
     """Goal: where the clock has stepped back, each answer carries the instant and the identifier of its wallet."""
-    expected = expect(batch)
+    expected = optimistic_batch(batch)
     instants = [NOW + timedelta(hours=number) for number, _ in enumerate(expected.changes)]
     id_starts = [f"{number:012x}7000" for number, _ in enumerate(expected.changes)]
-    receipts = expected.receipts(ID_START, NOW, Raised(instants, id_starts))
+    receipts = expected.receipts(ID_START, NOW, RaisedInstants(instants, id_starts))
     for receipt, movement in zip(receipts, expected.movements, strict=True):
         number = [change[:2] for change in expected.changes].index((receipt.user_id, receipt.currency))
         assert receipt.created_at == instants[number]

@@ -1,40 +1,25 @@
 """The steps that every change of balances is made of: lock the wallets, then write the books and the balances."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
-from operator import attrgetter
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
-from asyncpg.pgproto import pgproto
 
-from db.errors import CareNeeded
-from db.pool import autocommit
+from db.connections import autocommit
 from db.sql import load
-from db.strict import one, require, require_tag, rows_of, whole
-from wallet.decide import KeyId, NewKey, Receipt
-from wallet.expect import Expected, Raised
+from db.strict import require, require_tag, rows_of, whole
+from wallet.decide import KeyId, NewKey
 from wallet.ledger import MaturedLock, Transfer, Wallet, WalletId
 
 _SQL = load("ledger")
-
-_WRITE_PLAIN_CHARGES = re.sub(
-    r"^-- only with locks or withdrawals$.*?^-- end$",
-    "",
-    _SQL["write_expected"],
-    flags=re.MULTILINE | re.DOTALL,
-)
-
-_WALLET = attrgetter("wallet")
 
 _NO_KEYS: Mapping[UUID, NewKey] = MappingProxyType({})
 _NO_KEY = (None, None, None)
 
 _TOLD_ONCE = ("used", "known_references")
-_RAISED = ("instants", "id_starts")
 
 MATURED_MAX = 500
 """Matured locks of one wallet that requests of one batch may have released, each as many as it needs."""
@@ -76,37 +61,6 @@ async def lock_wallets(
     return Locked(wallets, rows[0]["now"], used, rows[0]["known_references"] or [])
 
 
-async def write_expected(
-    connection: Any, expected: Expected, ring_after: timedelta, bank_prefix: str | None = None
-) -> list[Receipt]:
-    """Lock the wallets and write the batch, all by one statement; return the receipts, in order.
-
-    `bank_prefix` is used instead of the stack's own for the references that the bank is given.
-    Raises CareNeeded, and nothing of the batch stays, if any of it cannot be accepted or is not new.
-    """
-    # In the order of the index they go into, which is kinder to the processor's caches: 3 % of a large batch.
-    movements = sorted(expected.movements, key=_WALLET)
-    arguments = (expected.changes, movements, expected.first_release_at)
-    try:
-        async with autocommit(connection):
-            if expected.plain:
-                rows = await connection.fetch(_WRITE_PLAIN_CHARGES, *arguments)
-            else:
-                rows = await connection.fetch(_SQL["write_expected"], *arguments, ring_after, bank_prefix)
-    except asyncpg.RaiseError as error:
-        raise CareNeeded("a wallet is not there yet or has too little, or a release is over") from error
-    except asyncpg.CheckViolationError as error:
-        raise CareNeeded("a balance would pass its limits") from error
-    except asyncpg.UniqueViolationError as error:
-        if _is_used_key(error) or is_known_reference(error):
-            raise CareNeeded("an idempotency key was used before") from error
-        raise
-    row = one(rows, _RAISED)
-    # asyncpg's UUID is Python's, made by C in a seventh of the time.
-    raised = Raised(row["instants"], row["id_starts"]) if row["instants"] else None
-    return expected.receipts(row["id_start"], row["now"], raised, pgproto.UUID)
-
-
 async def create_wallets(connection: Any, ids: Iterable[WalletId]) -> None:
     """Create the wallets that are not there yet, in a transaction of their own."""
     async with autocommit(connection):
@@ -134,7 +88,7 @@ async def record(
 ) -> None:
     """Write transfers, their keys and the balances of the wallets that follow.
 
-    Raises CareNeeded if one of the keys was used before: nothing of the batch may stay then.
+    Raises asyncpg.UniqueViolationError if one of the keys was used before (`is_used_key`).
     """
     movements = [
         (
@@ -158,12 +112,7 @@ async def record(
         for t in transfers
     ]
     changes = [(w.user_id, w.currency, *change, w.at) for w in wallets if any(change := w.change())]
-    try:
-        written = await connection.fetchval(_SQL["record"], movements, changes)
-    except asyncpg.UniqueViolationError as error:
-        if _is_used_key(error):
-            raise CareNeeded("an idempotency key was used before") from error
-        raise
+    written = await connection.fetchval(_SQL["record"], movements, changes)
     require(written == len(changes), f"{written} of {len(changes)} wallets under lock were written")
 
 
@@ -175,7 +124,8 @@ async def end_locks(connection: Any, releases: Sequence[Transfer], released: Ite
     require_tag(status, f"DELETE {len(rows)}")
 
 
-def _is_used_key(error: asyncpg.UniqueViolationError) -> bool:
+def is_used_key(error: asyncpg.UniqueViolationError) -> bool:
+    """Tell whether an idempotency key was used before, by a request that was committed meanwhile perhaps."""
     return bool(error.constraint_name == "idempotency_keys_pkey")
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.settling import (
+from tests.unit.transitioning import (
     AMOUNT,
     ATTENTION,
     CANCELLED,
@@ -116,8 +116,8 @@ def test_declined_after_it_was_paid_is_a_return() -> None:
 def test_a_decline_heard_before_the_payment_returns_nothing() -> None:
     """Goal: a look-up that was made before it was paid is no news of a return."""
     setting = Setting(PROCESSING)
-    moves = setting.take(news(Paid("p1")), told(Declined("closed")))
-    assert isinstance(moves.outcomes[1], IllegalMove)
+    transitions = setting.take(news(Paid("p1")), told(Declined("closed")))
+    assert isinstance(transitions.outcomes[1], IllegalMove)
     assert setting.withdrawal.status is COMPLETED
 
 

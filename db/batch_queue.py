@@ -13,7 +13,7 @@ _RUN_MAX = 4
 """Batches that are put in order together."""
 
 
-class Arrivals(Generic[Item]):
+class BatchQueue(Generic[Item]):
     """A queue that is emptied in batches. Bounded by whoever adds to it.
 
     An idle service takes a single item at once. Under load, a batch waits until a share (`awaited`) of those under way

@@ -1,4 +1,4 @@
-"""Troubles of the servers: tables locked, a database that is read-only or full of sessions, poison in the queue.
+"""ServerFaults of the servers: tables locked, a database that is read-only or full of sessions, poison in the queue.
 
 They strike what the stack leans on, not its processes. A trouble that could not be made (the server was down
 already) is none.
@@ -21,7 +21,7 @@ CLOCK_STEPS_S = (2.0, 20.0, 3600.0)
 CANCELS_A_SECOND = 5
 
 
-class Troubles:
+class ServerFaults:
     """Makes them, and undoes them. Each method returns what it did, or None if that was not possible."""
 
     def __init__(self, database_url: str, rabbitmq_url: str) -> None:

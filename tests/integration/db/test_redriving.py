@@ -1,4 +1,4 @@
-"""Ringing for withdrawals while somebody keeps what is needed: those are passed over, the others are rung for."""
+"""Announcing withdrawals again while somebody keeps what is needed: those are passed over, the others are announced."""
 
 from collections.abc import AsyncIterator, Callable
 from uuid import UUID
@@ -32,7 +32,7 @@ async def due(ledger: Ledger, connection: asyncpg.Connection) -> list[UUID]:
     return ids
 
 
-async def rung(connection: asyncpg.Connection) -> set[UUID]:
+async def announced(connection: asyncpg.Connection) -> set[UUID]:
     """Whose messages wait in the outbox, as everybody sees it."""
     return {row["withdrawal_id"] for row in await connection.fetch("select withdrawal_id from outbox")}
 
@@ -40,38 +40,38 @@ async def rung(connection: asyncpg.Connection) -> set[UUID]:
 async def test_a_locked_withdrawal_is_passed_over(
     session: ReconcilerSession, due: list[UUID], connection: asyncpg.Connection, database_url: str
 ) -> None:
-    """Goal: somebody keeps the row of one withdrawal: the others are rung for at once, it is when it is let go."""
+    """Goal: somebody keeps the row of one withdrawal: the others are announced at once, it is when it is let go."""
     holder = await asyncpg.connect(database_url, timeout=10)
     async with holder.transaction():
         await holder.execute("select from withdrawals where id = $1 for update", due[0])
-        assert await session.ring_due(100) == 4
-        assert await rung(connection) == set(due[1:])
-    assert await session.ring_due(100) == 1
+        assert await session.redrive_due(100) == 4
+        assert await announced(connection) == set(due[1:])
+    assert await session.redrive_due(100) == 1
     await holder.close(timeout=10)
 
 
 async def test_an_uncommitted_message_stops_nobody(
     session: ReconcilerSession, due: list[UUID], connection: asyncpg.Connection, database_url: str
 ) -> None:
-    """Goal: somebody has written a message and does not commit: all others are rung for, and the next beat is quick."""
+    """Goal: somebody has written a message and does not commit: the others are announced, the next beat is quick."""
     holder = await asyncpg.connect(database_url, timeout=10)
     async with holder.transaction():
         await holder.execute("insert into outbox values ('ann', $1, now())", due[0])
-        assert await session.ring_due(100) == 4
-        assert await rung(connection) == set(due[1:])
-        assert await session.ring_due(100) == 0
+        assert await session.redrive_due(100) == 4
+        assert await announced(connection) == set(due[1:])
+        assert await session.redrive_due(100) == 0
     await holder.close(timeout=10)
 
 
 async def test_a_relay_that_does_not_commit_stops_nobody(
     session: ReconcilerSession, due: list[UUID], connection: asyncpg.Connection, settings: Settings
 ) -> None:
-    """Goal: a relay has published and deleted a message, and is frozen before it commits: the others are rung for."""
+    """Goal: a relay has published and deleted a message, and is frozen before it commits: the others are announced."""
     relay = Outbox(settings)
-    await relay.open(on_ring=lambda: None)
+    await relay.open(on_notify=lambda: None)
     await connection.execute("insert into outbox values ('ann', $1, now())", due[0])
     async with relay.claim(10) as messages:
         await relay.published(messages)
-        assert await session.ring_due(100) == 4
-        assert await rung(connection) == set(due), "its message is still to be seen"
+        assert await session.redrive_due(100) == 4
+        assert await announced(connection) == set(due), "its message is still to be seen"
     await relay.close()

@@ -1,4 +1,4 @@
-"""The decision about moves of withdrawals: pure. What the bank's answer means for the money is decided here.
+"""The decision about transitions of withdrawals: pure. What the bank's answer means for the money is decided here.
 
 Paid            → completed: held money goes to the bank
 Declined        → failed: held money goes back. After it was paid: returned, with the decline's code
@@ -17,7 +17,6 @@ from uuid import UUID
 from wallet.commands import BANK, Cancel, Replay, Settle, WithdrawalCommand
 from wallet.errors import IllegalMove, NotCancellable, WalletError, WithdrawalNotFound
 from wallet.ledger import Kind, Wallet, WalletId
-from wallet.moves import Ladder, Mover, Moves, Withdrawal
 from wallet.outcomes import (
     Accepted,
     BankUnavailable,
@@ -28,62 +27,63 @@ from wallet.outcomes import (
     Returned,
     Unresolved,
 )
+from wallet.transitions import Ladder, Transition, Transitions, Withdrawal
 from wallet.withdrawal import OPEN_STATES, Status
 
 _NOT_UNDER_WAY = (Status.PENDING, Status.REQUIRES_ATTENTION)
 
 
-def decide_moves(
+def decide_transitions(
     commands: Sequence[WithdrawalCommand],
     withdrawals: Mapping[UUID, Withdrawal],
     wallets: Mapping[WalletId, Wallet],
     now: datetime,
     ladder: Ladder,
-) -> Moves:
+) -> Transitions:
     """Decide each command in arrival order; withdrawals and wallets are changed to what holds afterwards."""
-    moves = Moves()
+    transitions = Transitions()
     for command in commands:
         withdrawal = withdrawals.get(command.withdrawal_id)
         if withdrawal is None:
-            moves.outcomes.append(WithdrawalNotFound("no such withdrawal"))
+            transitions.outcomes.append(WithdrawalNotFound("no such withdrawal"))
             continue
         wallet = wallets[withdrawal.user_id, withdrawal.currency]
-        mover = Mover(withdrawal, wallet, now, moves, command.by)
+        transition = Transition(withdrawal, wallet, now, transitions, command.by)
         try:
             if isinstance(command, Settle):
-                _settle(command, mover, ladder)
+                _settle(command, transition, ladder)
             elif isinstance(command, Cancel):
-                _cancel(mover)
+                _cancel(transition)
             else:
-                _replay(command, mover)
+                _replay(command, transition)
         except WalletError as refusal:
-            moves.outcomes.append(refusal)
+            transitions.outcomes.append(refusal)
             continue
-        moves.outcomes.append(withdrawal.status)
-    return moves
+        transitions.outcomes.append(withdrawal.status)
+    return transitions
 
 
-def _settle(command: Settle, mover: Mover, ladder: Ladder) -> None:
-    withdrawal, outcome = mover.withdrawal, command.outcome
+def _settle(command: Settle, transition: Transition, ladder: Ladder) -> None:
+    withdrawal, outcome = transition.withdrawal, command.outcome
     looked_up = command.lease_until is None
     if isinstance(outcome, Paid):
-        _paid(outcome, mover)
+        _paid(outcome, transition)
     elif isinstance(outcome, Declined):
-        _declined(outcome, mover, command)
+        _declined(outcome, transition, command)
     elif isinstance(outcome, Returned):
-        _returned(outcome, mover)
+        _returned(outcome, transition)
     elif isinstance(outcome, Accepted) and looked_up and withdrawal.status in _NOT_UNDER_WAY:
-        mover.move_to(Status.PROCESSING, "the bank has it and will say later")
-        _accepted(mover, ladder)
+        transition.move_to(Status.PROCESSING, "the bank has it and will say later")
+        _accepted(transition, ladder)
     elif withdrawal.status is Status.PROCESSING and (looked_up or _has_lease(command, withdrawal)):
         if isinstance(outcome, Accepted):
-            _accepted(mover, ladder)
+            _accepted(transition, ladder)
         elif isinstance(outcome, Unresolved):
-            _unresolved(outcome, mover)
+            _unresolved(outcome, transition)
         elif isinstance(outcome, Postponed):
-            _postponed(outcome, mover)
+            _postponed(outcome, transition)
         elif not looked_up:
-            _not_yet(outcome, mover, ladder)
+            _not_yet(outcome, transition, ladder)
     # else: a later attempt is under way, this was written down before, or it has ended; nothing was learned.
 
 
@@ -92,32 +92,32 @@ def _has_lease(command: Settle, withdrawal: Withdrawal) -> bool:
     return (withdrawal.attempts, withdrawal.next_attempt_at) == (command.attempt, command.lease_until)
 
 
-def _begin(mover: Mover) -> None:
+def _begin(transition: Transition) -> None:
     """Write down that the bank was called, where that is told by what the bank knows: history was lost here."""
-    if mover.withdrawal.status is Status.PENDING:
-        mover.move_to(Status.PROCESSING, "the bank knows of it already")
+    if transition.withdrawal.status is Status.PENDING:
+        transition.move_to(Status.PROCESSING, "the bank knows of it already")
 
 
-def _paid(outcome: Paid, mover: Mover) -> None:
-    withdrawal = mover.withdrawal
+def _paid(outcome: Paid, transition: Transition) -> None:
+    withdrawal = transition.withdrawal
     if withdrawal.status in (Status.COMPLETED, Status.RETURNED):
         return
-    _begin(mover)
-    mover.move_to(Status.COMPLETED, "the bank paid")
+    _begin(transition)
+    transition.move_to(Status.COMPLETED, "the bank paid")
     withdrawal.bank_reference = outcome.payout_id
     withdrawal.failure_code = withdrawal.failure_reason = None
-    mover.move_money(Kind.PAYOUT)
+    transition.move_money(Kind.PAYOUT)
 
 
-def _declined(outcome: Declined, mover: Mover, command: Settle) -> None:
-    withdrawal = mover.withdrawal
+def _declined(outcome: Declined, transition: Transition, command: Settle) -> None:
+    withdrawal = transition.withdrawal
     if withdrawal.status in (Status.FAILED, Status.RETURNED):
         return
     if withdrawal.status is Status.COMPLETED and command.was_completed:
-        mover.move_to(Status.RETURNED, f"the bank declined after it had paid: {outcome.code}", by=BANK)
+        transition.move_to(Status.RETURNED, f"the bank declined after it had paid: {outcome.code}", by=BANK)
         withdrawal.failure_code = outcome.code
         withdrawal.failure_reason = "declined by the bank after it had paid"
-        mover.move_money(Kind.RETURN)
+        transition.move_money(Kind.RETURN)
         return
     if (
         withdrawal.status in OPEN_STATES
@@ -125,14 +125,14 @@ def _declined(outcome: Declined, mover: Mover, command: Settle) -> None:
         and not _has_lease(command, withdrawal)
     ):
         return  # a later attempt may have been paid: only a look-up can say declined now
-    _begin(mover)
-    mover.move_to(Status.FAILED, f"the bank declined: {outcome.code}")
+    _begin(transition)
+    transition.move_to(Status.FAILED, f"the bank declined: {outcome.code}")
     withdrawal.failure_code, withdrawal.failure_reason = outcome.code, "declined by the bank"
-    mover.move_money(Kind.REFUND)
+    transition.move_money(Kind.REFUND)
 
 
-def _returned(outcome: Returned, mover: Mover) -> None:
-    withdrawal = mover.withdrawal
+def _returned(outcome: Returned, transition: Transition) -> None:
+    withdrawal = transition.withdrawal
     if withdrawal.bank_reference not in (None, outcome.payout_id):
         # Had the bank paid twice and sent one back, the client would have the money, and get it again.
         raise IllegalMove(f"the bank returned {outcome.payout_id}, it had paid {withdrawal.bank_reference}")
@@ -141,54 +141,55 @@ def _returned(outcome: Returned, mover: Mover) -> None:
     if outcome.amount > withdrawal.amount:
         raise IllegalMove(f"the bank returned {outcome.amount}, it had paid {withdrawal.amount}")
     # What came back was paid before: often the news of the return is the first that we hear.
-    _paid(Paid(outcome.payout_id), mover)
+    _paid(Paid(outcome.payout_id), transition)
     whole = outcome.amount == withdrawal.amount
     what = "the money" if whole else f"{outcome.amount} of {withdrawal.amount}"
-    mover.move_to(Status.RETURNED, f"the bank sent {what} back", by=BANK)
-    mover.move_money(Kind.RETURN, outcome.amount)
+    transition.move_to(Status.RETURNED, f"the bank sent {what} back", by=BANK)
+    transition.move_money(Kind.RETURN, outcome.amount)
 
 
-def _accepted(mover: Mover, ladder: Ladder) -> None:
-    withdrawal = mover.withdrawal
-    withdrawal.accepted_at = withdrawal.accepted_at or max(mover.now, withdrawal.updated_at)
+def _accepted(transition: Transition, ladder: Ladder) -> None:
+    withdrawal = transition.withdrawal
+    withdrawal.accepted_at = withdrawal.accepted_at or max(transition.now, withdrawal.updated_at)
     withdrawal.failure_code = withdrawal.failure_reason = None
-    _ask_again(mover, ladder)
+    _ask_again(transition, ladder)
 
 
-def _ask_again(mover: Mover, ladder: Ladder) -> None:
-    withdrawal = mover.withdrawal
+def _ask_again(transition: Transition, ladder: Ladder) -> None:
+    withdrawal = transition.withdrawal
     assert withdrawal.accepted_at is not None
-    mover.ring_at(mover.now + ladder.accepted_delay(mover.now - withdrawal.accepted_at, withdrawal.jitter))
+    waited = transition.now - withdrawal.accepted_at
+    transition.redrive_at(transition.now + ladder.accepted_delay(waited, withdrawal.jitter))
 
 
-def _unresolved(outcome: Unresolved, mover: Mover) -> None:
-    mover.move_to(Status.REQUIRES_ATTENTION, outcome.reason)
-    mover.withdrawal.failure_code, mover.withdrawal.failure_reason = outcome.code, outcome.reason
+def _unresolved(outcome: Unresolved, transition: Transition) -> None:
+    transition.move_to(Status.REQUIRES_ATTENTION, outcome.reason)
+    transition.withdrawal.failure_code, transition.withdrawal.failure_reason = outcome.code, outcome.reason
 
 
-def _postponed(outcome: Postponed, mover: Mover) -> None:
-    withdrawal = mover.withdrawal
+def _postponed(outcome: Postponed, transition: Transition) -> None:
+    withdrawal = transition.withdrawal
     if outcome.code is not None:
         if withdrawal.failure_code == outcome.code:
             # Somebody has let payouts go on since; were it never given up, it would pause them again and again.
-            _unresolved(Unresolved(outcome.code, outcome.reason), mover)
+            _unresolved(Unresolved(outcome.code, outcome.reason), transition)
             return
         withdrawal.failure_code, withdrawal.failure_reason = outcome.code, outcome.reason
-    mover.ring_at(mover.now)
+    transition.redrive_at(transition.now)
 
 
-def _not_yet(outcome: BankUnavailable | OutcomeUnknown, mover: Mover, ladder: Ladder) -> None:
-    withdrawal = mover.withdrawal
+def _not_yet(outcome: BankUnavailable | OutcomeUnknown, transition: Transition, ladder: Ladder) -> None:
+    withdrawal = transition.withdrawal
     if withdrawal.accepted_at is not None:
-        _ask_again(mover, ladder)  # the bank has it; that it could not be asked now is no failure
+        _ask_again(transition, ladder)  # the bank has it; that it could not be asked now is no failure
         return
     withdrawal.rounds += 1
     withdrawal.failure_code = _failure_code(outcome, withdrawal)
     withdrawal.failure_reason = outcome.reason
     if withdrawal.rounds >= ladder.rounds_max:
-        mover.move_to(Status.REQUIRES_ATTENTION, f"retries used up; last: {outcome.reason}")
+        transition.move_to(Status.REQUIRES_ATTENTION, f"retries used up; last: {outcome.reason}")
         return
-    mover.ring_at(mover.now + ladder.delay(withdrawal.rounds, withdrawal.jitter))
+    transition.redrive_at(transition.now + ladder.delay(withdrawal.rounds, withdrawal.jitter))
 
 
 def _failure_code(outcome: BankUnavailable | OutcomeUnknown, withdrawal: Withdrawal) -> str:
@@ -199,22 +200,22 @@ def _failure_code(outcome: BankUnavailable | OutcomeUnknown, withdrawal: Withdra
     return "bank_unavailable" if isinstance(outcome, BankUnavailable) else "outcome_unknown"
 
 
-def _cancel(mover: Mover) -> None:
-    status = mover.withdrawal.status
+def _cancel(transition: Transition) -> None:
+    status = transition.withdrawal.status
     if status is Status.CANCELLED:
         return
-    if status is not Status.PENDING or mover.withdrawal.may_be_known:
-        raise NotCancellable(status.value, may_be_known=mover.withdrawal.may_be_known)
-    mover.move_to(Status.CANCELLED, "cancelled by the client")
-    mover.move_money(Kind.REFUND)
+    if status is not Status.PENDING or transition.withdrawal.may_be_known:
+        raise NotCancellable(status.value, may_be_known=transition.withdrawal.may_be_known)
+    transition.move_to(Status.CANCELLED, "cancelled by the client")
+    transition.move_money(Kind.REFUND)
 
 
-def _replay(command: Replay, mover: Mover) -> None:
-    withdrawal = mover.withdrawal
+def _replay(command: Replay, transition: Transition) -> None:
+    withdrawal = transition.withdrawal
     if withdrawal.status is not Status.REQUIRES_ATTENTION:
         # A pending one may become processing too, but not by this: it is for the attempt that calls the bank.
         raise IllegalMove(f"it is {withdrawal.status}; only a withdrawal that requires attention is replayed")
-    mover.move_to(Status.PROCESSING, "replayed by an operator")
+    transition.move_to(Status.PROCESSING, "replayed by an operator")
     withdrawal.rounds = 0
-    mover.ring_at(mover.now)
-    mover.moves.rung.append(withdrawal)
+    transition.redrive_at(transition.now)
+    transition.batch.announced.append(withdrawal)

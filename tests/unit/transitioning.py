@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from wallet.commands import Settle, WithdrawalCommand
+from wallet.decide_transitions import decide_transitions
 from wallet.ledger import Kind, Wallet
-from wallet.moves import Ladder, Moves, Withdrawal
 from wallet.outcomes import Paid, RoundOutcome
-from wallet.settle import decide_moves
+from wallet.transitions import Ladder, Transitions, Withdrawal
 from wallet.withdrawal import OPEN_STATES, Status
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -55,13 +55,15 @@ class Setting:
         self.kinds = Counter(MONEY[status])
         self.path = [status]
 
-    def take(self, *commands: WithdrawalCommand, now: datetime = NOW) -> Moves:
+    def take(self, *commands: WithdrawalCommand, now: datetime = NOW) -> Transitions:
         """Decide the commands in one batch, as of `now` by the clock."""
         self.wallet.not_before(now)
-        moves = decide_moves(commands, {ID: self.withdrawal}, {("ann", "USD"): self.wallet}, now, LADDER)
-        self.kinds.update(transfer.kind for transfer in moves.transfers)
-        self.path += [Status(row.status) for row in moves.history]
-        return moves
+        transitions = decide_transitions(
+            commands, {ID: self.withdrawal}, {("ann", "USD"): self.wallet}, now, LADDER
+        )
+        self.kinds.update(transfer.kind for transfer in transitions.transfers)
+        self.path += [Status(row.status) for row in transitions.history]
+        return transitions
 
     def begin(self, now: datetime = NOW) -> Settle | None:
         """Do what `begin` in db/queries/withdrawals.sql does; return a Settle to be given an outcome."""

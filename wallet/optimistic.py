@@ -18,7 +18,7 @@ from wallet.ledger import WalletId
 from wallet.reference import reference_end
 
 
-class ExpectedChange(NamedTuple):
+class WalletChange(NamedTuple):
     """What is added to a wallet. `needed` is the least that has to be available before, in minor units."""
 
     user_id: str
@@ -30,7 +30,7 @@ class ExpectedChange(NamedTuple):
     needed: int
 
 
-class ExpectedMovement(NamedTuple):
+class BatchMovement(NamedTuple):
     """A charge, or a withdrawal's reserve, with the key it was asked for under.
 
     `id_end` are the last 16 hexadecimal digits of its identifier. `wallet` counts the changes from 1; `…_change` is
@@ -57,19 +57,19 @@ class ExpectedMovement(NamedTuple):
     fingerprint: bytes
 
 
-class Raised(NamedTuple):
+class RaisedInstants(NamedTuple):
     """Where the clock has stepped back: the instant of each change, and how its identifiers begin."""
 
     instants: Sequence[datetime]
     id_starts: Sequence[str]
 
 
-class Expected(NamedTuple):
+class OptimisticBatch(NamedTuple):
     """All that a batch writes, the changes in key order, the movements in order of arrival."""
 
     requests: Sequence[LedgerCommand]
-    changes: list[ExpectedChange]
-    movements: list[ExpectedMovement]
+    changes: list[WalletChange]
+    movements: list[BatchMovement]
     first_release_at: datetime | None
     """The earliest `release_at`: it has to be in the future still."""
     plain: bool
@@ -79,7 +79,7 @@ class Expected(NamedTuple):
         self,
         id_start: str,
         now: datetime,
-        raised: Raised | None = None,
+        raised: RaisedInstants | None = None,
         make_id: Callable[[str], UUID] = UUID,
     ) -> list[Receipt]:
         """Return what is answered, once the identifiers' first 16 digits and the instant are known.
@@ -111,7 +111,7 @@ class _Sum:
         self.available = self.locked = self.held = self.transactions = self.needed = 0
 
 
-def expect(requests: Sequence[LedgerCommand], entropy: bytes | None = None) -> Expected:
+def optimistic_batch(requests: Sequence[LedgerCommand], entropy: bytes | None = None) -> OptimisticBatch:
     """Return what the batch writes if all is new and accepted. `entropy` as in `uuid7_ends`."""
     ids = sorted({(request.user_id, request.currency) for request in requests})
     sums: dict[WalletId, _Sum] = {id: _Sum(number) for number, id in enumerate(ids, 1)}
@@ -135,7 +135,7 @@ def expect(requests: Sequence[LedgerCommand], entropy: bytes | None = None) -> E
             sum.locked += request.amount
             first_release_at = min(first_release_at or release_at, release_at)
         movements.append(
-            ExpectedMovement(
+            BatchMovement(
                 f"{id_end:016x}",
                 sum.number,
                 request.user_id,
@@ -156,10 +156,10 @@ def expect(requests: Sequence[LedgerCommand], entropy: bytes | None = None) -> E
             )
         )
     changes = [
-        ExpectedChange(*id, sum.available, sum.locked, sum.held, sum.transactions, sum.needed)
+        WalletChange(*id, sum.available, sum.locked, sum.held, sum.transactions, sum.needed)
         for id, sum in sums.items()
     ]
-    return Expected(requests, changes, movements, first_release_at, plain)
+    return OptimisticBatch(requests, changes, movements, first_release_at, plain)
 
 
 def _receipt(request: LedgerCommand, id: UUID, now: datetime) -> Receipt:

@@ -1,4 +1,4 @@
-"""The doorbell: what a message says, and the queues it travels through.
+"""What a message says, and the queues it travels through.
 
 A message carries ids only. Losing one delays a withdrawal, getting one twice changes nothing. Anybody who reaches
 RabbitMQ can put any bytes into the queue: `decode` is the one place that says whether they are a message of ours.

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import asyncpg
 import pytest
 
+from db.connections import Reader
 from db.ledger import Ledger
-from db.pool import Reader
 from db.withdrawals import Withdrawals
 from runtime.settings import Settings
 from tests.integration.db.conftest import Split, accepted, answers, charge, split, submit_twice, withdraw
@@ -47,7 +47,7 @@ BATCHES: dict[str, tuple[list[LedgerCommand], dict[str, int], Split]] = {
 
 
 @pytest.mark.parametrize("name", BATCHES)
-async def test_too_much_hope(
+async def test_too_optimistic(
     name: str,
     settings: Settings,
     open_ledger: Callable[[Settings], Ledger],
@@ -57,8 +57,10 @@ async def test_too_much_hope(
     """Goal: each request has its own answer, and only what was accepted has moved money."""
     requests, expected, wallet = BATCHES[name]
     await open_ledger(settings).submit(charge(10, key="first"))
-    hopeful = open_ledger(settings)  # it has seen nothing yet that needs care
-    results = await asyncio.gather(*(hopeful.submit(request) for request in requests), return_exceptions=True)
+    optimistic = open_ledger(settings)  # it has seen nothing yet that needs care
+    results = await asyncio.gather(
+        *(optimistic.submit(request) for request in requests), return_exceptions=True
+    )
     assert answers(results) == expected
     assert await split(reader) == wallet
     await books_hold()
@@ -89,7 +91,7 @@ ROWS = {
 async def test_both_ways_write_the_same(
     settings: Settings, open_ledger: Callable[[Settings], Ledger], connection: asyncpg.Connection
 ) -> None:
-    """Goal: what one statement writes in hope is what several write with care, column by column."""
+    """Goal: what one statement writes optimistically is what several write under locks, column by column."""
     later = in_a_month()
 
     def batch(user: str) -> list[LedgerCommand]:
@@ -101,11 +103,11 @@ async def test_both_ways_write_the_same(
             charge(1, user=user, key=f"{user}-5"),
         ]
 
-    await open_ledger(settings).submit(charge(10, user="hope", key="hope-0"))
-    careful, hopeful = open_ledger(settings), open_ledger(settings)
-    await submit_twice(careful, charge(10, user="care", key="care-0"))
+    await open_ledger(settings).submit(charge(10, user="otto", key="otto-0"))
+    locking, optimistic = open_ledger(settings), open_ledger(settings)
+    await submit_twice(locking, charge(10, user="lena", key="lena-0"))
     receipts = {}
-    for user, ledger in (("care", careful), ("hope", hopeful)):
+    for user, ledger in (("lena", locking), ("otto", optimistic)):
         results = await asyncio.gather(*(ledger.submit(command) for command in batch(user)))
         receipts[user] = [
             (type(r.receipt), r.replayed, r.receipt._replace(id=None, user_id="", created_at=None))  # type: ignore[arg-type]
@@ -117,7 +119,7 @@ async def test_both_ways_write_the_same(
         assert {r.receipt.created_at for r in results} == {created}
         milliseconds = int(created.timestamp() * 1000)
         assert {id.int >> 80 for id in ids} == {milliseconds}
-    assert receipts["care"] == receipts["hope"]
+    assert receipts["lena"] == receipts["otto"]
     await check_same_rows(connection)
 
 
@@ -130,13 +132,13 @@ async def test_payments_are_written_the_same_both_ways(
 ) -> None:
     """Goal: a batch of payments is what the moves one by one are, also where one of them was paid already."""
     ledger, withdrawals = open_ledger(settings), open_withdrawals(settings)
-    for user in ("care", "hope"):
+    for user in ("lena", "otto"):
         await ledger.submit(charge(100, user=user, key=f"{user}-0"))
         requests = [withdraw(amount, user=user, key=f"{user}-{amount}") for amount in (1, 2, 3, 4)]
         ids = [await accepted(ledger, request) for request in requests]
         attempts = [await withdrawals.begin_attempt(id, user) for id in ids]
         batch = [(attempt, Paid(f"p-{n}")) for n, attempt in enumerate(attempts) if attempt]
-        if user == "care":  # what is not processing any more makes the batch a careful one
+        if user == "lena":  # what is not processing any more makes the batch a locking one
             await withdrawals.settle(*batch[0])
         else:
             batch.pop(0)
@@ -154,7 +156,7 @@ async def check_same_rows(connection: asyncpg.Connection) -> None:
     for table, query in ROWS.items():
         care, hope = [
             [str(tuple(row)).replace(user, "") for row in await connection.fetch(query, user)]
-            for user in ("care", "hope")
+            for user in ("lena", "otto")
         ]
         assert care == hope, table
     assert care, "nothing was compared"

@@ -4,7 +4,7 @@ import asyncio
 import time
 from typing import Any
 
-from db.arrivals import Arrivals
+from db.batch_queue import BatchQueue
 from tests.polling import keeps, poll_until
 
 LINGER_S = 0.2
@@ -12,14 +12,14 @@ LONG_S = 60.0
 """No machine is so slow that this could be taken for anything else."""
 
 
-def arrivals(
+def batch_queue(
     batch_max: int = 10, linger_s: float = LINGER_S, awaited: float = 0.5, **more: Any
-) -> Arrivals[int]:
+) -> BatchQueue[int]:
     """Return an empty queue with a linger long enough to be seen."""
-    return Arrivals(batch_max=batch_max, linger_s=linger_s, awaited=awaited, **more)
+    return BatchQueue(batch_max=batch_max, linger_s=linger_s, awaited=awaited, **more)
 
 
-async def batch_of(queue: Arrivals[int], *items: int) -> tuple[list[int], float]:
+async def batch_of(queue: BatchQueue[int], *items: int) -> tuple[list[int], float]:
     """Ask for the next batch, then add the items; return the batch and the seconds that it took."""
 
     async def add() -> None:
@@ -33,7 +33,7 @@ async def batch_of(queue: Arrivals[int], *items: int) -> tuple[list[int], float]
 
 async def test_a_single_item_does_not_wait() -> None:
     """Goal: an idle service takes a request at once, time after time."""
-    queue = arrivals(linger_s=LONG_S)
+    queue = batch_queue(linger_s=LONG_S)
     for number in range(3):
         batch, seconds = await batch_of(queue, number)
         assert batch == [number]
@@ -42,7 +42,7 @@ async def test_a_single_item_does_not_wait() -> None:
 
 async def test_all_can_be_awaited() -> None:
     """Goal: after a batch of three, the next begins as soon as three are there, if all are to be waited for."""
-    queue = arrivals(linger_s=LONG_S, awaited=1.0)
+    queue = batch_queue(linger_s=LONG_S, awaited=1.0)
     await batch_of(queue, 0, 1, 2)
     batch, seconds = await batch_of(queue, 3, 4, 5)
     assert batch == [3, 4, 5]
@@ -51,7 +51,7 @@ async def test_all_can_be_awaited() -> None:
 
 async def test_half_of_those_under_way_make_a_batch() -> None:
     """Goal: after a batch of four, with two more waiting by then, the next begins as soon as three are there."""
-    queue = arrivals(linger_s=LONG_S)
+    queue = batch_queue(linger_s=LONG_S)
     await batch_of(queue, 0, 1, 2, 3)
     queue.add(4)
     queue.add(5)
@@ -62,7 +62,7 @@ async def test_half_of_those_under_way_make_a_batch() -> None:
 
 async def test_those_who_come_at_a_steady_pace_do_not_wait() -> None:
     """Goal: where as many came during a batch as were in it, the next batch begins at once."""
-    queue = arrivals(linger_s=LONG_S)
+    queue = batch_queue(linger_s=LONG_S)
     await batch_of(queue, 0, 1, 2)
     for number in (3, 4, 5):
         queue.add(number)
@@ -73,7 +73,7 @@ async def test_those_who_come_at_a_steady_pace_do_not_wait() -> None:
 
 async def test_those_who_do_not_come_back_are_not_waited_for_long() -> None:
     """Goal: one of four comes back: its batch begins after the linger, not later."""
-    queue = arrivals()
+    queue = batch_queue()
     await batch_of(queue, 0, 1, 2, 3)
     batch, seconds = await batch_of(queue, 4)
     assert batch == [4]
@@ -84,7 +84,7 @@ async def test_after_a_pause_nobody_is_waited_for() -> None:
     """Goal: the first request after a busy time and a pause is not held up for company that has gone."""
 
     async def after_a_pause() -> float:
-        queue = arrivals()
+        queue = batch_queue()
         await batch_of(queue, 0, 1, 2)
         waiting = asyncio.ensure_future(queue.next_batch())
         over = time.perf_counter() + LINGER_S * 1.5
@@ -99,7 +99,7 @@ async def test_after_a_pause_nobody_is_waited_for() -> None:
 
 async def test_no_batch_is_longer_than_allowed() -> None:
     """Goal: what does not fit into one batch comes in the next, in order; closed, the queue is emptied."""
-    queue = arrivals(batch_max=2)
+    queue = batch_queue(batch_max=2)
     for number in range(5):
         queue.add(number)
     assert [await queue.next_batch() for _ in range(2)] == [[0, 1], [2, 3]]
@@ -110,7 +110,7 @@ async def test_no_batch_is_longer_than_allowed() -> None:
 
 async def test_what_belongs_together_is_in_one_batch() -> None:
     """Goal: more than one batch can take is shared out by order: tens here, the first come first among equals."""
-    queue = arrivals(batch_max=3, order=lambda item: item // 10)
+    queue = batch_queue(batch_max=3, order=lambda item: item // 10)
     for item in (25, 12, 31, 14, 22, 37, 11, 21):
         queue.add(item)
     batches = [await queue.next_batch()]
@@ -123,7 +123,7 @@ async def test_what_belongs_together_is_in_one_batch() -> None:
 
 async def test_nobody_is_overtaken_for_long() -> None:
     """Goal: only so many batches are put in order together; what came before them is written before them."""
-    queue = arrivals(batch_max=2, order=lambda item: -item)
+    queue = batch_queue(batch_max=2, order=lambda item: -item)
     for item in range(20):
         queue.add(item)
     assert [await queue.next_batch() for _ in range(5)] == [[7, 6], [5, 4], [3, 2], [1, 0], [15, 14]]
@@ -135,7 +135,7 @@ async def test_nobody_is_overtaken_for_long() -> None:
 
 async def test_what_fits_into_one_batch_stays_in_order_of_arrival() -> None:
     """Goal: ordering is for what is too much for one batch."""
-    queue = arrivals(batch_max=3, order=lambda item: -item)
+    queue = batch_queue(batch_max=3, order=lambda item: -item)
     for item in (1, 2, 3):
         queue.add(item)
     assert await queue.next_batch() == [1, 2, 3]

@@ -4,8 +4,8 @@ import asyncio
 from datetime import timedelta
 from typing import NamedTuple
 
+from db.connections import Reader, transaction
 from db.errors import AWAY, BROKEN, SLOW, reason_of
-from db.pool import Reader, transaction
 from db.sessions import connect
 from db.sql import load
 from db.strict import one, require_tag
@@ -27,7 +27,7 @@ _LOCK_HISTORY = "lock table withdrawal_history in row exclusive mode"
 """The only one that accepting does not need: payouts and cancelling do."""
 
 
-class Trial(NamedTuple):
+class WriteTrial(NamedTuple):
     """How a trial ended: `reason` is a token of `db.errors`, or `database_commits_hang`; None if it went through."""
 
     reason: str | None
@@ -36,7 +36,7 @@ class Trial(NamedTuple):
     """Though there is a reason, charges and withdrawals are accepted; withdrawals can't go on."""
 
 
-async def try_to_write(settings: Settings) -> Trial:
+async def try_to_write(settings: Settings) -> WriteTrial:
     """Do in a session of its own what a write needs, commit it, and tell within 2 s how that went.
 
     A new session each time: one that is open already may go on while no other can be opened, or while the server's
@@ -67,8 +67,8 @@ async def try_to_write(settings: Settings) -> Trial:
         if stage == "commit" and reason in (SLOW, AWAY, BROKEN):
             reason = COMMITS_HANG if isinstance(error, TimeoutError) else reason
         words = str(error) or f"no answer within {TRIAL_S_MAX:g} s"
-        return Trial(reason, f"{stage}: {words}", accepts=stage == "history")
-    return Trial(None)
+        return WriteTrial(reason, f"{stage}: {words}", accepts=stage == "history")
+    return WriteTrial(None)
 
 
 async def late_withdrawals(reader: Reader, age: timedelta) -> tuple[str | None, bool]:

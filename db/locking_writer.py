@@ -1,0 +1,195 @@
+"""Writes a batch whatever becomes of its requests: look up the keys, lock, decide, and write what was decided."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import asyncpg
+
+from db.connections import autocommit, transaction
+from db.errors import Rejected
+from db.ledger_writes import (
+    Locked,
+    create_wallets,
+    end_locks,
+    is_used_key,
+    list_matured,
+    lock_wallets,
+    record,
+)
+from db.sql import load
+from db.strict import require, require_tag, rows_of, whole
+from wallet.commands import Charge, LedgerCommand, Withdraw
+from wallet.decide import (
+    ChargeReceipt,
+    Decision,
+    KeyId,
+    KeyRecord,
+    Recorded,
+    ReleasesNeeded,
+    WithdrawReceipt,
+    decide,
+)
+from wallet.errors import WalletError
+from wallet.ledger import MaturedLock, Wallet, WalletId
+from wallet.reference import reference_end
+
+_SQL = load("ledger")
+
+Outcome = Recorded | WalletError | ReleasesNeeded
+
+
+class _NothingWritten(Exception):
+    """Rolls the transaction back."""
+
+
+class LockingWriter:
+    """Locks the wallets, lets `wallet.decide` decide request by request, and writes that, in one transaction.
+
+    Its parameters are those of `db.optimistic_writer.OptimisticWriter`.
+    """
+
+    def __init__(self, redrive_after: timedelta, bank_prefix: str | None) -> None:
+        self._redrive_after = redrive_after
+        self._bank_prefix = bank_prefix
+
+    async def write(self, connection: Any, commands: Sequence[LedgerCommand]) -> Sequence[Outcome] | Rejected:
+        """Write the batch; return what became of each request, in order, or why nothing was written."""
+        try:
+            async with transaction(connection):
+                written = await self._decide_and_write(connection, commands)
+                if isinstance(written, Rejected):
+                    raise _NothingWritten
+        except _NothingWritten:
+            return written
+        except asyncpg.UniqueViolationError as error:
+            if is_used_key(error):
+                return Rejected("an idempotency key was used meanwhile")
+            raise
+        return written
+
+    async def prepare(self, connection: Any, rejected: Rejected) -> None:
+        """Write what a batch was rejected for want of, so that it can be written again.
+
+        Not while it is written, under lock: whoever waits for a wallet that somebody else is just creating must hold no
+        other.
+        """
+        if rejected.missing_wallets:
+            await create_wallets(connection, rejected.missing_wallets)
+        if rejected.adopted:
+            await self._claim_adopted(connection, rejected.adopted)
+
+    async def _decide_and_write(
+        self, connection: Any, commands: Sequence[LedgerCommand]
+    ) -> Sequence[Outcome] | Rejected:
+        ids = {(command.user_id, command.currency) for command in commands}
+        keys = {(command.space, command.key) for command in commands}
+        withdraws = {reference_end(one): one for one in reversed(commands) if isinstance(one, Withdraw)}
+        references = [(command.user_id, end) for end, command in withdraws.items()]
+        locked = await lock_wallets(connection, ids, keys, references, self._bank_prefix)
+        if adopted := _without_key(withdraws, locked):
+            return Rejected("withdrawals were adopted from the bank's books", adopted=adopted)
+        if missing := _to_create(commands, locked.wallets, locked.used_keys):
+            return Rejected("wallets are not there yet", missing_wallets=missing)
+        known = await _records(connection, locked.used_keys) if locked.used_keys else {}
+        wallets = locked.wallets
+        for id in ids - wallets.keys():
+            wallets[id] = Wallet(*id, at=locked.now)
+        matured = await _matured(connection, commands, wallets, locked.now)
+        decision = decide(commands, known, wallets, locked.now)
+        await self._write(connection, decision, wallets, matured, locked.now)
+        return decision.outcomes
+
+    async def _write(
+        self,
+        connection: Any,
+        decision: Decision,
+        wallets: dict[WalletId, Wallet],
+        matured: Sequence[MaturedLock],
+        now: datetime,
+    ) -> None:
+        if decision.transfers:
+            await record(connection, decision.transfers, wallets.values(), decision.keys)
+        if decision.locks:
+            rows = [(t.user_id, t.currency, t.release_at, t.id, t.amount) for t in decision.locks]
+            status = await connection.execute(_SQL["record_locks"], *zip(*rows, strict=True))
+            require_tag(status, f"INSERT 0 {len(rows)}")
+        if decision.releases:
+            await end_locks(connection, decision.releases, matured)
+        if decision.withdrawals:
+            new = [(*receipt, made_by, end) for receipt, made_by, end in decision.withdrawals]
+            status = await connection.execute(
+                _SQL["record_withdrawals"],
+                *zip(*new, strict=True),
+                now,
+                now + self._redrive_after,
+                self._bank_prefix,
+            )
+            require_tag(status, f"INSERT 0 {len(new)}")
+
+    async def _claim_adopted(self, connection: Any, withdraws: Mapping[str, Withdraw]) -> None:
+        """Write the keys of these requests for the withdrawals that they are, in a transaction of its own."""
+        rows = [
+            (w.user_id, end, w.space, w.key, w.fingerprint(), w.destination, w.metadata)
+            for end, w in withdraws.items()
+        ]
+        async with autocommit(connection):
+            tag = await connection.execute(_SQL["claim_adopted"], *zip(*rows, strict=True), self._bank_prefix)
+            rows_of(tag, "UPDATE")
+
+
+def _to_create(
+    commands: Sequence[LedgerCommand], wallets: dict[WalletId, Wallet], used_keys: list[KeyId]
+) -> frozenset[WalletId]:
+    """Return the wallets that come into being: by their first charge (an empty one, if it is refused)."""
+    return frozenset(
+        (command.user_id, command.currency)
+        for command in commands
+        if isinstance(command, Charge)
+        and (command.user_id, command.currency) not in wallets
+        and (command.space, command.key) not in used_keys
+    )
+
+
+def _without_key(withdraws: dict[str, Withdraw], locked: Locked) -> dict[str, Withdraw]:
+    """Return the requests, by the ends of their references, that are known by these and by no key."""
+    return {
+        end: withdraws[end]
+        for end in locked.known_references
+        if (withdraws[end].space, withdraws[end].key) not in locked.used_keys
+    }
+
+
+async def _records(connection: Any, used_keys: list[KeyId]) -> dict[KeyId, KeyRecord]:
+    """Read what the used keys stand for."""
+    rows = await connection.fetch(_SQL["receipts"], *zip(*used_keys, strict=True))
+    known: dict[KeyId, KeyRecord] = {}
+    for row in rows:
+        whole(row, ("release_at", "destination", "metadata"))
+        head = (row["id"], row["user_id"], row["currency"], row["amount"])
+        tail = (row["metadata"], row["created_at"])
+        if row["kind"] == "charge":
+            receipt: ChargeReceipt | WithdrawReceipt = ChargeReceipt(*head, row["release_at"], *tail)
+        else:
+            receipt = WithdrawReceipt(*head, row["destination"], *tail)
+        known[row["client"], row["key"]] = KeyRecord(row["fingerprint"], receipt)
+    require(known.keys() == set(used_keys), "a used key that stands for nothing")
+    return known
+
+
+async def _matured(
+    connection: Any, commands: Sequence[LedgerCommand], wallets: dict[WalletId, Wallet], now: Any
+) -> list[MaturedLock]:
+    """List matured locks where a withdrawal may need them: only there do they make a difference."""
+    wanted: dict[WalletId, int] = defaultdict(int)
+    for command in commands:
+        if isinstance(command, Withdraw):
+            wanted[command.user_id, command.currency] += command.amount
+    short = [
+        wallets[id] for id, amount in wanted.items() if wallets[id].locked and wallets[id].available < amount
+    ]
+    if not short:
+        return []
+    await list_matured(connection, short, now)
+    return [lock for wallet in short for lock in wallet.matured]

@@ -1,0 +1,62 @@
+"""Writes a batch by one statement, if all of its keys are new and every request can be accepted: nearly always."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from operator import attrgetter
+from typing import Any
+
+import asyncpg
+from asyncpg.pgproto import pgproto
+
+from db.connections import autocommit
+from db.errors import Rejected
+from db.ledger_writes import is_known_reference, is_used_key
+from db.sql import load
+from db.strict import one
+from wallet.commands import LedgerCommand
+from wallet.decide import Recorded
+from wallet.optimistic import RaisedInstants, optimistic_batch
+
+_SQL = load("ledger")
+_NULLABLE = ("instants", "id_starts")
+_WALLET = attrgetter("wallet")
+
+
+class OptimisticWriter:
+    """Locks the wallets, checks and writes, all by one statement. It undoes itself if not all can be accepted.
+
+    `bank_prefix` is used instead of the stack's own for the references that the bank is given. The reconciler announces
+    a withdrawal again that nobody took within `redrive_after`.
+    """
+
+    def __init__(self, redrive_after: timedelta, bank_prefix: str | None) -> None:
+        self._redrive_after = redrive_after
+        self._bank_prefix = bank_prefix
+
+    async def write(self, connection: Any, commands: Sequence[LedgerCommand]) -> list[Recorded] | Rejected:
+        """Write the batch; return what was recorded, in order, or why nothing was."""
+        batch = optimistic_batch(commands)
+        # In the order of the index they go into, which is kinder to the processor's caches: 3 % of a large batch.
+        movements = sorted(batch.movements, key=_WALLET)
+        arguments = (batch.changes, movements, batch.first_release_at)
+        try:
+            async with autocommit(connection):
+                if batch.plain:
+                    rows = await connection.fetch(_SQL["write_plain_charges"], *arguments)
+                else:
+                    rows = await connection.fetch(
+                        _SQL["write_optimistically"], *arguments, self._redrive_after, self._bank_prefix
+                    )
+        except asyncpg.RaiseError:
+            return Rejected("a wallet is not there yet or has too little, or a release is over")
+        except asyncpg.CheckViolationError:
+            return Rejected("a balance would pass its limits")
+        except asyncpg.UniqueViolationError as error:
+            if is_used_key(error) or is_known_reference(error):
+                return Rejected("an idempotency key was used before")
+            raise
+        row = one(rows, _NULLABLE)
+        # asyncpg's UUID is Python's, made by C in a seventh of the time.
+        raised = RaisedInstants(row["instants"], row["id_starts"]) if row["instants"] else None
+        receipts = batch.receipts(row["id_start"], row["now"], raised, pgproto.UUID)
+        return [Recorded(receipt, replayed=False) for receipt in receipts]

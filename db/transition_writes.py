@@ -1,0 +1,145 @@
+"""The statements that transitions of withdrawals are made of: optimistically all payments at once, or under locks."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from db.connections import autocommit
+from db.ledger_writes import lock_wallets, record
+from db.sql import load
+from db.strict import require, require_tag, whole
+from runtime.telemetry import WITHDRAWALS_ENDED
+from wallet.commands import Settle, WithdrawalCommand
+from wallet.decide_transitions import decide_transitions
+from wallet.ids import uuid7_ends
+from wallet.outcomes import Paid
+from wallet.transitions import Ladder, Transitions, Withdrawal
+from wallet.withdrawal import Status
+
+_SQL = load("withdrawals")
+_NULLABLE = (
+    "destination",
+    "reference",
+    "failure_code",
+    "failure_reason",
+    "bank_reference",
+    "accepted_at",
+)
+
+
+async def write_transitions(
+    connection: Any, commands: Sequence[WithdrawalCommand], ladder: Ladder
+) -> Transitions:
+    """Lock the withdrawals and their wallets, decide, and write what was decided, in the caller's transaction."""
+    rows = await connection.fetch(_SQL["lock"], list({c.withdrawal_id for c in commands}))
+    withdrawals = {row["id"]: _withdrawal(whole(row, _NULLABLE)) for row in rows}
+    ids = {(w.user_id, w.currency) for w in withdrawals.values()}
+    locked = await lock_wallets(connection, ids)
+    require(locked.wallets.keys() == ids, "a withdrawal without its wallet")
+    transitions = decide_transitions(commands, withdrawals, locked.wallets, locked.now, ladder)
+    if transitions.transfers:
+        await record(connection, transitions.transfers, locked.wallets.values())
+    if transitions.changed:
+        await _write(connection, transitions, locked.now)
+    return transitions
+
+
+async def _write(connection: Any, transitions: Transitions, now: Any) -> None:
+    for step in _steps_before_the_last(transitions):
+        status = await connection.execute(_SQL["step"], *zip(*step, strict=True))
+        require_tag(status, f"UPDATE {len(step)}")
+    states = [
+        (
+            w.id,
+            w.user_id,
+            w.status.value,
+            w.rounds,
+            w.next_attempt_at,
+            w.history_length,
+            w.failure_code,
+            w.failure_reason,
+            w.bank_reference,
+            w.updated_at,
+            w.accepted_at,
+        )
+        for w in transitions.changed.values()
+    ]
+    announced = [(w.id, w.user_id) for w in transitions.announced]
+    moved = await connection.fetchval(
+        _SQL["move"],
+        *zip(*states, strict=True),
+        *(zip(*transitions.history, strict=True) if transitions.history else [()] * 7),
+        *(zip(*announced, strict=True) if announced else [()] * 2),
+        now,
+    )
+    require(moved == len(states), f"{moved} of {len(states)} withdrawals under lock were moved")
+
+
+def payments_only(commands: Sequence[WithdrawalCommand]) -> list[tuple[UUID, str, str, str]]:
+    """Return what a batch of nothing but payments completes, in key order; nothing for another batch."""
+    payments = [
+        (command.withdrawal_id, command.user_id, command.outcome.payout_id, command.by)
+        for command in commands
+        if isinstance(command, Settle) and isinstance(command.outcome, Paid)
+    ]
+    return sorted(payments) if len(payments) == len(commands) else []
+
+
+async def complete(connection: Any, payments: list[tuple[UUID, str, str, str]]) -> list[Status] | None:
+    """Complete withdrawals that are processing, as nearly all are that the bank says it paid, by one statement.
+
+    None, and nothing of the batch stays, if one is in another state.
+    """
+    ends = [f"{end:016x}" for end, _ in zip(uuid7_ends(), payments, strict=False)]
+    try:
+        async with autocommit(connection):
+            ids, users, references, by = zip(*payments, strict=True)
+            status = await connection.execute(_SQL["complete"], ids, users, references, ends, by)
+    except asyncpg.RaiseError:
+        return None
+    require_tag(status, f"INSERT 0 {len(payments)}")
+    WITHDRAWALS_ENDED.labels(Status.COMPLETED.value).inc(len(payments))
+    return [Status.COMPLETED] * len(payments)
+
+
+def _steps_before_the_last(transitions: Transitions) -> list[list[tuple[UUID, str, str, str | None]]]:
+    """Return the moves that are not the last of their withdrawal in this batch: the first ones, the second ones, …
+
+    The trigger that guards the states sees what one statement makes of a row, so each legal move needs its own.
+    Seldom more than none: a return that overtook the news of its payment completes and returns at once.
+    """
+    by_withdrawal: dict[UUID, list[tuple[UUID, str, str, str | None]]] = {}
+    for row in transitions.history:
+        reference = transitions.changed[row.withdrawal_id].bank_reference
+        by_withdrawal.setdefault(row.withdrawal_id, []).append(
+            (row.withdrawal_id, row.user_id, row.status, reference)
+        )
+    steps: list[list[tuple[UUID, str, str, str | None]]] = []
+    for rows in by_withdrawal.values():
+        for number, step in enumerate(rows[:-1]):
+            if number == len(steps):
+                steps.append([])
+            steps[number].append(step)
+    return steps
+
+
+def _withdrawal(row: Any) -> Withdrawal:
+    return Withdrawal(
+        row["id"],
+        row["user_id"],
+        row["currency"],
+        row["amount"],
+        Status(row["status"]),
+        row["attempts"],
+        row["rounds"],
+        row["next_attempt_at"],
+        row["history_length"],
+        row["failure_code"],
+        row["failure_reason"],
+        row["bank_reference"],
+        row["accepted_at"],
+        row["may_be_known"],
+        updated_at=row["updated_at"],
+    )
