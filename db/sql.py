@@ -1,4 +1,4 @@
-"""Loads the queries: every .sql file in db/queries holds blocks that begin with `-- name: the_name`.
+"""Load queries: each .sql file holds blocks that begin with `-- name: the_name`.
 
 A block may have a named part, between the lines `-- part: the_part` and `-- end of part`. Another block can be the same
 statement without it; it consists of the one line `-- write_some is write_all without the_part`.
@@ -15,12 +15,12 @@ _WITHOUT = re.compile(r"-- (\w+) is (\w+) without (\w+)")
 
 
 @cache
-def load(file: str) -> dict[str, str]:
-    """Return the blocks of db/queries/`file`.sql by name.
+def load(file: str, folder: Path | None = None) -> dict[str, str]:
+    """Return the blocks of `file`.sql in `folder` (db/queries) by name.
 
     Raises ValueError if a name stands twice, or KeyError if a block or a part is not there.
     """
-    names_and_bodies = _NAME.split((_QUERIES / f"{file}.sql").read_text(encoding="utf-8"))
+    names_and_bodies = _NAME.split(((folder or _QUERIES) / f"{file}.sql").read_text(encoding="utf-8"))
     names, bodies = names_and_bodies[1::2], names_and_bodies[2::2]
     if len(set(names)) != len(names):
         raise ValueError(f"{file}.sql: a name stands twice")

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from db import benchmark
-from lab.bench import load
+from lab.bench import database, load
 from lab.bench.cpu import CpuMeter
 from lab.bench.load import InvalidRun, Sample
 from lab.bench.results import Results
@@ -102,7 +101,7 @@ class Bench:
         sample = load.pgbench(
             self._stage.postgres_bin,
             self._stage.pgbench_url,
-            benchmark.PGBENCH_SCRIPT,
+            database.PGBENCH_SCRIPT,
             self._plan.seconds,
             self._stage.stack.state.root,
         )
@@ -146,7 +145,7 @@ class Bench:
     def _payouts(self) -> None:
         """Accept a queue of withdrawals while nobody pays, then let them be paid; then the same, slower."""
         stage = self._stage
-        since = asyncio.run(benchmark.clock(stage.database_url))
+        since = asyncio.run(database.clock(stage.database_url))
         stage.pause_payouts()
         self._wrk("charges_beside", "charge")
         self._wrk("withdraw", "withdraw")
@@ -157,7 +156,7 @@ class Bench:
 
         stage.pause_payouts()
         stage.set_bank_latency(200)
-        since = asyncio.run(benchmark.clock(stage.database_url))
+        since = asyncio.run(database.clock(stage.database_url))
         load.open_loop(stage.api, "withdraw", 2_000, 60, requests=self._plan.slow_queue)
         stage.publish()
         slow = self._drain("payouts_200ms", since, 1)
@@ -169,7 +168,7 @@ class Bench:
         _settle()
         self._stage.start_actors(actors)
         self._stage.wait_paid()
-        done = asyncio.run(benchmark.drain(self._stage.database_url, since))
+        done = asyncio.run(database.drain(self._stage.database_url, since))
         return self._keep(
             scenario, Sample(done.completed / done.seconds, detail={"withdrawals": done.completed})
         )
@@ -177,10 +176,10 @@ class Bench:
     def _paced(self, scenario: str, per_s: float) -> None:
         """Withdrawals at a pace that can be kept: how long from accepted to completed?"""
         _settle()
-        since = asyncio.run(benchmark.clock(self._stage.database_url))
+        since = asyncio.run(database.clock(self._stage.database_url))
         sent = load.open_loop(self._stage.api, "withdraw", per_s, max(self._plan.seconds, 5))
         self._stage.wait_paid()
-        done = asyncio.run(benchmark.drain(self._stage.database_url, since))
+        done = asyncio.run(database.drain(self._stage.database_url, since))
         self._keep(scenario, Sample(sent.per_s, done.p50_ms, done.p99_ms))
 
     def _history(self, name: str, transfers: int) -> None:
@@ -188,7 +187,7 @@ class Bench:
         stage = self._stage
         self._progress.say(f"Filling up to {transfers:,} transfers by SQL")
         asyncio.run(
-            benchmark.prefill(
+            database.prefill(
                 stage.database_url,
                 transfers,
                 load.HOT_USER,

@@ -12,8 +12,7 @@ from typing import Any
 
 import psutil
 
-from db import benchmark
-from lab.bench import load
+from lab.bench import database, load
 from ops import supervision
 from ops.audit import AuditImpossible, Report, run_audit
 from ops.errors import OpsError
@@ -59,7 +58,7 @@ class Stage:
         """Start on fresh data, and put money into every wallet."""
         self.stack.start()
         self.stop_second_actor()
-        self.pgbench_url = asyncio.run(benchmark.create_database(self.database_url, "pgbench"))
+        self.pgbench_url = asyncio.run(database.create_database(self.database_url, "pgbench"))
         self._seed(self.api)
 
     def time_starts(self) -> dict[str, float]:
@@ -77,7 +76,7 @@ class Stage:
         """Start gateways on an empty database beside the full one, so that both can be measured in turns."""
         if self.small is not None:
             return
-        url = asyncio.run(benchmark.create_database(self.database_url, "small"))
+        url = asyncio.run(database.create_database(self.database_url, "small"))
         self.small = self._stack(self._folder / "small", DATABASE_URL=url, WBS_BROKER="memory")
         self.small.start()
         self._seed(self.small.urls["api"])
@@ -172,15 +171,15 @@ class Stage:
     def transactions(self, *, small: bool = False) -> int:
         """Return how many charges and withdrawals are in the database."""
         url = self.small.env["DATABASE_URL"] if small and self.small else self.database_url
-        return asyncio.run(benchmark.transactions(url))
+        return asyncio.run(database.transactions(url))
 
     def open_withdrawals(self) -> int:
         """Count the withdrawals that have not ended."""
-        return asyncio.run(benchmark.open_withdrawals(self.database_url))
+        return asyncio.run(database.open_withdrawals(self.database_url))
 
-    def idle(self) -> benchmark.Idle:
+    def idle(self) -> database.Idle:
         """Look whether everything is published, and paid."""
-        return asyncio.run(benchmark.idle(self.database_url))
+        return asyncio.run(database.idle(self.database_url))
 
     def memory(self) -> list[dict[str, Any]]:
         """Resident memory of each process in MB; of servers with their children, what they share once."""
@@ -218,7 +217,7 @@ class Stage:
 
     def server_facts(self) -> dict[str, str]:
         """PostgreSQL's version and the settings that figures depend on."""
-        return asyncio.run(benchmark.server_facts(self.database_url))
+        return asyncio.run(database.server_facts(self.database_url))
 
 
 def _timed(action: Callable[[], None]) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from random import Random
 from typing import NamedTuple
 
-from db.chaos import TABLES
+from lab.chaos.database import TABLES
 from lab.chaos.lines import NAMES
 from lab.chaos.poison import POISON
 

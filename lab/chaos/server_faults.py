@@ -10,8 +10,8 @@ from typing import Any
 
 import pika.exceptions
 
-from db import chaos
 from db.errors import DATABASE_ERRORS
+from lab.chaos import database
 from lab.chaos.poison import POISON, publish
 from lab.chaos.schedule import PlannedFault
 
@@ -33,7 +33,7 @@ class ServerFaults:
     async def hold(self, fault: PlannedFault, random: Random) -> str | None:
         """Keep a table locked, as a migration does."""
         try:
-            await chaos.hold_table(self._database_url, fault.target, fault.lasts_s)
+            await database.hold_table(self._database_url, fault.target, fault.lasts_s)
         except DATABASE_ERRORS:
             return None
         return f"for {fault.lasts_s:.1f} s"
@@ -58,34 +58,34 @@ class ServerFaults:
     async def heal(self) -> bool:
         """Undo whatever still holds. False if the database does not let us."""
         async with self._one_at_a_time:
-            return await self._undo(chaos.set_read_only, False) and await self._undo(
-                chaos.set_clock_back, 0.0
+            return await self._undo(database.set_read_only, False) and await self._undo(
+                database.set_clock_back, 0.0
             )
 
     async def _read_only(self, fault: PlannedFault, random: Random) -> str | None:
         async with self._one_at_a_time:
-            await self._for_a_while(chaos.set_read_only, True, False, fault.lasts_s)
+            await self._for_a_while(database.set_read_only, True, False, fault.lasts_s)
         return f"for {fault.lasts_s:.1f} s"
 
     async def _clock_back(self, fault: PlannedFault, random: Random) -> str | None:
         step_s = random.choice(CLOCK_STEPS_S)
         async with self._one_at_a_time:
-            await self._for_a_while(chaos.set_clock_back, step_s, 0.0, fault.lasts_s)
+            await self._for_a_while(database.set_clock_back, step_s, 0.0, fault.lasts_s)
         return f"by {step_s:.0f} s for {fault.lasts_s:.1f} s"
 
     async def _connections(self, fault: PlannedFault, random: Random) -> str | None:
-        held = await chaos.use_up_connections(self._database_url, fault.lasts_s)
+        held = await database.use_up_connections(self._database_url, fault.lasts_s)
         return f"{held} held for {fault.lasts_s:.1f} s"
 
     async def _cancelled(self, fault: PlannedFault, random: Random) -> str | None:
         rounds = max(1, int(fault.lasts_s * CANCELS_A_SECOND))
         for _ in range(rounds):
-            await chaos.cancel_queries(self._database_url)
+            await database.cancel_queries(self._database_url)
             await asyncio.sleep(1 / CANCELS_A_SECOND)
         return f"{rounds} times"
 
     async def _ended(self, fault: PlannedFault, random: Random) -> str | None:
-        return f"{await chaos.end_sessions(self._database_url)} sessions"
+        return f"{await database.end_sessions(self._database_url)} sessions"
 
     async def _for_a_while(self, act: Any, trouble: bool | float, none: bool | float, seconds: float) -> None:
         """Make a trouble and undo it. One that was only half made, as the server went away, is undone too."""

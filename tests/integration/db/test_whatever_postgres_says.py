@@ -68,8 +68,6 @@ FAULTS: dict[str, Fault] = {
 
 ELSEWHERE = {
     "audit": "an operator's command: tests/integration/ops/test_commands_and_servers.py",
-    "benchmark": "the laboratory's",
-    "chaos": "the laboratory's",
 }
 """Queries, or files of them, that neither a loop nor a call here executes, and why."""
 

@@ -1,8 +1,9 @@
-"""The benchmark's own view of the database: filling it, counting in it. No request ever comes here."""
+"""The benchmark's own view of the database: it fills it and counts in it. No request ever comes here."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
@@ -12,7 +13,7 @@ from db.migrate import migrate
 from db.sql import load
 from wallet.commands import Charge
 
-_SQL = load("benchmark")
+_SQL = load("queries", Path(__file__).parent)
 
 PGBENCH_SCRIPT: str = _SQL["pgbench_charge"]
 """One charge a commit, for `pgbench -M prepared -f`."""

@@ -7,13 +7,14 @@ is not possible just now; none leaves anything behind that outlasts its own end 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 
 from db.sql import load
 
-_SQL = load("chaos")
+_SQL = load("queries", Path(__file__).parent)
 _NAME = "wbs chaos"
 _TIMEOUT_S = 5.0
 
@@ -92,7 +93,7 @@ async def end_sessions(database_url: str) -> int:
 async def set_clock_back(database_url: str, seconds: float) -> None:
     """Let the clock of all sessions be behind by so many seconds (0: right again). They are begun anew."""
     async with _session(database_url) as connection:
-        database = '"' + await connection.fetchval("select current_database()", timeout=_TIMEOUT_S) + '"'
+        database = '"' + await connection.fetchval(_SQL["name"], timeout=_TIMEOUT_S) + '"'
         if seconds:
             await connection.execute(_SQL["make_clock"], timeout=_TIMEOUT_S)
             await connection.execute(_SQL["set_clock"] % f"{seconds:.3f}", timeout=_TIMEOUT_S)

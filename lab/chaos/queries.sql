@@ -51,3 +51,6 @@ drop schema if exists chaos_clock cascade;
 
 -- name: has_synchronous_standby
 select exists (select from pg_stat_replication where sync_state = 'sync');
+
+-- name: name
+select current_database();
