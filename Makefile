@@ -28,8 +28,8 @@ help: ## show this list
 init: $(TOOLS) ## make .venv with the pinned dependencies (again only when they change)
 
 # make-venv looks at the contents, so a file that was only touched installs nothing.
-$(RUNTIME): requirements.lock pyproject.toml deploy/make-venv deploy/choose-python
-	@PYTHON=$(PYTHON) bash deploy/make-venv $(VENV) $@ requirements.lock
+$(RUNTIME): requirements.lock requirements-local.lock pyproject.toml deploy/make-venv deploy/choose-python
+	@PYTHON=$(PYTHON) bash deploy/make-venv $(VENV) $@ requirements-local.lock
 
 $(TOOLS): $(RUNTIME) requirements-dev.lock
 	@PYTHON=$(PYTHON) bash deploy/make-venv $(VENV) $@ requirements-dev.lock

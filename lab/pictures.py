@@ -16,7 +16,7 @@ from typing import Any
 import matplotlib
 from playwright.sync_api import Page, sync_playwright
 
-from ops.stack import Stack
+from ops.local.stack import Stack
 
 matplotlib.use("Agg")
 

@@ -18,7 +18,7 @@ from actors.bank.protocol import BooksUnreadable
 from db.audit import DUE_WITHIN, Findings, Payout, audit_bank, audit_books, auditor
 from db.errors import DATABASE_ERRORS
 from ops.bank_books import BANK, pages
-from ops.environment import load_environment
+from ops.environment import running_environment
 from runtime.settings import Settings, SettingsError
 
 INVARIANTS = {
@@ -129,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
     """Audit the running stack, or what DATABASE_URL and WBS_BANK_URL name."""
     try:
         report = asyncio.run(
-            run_audit(Settings.from_env(load_environment()), bank=not args.no_bank, progress=True)
+            run_audit(Settings.from_env(running_environment()), bank=not args.no_bank, progress=True)
         )
     except AuditImpossible as error:
         if args.json:

@@ -16,7 +16,7 @@ from actors.bank import open_bank
 from actors.bank.conformance import Check, Conformance
 from actors.bank.protocol import BooksUnreadable
 from actors.bank.trial import Scope
-from ops.environment import load_environment
+from ops.environment import BANK_SETTINGS, running_environment
 from runtime.settings import Settings, SettingsError
 
 _MARKS = {True: "✓", False: "✗", None: "–"}
@@ -39,7 +39,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     """Check the bank of the running stack, or the one that WBS_BANK and WBS_BANK_URL name."""
     try:
-        settings = Settings.from_env(load_environment())
+        settings = Settings.from_env(running_environment(*BANK_SETTINGS))
         checks = asyncio.run(check_bank(settings, scope_of(settings, args), quiet=args.json))
     except (SettingsError, BooksUnreadable) as error:
         print(f"wbs bank check: {error}", file=sys.stderr)

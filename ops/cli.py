@@ -5,6 +5,7 @@ as a command says. Whatever goes wrong, one sentence says what; WBS_LOG_LEVEL=de
 """
 
 import argparse
+import importlib
 import importlib.util
 import logging
 import os
@@ -13,11 +14,14 @@ import traceback
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
-from ops import up
-from ops.errors import OpsError, ServerAway
+from ops.errors import NothingRunning, OpsError, ServerAway
 
 DISTRIBUTION = "wallet-balance-split"
 """The name under which pyproject.toml has our version."""
+
+LOCAL = "ops.local.up"
+"""Commands that need the extra `[local]`: they are described without importing it."""
+THREADS_DEFAULT = 50
 
 # Commands in modules of their own: `add_parser(subparsers)` describes one, `run(args)` executes it. Some load
 # a lot (plots, load generators), so only the one that is asked for is imported.
@@ -40,12 +44,11 @@ if importlib.util.find_spec("lab"):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command."""
     words = list(sys.argv[1:] if argv is None else argv)
-    parser = build_parser(words[0] if words else "")
-    args = parser.parse_args(words)
-    command: Callable[[argparse.Namespace], int] = args.command
     # What the library code logs is for the logs of processes; here it would come between a sentence and its reader.
     logging.getLogger().addHandler(logging.NullHandler())
     try:
+        args = build_parser(words[0] if words else "").parse_args(words)
+        command: Callable[[argparse.Namespace], int] = args.command
         status = command(args)
         sys.stdout.flush()
         return status
@@ -64,7 +67,7 @@ def _fail(command: str, error: Exception) -> int:
         traceback.print_exception(error)
     if isinstance(error, OpsError):
         print(f"wbs: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ServerAway) else 1
+        return 2 if isinstance(error, NothingRunning | ServerAway) else 1
     from ops.failures import explain
 
     print(f"wbs {command}: {explain(error)}", file=sys.stderr)
@@ -72,24 +75,25 @@ def _fail(command: str, error: Exception) -> int:
 
 
 def build_parser(asked_for: str) -> argparse.ArgumentParser:
-    """The parser: complete for the command that is asked for, names and one line for the others."""
+    """Return the parser: complete for the command that is asked for, names and one line for the others."""
     parser = argparse.ArgumentParser(
         prog="wbs", description="Wallet Balance Split: run, check and measure it."
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {version(DISTRIBUTION)}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_up(subparsers)
-    _simple(subparsers, "down", up.run_down, "stop everything")
-    ps = _simple(subparsers, "ps", up.run_ps, "list the running processes")
+    _add_simple(subparsers, "down", LOCAL, "run_down", "stop everything")
+    ps = _add_simple(subparsers, "ps", LOCAL, "run_ps", "list the running processes")
     ps.add_argument("--json", action="store_true", help='[{"kind": "gateway", "pid": 1}, …]')
-    _simple(subparsers, "migrate", up.run_migrate, "bring the database schema up to date")
-    _simple(
+    _add_simple(subparsers, "migrate", "ops.migration", "run", "bring the database schema up to date")
+    _add_simple(
         subparsers,
         "refresh-db",
-        up.run_refresh_db,
+        LOCAL,
+        "run_refresh_db",
         "empty the private database, the queues and the bank's books",
     )
-    _simple(subparsers, "reset", up.run_reset, "stop everything and delete the state folder")
+    _add_simple(subparsers, "reset", LOCAL, "run_reset", "stop everything and delete the state folder")
     for name, (module, text) in MODULES.items():
         if name == asked_for:
             loaded = importlib.import_module(module)
@@ -101,26 +105,33 @@ def build_parser(asked_for: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _simple(
+def _add_simple(
     subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]",
     name: str,
-    command: Callable[[argparse.Namespace], int],
+    module: str,
+    function: str,
     text: str,
 ) -> argparse.ArgumentParser:
+    """Add a command whose module is imported when it is run."""
+
+    def run(args: argparse.Namespace) -> int:
+        status: int = getattr(importlib.import_module(module), function)(args)
+        return status
+
     parser = subparsers.add_parser(name, help=text, description=text)
-    parser.set_defaults(command=command)
+    parser.set_defaults(command=run)
     return parser
 
 
 def _add_up(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = _simple(subparsers, "up", up.run_up, "provision, migrate and start everything")
+    parser = _add_simple(subparsers, "up", LOCAL, "run_up", "provision, migrate and start everything")
     parser.add_argument("--detach", action="store_true", help="return when it is healthy")
     parser.add_argument("--gateways", type=int, default=2, metavar="N", help="gateway processes (default 2)")
     parser.add_argument("--actors", type=int, default=1, metavar="N", help="actor processes (default 1)")
     parser.add_argument(
         "--threads",
         type=int,
-        default=up.THREADS_DEFAULT,
+        default=THREADS_DEFAULT,
         metavar="N",
         help="payouts at once, a process (default 50)",
     )

@@ -28,7 +28,7 @@ from uuid import UUID
 from actors.dead_letters import DeadLetter, DeadLettersUnreachable, count, look_through
 from db.withdrawals import Withdrawals
 from ops.attention import all_requiring_attention, ids_requiring_attention, list_attention, opened, show
-from ops.environment import load_environment
+from ops.environment import running_environment
 from ops.operators import add_by, operator
 from runtime.settings import Settings
 from wallet.commands import OPERATOR
@@ -79,7 +79,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Do what was asked for, on the running stack or on what DATABASE_URL and RABBITMQ_URL name."""
-    settings = Settings.from_env(load_environment())
+    settings = Settings.from_env(running_environment())
     try:
         if args.action == "list":
             return asyncio.run(list_attention(settings, args.json))

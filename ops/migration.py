@@ -1,11 +1,20 @@
-"""Bringing the schema up to date, and starting the database afresh."""
+"""`wbs migrate`: brings the schema up to date."""
 
+import argparse
 import asyncio
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+from ops.environment import running_environment
 from ops.errors import OpsError, ServerAway
 from runtime.settings import Settings, SettingsError
+
+
+def run(args: argparse.Namespace) -> int:
+    """Bring the schema of DATABASE_URL, or of the running stack, up to date."""
+    migrate(running_environment()["DATABASE_URL"])
+    print("The schema is up to date.")
+    return 0
 
 
 def require_fit_database(env: Mapping[str, str]) -> None:

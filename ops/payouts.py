@@ -18,7 +18,7 @@ from typing import Any
 
 from db import stack
 from db.connections import Reader, understood
-from ops.environment import load_environment
+from ops.environment import running_environment
 from ops.operators import add_by, operator
 from runtime.settings import Settings
 from wallet.errors import TryLater
@@ -45,7 +45,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Do what was asked, then tell how payouts stand."""
-    settings = Settings.from_env(load_environment())
+    settings = Settings.from_env(running_environment())
     actions: dict[str, Callable[[Reader], Awaitable[object]]] = {
         "status": lambda reader: asyncio.sleep(0),
         "pause": lambda reader: understood(stack.pause, reader, operator(args), args.reason),

@@ -26,7 +26,7 @@ from db.withdrawals import Withdrawals
 from ops import adopt
 from ops.audit import AuditImpossible, compare_with_bank, named
 from ops.bank_books import BANK
-from ops.environment import load_environment
+from ops.environment import running_environment
 from ops.failures import explain
 from ops.operators import add_by
 from runtime.settings import Settings
@@ -82,7 +82,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Reconcile the running stack."""
-    settings = Settings.from_env(load_environment())
+    settings = Settings.from_env(running_environment())
     try:
         if args.adopt is not None:
             return adopt.run_adopt(args, settings)

@@ -205,7 +205,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except ValueError as error:
-        raise OpsError(f"{path} is damaged ({error}): `make reset` starts afresh.") from error
+        raise OpsError(f"{path} is damaged ({error}): `wbs reset` starts afresh.") from error
     assert isinstance(document, dict), path
     return document
 

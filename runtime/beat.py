@@ -1,8 +1,8 @@
 """The beat: how a process shows, on its own machine, that it does its work.
 
 The event loop that does the work touches a file every second (`WBS_BEAT_FILE`), as long as none of its tasks is
-failing. Whoever watches over the process (`ops.watchdog` below `wbs up`, `runtime.parent` in a container) kills it
-when no beat has come for 10 s: a process that is frozen, or loops, does not end by itself. The beat says nothing of
+failing. Whoever watches over the process (`ops.local.watchdog` below `wbs up`, `runtime.parent` in a container) kills
+it when no beat has come for 10 s: a process that is frozen, or loops, does not end by itself. The beat says nothing of
 PostgreSQL, RabbitMQ or the bank: a process that waits for one of them beats.
 """
 

@@ -23,8 +23,8 @@ from db.connections import Reader
 from db.ledger import Ledger
 from db.migrate import migrate
 from db.withdrawals import Withdrawals
-from ops.provision import private_servers
-from ops.stack import Stack
+from ops.local.provision import private_servers
+from ops.local.stack import Stack
 from runtime.settings import Settings
 from tests import polling, spread
 from tests.ports import separate_stacks

@@ -7,7 +7,7 @@ can't: they lie below the ephemeral ones, and each worker has its own thousand.
 import os
 import random
 
-from ops import ports
+from ops.local import ports
 
 FIRST = 10_000
 EACH = 1_000

@@ -15,10 +15,10 @@ from uuid import uuid4
 
 import aiohttp
 
-from ops import supervision
 from ops.audit import Report, run_audit
-from ops.programs import KIND_ORDER
-from ops.stack import Stack
+from ops.local import supervision
+from ops.local.programs import KIND_ORDER
+from ops.local.stack import Stack
 from runtime.settings import Settings
 from tests.polling import poll_until
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.programs import own_programs
-from ops.servers import Servers
+from ops.local.programs import own_programs
+from ops.local.servers import Servers
 from ops.state import StateDir
 
 ROOT = Path(__file__).parents[1]
@@ -143,7 +143,8 @@ ONLY_IN = {
     "sanic": {"gateway/wire", "bank_sim"},
     "dramatiq": {"actors", "ops"},
     "pika": {"actors", "ops", "lab"},
-    "supervisor": {"ops"},
+    "supervisor": {"ops/local"},
+    "psutil": {"ops/local", "lab"},
     "sqlite3": {"bank_sim"},
 }
 
@@ -398,7 +399,12 @@ def _declared() -> tuple[list[str], list[str]]:
     strip = re.compile(r"[<>=!~;\[ ].*")
     return (
         [strip.sub("", line) for line in project["dependencies"]],
-        [strip.sub("", line) for line in project["optional-dependencies"]["dev"]],
+        [
+            strip.sub("", line)
+            for extra in ("local", "dev")
+            for line in project["optional-dependencies"][extra]
+            if not line.startswith(project["name"])
+        ],
     )
 
 

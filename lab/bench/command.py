@@ -14,7 +14,7 @@ from lab.bench.results import Results, table
 from lab.bench.scenarios import GROUPS, Bench, Plan
 from lab.bench.stage import Stage
 from ops.errors import OpsError
-from ops.progress import Progress
+from ops.local.progress import Progress
 from ops.state import StateDir
 
 _MILLION = 1_000_000

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ops import apt
 from ops.errors import OpsError
-from ops.progress import Progress
+from ops.local import apt
+from ops.local.progress import Progress
 
 CONNECTIONS = 64
 FIRST_USER = 10_001

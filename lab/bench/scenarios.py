@@ -11,7 +11,7 @@ from lab.bench.cpu import CpuMeter
 from lab.bench.load import InvalidRun, Sample
 from lab.bench.results import Results
 from lab.bench.stage import ACTORS, Stage
-from ops.progress import Progress
+from ops.local.progress import Progress
 
 GROUPS = ("start", "peaks", "latency", "payouts", "history", "memory")
 

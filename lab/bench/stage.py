@@ -13,11 +13,11 @@ from typing import Any
 import psutil
 
 from lab.bench import database, load
-from ops import supervision
 from ops.audit import AuditImpossible, Report, run_audit
 from ops.errors import OpsError
-from ops.progress import Progress, poll
-from ops.stack import Stack
+from ops.local import supervision
+from ops.local.progress import Progress, poll
+from ops.local.stack import Stack
 from runtime.settings import Settings
 
 ACTORS = 2

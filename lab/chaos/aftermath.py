@@ -19,7 +19,7 @@ from lab.chaos.client import RecordingClient, Request
 from lab.chaos.history import BankPayout, Call, HistoryWriter, Trouble, read, read_at
 from lab.chaos.operations import Operations
 from lab.chaos.wallets import Wallets
-from ops.progress import Progress
+from ops.local.progress import Progress
 
 AT_ONCE = 24
 RESEND_TRIES_MAX = 20

@@ -22,10 +22,10 @@ from lab.chaos.operations import Operations
 from lab.chaos.pair import Failover, Pair
 from lab.chaos.schedule import plan
 from lab.chaos.wallets import Wallets
-from ops import health, supervision
 from ops.audit import AuditImpossible, run_audit
-from ops.progress import Progress
-from ops.stack import Stack
+from ops.local import health, supervision
+from ops.local.progress import Progress
+from ops.local.stack import Stack
 from ops.state import StateDir
 from runtime.settings import Settings
 

@@ -19,7 +19,7 @@ from lab.chaos.campaign import Order, Report, as_document, run_campaign
 from lab.chaos.checker import check
 from lab.chaos.schedule import FAULTS_PER_MINUTE
 from ops.errors import OpsError
-from ops.progress import Progress
+from ops.local.progress import Progress
 from ops.state import StateDir
 
 VIOLATIONS_SHOWN = 20

@@ -11,9 +11,9 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from lab.chaos.proxy import Mode, Proxy
-from ops.ports import private_port
+from ops.local.ports import private_port
+from ops.local.supervision import Program
 from ops.state import StateDir
-from ops.supervision import Program
 
 CONTROL_TIMEOUT_S = 10.0
 

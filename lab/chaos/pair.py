@@ -17,12 +17,12 @@ from urllib.parse import quote
 import psutil
 
 from lab.chaos import database
-from ops import postgres
 from ops.errors import OpsError
-from ops.ports import accepts, private_port
-from ops.postgres import DATABASE, SUPERUSER, Postgres
-from ops.postgres_binaries import run_as
-from ops.progress import Progress, poll
+from ops.local import postgres
+from ops.local.ports import accepts, private_port
+from ops.local.postgres import DATABASE, SUPERUSER, Postgres
+from ops.local.postgres_binaries import run_as
+from ops.local.progress import Progress, poll
 from ops.state import StateDir
 
 Failover = Literal["killed", "swallowed"]

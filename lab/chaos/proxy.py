@@ -22,7 +22,7 @@ from itertools import cycle
 from typing import Literal, cast
 
 from lab.chaos.nonsense import REPLIES
-from ops.ports import listener
+from ops.local.ports import listener
 
 Mode = Literal["pass", "delay", "reset", "refuse", "blackhole", "mute", "nonsense"]
 

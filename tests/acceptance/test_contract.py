@@ -15,7 +15,7 @@ from schemathesis import GenerationMode
 from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
-from ops.stack import Stack
+from ops.local.stack import Stack
 from tests.service import Service, make_whole
 
 CALL_TIMEOUT_S = 30.0

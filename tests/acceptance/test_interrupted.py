@@ -20,7 +20,7 @@ ENDS_WITHIN_S = 90.0
 HANGS = """
 import json, os, signal, subprocess, sys
 from pathlib import Path
-from ops.provision import private_servers
+from ops.local.provision import private_servers
 
 def test_that_hangs(tmp_path):
     deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.pause()"

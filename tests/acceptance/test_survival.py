@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from ops.programs import KIND_ORDER
+from ops.local.programs import KIND_ORDER
 from tests.polling import keeps, poll_until
 from tests.service import OPEN, Service, Split
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ops.ports import FAMILIAR
-from ops.provision import private_servers
-from ops.stack import Stack
+from ops.local.ports import FAMILIAR
+from ops.local.provision import private_servers
+from ops.local.stack import Stack
 from tests.ports import free_port
 from tests.service import defaults, run_wbs
 
@@ -187,7 +187,7 @@ def test_down_where_nothing_runs(state_dir: Path) -> None:
 def test_commands_that_need_a_stack(state_dir: Path) -> None:
     """Goal: without a stack the operator's commands fail with a sentence and their documented exit codes."""
     nowhere = {"DATABASE_URL": "postgresql://127.0.0.1:1/none"}
-    assert "make run" in refused(state_dir, "migrate")
+    assert "wbs up" in refused(state_dir, "migrate", code=2)
     for words in (["audit"], ["dlq", "list"], ["reconcile"]):
         ran = run_wbs(state_dir, *words, **nowhere)
         assert ran.returncode == 2, words

@@ -14,7 +14,7 @@ from lab.bench.load import Sample
 from lab.bench.results import Results
 from lab.bench.scenarios import Bench, Plan
 from lab.bench.stage import Stage
-from ops.progress import Progress
+from ops.local.progress import Progress
 from tests.conftest import unavailable
 
 SECONDS = 2.0

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Page, Request, expect, sync_playwright
 
-from ops.stack import Stack
+from ops.local.stack import Stack
 from tests.conftest import unavailable
 from tests.service import make_whole
 

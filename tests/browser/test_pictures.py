@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lab.pictures import BENCH, draw_rates, fill, shoot_console
-from ops.stack import Stack
+from ops.local.stack import Stack
 from tests.browser.test_docs import CHROMIUM
 from tests.conftest import unavailable
 from tests.service import make_whole

@@ -8,7 +8,7 @@ import pytest
 
 from lab.chaos.campaign import Order, run_campaign
 from lab.chaos.command import RATE_PER_S
-from ops.progress import Progress
+from ops.local.progress import Progress
 from ops.state import StateDir
 
 SECONDS = 30.0

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ops.stack import Stack
+from ops.local.stack import Stack
 from tests.conftest import unavailable
 from tests.polling import wait_until
 from tests.ports import free_port

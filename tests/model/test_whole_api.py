@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from ops.stack import Stack
+from ops.local.stack import Stack
 from tests.model.machine import WalletMachine
 from tests.service import Service, make_whole
 

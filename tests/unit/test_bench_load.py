@@ -6,7 +6,7 @@ import pytest
 
 from lab.bench.load import require_tools
 from ops.errors import OpsError
-from ops.progress import Progress
+from ops.local.progress import Progress
 
 
 def test_without_wrk_and_a_way_to_install_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

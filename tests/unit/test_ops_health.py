@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from ops import health
 from ops.errors import OpsError
-from ops.progress import Progress
+from ops.local import health
+from ops.local.progress import Progress
 from ops.state import StateDir, write_json
 
 
@@ -30,7 +30,7 @@ def after(looks: int, meanwhile: Callable[[], None]) -> Callable[[], bool]:
 
 
 def started(state: StateDir, count: int) -> None:
-    """Write down that the relay was started so often, as ops.launch does."""
+    """Write down that the relay was started so often, as ops.local.launch does."""
     write_json(state.run / "relay.starts.json", {"at": 0.0, "count": count})
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ops.postgres import shared_buffers_mb
+from ops.local.postgres import shared_buffers_mb
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ops import ports, processes, state
+from ops import state
 from ops.environment import load_environment
 from ops.errors import OpsError
+from ops.local import ports, processes
 from ops.state import StateDir
 
 

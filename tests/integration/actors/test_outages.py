@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 import pytest_asyncio
 
-from ops.provision import PrivateServers, private_servers
+from ops.local.provision import PrivateServers, private_servers
 from tests.conftest import unavailable
 from tests.integration.actors.pipeline import Pipeline
 from tests.integration.actors.proxy import Proxy

@@ -12,7 +12,7 @@ from db.audit import Findings, audit_books
 from db.connections import Reader
 from db.ledger import Ledger
 from db.withdrawals import Withdrawals
-from ops.provision import PrivateServers, private_servers
+from ops.local.provision import PrivateServers, private_servers
 from runtime.settings import Settings
 from tests.conftest import PATIENT
 from tests.integration.link import Link

@@ -8,8 +8,8 @@ import pytest
 import db.watch
 from db.migrate import migrate
 from ops.errors import ServerAway
+from ops.local.provision import private_servers
 from ops.migration import migrate as migrate_command
-from ops.provision import private_servers
 from tests.conftest import execute, with_database
 from tests.polling import poll_until
 

@@ -16,7 +16,7 @@ import pytest_asyncio
 from db.ledger import Ledger
 from db.migrate import migrate
 from db.withdrawals import Withdrawals
-from ops.provision import PrivateServers
+from ops.local.provision import PrivateServers
 from runtime.settings import Settings
 from tests.conftest import execute
 from tests.integration.db.conftest import accepted, answers, charge, split, withdraw

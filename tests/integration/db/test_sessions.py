@@ -17,7 +17,7 @@ import pytest_asyncio
 from db import sessions
 from db.errors import POOLER, STANDBY, UNSAFE, UnfitServer
 from db.sessions import connect, require_fit_server
-from ops.provision import private_servers
+from ops.local.provision import private_servers
 from ops.state import StateDir
 from runtime.identity import name_process
 from runtime.settings import Settings, SettingsError

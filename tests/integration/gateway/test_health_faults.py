@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 
 from db.migrate import migrate
-from ops.provision import private_servers
+from ops.local.provision import private_servers
 from tests.conftest import execute, with_database
 from tests.integration.gateway.conftest import Api, Gateway, Reply
 from tests.polling import keeps, poll_until

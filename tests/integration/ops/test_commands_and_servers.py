@@ -1,9 +1,7 @@
 """Commands whose servers are away, silent, or answer only errors: one sentence, an exit code, in bounded time."""
 
 import asyncio
-import os
 import socket
-import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,10 +9,10 @@ import pytest
 import pytest_asyncio
 
 from runtime.settings import Settings
+from tests.integration.ops.wbs import run_wbs
 from tests.integration.postgres_proxy import Error, Hang, Nonsense, PostgresProxy
 
 COMMANDS = [["audit", "--no-bank"], ["reconcile"], ["dlq", "list"], ["dlq", "replay", "--all"], ["migrate"]]
-ENDS_WITHIN_S = 120.0
 
 
 @pytest.fixture
@@ -31,25 +29,6 @@ async def proxy(database_url: str) -> AsyncIterator[PostgresProxy]:
     proxy = await PostgresProxy(database_url).start()
     yield proxy
     await proxy.stop()
-
-
-async def run_wbs(folder: Path, words: list[str], **settings: str) -> tuple[int, str, str]:
-    """Run a command to its end; return its exit code, and what it said on both outputs."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("WBS_")}
-    environment |= {"WBS_STATE_DIR": str(folder), "RABBITMQ_URL": "", **settings}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "ops.cli",
-        *words,
-        env=environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(ENDS_WITHIN_S):
-        out, err = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
 
 
 async def all_say_so(folder: Path, **settings: str) -> None:

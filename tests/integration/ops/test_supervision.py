@@ -9,9 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ops import processes, supervision
-from ops.ports import is_free
-from ops.stack import AlreadyRunning, Stack
+from ops.local import processes, supervision
+from ops.local.ports import is_free
+from ops.local.stack import AlreadyRunning, Stack
 from tests.polling import wait_until
 
 BACK_S = 5.0

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ops.stack import Stack
+from ops.local.stack import Stack
 from tests.conftest import running_stack
 
 

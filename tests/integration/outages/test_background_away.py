@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.stack import Stack
+from ops.local.stack import Stack
 from tests.polling import poll_until
 from tests.service import INTERVAL_S, Service, Split
 

@@ -17,7 +17,7 @@ import pytest_asyncio
 
 from db.migrate import migrate
 from ops.audit import run_audit
-from ops.provision import PrivateServers, private_servers
+from ops.local.provision import PrivateServers, private_servers
 from runtime.settings import Settings
 from tests.integration.actors.processes import Process
 from tests.integration.outages.endpoints import REFUSED_MAX_S

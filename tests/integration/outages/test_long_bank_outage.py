@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, suppress
 import psutil
 import pytest
 
-from ops.stack import Stack
+from ops.local.stack import Stack
 from tests.polling import poll_until
 from tests.service import INTERVAL_S, Service
 

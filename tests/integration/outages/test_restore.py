@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ops.stack import Stack
+from ops.local.stack import Stack
 from tests.conftest import PATIENT, running_stack
 from tests.polling import poll_until
 from tests.service import PACE, Service, defaults

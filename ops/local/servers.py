@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ops import postgres, rabbitmq
 from ops.errors import OpsError
-from ops.postgres import Postgres
-from ops.progress import Progress
-from ops.rabbitmq import RabbitMQ
+from ops.local import postgres, rabbitmq
+from ops.local.postgres import Postgres
+from ops.local.progress import Progress
+from ops.local.rabbitmq import RabbitMQ
 from ops.state import StateDir
 
 NO_RABBITMQ = """\

@@ -1,4 +1,4 @@
-"""`python -m ops.watchdog STATE_DIR NAME`: kills what does not beat; supervisord then starts it again.
+"""`python -m ops.local.watchdog STATE_DIR NAME`: kills what does not beat; supervisord then starts it again.
 
 supervisord notices who has ended, not who is frozen. Two of these run in each stack and watch over each other too, so
 that none is the one whose freezing nobody sees. Each judges by its own monotonic clock; a machine that was suspended
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
-from ops import processes
+from ops.local import processes
 from ops.state import StateDir, read_json
 from runtime import beat
 

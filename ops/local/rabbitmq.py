@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ops import apt
 from ops.errors import OpsError
-from ops.ports import accepts, private_port
-from ops.progress import Progress
+from ops.local import apt
+from ops.local.ports import accepts, private_port
+from ops.local.progress import Progress
 from ops.state import StateDir, write_private
 
 USER = "wbs"
@@ -22,7 +22,7 @@ DOCKER_IMAGE = "rabbitmq:3.13-management"
 INSTALLED_SCRIPTS = "rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server"
 
 CONFIGURATION = """\
-# Written by `wbs up` at every start; see ops/rabbitmq.py.
+# Written by `wbs up` at every start; see ops/local/rabbitmq.py.
 listeners.tcp.local = 127.0.0.1:{amqp}
 management.tcp.ip = 127.0.0.1
 management.tcp.port = {management}

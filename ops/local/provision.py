@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ops.progress import Progress
-from ops.stack import Stack
+from ops.local.progress import Progress
+from ops.local.stack import Stack
 
 
 @dataclass(frozen=True)

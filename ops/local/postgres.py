@@ -11,11 +11,11 @@ from pathlib import Path
 
 import psutil
 
-from ops import processes
 from ops.errors import OpsError
-from ops.ports import accepts, private_port
-from ops.postgres_binaries import Account, choose_binaries, run_as
-from ops.progress import Progress
+from ops.local import processes
+from ops.local.ports import accepts, private_port
+from ops.local.postgres_binaries import Account, choose_binaries, run_as
+from ops.local.progress import Progress
 from ops.state import StateDir, remove_orphans
 
 DATABASE = "wpdb"
@@ -25,7 +25,7 @@ WAL_SEGMENT_MB = 4
 
 # Durable as in production (fsync, synchronous_commit). The rest suits a small machine with other work to do.
 CONFIGURATION = """\
-# Written by `wbs up` at every start; see ops/postgres.py.
+# Written by `wbs up` at every start; see ops/local/postgres.py.
 listen_addresses = '127.0.0.1'
 port = {port}
 unix_socket_directories = ''
@@ -244,4 +244,4 @@ def check(answer: subprocess.CompletedProcess[str], what: str) -> None:
         or lines
         or ["no output"]
     )
-    raise OpsError(f"{what} failed: {telling[-1].strip()} (`make reset` starts afresh; or set DATABASE_URL).")
+    raise OpsError(f"{what} failed: {telling[-1].strip()} (`wbs reset` starts afresh; or set DATABASE_URL).")

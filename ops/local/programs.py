@@ -6,11 +6,11 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 
-from ops import watchdog
-from ops.ports import private_port
-from ops.servers import Servers
+from ops.local import watchdog
+from ops.local.ports import private_port
+from ops.local.servers import Servers
+from ops.local.supervision import Program, import_path
 from ops.state import StateDir, project_root
-from ops.supervision import Program, import_path
 from runtime import beat
 
 # How long each may take to finish what it holds before SIGKILL, s. Above the longest round of a withdrawal.

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from ops.progress import Progress, ticks
+from ops.local.progress import Progress, ticks
 
 INSTALL_TIMEOUT_S = 600.0
 

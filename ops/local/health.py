@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 
 import psutil
 
-from ops import supervision
 from ops.errors import OpsError
-from ops.ports import accepts
-from ops.progress import Progress, ticks
-from ops.servers import Servers
+from ops.local import supervision
+from ops.local.ports import accepts
+from ops.local.progress import Progress, ticks
+from ops.local.servers import Servers
+from ops.local.supervision import Program
 from ops.state import StateDir, write_private
-from ops.supervision import Program
 
 STARTS_MAX = 4  # a program started more often than that while we wait does not come up by itself
 LOG_LINES_SHOWN = 8

