@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from ops.local import watchdog
 from ops.local.ports import private_port
+from ops.local.secret_settings import told
 from ops.local.servers import Servers
 from ops.local.supervision import Program, import_path
 from ops.state import StateDir, project_root
@@ -45,7 +46,7 @@ def server_programs(servers: Servers, base: Mapping[str, str]) -> list[Program]:
             )
         )
     if (node := servers.rabbitmq) is not None:
-        environment = {**pass_through(base), **node.environment}
+        environment = {**pass_through(told("rabbitmq", base)), **node.environment}
         home = project_root()
         if node.epmd_argv:
             programs.append(Program("epmd", "", "epmd", node.epmd_argv, environment, home, stop_timeout_s=5))
@@ -146,7 +147,7 @@ def _program(
         # -P: nothing is imported from the working folder, whatever it is.
         argv=[sys.executable, "-P", "-m", module],
         environment={
-            **environment,
+            **told(kind, environment),
             **extra,
             "PYTHONPATH": os.pathsep.join(import_path()),
             beat.VARIABLE: str(state.run / f"{name}.beat"),

@@ -26,6 +26,7 @@ from supervisor.xmlrpc import SupervisorTransport
 import ops
 from ops.errors import OpsError
 from ops.local import launch, processes
+from ops.local.secret_settings import told
 from ops.state import StateDir, read_json, write_json, write_private
 from runtime.open_files import allowed_open_files
 from runtime.parent import die_with_parent
@@ -151,7 +152,7 @@ def start(state: StateDir, configuration: Path, *, bound: bool) -> subprocess.Po
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=state.root,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(import_path())},
+            env={**told(NAME, os.environ), "PYTHONPATH": os.pathsep.join(import_path())},
             start_new_session=True,  # Ctrl-C at the terminal is for `wbs up`, which then stops us in order
             preexec_fn=(lambda: die_with_parent(signal.SIGTERM, own_pid)) if tie else None,
         )

@@ -1,0 +1,29 @@
+"""Which process is told which secret: a process that is broken into tells no more than it needed to know."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+
+from runtime.settings import Settings
+
+_DATABASE = frozenset({"DATABASE_URL"})
+_BROKER = frozenset({"RABBITMQ_URL"})
+_BANK_LOGIN = frozenset({"WBS_BANK_TOKEN", "WBS_BANK_USER", "WBS_BANK_PASSWORD"})
+_CALLBACKS = frozenset({"WBS_BANK_WEBHOOK_SECRET"})
+
+SECRETS = frozenset({str(item.metadata["env"]) for item in fields(Settings) if not item.repr}) | _BANK_LOGIN
+"""What `Settings` never shows, and the name that goes with the bank's password."""
+
+NEEDED = {
+    "gateway": _DATABASE | _CALLBACKS | {"WBS_API_KEYS"},
+    "relay": _DATABASE | _BROKER,
+    "actors": _DATABASE | _BROKER | _BANK_LOGIN,
+    "reconciler": _DATABASE | _BROKER | _BANK_LOGIN,
+    "bank_sim": _CALLBACKS,
+}
+"""By kind of process. All others (servers, watchdogs, supervisord) are told none: what is theirs is in their files."""
+
+
+def told(kind: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without the secrets that a process of this kind does not need."""
+    withheld = SECRETS - NEEDED.get(kind, frozenset())
+    return {name: value for name, value in environment.items() if name not in withheld}
