@@ -70,6 +70,7 @@ def complete(state: StateDir, base: Mapping[str, str], chosen: Servers) -> dict[
     host = reachable_host(base["WBS_HTTP_HOST"])
     environment = {**base, "DATABASE_URL": chosen.database_url, "RABBITMQ_URL": chosen.rabbitmq_url}
     environment["WBS_RABBITMQ_MANAGEMENT_URL"] = chosen.management_url
+    environment.pop("WBS_POSTGRES_BIN", None)  # it says that the server is ours: its URL may be shown
     if chosen.postgres is not None:
         environment["WBS_POSTGRES_BIN"] = str(chosen.postgres.bin_dir)
     defaults = {

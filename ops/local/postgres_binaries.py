@@ -49,12 +49,16 @@ def run_as(
 def choose_binaries(
     state: StateDir, data: Path, environment: Mapping[str, str], account: Account | None
 ) -> tuple[Path, str]:
-    """The folder of binaries to use, and their version: of the same major version as existing data."""
+    """The folder of binaries to use, and their version: of the same major version as existing data.
+
+    OpsError if there is none, or not where WBS_POSTGRES_BIN says.
+    """
     required = ""
     if state.recall("postgres", "initialized"):
         required = (data / "PG_VERSION").read_text(encoding="ascii").strip()
     seen = []
-    for bin_dir in candidate_folders(environment):
+    named = environment.get("WBS_POSTGRES_BIN", "")
+    for bin_dir in [Path(named)] if named else candidate_folders(environment):
         version = version_of(bin_dir, account)
         if version is None and account is not None and bin_dir.parent.name == "pginstall":
             # The wheel sits in a virtual environment that the server's user cannot enter: take a copy.
@@ -71,6 +75,10 @@ def choose_binaries(
             f"The data in {data} is of PostgreSQL {required}, which is not here "
             f"(found: {', '.join(seen) or 'none'}): "
             "install that version again, or start afresh with `wbs reset`."
+        )
+    if named:
+        raise OpsError(
+            f"WBS_POSTGRES_BIN is {named}: no PostgreSQL {MAJOR_MIN} or newer that can be run is there."
         )
     raise OpsError(
         f"No PostgreSQL {MAJOR_MIN} or newer was found (found: {', '.join(seen) or 'none'}): "
