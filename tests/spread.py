@@ -11,7 +11,11 @@ from xdist.scheduler import LoadScopeScheduling
 
 STACK = ("tests/acceptance/", "tests/browser/", "tests/model/")
 OUTAGES = "tests/integration/outages/"
-OWN_STACK = ("tests/acceptance/test_readme.py", "tests/integration/outages/test_disk_full.py")
+OWN_STACK = (
+    "tests/acceptance/test_installed.py",
+    "tests/acceptance/test_readme.py",
+    "tests/integration/outages/test_disk_full.py",
+)
 RABBITMQ = (
     "tests/integration/actors/test_bank_faults.py",
     "tests/integration/actors/test_dead_letters.py",
