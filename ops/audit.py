@@ -78,7 +78,7 @@ async def run_audit(settings: Settings, *, bank: bool = True, progress: bool = F
 
 
 def _due_within(settings: Settings) -> timedelta:
-    """Within which time whatever is open is taken up again: by default, or longer if a setting says so."""
+    """Return the time within which whatever is open is taken up again: the default, or longer if a setting says so."""
     longest_ms = max(settings.lease_ms, settings.retry_delay_ms_max, settings.redrive_after_ms)
     return max(DUE_WITHIN, 2 * timedelta(milliseconds=longest_ms))
 
@@ -103,7 +103,7 @@ async def _bank_pages(settings: Settings, findings: Findings) -> AsyncIterator[l
 
 
 class _Progress:
-    """Says at most once a second how far the audit is."""
+    """Tell at most once a second how far the audit is."""
 
     def __init__(self) -> None:
         self._next = time.monotonic() + _PROGRESS_EVERY_S

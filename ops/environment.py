@@ -11,7 +11,7 @@ BANK_SETTINGS = ("WBS_BANK_URL", "WBS_BANK_PORT", "WBS_BANK")
 
 
 def load_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of the running stack under this process's own: how `wbs audit`, `wbs dlq` … find it.
+    """Return the environment of the running stack under this process's own: `wbs audit`, `wbs dlq` … find the stack so.
 
     What is set in the environment counts more. Without a running stack it is the environment alone.
     """

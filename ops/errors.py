@@ -2,7 +2,7 @@
 
 
 class OpsError(Exception):
-    """One clear sentence for the person at the terminal, naming the mend. The command exits with 1."""
+    """One clear sentence for the person at the terminal, with what mends it. The command exits with 1."""
 
 
 class NothingRunning(OpsError):

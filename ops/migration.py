@@ -18,7 +18,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def require_fit_database(env: Mapping[str, str]) -> None:
-    """OpsError if DATABASE_URL leads to a server that must not be used. One that is away, `migrate` complains of."""
+    """Raise OpsError if DATABASE_URL leads to a server that must not be used. One that is away is left to `migrate`."""
     from db.sessions import require_fit_server
 
     try:

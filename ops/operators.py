@@ -5,12 +5,12 @@ import getpass
 
 
 def add_by(parser: argparse.ArgumentParser) -> None:
-    """Add `--by`: who does it."""
+    """Add `--by`, the operator's name."""
     parser.add_argument("--by", default=None, metavar="NAME", help="your name (default: the login name)")
 
 
 def operator(args: argparse.Namespace) -> str:
-    """Return who does it, as histories say it: `operator:NAME`."""
+    """Return the operator's name as histories say it: `operator:NAME`."""
     name = args.by
     if not name:
         try:

@@ -6,7 +6,7 @@
 | `env.json` | environment of the running stack; there only while it runs |
 | `programs.json` | what each supervised program executes |
 | `run/` | who runs (pid and start time), control socket, stamps |
-| `log/` | one file a program |
+| `log/` | one file per program |
 | `postgres/`, `rabbitmq/`, `bank/`, `metrics/` | data |
 """
 
@@ -31,7 +31,7 @@ PUBLIC_BASE = Path("/var/tmp")
 
 
 def project_root() -> Path:
-    """The checkout this package runs from, or the working directory when it was installed otherwise."""
+    """Return the checkout from which this package runs, or the working directory if it was installed otherwise."""
     checkout = Path(__file__).resolve().parent.parent
     return checkout if (checkout / "pyproject.toml").exists() else Path.cwd()
 
@@ -44,12 +44,12 @@ class StateDir:
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str]) -> "StateDir":
-        """The folder named by `WBS_STATE_DIR`, else `.wbs` in the checkout."""
+        """Return the folder named by `WBS_STATE_DIR`, else `.wbs` in the checkout."""
         named = environment.get("WBS_STATE_DIR", "")
         return cls(Path(named) if named else project_root() / DEFAULT_NAME)
 
     def create(self) -> None:
-        """Make the folder and its fixed subfolders. OpsError if that is not allowed."""
+        """Make the folder and its fixed subfolders. Raises OpsError if that is not allowed."""
         try:
             for folder in (self.root, self.run, self.log):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ class StateDir:
 
     @property
     def log(self) -> Path:
-        """One file a program."""
+        """The logs: one file per program."""
         return self.root / "log"
 
     @property
@@ -106,7 +106,7 @@ class StateDir:
         return Path("/tmp") / f"wbs-{os.geteuid()}-{self.digest}"
 
     def make_socket_folder(self) -> None:
-        """Make the folder of the control socket, if it is outside. OpsError if somebody else's is there."""
+        """Make the folder of the control socket, if it is outside. Raises OpsError if somebody else's is there."""
         if self.control_socket.parent == self._socket_folder:
             make_own_folder(self._socket_folder, 0o700)
 
@@ -133,17 +133,17 @@ class StateDir:
         return value
 
     def recall(self, section: str, name: str) -> Any:
-        """A value kept earlier, or None."""
+        """Return a value kept earlier, or None."""
         return read_json(self.private_file).get(section, {}).get(name)
 
     def secret(self, name: str) -> str:
-        """A random secret (24 bytes, hex), made at the first use and kept."""
+        """Return a random secret (24 bytes, hex), made at the first use and kept."""
         known = self.recall("secrets", name)
         return str(known or self.remember("secrets", name, secrets.token_hex(24)))
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder against a second `wbs up` or `wbs down`. OpsError if somebody else holds it."""
+        """Hold the folder against a second `wbs up` or `wbs down`. Raises OpsError if another process holds it."""
         with open(self.run / "lock", "w", encoding="ascii") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -173,7 +173,7 @@ class StateDir:
 
 
 def make_own_folder(folder: Path, mode: int) -> None:
-    """Make `folder` in a place where everybody may write. OpsError if somebody else's is there."""
+    """Make `folder` in a place where everybody may write. Raises OpsError if somebody else's is there."""
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     require_own(folder)
@@ -181,7 +181,7 @@ def make_own_folder(folder: Path, mode: int) -> None:
 
 
 def require_own(folder: Path) -> None:
-    """OpsError if `folder`, in a place where everybody may write, is not ours."""
+    """Raise OpsError if `folder`, in a place where everybody may write, is not ours."""
     status = folder.lstat()
     if status.st_uid != os.geteuid() or not folder.is_dir() or folder.is_symlink():
         raise OpsError(f"{folder} exists and is not ours: remove it, or set WBS_STATE_DIR to another folder.")
@@ -199,7 +199,7 @@ def remove_orphans() -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; empty if there is none."""
+    """Return the JSON object in a file; an empty one if there is no file. Raises OpsError if the file is damaged."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

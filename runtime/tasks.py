@@ -174,7 +174,7 @@ class SupervisedTasks:
         await asyncio.gather(*(task.stop(timeout_s) for task in list(self._tasks)))
 
     def forget(self, task: SupervisedTask) -> None:
-        """Called when a task has ended for good."""
+        """Note that a task has ended for good."""
         self._tasks.discard(task)
 
 

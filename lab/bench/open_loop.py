@@ -100,7 +100,7 @@ class Generator:
         return self._count - self._answered
 
     def lost(self) -> None:
-        """A connection broke before its answer came."""
+        """Note a connection that broke before its answer came."""
         self.failures["lost"] += 1
         self._answered += 1
         self.latencies_s.append(DRAIN_S)
@@ -120,7 +120,7 @@ class Connection(asyncio.Protocol):
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It is open."""
+        """Note that the connection is open."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's own class is no subclass
 
     def send(self, due: float, request: bytes) -> None:
@@ -142,7 +142,7 @@ class Connection(asyncio.Protocol):
         self._generator.answered(self, due, head[9:12])
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is gone; so is the answer that was waited for."""
+        """Note that the connection is gone, and with it the answer that was waited for."""
         if self._due is not None:
             self._due = None
             self._generator.lost()

@@ -128,7 +128,7 @@ def _check(path: Path) -> int:
 
 
 def _text(report: Report) -> str:
-    """The report for people."""
+    """Return the report for people."""
     findings = report.findings
     lines = [
         f"seed {report.seed}, {report.seconds:.0f} s, {report.operations.total():,} operations "

@@ -287,7 +287,7 @@ def _children(pid: int) -> list[Identity]:
 
 
 def _backends(postmaster: int) -> list[Identity]:
-    """The processes of PostgreSQL that serve a client: their titles name user and database."""
+    """Return the processes of PostgreSQL that serve a client: their titles name user and database."""
     return [one for one in _children(postmaster) if b"127.0.0.1" in _title(one.pid)]
 
 

@@ -151,7 +151,7 @@ class Operations:
             await asyncio.gather(*(self._send(request) for request in requests))
 
     async def _repeat_together(self, random: Random, number: int) -> None:
-        """The same new request several times at once."""
+        """Send the same new request several times at once."""
         place, key = self._wallets.draw(random), self._key(number)
         if random.random() < 0.6:
             request = self._new_charge(random, key, place, locked=random.random() < 0.3)
@@ -195,7 +195,7 @@ class Operations:
         await self._client.cancel(accepted.cell, accepted.wallet, _id(accepted))
 
     async def _take_back(self, random: Random, number: int) -> None:
-        """The bank returns a payout: mostly of a withdrawal known to be completed, sometimes of any."""
+        """Let the bank return a payout: mostly of a withdrawal known to be completed, sometimes of any."""
         pool = self._completed if self._completed and random.random() < 0.8 else self._accepted
         if pool:
             call = pool[random.randrange(len(pool))]

@@ -93,7 +93,7 @@ class _Pair(asyncio.Protocol):
         self._gone = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection is there."""
+        """Begin: the connection is there."""
         self.client = cast(asyncio.Transport, transport)
         proxy = self.proxy
         if proxy.target is None or len(proxy._pairs) >= CONNECTIONS_MAX:
@@ -113,28 +113,28 @@ class _Pair(asyncio.Protocol):
             self.reset()  # the target is away: the client sees its connection end
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came."""
+        """Pass on the bytes that came."""
         self.to_target.take(data)
 
     def eof_received(self) -> bool:
-        """The sender will send no more; the other direction goes on."""
+        """Pass on that the sender will send no more; the other direction goes on."""
         self.to_target.take(None)
         return True  # the other direction may go on
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The connection has ended."""
+        """Close: the connection has ended."""
         self.gone(heard=self.proxy.mode != "blackhole")
 
     def pause_writing(self) -> None:
-        """What we write is not taken fast enough."""
+        """Pause: what we write is not taken fast enough."""
         self.to_client.sink_full(True)
 
     def resume_writing(self) -> None:
-        """It is taken again."""
+        """Go on: it is taken again."""
         self.to_client.sink_full(False)
 
     def mode_changed(self) -> None:
-        """The line was cut or mended."""
+        """Follow the line, which was cut or mended."""
         if self._gone:
             self.end()
             return
@@ -157,7 +157,7 @@ class _Pair(asyncio.Protocol):
         self.end()
 
     def one_way_ended(self) -> None:
-        """The other one goes on. When both have ended, nobody else would close the connections."""
+        """Note the end of one direction; the other goes on. After both, nobody else would close the connections."""
         if self.to_client.closed and self.to_target.closed:
             self.end()
 
@@ -180,31 +180,31 @@ class _Target(asyncio.Protocol):
         self.pair = pair
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection is there."""
+        """Begin: the connection is there."""
         pair = self.pair
         pair.target = cast(asyncio.Transport, transport)
         pair.to_target.connect(source=pair.client, sink=pair.target)
         pair.to_client.connect(source=pair.target, sink=pair.client)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came."""
+        """Pass on the bytes that came."""
         self.pair.to_client.take(data)
 
     def eof_received(self) -> bool:
-        """The sender will send no more; the other direction goes on."""
+        """Pass on that the sender will send no more; the other direction goes on."""
         self.pair.to_client.take(None)
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The connection has ended."""
+        """Close: the connection has ended."""
         self.pair.gone(heard=self.pair.proxy.mode not in ("blackhole", "mute"))
 
     def pause_writing(self) -> None:
-        """What we write is not taken fast enough."""
+        """Pause: what we write is not taken fast enough."""
         self.pair.to_target.sink_full(True)
 
     def resume_writing(self) -> None:
-        """It is taken again."""
+        """Go on: it is taken again."""
         self.pair.to_target.sink_full(False)
 
 
@@ -255,7 +255,7 @@ class _Direction:
         self._regulate()
 
     def sink_full(self, full: bool) -> None:
-        """The receiver's buffer is full, or not any more."""
+        """Heed that the receiver's buffer is full, or not any more."""
         self._sink_full = full
         self._regulate()
 

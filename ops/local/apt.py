@@ -28,7 +28,7 @@ install "$@" || { apt-get -q -o DPkg::Lock::Timeout=120 update < /dev/null && in
 
 
 def command_prefix(environment: Mapping[str, str]) -> list[str] | None:
-    """What to put before apt-get: `[]` as root, `[sudo, -n]` if that needs no password, None if it cannot be.
+    """Return what stands before apt-get: `[]` as root, `[sudo, -n]` if that needs no password, None if neither works.
 
     `WBS_APT_INSTALL=0` forbids it.
     """

@@ -20,7 +20,7 @@ NOT_INHERITED = ("PROMETHEUS_MULTIPROC_DIR", "WBS_METRICS_PORT", "WBS_BEAT_FILE"
 def base(
     state: StateDir, overrides: Mapping[str, str], progress: Progress, *, own_ports: bool
 ) -> dict[str, str]:
-    """Return this process's environment with the overrides, checked. OpsError naming the setting at fault.
+    """Return this process's environment with the overrides, checked. Raises OpsError, naming the setting at fault.
 
     With `own_ports` the API and the bank get ports of this stack alone. Otherwise they get those that the settings
     name; where a setting is missing and its default is taken, a free one.
@@ -66,7 +66,7 @@ def _avoid_taken_defaults(state: StateDir, environment: dict[str, str], progress
 
 
 def complete(state: StateDir, base: Mapping[str, str], chosen: Servers) -> dict[str, str]:
-    """What every process of ours gets: servers, the bank, the secret they share."""
+    """Return the environment with the servers, the bank, and the secret that the bank and the gateways share."""
     host = reachable_host(base["WBS_HTTP_HOST"])
     environment = {**base, "DATABASE_URL": chosen.database_url, "RABBITMQ_URL": chosen.rabbitmq_url}
     environment["WBS_RABBITMQ_MANAGEMENT_URL"] = chosen.management_url
@@ -83,7 +83,7 @@ def complete(state: StateDir, base: Mapping[str, str], chosen: Servers) -> dict[
 
 
 def urls(env: Mapping[str, str]) -> dict[str, str]:
-    """The addresses of a stack with this environment."""
+    """Return the addresses of a stack with this environment."""
     api = f"http://{reachable_host(env['WBS_HTTP_HOST'])}:{env['WBS_HTTP_PORT']}"
     return {
         "api": api,
@@ -96,12 +96,12 @@ def urls(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def reachable_host(host: str) -> str:
-    """The address to call a server that listens on `host`."""
+    """Return the address by which to call a server that listens on `host`."""
     if host in ("", "0.0.0.0", "::"):
         return "127.0.0.1"
     return f"[{host}]" if ":" in host else host
 
 
 def webhook_secret(state: StateDir) -> str:
-    """The secret that signs the bank's callbacks (Standard Webhooks): `whsec_` and base64."""
+    """Return the secret that signs the bank's callbacks (Standard Webhooks): `whsec_` and base64."""
     return "whsec_" + base64.b64encode(bytes.fromhex(state.secret("bank_webhook"))).decode()

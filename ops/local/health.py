@@ -1,4 +1,4 @@
-"""When a stack is up: every process answers where it should. And where Prometheus finds them."""
+"""Whether a stack is up: every process answers where it should. And where Prometheus finds them."""
 
 import http.client
 import json
@@ -22,7 +22,7 @@ VERDICT_TIMEOUT_S = 10.0
 def wait_for_server(
     state: StateDir, name: str, ready: Callable[[], bool], timeout_s: float, progress: Progress
 ) -> None:
-    """Wait for PostgreSQL or RabbitMQ. OpsError with the end of its log if it does not come up."""
+    """Wait for PostgreSQL or RabbitMQ. Raises OpsError with the end of its log if it does not come up."""
     starts_before = supervision.starts(state, name)
     for _ in ticks(what=name, timeout_s=timeout_s, progress=progress):
         if ready():
@@ -34,9 +34,9 @@ def wait_for_server(
 def wait(
     state: StateDir, programs: list[Program], env: Mapping[str, str], timeout_s: float, progress: Progress
 ) -> str:
-    """Wait until all our processes answer. OpsError names those that do not, with the end of a log.
+    """Wait until all our processes answer; return in words what is not well all the same, or an empty text.
 
-    Returns what is not well all the same, in words; an empty text if all is.
+    Raises OpsError that names the processes that do not answer, with the end of a log.
     """
     pending = {
         program.name: program for program in programs if program.kind not in ("", "postgres", "rabbitmq")
@@ -68,7 +68,7 @@ def wait_for_verdict(env: Mapping[str, str], progress: Progress) -> str:
 
 
 def in_words(verdict: str) -> str:
-    """What GET /health has against itself, as one line."""
+    """Return as one line what GET /health reports as wrong."""
     try:
         report = json.loads(verdict)
         reasons = [
@@ -81,13 +81,13 @@ def in_words(verdict: str) -> str:
 
 
 def reachable(env: Mapping[str, str]) -> str:
-    """Where to call what listens on WBS_HTTP_HOST."""
+    """Return the address by which to call what listens on WBS_HTTP_HOST."""
     host = env["WBS_HTTP_HOST"]
     return "127.0.0.1" if host in ("", "0.0.0.0", "::") else host
 
 
 def answers(program: Program, pid: int | None, env: Mapping[str, str]) -> bool:
-    """True if this very process listens, and says that it is ready where it can say so."""
+    """Tell whether this very process listens, and reports that it is ready if it can report it."""
     if pid is None:
         return False
     host = reachable(env)
@@ -101,7 +101,7 @@ def answers(program: Program, pid: int | None, env: Mapping[str, str]) -> bool:
 
 
 def listens(pid: int, port: int) -> bool:
-    """True if the process listens on the port."""
+    """Tell whether the process listens on the port."""
     try:
         connections = psutil.Process(pid).net_connections(kind="tcp")
     except psutil.Error:
@@ -110,7 +110,7 @@ def listens(pid: int, port: int) -> bool:
 
 
 def get(host: str, port: int, path: str) -> tuple[int, str]:
-    """Status code and body of a GET; 0 and no text if there is no answer."""
+    """Return the status code and body of a GET; 0 and no text if there is no answer."""
     connection = http.client.HTTPConnection(host, port, timeout=2)
     try:
         connection.request("GET", path)
@@ -123,13 +123,13 @@ def get(host: str, port: int, path: str) -> tuple[int, str]:
 
 
 def require_stays_up(state: StateDir, name: str, starts_before: int) -> None:
-    """OpsError if a program keeps ending right after its start. Starts before we waited say nothing."""
+    """Raise OpsError if a program keeps ending right after its start. Starts before the wait don't count."""
     if supervision.starts(state, name) - starts_before > STARTS_MAX:
         raise OpsError(f"{name} ends as soon as it is started. {log_end(state, name)}")
 
 
 def log_end(state: StateDir, name: str) -> str:
-    """The last lines of a program's log, for an error message."""
+    """Return the last lines of a program's log, for an error message."""
     path = state.log / f"{name}.log"
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES_SHOWN:]
@@ -143,7 +143,7 @@ def log_end(state: StateDir, name: str) -> str:
 def write_targets(
     state: StateDir, programs: list[Program], env: Mapping[str, str], chosen: Servers | None
 ) -> None:
-    """`prometheus-targets.json`, in the form of Prometheus' file_sd_configs: one entry a job."""
+    """Write `prometheus-targets.json`, in the form of Prometheus' file_sd_configs: one entry per job."""
     addresses: dict[str, list[str]] = {}
     for program in programs:
         if port := program.environment.get("WBS_METRICS_PORT"):

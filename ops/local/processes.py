@@ -1,4 +1,4 @@
-"""Who is who: a process is ours only if pid *and* start time are the recorded ones."""
+"""Identities of processes: one is ours only if pid *and* start time are the recorded ones."""
 
 import contextlib
 import os
@@ -22,12 +22,12 @@ class Identity:
     boot_id: str
 
     def alive(self) -> bool:
-        """True while this very process runs (a zombie does not)."""
+        """Tell whether this very process runs (a zombie does not)."""
         return identify(self.pid) == self
 
 
 def boot_id() -> str:
-    """Identifies this boot of the machine: start ticks mean nothing after another one."""
+    """Return what identifies this boot of the machine: start ticks mean nothing after another one."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -35,7 +35,7 @@ def boot_id() -> str:
 
 
 def identify(pid: int) -> Identity | None:
-    """The identity of a running process; None if there is none (or only a zombie)."""
+    """Return the identity of a running process; None if there is none (or only a zombie)."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -58,7 +58,7 @@ def record(state: StateDir, name: str, pid: int) -> None:
 
 
 def recorded(state: StateDir, name: str) -> Identity | None:
-    """The recorded process of that name, if it still runs."""
+    """Return the recorded process of that name, if it still runs."""
     document = read_json(state.run / f"{name}.pid.json")
     if not document:
         return None
@@ -67,12 +67,12 @@ def recorded(state: StateDir, name: str) -> Identity | None:
 
 
 def recorded_names(state: StateDir) -> list[str]:
-    """Names of all programs ever recorded in this folder."""
+    """Return the names of all programs ever recorded in this folder."""
     return sorted(path.name.removesuffix(".pid.json") for path in state.run.glob("*.pid.json"))
 
 
 def working_in(folder: Path, command: str) -> list[Identity]:
-    """Processes named `command` that work in `folder`: PostgreSQL's, orphans too, sit in their data."""
+    """Return the processes named `command` that work in `folder`: PostgreSQL's, orphans too, sit in their data."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -87,9 +87,9 @@ def working_in(folder: Path, command: str) -> list[Identity]:
 
 
 def end_orphans(folder: Path, command: str) -> bool:
-    """End what `working_in` finds after its parent was killed: it leaves by itself in a moment, unless it is frozen.
+    """End what `working_in` finds after its parent was killed; return False if there was nothing.
 
-    False if there was nothing.
+    Such a process leaves by itself in a moment, unless it is frozen.
     """
     orphans = working_in(folder, command)
     if orphans and not wait_gone(orphans, ORPHANS_LEAVE_S):
@@ -107,7 +107,7 @@ def send(identity: Identity, number: int) -> None:
 def end(
     identities: Iterable[Identity], *, stop_signal: int = signal.SIGTERM, timeout_s: float = 10.0
 ) -> None:
-    """End processes: politely, then after `timeout_s` with SIGKILL."""
+    """End processes: by `stop_signal`, then after `timeout_s` by SIGKILL."""
     remaining = [identity for identity in identities if identity.alive()]
     for identity in remaining:
         send(identity, signal.SIGCONT)  # one that is frozen could not hear us

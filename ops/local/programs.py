@@ -22,13 +22,13 @@ SERVER_STOP_S = 30
 WATCHDOG_STOP_S = 5
 
 WATCHDOGS = 2
-"""They watch over each other: one alone could be frozen, and nobody would see it."""
+"""They watch over each other: if there were one, nobody would notice that it is frozen."""
 
 KIND_ORDER = ("gateway", "relay", "actors", "reconciler", "bank_sim", "postgres", "rabbitmq")
 
 
 def server_programs(servers: Servers, base: Mapping[str, str]) -> list[Program]:
-    """PostgreSQL, epmd and RabbitMQ, as far as they are private."""
+    """Return PostgreSQL, epmd and RabbitMQ, as far as they are private."""
     programs = []
     if (server := servers.postgres) is not None:
         programs.append(
@@ -66,7 +66,7 @@ def server_programs(servers: Servers, base: Mapping[str, str]) -> list[Program]:
 
 
 def pass_through(base: Mapping[str, str]) -> dict[str, str]:
-    """The environment without settings of some other RabbitMQ or Erlang on this machine."""
+    """Return the environment without settings of some other RabbitMQ or Erlang on this machine."""
     return {
         name: value
         for name, value in base.items()
@@ -77,7 +77,7 @@ def pass_through(base: Mapping[str, str]) -> dict[str, str]:
 def own_programs(
     state: StateDir, environment: Mapping[str, str], *, gateways: int, actors: int, threads: int
 ) -> list[Program]:
-    """Our own processes: gateways, relay, actors, reconciler and the bank simulator."""
+    """Return our own processes: gateways, relay, actors, reconciler and the bank simulator."""
     programs = []
     metrics_folder = state.root / "metrics"
     for number in range(1, gateways + 1):
@@ -99,7 +99,7 @@ def own_programs(
 
 
 def watchdog_programs(state: StateDir, base: Mapping[str, str]) -> list[Program]:
-    """What kills those of our own processes that are frozen."""
+    """Return the watchdogs, which kill those of our own processes that are frozen."""
     programs = []
     for number in range(1, WATCHDOGS + 1):
         name = f"watchdog_{number}"
@@ -116,7 +116,7 @@ def _background(
     environment: Mapping[str, str],
     extra: Mapping[str, str] | None = None,
 ) -> Program:
-    """A background process, with a metrics port of its own."""
+    """Return a background process, with a metrics port of its own."""
     port = str(private_port(state, f"metrics_{name}"))
     return _program(
         state,

@@ -1,4 +1,4 @@
-"""Short progress lines: what is being done, and how long it has taken so far."""
+"""Short progress lines: the step that is under way, and the seconds since the start."""
 
 import sys
 import time
@@ -9,7 +9,7 @@ TICK_S = 3.0  # a wait longer than this says so again, so that nobody looks at s
 
 
 class Progress:
-    """Prints `[ 3.2 s] text` lines to a stream; to none at all when used as a library."""
+    """Lines `[ 3.2 s] text` on a stream; on none at all when used as a library."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream
@@ -17,7 +17,7 @@ class Progress:
 
     @classmethod
     def to_terminal(cls) -> "Progress":
-        """Progress as `wbs` shows it: on stderr, so that stdout carries results only."""
+        """Return progress as `wbs` shows it: on stderr, so that stdout carries results only."""
         return cls(sys.stderr)
 
     def say(self, text: str) -> None:
@@ -35,7 +35,7 @@ def poll(
     progress: Progress,
     interval_s: float = 0.1,
 ) -> bool:
-    """Wait until `condition()` holds; True if it did within `timeout_s`, with a line every few seconds."""
+    """Wait until `condition()` holds, with a line every few seconds; return True if it did within `timeout_s`."""
     for _ in ticks(what=what, timeout_s=timeout_s, progress=progress, interval_s=interval_s):
         if condition():
             return True

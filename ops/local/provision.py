@@ -28,10 +28,10 @@ def private_servers(
     progress: Progress | None = None,
     delete: bool = False,
 ) -> Iterator[PrivateServers]:
-    """Start the servers (or take those of DATABASE_URL and RABBITMQ_URL) and stop them in the end.
+    """Start the servers (or take those of DATABASE_URL and RABBITMQ_URL), and stop them at the end of the block.
 
-    Data stays in `state_dir`, so that the next start is quick; `delete` removes it. OpsError as in
-    `Stack.start`.
+    Data stays in `state_dir`, so that the next start is quick; `delete` removes it. Raises OpsError as
+    `Stack.start` does.
     """
     overrides = {**(env or {}), **({} if rabbitmq else {"WBS_BROKER": "memory", "RABBITMQ_URL": ""})}
     stack = Stack(state_dir, env=overrides, servers_only=True, progress=progress)

@@ -64,11 +64,11 @@ class RabbitMQ:
         return f"http://127.0.0.1:{self.management_port}"
 
     def listens(self) -> bool:
-        """True once it takes AMQP connections, a second before the management page is there."""
+        """Tell whether it takes AMQP connections; it does a second before the management page is there."""
         return accepts(self.amqp_port)
 
     def ready(self) -> bool:
-        """True once it takes AMQP connections and the management page answers our login."""
+        """Tell whether it takes AMQP connections and the management page answers our login."""
         if not self.listens():
             return False
         connection = http.client.HTTPConnection("127.0.0.1", self.management_port, timeout=2)
@@ -83,7 +83,7 @@ class RabbitMQ:
 
 
 def prepare(state: StateDir, environment: Mapping[str, str], progress: Progress) -> RabbitMQ | None:
-    """An installed server, else Docker, else one installed by apt-get; None if there is no way."""
+    """Return a node of an installed server, else in Docker, else of one that apt-get installs; None if none is."""
     script = find_script(environment)
     if script is None:
         docker = running_docker(environment)
@@ -102,7 +102,7 @@ def prepare(state: StateDir, environment: Mapping[str, str], progress: Progress)
 
 
 def find_script(environment: Mapping[str, str]) -> Path | None:
-    """The server's start script as any user may call it, newest version first; None if not installed."""
+    """Return the server's start script as any user may call it, of the newest version; None if not installed."""
     scripts = [
         path for base in ("/usr/lib", "/opt", "/usr/local/lib") for path in Path(base).glob(INSTALLED_SCRIPTS)
     ]
@@ -116,7 +116,7 @@ def find_script(environment: Mapping[str, str]) -> Path | None:
 
 
 def installed(state: StateDir, script: Path, environment: Mapping[str, str]) -> RabbitMQ:
-    """A node of the installed server with everything of its own: data, logs, cookie, ports, epmd."""
+    """Return a node of the installed server with everything of its own: data, logs, cookie, ports, epmd."""
     home = state.root / "rabbitmq"
     home.mkdir(mode=0o700, exist_ok=True)
     names = ("amqp", "management", "rabbitmq_prometheus", "rabbitmq_dist", "epmd")
@@ -173,7 +173,7 @@ def installed(state: StateDir, script: Path, environment: Mapping[str, str]) -> 
 
 
 def find_epmd(environment: Mapping[str, str]) -> str:
-    """Erlang's port mapper. We run it ourselves, since one that a node starts outlives that node."""
+    """Return Erlang's port mapper. We run it ourselves, since one that a node starts outlives that node."""
     on_path = shutil.which("epmd", path=environment.get("PATH", os.defpath))
     if on_path:
         return on_path
@@ -189,7 +189,7 @@ def find_epmd(environment: Mapping[str, str]) -> str:
 
 
 def running_docker(environment: Mapping[str, str]) -> str | None:
-    """The docker command, if an engine answers (often only the client is there)."""
+    """Return the docker command, if an engine answers (often only the client is there)."""
     docker = shutil.which("docker", path=environment.get("PATH", os.defpath))
     if docker is None:
         return None
@@ -203,7 +203,7 @@ def running_docker(environment: Mapping[str, str]) -> str | None:
 
 
 def in_docker(state: StateDir, docker: str) -> RabbitMQ:
-    """A container of ours alone, data in a named volume, ports on loopback."""
+    """Return a container of ours alone, data in a named volume, ports on loopback."""
     names = ("amqp", "management", "rabbitmq_prometheus")
     ports = {name: private_port(state, name) for name in names}
     password = state.secret("rabbitmq_password")

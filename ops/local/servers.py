@@ -29,7 +29,7 @@ class Servers:
 
 
 def choose(state: StateDir, environment: Mapping[str, str], progress: Progress) -> Servers:
-    """Take what the environment names, prepare the rest, start nothing. OpsError if something is impossible.
+    """Take what the environment names, prepare the rest, start nothing. Raises OpsError if something is impossible.
 
     `WBS_BROKER=memory` asks for the in-memory broker, `WBS_POSTGRES=embedded` for the wheel's PostgreSQL.
     """

@@ -89,7 +89,7 @@ class Stack:
                 raise
 
     def _check_ports(self, base: Mapping[str, str]) -> None:
-        """Before anything is started."""
+        """Raise OpsError if the ports of the API and the bank can't be had. Called before anything is started."""
         if self._servers_only:
             return
         if base["WBS_HTTP_PORT"] == base["WBS_BANK_PORT"]:
@@ -152,7 +152,7 @@ class Stack:
         self._progress.say("RabbitMQ: ready, with its management page")
 
     def _write_down(self) -> None:
-        """`env.json` for other commands, and the scrape targets for Prometheus."""
+        """Write `env.json` for other commands, and the scrape targets for Prometheus."""
         names = ("DATABASE_URL", "RABBITMQ_URL")
         document = {
             name: value for name, value in self.env.items() if name.startswith("WBS_") or name in names
@@ -163,7 +163,7 @@ class Stack:
     # --- Stop ----------------------------------------------------------------------------------------------
 
     def stop(self) -> bool:
-        """Stop everything in order, also what a killed supervisor left. False if nothing was running."""
+        """Stop everything in order, also what a killed supervisor left. Return False if nothing was running."""
         if not self.state.run.exists():
             return False
         with self.state.lock():
@@ -218,17 +218,17 @@ class Stack:
     # --- While it runs -------------------------------------------------------------------------------------
 
     def running(self) -> bool:
-        """True while its supervisor runs."""
+        """Tell whether its supervisor runs."""
         if self._supervisord is not None and self._supervisord.poll() is not None:
             return False
         return processes.recorded(self.state, supervision.NAME) is not None
 
     def exit_code(self) -> int | None:
-        """The supervisor's exit code; None while it runs, or if another process started it."""
+        """Return the supervisor's exit code; None while it runs, or if another process started it."""
         return None if self._supervisord is None else self._supervisord.poll()
 
     def ps(self) -> list[dict[str, str | int]]:
-        """`[{"kind": "gateway", "pid": 1}, …]` of the processes that run now."""
+        """Return `[{"kind": "gateway", "pid": 1}, …]` of the processes that run now."""
         documents = read_json(self.state.programs_file)
         rows = []
         for name, pid in supervision.running(self.state):
@@ -238,7 +238,7 @@ class Stack:
         return [{"kind": kind, "pid": pid} for _, _, kind, pid in sorted(rows)]
 
     def pids(self, kind: str) -> list[int]:
-        """Pids of one kind."""
+        """Return the pids of one kind."""
         return [int(row["pid"]) for row in self.ps() if row["kind"] == kind]
 
     def stop_kind(self, kind: str, *, timeout_s: float = 40.0) -> None:
@@ -252,7 +252,7 @@ class Stack:
             supervision.start_program(self.state, program.full_name)
 
     def wait_healthy(self, timeout_s: float = HEALTHY_TIMEOUT_S) -> None:
-        """Wait until servers and processes answer again. OpsError if they do not."""
+        """Wait until servers and processes answer again. Raises OpsError if they do not."""
         assert self.servers is not None, "the stack was not started"
         self._wait_for_postgres(self.servers)
         self._wait_for_rabbitmq(self.servers)
@@ -280,6 +280,6 @@ class Stack:
 
 
 def prepare_folder(folder: Path) -> None:
-    """An empty folder."""
+    """Make the folder, or empty it."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)

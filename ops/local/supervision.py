@@ -66,7 +66,7 @@ class Program:
         return f"{self.group}:{self.name}"
 
     def document(self) -> dict[str, Any]:
-        """What ops.local.launch needs to know."""
+        """Return what ops.local.launch needs to know."""
         return {
             "kind": self.kind,
             "argv": self.argv,
@@ -113,7 +113,7 @@ def write_configuration(state: StateDir, programs: list[Program]) -> Path:
 
 
 def program_section(program: Program) -> list[str]:
-    """One `[program:…]` section."""
+    """Return one `[program:…]` section."""
     command = [sys.executable, "-P", "-m", launch.__name__, ".", program.name]
     return [
         f"[program:{program.name}]",
@@ -132,7 +132,7 @@ def program_section(program: Program) -> list[str]:
 
 
 def escape(text: str | Path) -> str:
-    """A value for supervisor's configuration, in which % begins an expansion."""
+    """Return a value for supervisor's configuration, in which % begins an expansion."""
     return str(text).replace("%", "%%")
 
 
@@ -175,14 +175,14 @@ def start(state: StateDir, configuration: Path, *, bound: bool) -> subprocess.Po
 
 
 def import_path() -> list[str]:
-    """Where Python finds this package, whatever the working folder is."""
+    """Return where Python finds this package, whatever the working folder is."""
     inherited = os.environ.get("PYTHONPATH", "")
     return [str(Path(ops.__file__).resolve().parent.parent), *([inherited] if inherited else [])]
 
 
 @contextlib.contextmanager
 def control(state: StateDir) -> Iterator[Any]:
-    """supervisord's XML-RPC interface. OSError if it is not there."""
+    """Open supervisord's XML-RPC interface. Raises OSError if it is not there."""
     transport = SupervisorTransport(None, None, f"unix://{state.control_socket}")
     transport._get_connection = lambda: _BoundedConnection(str(state.control_socket))
     proxy = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
@@ -200,7 +200,7 @@ class _BoundedConnection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        """Called by http.client before the first request."""
+        """Open the socket. http.client calls it before the first request."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(CONTROL_TIMEOUT_S)
         self.sock.connect(self._path)
@@ -213,7 +213,7 @@ def start_program(state: StateDir, full_name: str) -> None:
 
 
 def stop_program(state: StateDir, full_name: str, timeout_s: float) -> None:
-    """Stop one program and keep it stopped, until it is started by hand. OpsError if it does not end."""
+    """Stop one program and keep it stopped, until it is started by hand. Raises OpsError if it does not end."""
     with control(state) as rpc:
         with contextlib.suppress(xmlrpc.client.Fault):
             rpc.stopProcess(full_name, False)
@@ -226,7 +226,7 @@ def stop_program(state: StateDir, full_name: str, timeout_s: float) -> None:
 
 
 def running(state: StateDir) -> list[tuple[str, int]]:
-    """(program name, pid) of what runs now; a program that is just being started again is not there yet."""
+    """Return (program name, pid) of what runs now, without a program that is just being started again."""
     try:
         with control(state) as rpc:
             infos = rpc.getAllProcessInfo()
@@ -242,5 +242,5 @@ def running(state: StateDir) -> list[tuple[str, int]]:
 
 
 def starts(state: StateDir, name: str) -> int:
-    """How often a program was started since supervisord began."""
+    """Return how often a program was started since supervisord began."""
     return int(read_json(state.run / f"{name}.starts.json").get("count", 0))

@@ -36,8 +36,9 @@ class Interrupted(Exception):
 
 
 def run_up(args: argparse.Namespace) -> int:
-    """Start the stack. In the foreground it stays until Ctrl-C, SIGTERM or `wbs down`; `--detach` returns, with 1 if
-    something is not well.
+    """Start the stack; return the exit code: with `--detach` at once, 1 if something is not well.
+
+    Without it, the command stays until Ctrl-C, SIGTERM or `wbs down`.
     """
     progress = Progress.to_terminal()
     for name, nearest in unknown_settings().items():
@@ -91,7 +92,7 @@ def _stack(args: argparse.Namespace, progress: Progress) -> Stack:
 
 
 def _wait(stack: Stack, progress: Progress) -> int:
-    """Wait for the stack's end; 0 if it was asked to end."""
+    """Wait for the stack's end; return 0 if it was asked to end."""
     while stack.running():
         time.sleep(0.3)
     if not stack.state.env_file.exists() or stack.exit_code() == 0:
@@ -156,7 +157,7 @@ def run_ps(args: argparse.Namespace) -> int:
 
 
 def _vitals(pid: int) -> str:
-    """Resident memory and age, as far as we may see them."""
+    """Return resident memory and age, as far as we may see them."""
     try:
         process = psutil.Process(pid)
         return f"{process.memory_info().rss / 2**20:>7.0f} MB{time.time() - process.create_time():>8.0f} s"

@@ -1,8 +1,8 @@
 """`python -m ops.local.watchdog STATE_DIR NAME`: kills what does not beat; supervisord then starts it again.
 
-supervisord notices who has ended, not who is frozen. Two of these run in each stack and watch over each other too, so
-that none is the one whose freezing nobody sees. Each judges by its own monotonic clock; a machine that was suspended
-is forgiven (`runtime.beat.BeatWatch`).
+supervisord notices a process that has ended, and not one that is frozen. Two watchdogs run in each stack and watch
+over each other too, so that a frozen watchdog is noticed. Each judges by its own monotonic clock; a machine that was
+suspended is forgiven (`runtime.beat.BeatWatch`).
 """
 
 import json

@@ -95,7 +95,7 @@ def _add(
 
 
 def _consistent(read: Read, findings: Findings) -> bool:
-    """A balance is well formed, never negative, and its parts make up the total."""
+    """Check that a balance is well formed, never negative, and that its parts make up the total."""
     answer: dict[str, Any] = read.answer
     amounts = (answer["withdrawable"], answer["locked"], answer["held"])
     if min(amounts) < 0:

@@ -102,7 +102,7 @@ def _check_order(
 
 
 def _check_walk(walk: list[Read], book: Book, times: Times, findings: Findings) -> None:
-    """What was there before the walk began, and is not older than where it stopped, is in it."""
+    """Check that whatever was there before the walk began, and is not older than where it stopped, is in it."""
     first, last = walk[0], walk[-1]
     wallet, lines = first.call.wallet, [read.line for read in walk]
     items = [item for read in walk for item in read.answer["transactions"]]

@@ -46,11 +46,11 @@ class Window(NamedTuple):
     latest: float
 
     def until(self, latest: float) -> "Window":
-        """The window, now that somebody has seen it done at `latest`."""
+        """Return the window, now that somebody has seen it done at `latest`."""
         return Window(self.earliest, min(self.latest, latest))
 
     def since(self, earliest: float) -> "Window":
-        """The window, now that it is known not to have been before `earliest`."""
+        """Return the window, now that it is known not to have been before `earliest`."""
         return Window(max(self.earliest, earliest), self.latest)
 
 

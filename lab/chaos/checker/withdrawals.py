@@ -128,7 +128,7 @@ def _check_one(story: WithdrawalStory, sights: list[Sight], times: Times, findin
 def _check_path(
     story: WithdrawalStory, final: Sight, sights: list[Sight], times: Times, findings: Findings
 ) -> None:
-    """The history is a legal path, in order of time; it only ever grew; every state seen is in it."""
+    """Check that the history is a legal path, in order of time, that it only ever grew, and has every state seen."""
     history = final.history or []
     path = [status for status, _, _ in history]
     for source, target in zip(["", *path], path, strict=False):
@@ -168,7 +168,7 @@ def _windows(story: WithdrawalStory, final: Sight, sights: list[Sight], times: T
 
 
 def _check_cancels(story: WithdrawalStory, final: Sight, cancels: list[Read], findings: Findings) -> None:
-    """Cancelled only if asked; what was answered to the request is what became of it."""
+    """Check that it was cancelled only if asked, and that the request was answered by what became of it."""
     for cancel in cancels:
         lines = (cancel.line, final.line)
         if cancel.call.status == 200 and final.status != "cancelled":
@@ -205,7 +205,7 @@ def _check_bank(
 
 
 def check_strangers(bank: dict[str, list[BankLine]], findings: Findings) -> None:
-    """What is left of the bank's books was paid for no withdrawal of ours."""
+    """Report what is left of the bank's books: it was paid for no withdrawal of ours."""
     for reference, payouts in bank.items():
         found: Any = [(line.payout.amount, line.payout.status) for line in payouts]
         lines = [line.line for line in payouts]
