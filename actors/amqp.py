@@ -15,7 +15,7 @@ from pika.adapters.asyncio_connection import AsyncioConnection
 import actors.properties  # noqa: F401  # from here on pika reads what it can of a message's properties
 from actors import queues
 from runtime.identity import process_name
-from runtime.settings import Settings
+from runtime.slices import BrokerSettings
 from runtime.telemetry import log
 
 CONNECT_TIMEOUT_S = 5.0
@@ -32,10 +32,10 @@ class AmqpError(Exception):
     """RabbitMQ can't be reached, or closed the connection, or did not answer in time."""
 
 
-def parameters(settings: Settings) -> list[pika.URLParameters]:
+def parameters(broker: BrokerSettings) -> list[pika.URLParameters]:
     """Return where RabbitMQ is: `RABBITMQ_URL`, several nodes of a cluster separated by `;`."""
     nodes = []
-    for url in settings.rabbitmq_url.split(";"):
+    for url in broker.url.split(";"):
         node = pika.URLParameters(url.strip())
         node.heartbeat = HEARTBEAT_S
         node.blocked_connection_timeout = BLOCKED_TIMEOUT_S
@@ -65,10 +65,10 @@ class AmqpConnection:
         self._answered = asyncio.Event()
 
     @classmethod
-    async def open(cls, settings: Settings) -> "AmqpConnection":
+    async def open(cls, broker: BrokerSettings) -> "AmqpConnection":
         """Connect to the first node that answers. Raises `AmqpError`."""
         error: AmqpError | None = None
-        for node in parameters(settings):
+        for node in parameters(broker):
             connection = cls()
             try:
                 await connection._open(node)
@@ -114,13 +114,13 @@ class AmqpConnection:
             await self.close()
             raise
 
-    async def declare_queues(self, settings: Settings) -> None:
+    async def declare_queues(self, broker: BrokerSettings) -> None:
         """Declare the queues as dramatiq's broker does, so that either may come first. Raises `AmqpError`.
 
         Those that are there with other arguments are used as they are, and named in `other_queues`.
         """
         self.other_queues = [
-            queue for queue, arguments in queues.wanted(settings) if not await self._declare(queue, arguments)
+            queue for queue, arguments in queues.wanted(broker) if not await self._declare(queue, arguments)
         ]
 
     async def _declare(self, queue: str, arguments: dict[str, Any]) -> bool:

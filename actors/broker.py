@@ -21,6 +21,7 @@ from actors.middleware.resources import Resources
 from actors.payouts import declare_payouts
 from actors.rejections import rejections
 from runtime.settings import Settings
+from runtime.slices import BrokerSettings
 
 RESTART_DELAY_S = 1.0
 IN_MEMORY_DEAD_LETTERS_MAX = 1_000
@@ -34,7 +35,8 @@ worker.DELAY_QUEUE_PREFETCH = DELAYED_MAX
 
 def compose(settings: Settings, *, in_memory: bool = False) -> Broker:
     """Return a broker that a worker can be run on."""
-    broker: Broker = InMemoryBroker() if in_memory else WalletRabbitmqBroker(settings)
+    rabbitmq = None if in_memory else settings.broker
+    broker: Broker = InMemoryBroker() if rabbitmq is None else WalletRabbitmqBroker(rabbitmq)
     resources = Resources(settings)
     for middleware in _middleware(settings, resources):
         broker.add_middleware(middleware)
@@ -55,7 +57,7 @@ def _middleware(settings: Settings, resources: Resources) -> list[Middleware]:
         UvloopAsyncIO(),
         resources,
         HeartbeatMiddleware(resources),
-        Metrics(settings),
+        Metrics(settings.http_host, settings.metrics_port),
         DeadLetters(),
     ]
 
@@ -63,10 +65,10 @@ def _middleware(settings: Settings, resources: Resources) -> list[Middleware]:
 class WalletRabbitmqBroker(RabbitmqBroker):
     """Declares the queues as `actors.messages` says, and consumes with `actors.consumer`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, broker: BrokerSettings) -> None:
         super().__init__(confirm_delivery=True, middleware=[], url="amqp://")
-        self.parameters = amqp.parameters(settings)
-        self._wanted = dict(queues.wanted(settings))
+        self.parameters = amqp.parameters(broker)
+        self._wanted = dict(queues.wanted(broker))
 
     @property
     def consumer_class(self) -> Any:

@@ -15,7 +15,7 @@ import pika.exceptions
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
 from actors import amqp, messages, queues
-from runtime.settings import Settings
+from runtime.slices import BrokerSettings
 
 AMQP_ERRORS = (pika.exceptions.AMQPError, AMQPConnectorException, OSError)
 """What pika raises: of a node that takes connections and says nothing, an error that is none of its own tree."""
@@ -47,8 +47,8 @@ class DeadLetter(NamedTuple):
 
 
 @contextmanager
-def _channel(settings: Settings) -> Iterator[Any]:
-    nodes = amqp.parameters(settings)
+def _channel(broker: BrokerSettings) -> Iterator[Any]:
+    nodes = amqp.parameters(broker)
     for node in nodes:
         node.heartbeat = HEARTBEAT_S  # a person waits
     try:
@@ -61,21 +61,21 @@ def _channel(settings: Settings) -> Iterator[Any]:
         raise DeadLettersUnreachable(f"RabbitMQ can't be reached: {type(error).__name__}") from error
 
 
-def count(settings: Settings) -> int:
+def count(broker: BrokerSettings) -> int:
     """Return how many dead letters there are now. Raises `DeadLettersUnreachable`."""
-    with _channel(settings) as channel:
-        return _declare(channel, settings)
+    with _channel(broker) as channel:
+        return _declare(channel, broker)
 
 
 def look_through(
-    settings: Settings, wants_removed: Callable[[DeadLetter], bool], *, letters_max: int | None = None
+    broker: BrokerSettings, wants_removed: Callable[[DeadLetter], bool], *, letters_max: int | None = None
 ) -> Iterator[tuple[DeadLetter, bool]]:
     """Yield the dead letters, the oldest first, and whether each was removed because `wants_removed` said so.
 
     At most `letters_max`: what comes in while we look is not ours to judge. Raises `DeadLettersUnreachable`.
     """
-    with _channel(settings) as channel:
-        waiting = _declare(channel, settings)
+    with _channel(broker) as channel:
+        waiting = _declare(channel, broker)
         for _ in range(waiting if letters_max is None else min(waiting, letters_max)):
             method, properties, body = channel.basic_get(messages.DEAD_LETTER_QUEUE)
             if method is None:
@@ -88,8 +88,8 @@ def look_through(
             yield letter, removed
 
 
-def _declare(channel: Any, settings: Settings) -> int:
-    arguments = dict(queues.wanted(settings))[messages.DEAD_LETTER_QUEUE]
+def _declare(channel: Any, broker: BrokerSettings) -> int:
+    arguments = dict(queues.wanted(broker))[messages.DEAD_LETTER_QUEUE]
     declared = queues.declare_blocking(channel.connection, messages.DEAD_LETTER_QUEUE, arguments)
     waiting: int = declared.method.message_count
     return waiting

@@ -14,7 +14,6 @@ from actors.reconciliation import BankComparison
 from db import stack
 from db.reconciliation import ReconcilerSession
 from db.stack import TIMELINE, StackState
-from runtime.settings import Settings
 from runtime.telemetry import PAYOUTS_PAUSED, log
 
 BOOKS_WAIT_S = 30.0
@@ -29,13 +28,11 @@ class HistoryGuard:
 
     def __init__(
         self,
-        settings: Settings,
         session: ReconcilerSession,
         comparison: BankComparison,
         *,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self._settings = settings
         self._session = session
         self._comparison = comparison
         self._clock = clock

@@ -52,14 +52,14 @@ class InMemoryPublisher:
 def run(settings: Settings) -> int:
     """Carry and pay until told to stop; return 0."""
     broker = compose(settings, in_memory=True)
-    worker = start_worker(broker, settings)
+    worker = start_worker(broker, settings.actor_threads)
 
     async def connect() -> InMemoryPublisher:
         return InMemoryPublisher(broker)
 
     async def until(stop: asyncio.Event, tasks: SupervisedTasks) -> None:
         await run_relay(settings, connect, stop, tasks)
-        await asyncio.to_thread(stop_worker, worker, settings)
+        await asyncio.to_thread(stop_worker, worker, settings.round_deadline_ms)
 
     return process.run(until, beats=False)
 

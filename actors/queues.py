@@ -11,7 +11,7 @@ from typing import Any
 import pika.exceptions
 
 from actors import messages
-from runtime.settings import Settings
+from runtime.slices import BrokerSettings
 from runtime.telemetry import log
 
 OTHER_ARGUMENTS = 406
@@ -20,13 +20,13 @@ OTHER_ARGUMENTS = 406
 _said: set[str] = set()
 
 
-def wanted(settings: Settings) -> Iterator[tuple[str, dict[str, Any]]]:
+def wanted(broker: BrokerSettings) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield our queues as the settings would have them: name and arguments."""
-    quorum = bool(settings.quorum_queues)
+    quorum = broker.quorum_queues
     arguments = messages.queue_arguments(quorum=quorum)
     yield (
         messages.DEAD_LETTER_QUEUE,
-        messages.dead_letter_queue_arguments(quorum=quorum, ttl_ms=settings.dead_message_ttl_ms),
+        messages.dead_letter_queue_arguments(quorum=quorum, ttl_ms=broker.dead_message_ttl_ms),
     )
     yield messages.DELAY_QUEUE, arguments
     yield messages.QUEUE, arguments

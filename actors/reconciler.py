@@ -24,6 +24,7 @@ from db.heartbeats import forget_old
 from db.reconciliation import ReconcilerSession
 from db.withdrawals import Withdrawals
 from runtime.settings import Settings
+from runtime.slices import BrokerSettings
 from runtime.tasks import SupervisedTasks
 from runtime.telemetry import (
     OUTBOX_AGE_SECONDS,
@@ -56,10 +57,18 @@ class Reconciler:
     """Takes its steps each beat. A step that fails is logged and tried again at the next beat."""
 
     def __init__(
-        self, settings: Settings, session: ReconcilerSession, books: BankComparison, reader: Reader
+        self,
+        session: ReconcilerSession,
+        books: BankComparison,
+        reader: Reader,
+        *,
+        broker: BrokerSettings | None,
+        interval_ms: int,
     ) -> None:
-        self._history = HistoryGuard(settings, session, books)
-        self._settings = settings
+        """`broker` is None where there is no RabbitMQ; a beat comes every `interval_ms`."""
+        self._history = HistoryGuard(session, books)
+        self._broker = broker
+        self._interval_s = interval_ms / 1000
         self._session = session
         self._books = books
         self._reader = reader
@@ -96,7 +105,7 @@ class Reconciler:
             if self._leads:
                 RECONCILER_BEATS.inc()
             beat += 1
-            await process.pause(stop, self._settings.reconcile_interval_ms / 1000)
+            await process.pause(stop, self._interval_s)
         await self._close()
 
     async def _guarded(self, step: Callable[[], Awaitable[None]]) -> None:
@@ -174,12 +183,12 @@ class Reconciler:
 
     async def _look_at_rabbitmq(self) -> int:
         """Return how many messages wait in the queue; 0 if that can't be known."""
-        if not self._settings.rabbitmq_url:
+        if self._broker is None:
             return 0
         try:
             if self._rabbitmq is None or not self._rabbitmq.is_open:
-                self._rabbitmq = await AmqpConnection.open(self._settings)
-                await self._rabbitmq.declare_queues(self._settings)
+                self._rabbitmq = await AmqpConnection.open(self._broker)
+                await self._rabbitmq.declare_queues(self._broker)
             waiting = await self._rabbitmq.message_count(messages.QUEUE)
             QUEUE_MESSAGES.labels(messages.QUEUE).set(waiting)
             dead = await self._rabbitmq.message_count(messages.DEAD_LETTER_QUEUE)
@@ -190,7 +199,7 @@ class Reconciler:
         return waiting
 
     def _rabbitmq_state(self) -> str:
-        if not self._settings.rabbitmq_url:
+        if self._broker is None:
             return "in_memory"
         return "ok" if self._rabbitmq is not None and self._rabbitmq.is_open else "away"
 
@@ -217,7 +226,9 @@ async def run_reconciler(settings: Settings, stop: asyncio.Event, tasks: Supervi
     withdrawals.start()
     reader = Reader(settings, size=1)
     comparison = BankComparison(bank, session, withdrawals, settings.our_decline_codes)
-    reconciler = Reconciler(settings, session, comparison, reader)
+    reconciler = Reconciler(
+        session, comparison, reader, broker=settings.broker, interval_ms=settings.reconcile_interval_ms
+    )
     beating = tasks.start("heartbeat", lambda: beat_for_ever(reader, "reconciler", reconciler.detail))
     reconciling = tasks.start("reconciler", lambda: reconciler.run(stop), ends_when=stop.is_set)
     try:
@@ -233,7 +244,7 @@ async def run_reconciler(settings: Settings, stop: asyncio.Event, tasks: Supervi
 def main() -> int:
     """Be a reconciler process."""
     settings = process.boot("reconciler", check=open_bank)
-    serve_metrics(settings)
+    serve_metrics(settings.http_host, settings.metrics_port)
 
     async def until(stop: asyncio.Event, tasks: SupervisedTasks) -> None:
         await run_reconciler(settings, stop, tasks)

@@ -9,6 +9,7 @@ lost. Any number of relays may run.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Protocol
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from db.connections import Reader
 from db.errors import DATABASE_ERRORS, is_odd
 from db.outbox import Message, Outbox
 from runtime.settings import Settings
+from runtime.slices import BrokerSettings
 from runtime.tasks import SupervisedTasks
 from runtime.telemetry import RELAY_PUBLISH_FAILURES, RELAY_PUBLISHED, log
 from runtime.throttle import Throttle
@@ -228,24 +230,27 @@ async def run_relay(
         reader.terminate()
 
 
+async def connect_to(broker: BrokerSettings) -> Publisher:
+    """Return a connection to RabbitMQ in which our queues are declared. Raises `AmqpError`."""
+    connection = await AmqpConnection.open(broker)
+    await connection.declare_queues(broker)
+    return connection
+
+
 def main() -> int:
     """Be a relay process."""
     settings = process.boot("relay")
-    serve_metrics(settings)
-
-    async def connect() -> Publisher:
-        connection = await AmqpConnection.open(settings)
-        await connection.declare_queues(settings)
-        return connection
+    broker = settings.broker
+    serve_metrics(settings.http_host, settings.metrics_port)
 
     async def until(stop: asyncio.Event, tasks: SupervisedTasks) -> None:
-        if not settings.rabbitmq_url:
+        if broker is None:
             log.warning(
                 "no_rabbitmq", consequence="nothing to do: `python -m actors` carries its own messages"
             )
             await stop.wait()
         else:
-            await run_relay(settings, connect, stop, tasks)
+            await run_relay(settings, partial(connect_to, broker), stop, tasks)
 
     return process.run(until)
 

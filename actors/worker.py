@@ -13,25 +13,25 @@ WORKER_TIMEOUT_MS = 500
 STOP_MARGIN_MS = 5_000
 
 
-def start_worker(broker: dramatiq.Broker, settings: Settings) -> dramatiq.Worker:
+def start_worker(broker: dramatiq.Broker, threads: int) -> dramatiq.Worker:
     """Start the threads. RabbitMQ may be away: they try again every second."""
     broker.emit_after("process_boot")  # time limits are watched from here on
-    worker = dramatiq.Worker(broker, worker_threads=settings.actor_threads, worker_timeout=WORKER_TIMEOUT_MS)
+    worker = dramatiq.Worker(broker, worker_threads=threads, worker_timeout=WORKER_TIMEOUT_MS)
     worker.start()
     return worker
 
 
-def stop_worker(worker: dramatiq.Worker, settings: Settings) -> None:
+def stop_worker(worker: dramatiq.Worker, round_deadline_ms: int) -> None:
     """Let what is under way end (a round has a deadline); what was only fetched goes back to the queue."""
-    worker.stop(timeout=settings.round_deadline_ms + STOP_MARGIN_MS)
+    worker.stop(timeout=round_deadline_ms + STOP_MARGIN_MS)
     worker.broker.close()
 
 
 def run_worker(settings: Settings) -> int:
     """Pay until told to stop; return 0."""
     stop = process.stop_event()
-    worker = start_worker(compose(settings), settings)
+    worker = start_worker(compose(settings), settings.actor_threads)
     stop.wait()
-    stop_worker(worker, settings)
+    stop_worker(worker, settings.round_deadline_ms)
     log.info("stopped")
     return 0

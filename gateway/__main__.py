@@ -44,7 +44,13 @@ async def _run(settings: Settings) -> None:
     await require_fit_server(settings)
     app = create_app(settings)
     services: Services = app.ctx.services
-    await serve(app, services, settings)
+    await serve(
+        app,
+        services,
+        host=settings.http_host,
+        port=settings.http_port,
+        fast_path=bool(settings.fast_path),
+    )
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def create_app(settings: Settings) -> Application:
     MetricsRoutes(services).register(endpoints)
     CallbackRoutes(services).register(endpoints)
     ConsoleRoutes().register(endpoints)
-    pages = PageRoutes(settings, version("wallet-balance-split"))
+    pages = PageRoutes(version("wallet-balance-split"), with_login=bool(settings.api_keys))
     pages.register(endpoints)  # last: it documents the others
     app.ctx.openapi = pages.document
     app.ctx.services = services

@@ -142,8 +142,8 @@ def _sort_letters(settings: Settings, needing: set[UUID]) -> _Letters:
 
 def _letters(settings: Settings) -> Iterator[DeadLetter]:
     """Yield what lies in the queue. Raises DeadLettersUnreachable."""
-    if settings.rabbitmq_url:
-        for letter, _ in look_through(settings, lambda _: False, letters_max=_LETTERS_MAX):
+    if settings.broker is not None:
+        for letter, _ in look_through(settings.broker, lambda _: False, letters_max=_LETTERS_MAX):
             yield letter
 
 

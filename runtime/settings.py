@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import urlsplit
 
+from runtime.slices import BrokerSettings
 from wallet.errors import WalletError
 
 PORT_MAX = 65_535
@@ -113,6 +114,13 @@ class Settings:
         settings = cls(**values)
         settings.check()
         return settings
+
+    @property
+    def broker(self) -> BrokerSettings | None:
+        """RabbitMQ and the queues in it; None where there is none, and the in-memory broker is used."""
+        if not self.rabbitmq_url:
+            return None
+        return BrokerSettings(self.rabbitmq_url, bool(self.quorum_queues), self.dead_message_ttl_ms)
 
     @property
     def our_decline_codes(self) -> frozenset[str]:

@@ -4,15 +4,15 @@ from dramatiq import Broker, Worker
 from dramatiq.middleware import Middleware
 
 from actors.metrics import serve_metrics
-from runtime.settings import Settings
 
 
 class Metrics(Middleware):
     """An HTTP server thread from boot to end. (dramatiq's own middleware counts messages; we count money.)"""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, host: str, port: int) -> None:
+        self._host = host
+        self._port = port
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Called when the worker's threads have started."""
-        serve_metrics(self._settings)
+        serve_metrics(self._host, self._port)

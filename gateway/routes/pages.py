@@ -12,7 +12,6 @@ from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints
 from gateway.wire.request import Request
 from gateway.wire.response import Response
-from runtime.settings import Settings
 
 STATIC = Path(__file__).parent.parent / "static"
 HTML = "text/html; charset=utf-8"
@@ -94,8 +93,8 @@ class StaticFiles:
 class PageRoutes:
     """Serves the documentation."""
 
-    def __init__(self, settings: Settings, version: str) -> None:
-        self._with_login = bool(settings.api_keys)
+    def __init__(self, version: str, *, with_login: bool) -> None:
+        self._with_login = with_login
         self._version = version
         self._page = StaticFiles({"docs.html": STATIC / "docs.html"})
         self._files = StaticFiles(_DOCS_FILES)

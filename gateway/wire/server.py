@@ -17,7 +17,6 @@ from sanic.http.constants import Stage
 from gateway.wire.application import Application
 from gateway.wire.protocol import protocol_class
 from runtime import beat
-from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
 from runtime.telemetry import log
 
@@ -61,18 +60,18 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def serve(app: Application, services: Lifecycle, settings: Settings) -> None:
+async def serve(app: Application, services: Lifecycle, *, host: str, port: int, fast_path: bool) -> None:
     """Serve until SIGTERM or SIGINT, then drain. Raises OSError if the port is taken."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    listener = listen(settings.http_host, settings.http_port)
+    listener = listen(host, port)
     await services.start()
     beat.start(services.tasks)
     server = await app.create_server(
         sock=listener,
-        protocol=protocol_class(fast_path=bool(settings.fast_path)),
+        protocol=protocol_class(fast_path=fast_path),
         access_log=False,
         backlog=BACKLOG,
         asyncio_server_kwargs={"start_serving": False},
@@ -83,7 +82,7 @@ async def serve(app: Application, services: Lifecycle, settings: Settings) -> No
     # Objects that exist by now stay. A full garbage collection would look through them, and answer nobody for 25 ms.
     gc.collect()
     gc.freeze()
-    log.info("gateway_ready", host=settings.http_host, port=settings.http_port)
+    log.info("gateway_ready", host=host, port=port)
     await stop.wait()
     log.info("gateway_draining", connections=len(server.connections))
     await drain(app, server, services)

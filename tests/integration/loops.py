@@ -365,10 +365,11 @@ class Reconcilers(Loop):
         withdrawals = Withdrawals(self.settings, self.tasks)
         self.reader = Reader(self.settings, 1)
         self.reconciler = Reconciler(
-            self.settings,
             session,
             BankComparison(EmptyBank(), session, withdrawals),  # type: ignore[arg-type]
             self.reader,
+            broker=self.settings.broker,
+            interval_ms=self.settings.reconcile_interval_ms,
         )
         stop = asyncio.Event()
         running = self.tasks.start("reconciler", lambda: self.reconciler.run(stop), ends_when=stop.is_set)

@@ -29,7 +29,7 @@ def publish(pipeline: Pipeline, *bodies: bytes, queue: str = messages.QUEUE) -> 
 
 def letters(pipeline: Pipeline) -> list[UUID | None]:
     """Whose dead letters lie in the queue."""
-    return [letter.withdrawal_id for letter, _ in look_through(pipeline.settings, lambda _: False)]
+    return [letter.withdrawal_id for letter, _ in look_through(pipeline.settings.broker, lambda _: False)]
 
 
 @pytest_asyncio.fixture
@@ -138,7 +138,7 @@ async def test_a_message_delivered_again_is_a_dead_letter_all_the_same(hopeless:
     """Goal: killed between writing `requires_attention` and rejecting: rejected the next time."""
     [id_] = await dead(hopeless, 1)
     hopeless.actors.kill()
-    list(look_through(hopeless.settings, lambda _: True))
+    list(look_through(hopeless.settings.broker, lambda _: True))
     publish(hopeless, messages.message(id_, (await hopeless.row(id_))["user_id"]).encode())
     take_and_hang_up(hopeless)
     hopeless.actors.start()

@@ -7,7 +7,6 @@ import pytest_asyncio
 from actors.bank.protocol import BooksUnreadable
 from actors.history import ALL_BOOKS_WAIT_S, BOOKS_WAIT_S, HistoryGuard
 from db import stack
-from runtime.settings import Settings
 
 
 class Session:
@@ -50,7 +49,6 @@ async def test_books_that_tell_nothing(
     """Goal: payouts wait for the bank's books after a restart, but not for ever; nor where ever more is to be read."""
     now = 1_000.0
     guard = HistoryGuard(
-        Settings(),
         Session(restarted),  # type: ignore[arg-type]
         Comparison(error),  # type: ignore[arg-type]
         clock=lambda: now,

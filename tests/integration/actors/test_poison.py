@@ -73,7 +73,7 @@ async def test_odd_properties_make_no_difference(pipeline: Pipeline) -> None:
         await becomes_a_dead_letter(pipeline, number, name)
         await paid_after(pipeline, name)
     assert restarts(pipeline) == before
-    letters = [letter for letter, _ in look_through(pipeline.settings, lambda _: False)]
+    letters = [letter for letter, _ in look_through(pipeline.settings.broker, lambda _: False)]
     assert len(letters) == len(PROPERTIES), "they can be looked through all the same"
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
 
@@ -9,8 +10,7 @@ import pika
 import pytest_asyncio
 
 from actors import messages
-from actors.amqp import AmqpConnection
-from actors.relay import BATCH_MAX, Relay
+from actors.relay import BATCH_MAX, Relay, connect_to
 from db.outbox import Outbox
 from runtime.settings import Settings
 from tests.conftest import delete_queues
@@ -40,12 +40,8 @@ class RunningRelay:
     """A relay in this process."""
 
     def __init__(self, settings: Settings) -> None:
-        async def connect() -> AmqpConnection:
-            connection = await AmqpConnection.open(settings)
-            await connection.declare_queues(settings)
-            return connection
-
-        self.relay = Relay(Outbox(settings), connect)
+        assert settings.broker is not None
+        self.relay = Relay(Outbox(settings), partial(connect_to, settings.broker))
         self._stop = asyncio.Event()
         self._task = asyncio.create_task(self.relay.run(self._stop))
 
