@@ -59,6 +59,6 @@ def test_only_the_own_simulator_is_paid_at_unasked() -> None:
 def test_a_bank_that_is_away(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Goal: a bank that can't be reached is exit code 2 and one sentence."""
     environment = {"WBS_BANK_URL": f"http://127.0.0.1:{free_port()}"}
-    monkeypatch.setattr(bank_command, "load_environment", lambda: environment)
+    monkeypatch.setattr(bank_command, "running_environment", lambda *_: environment)
     assert bank_command.run(arguments()) == 2
     assert "not connected" in capsys.readouterr().err
