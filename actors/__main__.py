@@ -1,14 +1,14 @@
 """An actor process: `python -m actors`. One OS process, so that killing its pid is the whole of it."""
 
 from actors import in_memory, process
-from actors.bank import open_bank
+from actors.bank import require_bank
 from actors.worker import run_worker
 from runtime.telemetry import log
 
 
 def main() -> int:
     """Pay until told to stop (SIGTERM, SIGINT), finish what is under way, return 0."""
-    settings = process.boot("actors", check=open_bank)
+    settings = process.boot("actors", check=require_bank)
     if settings.rabbitmq_url:
         return run_worker(settings)
     log.warning("no_rabbitmq", consequence="messages are kept in memory; what it loses, the outbox repeats")

@@ -11,7 +11,7 @@ from typing import Any
 
 from actors import messages, process
 from actors.amqp import AmqpConnection, AmqpError
-from actors.bank import open_bank
+from actors.bank import open_bank, require_bank
 from actors.bank.protocol import BooksUnreadable
 from actors.heartbeat import beat_for_ever
 from actors.history import HistoryGuard
@@ -221,7 +221,7 @@ def _forget_gauges() -> None:
 async def run_reconciler(settings: Settings, stop: asyncio.Event, tasks: SupervisedTasks) -> None:
     """Reconcile until `stop` is set."""
     session = ReconcilerSession(settings)
-    bank = open_bank(settings)
+    bank = open_bank(settings.for_bank)
     withdrawals = Withdrawals(settings, tasks)
     withdrawals.start()
     reader = Reader(settings, size=1)
@@ -243,7 +243,7 @@ async def run_reconciler(settings: Settings, stop: asyncio.Event, tasks: Supervi
 
 def main() -> int:
     """Be a reconciler process."""
-    settings = process.boot("reconciler", check=open_bank)
+    settings = process.boot("reconciler", check=require_bank)
     serve_metrics(settings.http_host, settings.metrics_port)
 
     async def until(stop: asyncio.Event, tasks: SupervisedTasks) -> None:

@@ -99,7 +99,7 @@ async def adopt_all(
     settings: Settings, users: Mapping[str, str], by: str, reason: str
 ) -> list[AdoptionResult]:
     """Adopt these payouts, each in a transaction of its own. Raises AuditImpossible."""
-    bank = open_bank(settings)
+    bank = open_bank(settings.for_bank)
     connection = None
     try:
         entries = await _entries(bank, users)

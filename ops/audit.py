@@ -14,10 +14,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 
-from actors.bank.protocol import BooksUnreadable
+from actors.bank import open_bank
+from actors.bank.books import pages_of
+from actors.bank.protocol import Bank, BooksUnreadable
 from db.audit import DUE_WITHIN, Findings, Payout, audit_bank, audit_books, auditor
 from db.errors import DATABASE_ERRORS
-from ops.bank_books import BANK, pages
 from ops.environment import running_environment
 from runtime.settings import Settings, SettingsError
 
@@ -29,6 +30,8 @@ INVARIANTS = {
     5: "the bank's books agree",
     6: "each idempotency key points to one movement and has its fingerprint",
 }
+BANK = 5
+"""The invariant that the bank's books decide."""
 _PROGRESS_EVERY_S = 1.0
 
 
@@ -83,23 +86,50 @@ def _due_within(settings: Settings) -> timedelta:
     return max(DUE_WITHIN, 2 * timedelta(milliseconds=longest_ms))
 
 
-async def compare_with_bank(settings: Settings) -> Findings:
+async def compare_with_bank(settings: Settings, bank: Bank) -> Findings:
     """Check invariant 5 alone, once all that the bank knows has been written down. Raises AuditImpossible."""
     findings = Findings()
+    books = _payouts_of(bank, findings, settings.bank_url)
     try:
         async with auditor(settings.database_url) as connection:
-            await audit_bank(connection, _bank_pages(settings, findings), findings, _silent, told_all=True)
+            await audit_bank(connection, books, findings, _silent, told_all=True)
     except DATABASE_ERRORS as error:
         raise AuditImpossible(f"the database can't be read: {error}") from error
     return findings
 
 
 async def _bank_pages(settings: Settings, findings: Findings) -> AsyncIterator[list[Payout]]:
+    """Yield the books of the bank that the settings name. Raises AuditImpossible."""
     try:
-        async for page in pages(settings, findings):
+        bank = open_bank(settings.for_bank)
+    except SettingsError as error:
+        raise AuditImpossible(str(error)) from error
+    try:
+        async for page in _payouts_of(bank, findings, settings.bank_url):
             yield page
-    except (BooksUnreadable, SettingsError) as error:
-        raise AuditImpossible(f"the bank's books can't be read at {settings.bank_url}: {error}") from error
+    finally:
+        await bank.close()
+
+
+async def _payouts_of(bank: Bank, findings: Findings, address: str) -> AsyncIterator[list[Payout]]:
+    """Yield the books, page by page, from the first entry to their end at this moment. Raises AuditImpossible.
+
+    Lines that can't be understood are among the findings: nobody knows what they say of our money.
+    """
+    try:
+        async for page in pages_of(bank):
+            for line in page.passed_over:
+                findings.add(
+                    BANK, "unreadable_entry", "the bank's books", "an entry that says something", line
+                )
+            yield [
+                Payout(
+                    e.payout_id, e.reference, e.amount, e.currency, e.status, e.created_at, e.returned_amount
+                )
+                for e in page.entries
+            ]
+    except BooksUnreadable as error:
+        raise AuditImpossible(f"the bank's books can't be read at {address}: {error}") from error
 
 
 class _Progress:

@@ -68,7 +68,7 @@ def scope_of(settings: Settings, args: argparse.Namespace) -> Scope:
 
 async def check_bank(settings: Settings, scope: Scope, *, quiet: bool) -> list[Check]:
     """Make the checks, printing each unless `quiet`. Raises SettingsError; BooksUnreadable if the bank is away."""
-    bank = open_bank(settings)
+    bank = open_bank(settings.for_bank)
     try:
         await bank.read_books(None)
         made = []

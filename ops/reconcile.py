@@ -24,8 +24,7 @@ from db.errors import DATABASE_ERRORS
 from db.reconciliation import ReconcilerSession
 from db.withdrawals import Withdrawals
 from ops import adopt
-from ops.audit import AuditImpossible, compare_with_bank, named
-from ops.bank_books import BANK
+from ops.audit import BANK, AuditImpossible, compare_with_bank, named
 from ops.environment import running_environment
 from ops.failures import explain
 from ops.operators import add_by
@@ -51,13 +50,13 @@ class Reconciliation:
 async def reconcile(settings: Settings) -> Reconciliation:
     """Compare and settle. Raises AuditImpossible if the database or the bank can't be read."""
     session, withdrawals = ReconcilerSession(settings), Withdrawals(settings)
-    bank = open_bank(settings)
+    bank = open_bank(settings.for_bank)
     withdrawals.start()
     try:
         await session.lead()  # connects; both may lead at once, since every step is compare-and-set
         comparison = BankComparison(bank, session, withdrawals, settings.our_decline_codes)
         entries = await comparison.read_everything()
-        findings = await compare_with_bank(settings)
+        findings = await compare_with_bank(settings, bank)
         named = [one for one in comparison.discrepancies if one.kind in _NAMED]
         return Reconciliation(entries, comparison.look_ups.settled, findings, named)
     except BooksUnreadable as error:

@@ -5,8 +5,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
-from urllib.parse import urlsplit
 
+from runtime.bank_settings import BankSettings
 from runtime.slices import BrokerSettings
 from wallet.errors import WalletError
 
@@ -42,6 +42,9 @@ class Settings:
     bank_token: str = _setting("WBS_BANK_TOKEN", "", "bearer credential for the bank", secret=True)
     bank_user: str = _setting("WBS_BANK_USER", "", "basic credential for the bank: its name")
     bank_password: str = _setting("WBS_BANK_PASSWORD", "", "and its password", secret=True)
+    bank_proxy: str = _setting(
+        "WBS_BANK_PROXY", "", "the way to the bank (http:// or https:// address)", secret=True
+    )
     bank_prefix: str = _setting(
         "WBS_BANK_PREFIX", "", "8 hex digits that begin references for the bank; empty: the database's own"
     )
@@ -127,13 +130,27 @@ class Settings:
         """Codes of declines that are about us."""
         return frozenset(code.strip() for code in self.bank_our_codes.split(",") if code.strip())
 
+    @property
+    def for_bank(self) -> BankSettings:
+        """What a bank module gets of the settings."""
+        return BankSettings(
+            module=self.bank,
+            url=self.bank_url,
+            timeout_ms=self.bank_timeout_ms,
+            connect_timeout_ms=self.bank_connect_timeout_ms,
+            calls_max=self.actor_threads,
+            ca_file=self.bank_ca_file,
+            cert_file=self.bank_cert_file,
+            key_file=self.bank_key_file,
+            token=self.bank_token,
+            user=self.bank_user,
+            password=self.bank_password,
+            proxy=self.bank_proxy,
+        )
+
     def check(self) -> None:
         """Raise SettingsError if the settings contradict each other."""
         rules = [
-            (
-                self.bank_connect_timeout_ms <= self.bank_timeout_ms,
-                "WBS_BANK_CONNECT_TIMEOUT_MS must not exceed WBS_BANK_TIMEOUT_MS",
-            ),
             (
                 self.bank_timeout_ms < self.round_deadline_ms,
                 "WBS_BANK_TIMEOUT_MS must be less than WBS_ROUND_DEADLINE_MS",
@@ -166,31 +183,11 @@ class Settings:
                 "WBS_DEFAULT_CURRENCY must be three capital letters",
             ),
             (
-                bool(self.bank_cert_file) == bool(self.bank_key_file),
-                "WBS_BANK_CERT_FILE and WBS_BANK_KEY_FILE go together",
-            ),
-            (
-                self.bank_url.startswith("https://") or not (self.bank_ca_file or self.bank_cert_file),
-                "WBS_BANK_CA_FILE and WBS_BANK_CERT_FILE are of no use while WBS_BANK_URL is not https",
-            ),
-            (
-                bool(self.bank_user) == bool(self.bank_password) and ":" not in self.bank_user,
-                "WBS_BANK_USER and WBS_BANK_PASSWORD go together, and the name has no colon",
-            ),
-            (
-                not (self.bank_token and self.bank_user),
-                "WBS_BANK_TOKEN and WBS_BANK_USER exclude each other",
-            ),
-            (
-                re.fullmatch("[!-~]*", self.bank_token) is not None,
-                "WBS_BANK_TOKEN must be visible ASCII characters",
-            ),
-            (
                 self.log_level in ("debug", "info", "warning", "error"),
                 "WBS_LOG_LEVEL must be debug, info, warning or error",
             ),
         ]
-        for holds, sentence in [*rules, *self._address_rules()]:
+        for holds, sentence in [*rules, *self.for_bank.rules(), *self._address_rules()]:
             if not holds:
                 raise SettingsError(sentence)
 
@@ -208,25 +205,11 @@ class Settings:
                 self.bank_port != self.http_port or self.bank_url != _simulator_url(self.bank_port),
                 f"WBS_BANK_PORT and WBS_HTTP_PORT must not both be {self.http_port}",
             ),
-            (_is_url(self.bank_url), "WBS_BANK_URL must be an http:// or https:// address with a host"),
         ]
 
 
 def _simulator_url(port: int) -> str:
     return f"http://127.0.0.1:{port}"
-
-
-def _is_url(text: str) -> bool:
-    """Whether it is one that HTTP can be spoken to. Never shown: it may hold a password."""
-    try:
-        parts = urlsplit(text)
-        return (
-            parts.scheme in ("http", "https")
-            and re.fullmatch(r"[^\s/?#@]+", parts.hostname or "") is not None
-            and parts.port != 0
-        )
-    except ValueError:
-        return False
 
 
 def _parse(metadata: Mapping[str, Any], type_: Any, text: str) -> Any:

@@ -10,11 +10,13 @@ from urllib.parse import quote
 import msgspec
 
 from actors.bank.books import page_of
-from actors.bank.login import authorization_of, tls_of
+from actors.bank.login import authorization_of, proxy_of, tls_of
 from actors.bank.protocol import BooksPage, BooksUnreadable, CursorUnknown, PayoutOrder
 from actors.bank.replies import outcome_of_find_reply, outcome_of_pay_reply
+from actors.bank.tunnel import Proxy
 from actors.bank.wire import HttpClient, NoReply, NotSent
-from runtime.settings import Settings, SettingsError
+from runtime.bank_settings import BankSettings
+from runtime.settings import SettingsError
 from runtime.telemetry import BANK_CALL_SECONDS, BANK_CALLS
 from wallet.outcomes import (
     Accepted,
@@ -39,7 +41,7 @@ class HttpBank:
     """A `Bank` over HTTP with pooled, kept-alive connections. Belongs to the event loop that it is used on.
 
     `timeout_ms` bounds a call, `connect_timeout_ms` the part before the first byte is sent, `connections_max`
-    the calls under way. `tls` and `headers` as in `HttpClient`.
+    the calls under way. `tls`, `proxy` and `headers` as in `HttpClient`.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class HttpBank:
         connect_timeout_ms: int,
         connections_max: int,
         tls: ssl.SSLContext | None = None,
+        proxy: Proxy | None = None,
         headers: str = "",
     ) -> None:
         self._client = HttpClient(
@@ -58,6 +61,7 @@ class HttpBank:
             connect_timeout_s=connect_timeout_ms / 1000,
             connections_max=connections_max,
             tls=tls,
+            proxy=proxy,
             headers=headers,
         )
 
@@ -124,18 +128,17 @@ def _visible(reference: str) -> str:
     return reference
 
 
-def open_bank(settings: Settings) -> HttpBank:
-    """Return the bank at `settings.bank_url`, with a connection for each actor thread at most.
-
-    Raises SettingsError if the address is none, or a file of the credentials can't be used.
-    """
+def open_bank(settings: BankSettings) -> HttpBank:
+    """Return the bank at `settings.url`. Raises SettingsError if a file of the credentials can't be used."""
+    tls, proxy = tls_of(settings), proxy_of(settings)
     try:
         return HttpBank(
-            settings.bank_url,
-            timeout_ms=settings.bank_timeout_ms,
-            connect_timeout_ms=settings.bank_connect_timeout_ms,
-            connections_max=settings.actor_threads,
-            tls=tls_of(settings),
+            settings.url,
+            timeout_ms=settings.timeout_ms,
+            connect_timeout_ms=settings.connect_timeout_ms,
+            connections_max=settings.calls_max,
+            tls=tls,
+            proxy=proxy,
             headers=authorization_of(settings),
         )
     except ValueError as error:

@@ -2,49 +2,83 @@
 
 import base64
 import ssl
-from collections.abc import Callable
-from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
-from runtime.settings import Settings, SettingsError
-
-_T = TypeVar("_T")
+from actors.bank.tunnel import Proxy
+from runtime.bank_settings import BankSettings
+from runtime.settings import SettingsError
 
 
-def tls_of(settings: Settings) -> ssl.SSLContext | None:
+def tls_of(settings: BankSettings) -> ssl.SSLContext | None:
     """Return what `https` needs, None for `http`. Raises SettingsError, naming the variable whose file is unusable.
 
-    A CA file replaces the system's authorities: a bank with its own is not to be had by anybody else's.
+    A CA file replaces the system's authorities: nobody else can vouch for a bank that has its own.
     """
-    if urlsplit(settings.bank_url).scheme != "https":
+    if urlsplit(settings.url).scheme != "https":
         return None
-    context = _using(
-        "WBS_BANK_CA_FILE", lambda: ssl.create_default_context(cafile=settings.bank_ca_file or None)
-    )
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if settings.bank_cert_file:
-        _using(
-            "WBS_BANK_CERT_FILE or WBS_BANK_KEY_FILE",
+    context = _context(settings.ca_file)
+    if settings.cert_file:
+        _require_readable("WBS_BANK_CERT_FILE", settings.cert_file)
+        _require_readable("WBS_BANK_KEY_FILE", settings.key_file)
+        try:
             # A key that wants a passphrase is refused, instead of asking for it on the terminal.
-            lambda: context.load_cert_chain(
-                settings.bank_cert_file, settings.bank_key_file, password=lambda: ""
-            ),
-        )
+            context.load_cert_chain(settings.cert_file, settings.key_file, password=lambda: "")
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            raise SettingsError(
+                f"WBS_BANK_CERT_FILE {settings.cert_file!r} with WBS_BANK_KEY_FILE {settings.key_file!r}: "
+                f"not usable: {error}"
+            ) from None
     return context
 
 
-def authorization_of(settings: Settings) -> str:
+def proxy_of(settings: BankSettings) -> Proxy | None:
+    """Return the proxy on the way to the bank, None if there is none.
+
+    The system's authorities vouch for one that is spoken to by https: it is not the bank's.
+    """
+    if not settings.proxy:
+        return None
+    parts = urlsplit(settings.proxy)
+    by_tls = parts.scheme == "https"
+    assert parts.hostname, "checked by BankSettings.rules"
+    return Proxy(
+        host=parts.hostname,
+        port=parts.port or (443 if by_tls else 80),
+        tls=_context("") if by_tls else None,
+        authorization=""
+        if parts.username is None
+        else f"Proxy-Authorization: {_basic(unquote(parts.username), unquote(parts.password or ''))}\r\n",
+    )
+
+
+def authorization_of(settings: BankSettings) -> str:
     """Return the header line with the credential, its end of line included; nothing if there is none."""
-    if settings.bank_token:
-        return f"Authorization: Bearer {settings.bank_token}\r\n"
-    if settings.bank_user:
-        pair = base64.b64encode(f"{settings.bank_user}:{settings.bank_password}".encode()).decode()
-        return f"Authorization: Basic {pair}\r\n"
+    if settings.token:
+        return f"Authorization: Bearer {settings.token}\r\n"
+    if settings.user:
+        return f"Authorization: {_basic(settings.user, settings.password)}\r\n"
     return ""
 
 
-def _using(variable: str, load: Callable[[], _T]) -> _T:
+def _basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def _context(ca_file: str) -> ssl.SSLContext:
+    if ca_file:
+        _require_readable("WBS_BANK_CA_FILE", ca_file)
     try:
-        return load()
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        raise SettingsError(f"{variable}: not usable: {type(error).__name__}: {error}") from None
+        context = ssl.create_default_context(cafile=ca_file or None)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"WBS_BANK_CA_FILE {ca_file!r}: not usable: {error}") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _require_readable(variable: str, path: str) -> None:
+    try:
+        with open(path, "rb"):
+            pass
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SettingsError(f"{variable} {path!r}: {reason}") from None

@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from actors.bank.tunnel import Proxy, TunnelRefused, open_tunnel
+
 HEAD_BYTES_MAX = 16 * 1024
 KEEPALIVE_S = 15.0
 """How long an idle connection is kept. Servers close idle ones too, and a payment that meets a closed one
@@ -38,8 +40,8 @@ class HttpClient:
 
     `connect_timeout_s` bounds the way to a connection, `timeout_s` the time to the end of the reply,
     that way included, `connections_max` the calls under way; one more is refused at once (`NotSent`). `tls` is
-    for https (None: the system's authorities); `headers` are whole lines, each with CRLF, that go with every call.
-    Raises `ValueError` if `url` is no address, or carries a credential.
+    for https (None: the system's authorities); `proxy` is for https only; `headers` are whole lines, each with CRLF,
+    that go with every call. Raises `ValueError` if `url` is no address, or carries a credential.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class HttpClient:
         connect_timeout_s: float,
         connections_max: int,
         tls: ssl.SSLContext | None = None,
+        proxy: Proxy | None = None,
         headers: str = "",
     ) -> None:
         parts = urlsplit(url)
@@ -60,6 +63,9 @@ class HttpClient:
         self._host = parts.hostname
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._tls = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
+        if proxy is not None and self._tls is None:
+            raise ValueError("a proxy would read what is not https")
+        self._proxy = proxy
         self._base_path = parts.path.rstrip("/")
         self._headers = f"Host: {parts.netloc}\r\nAccept-Encoding: identity\r\n{headers}"
         self._headers.encode("ascii")  # or each call would fail
@@ -113,22 +119,35 @@ class HttpClient:
         return None
 
     async def _connect(self) -> "_Connection":
+        connection = _Connection()
         try:
             async with asyncio.timeout(self._connect_timeout_s):
-                _, connection = await asyncio.get_running_loop().create_connection(
-                    _Connection,
-                    self._host,
-                    self._port,
-                    ssl=self._tls,
-                    server_hostname=self._host if self._tls else None,
-                )
+                if self._proxy is not None and self._tls is not None:
+                    await open_tunnel(self._proxy, self._host, self._port, connection, self._tls)
+                else:
+                    await asyncio.get_running_loop().create_connection(
+                        lambda: connection,
+                        self._host,
+                        self._port,
+                        ssl=self._tls,
+                        server_hostname=self._host if self._tls else None,
+                    )
         except TimeoutError as error:
             raise NotSent("connect timeout") from error
         except (OSError, ssl.SSLError) as error:
-            raise NotSent(f"not connected: {type(error).__name__}") from error
+            raise NotSent(f"not connected: {_why(error)}") from error
         if not connection.is_quiet():
             raise NotSent("the server spoke first, or hung up")
         return connection
+
+
+def _why(error: Exception) -> str:
+    """Return what a person needs to know. The words are our libraries', never the other side's."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the server's certificate is not accepted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return f"TLS: {error.reason.lower().replace('_', ' ')}"
+    return str(error) if isinstance(error, TunnelRefused) else type(error).__name__
 
 
 class _Connection(asyncio.Protocol):
@@ -228,7 +247,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Called when the connection is gone."""
-        self._fail("connection lost")
+        self._fail("connection lost" if error is None else f"connection lost: {_why(error)}")
 
     # --- Called by the parser ---
 

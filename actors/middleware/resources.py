@@ -74,7 +74,7 @@ class Resources(Middleware):
         self.tasks = SupervisedTasks()
         self.reader = Reader(self.settings, size=2)
         self.breaker = Breaker.of(self.settings)
-        bank = open_bank(self.settings)
+        bank = open_bank(self.settings.for_bank)
         self.bank = WatchedBank(bank, self.breaker)
         self.tasks.start("bank-probe", lambda: self.breaker.probe(bank))
         self.withdrawals = Withdrawals(self.settings, self.tasks)

@@ -5,7 +5,7 @@ import errno
 import os
 from collections.abc import Mapping
 
-from actors.bank import open_bank
+from actors.bank import require_bank
 from ops.errors import OpsError
 from ops.local.ports import holder, next_free, obstacle, private_port, reserved
 from ops.local.progress import Progress
@@ -35,7 +35,7 @@ def base(
         _avoid_taken_defaults(state, environment, progress)
     try:
         settings = Settings.from_env(environment)
-        open_bank(settings)  # for what it says about its settings; nothing is connected
+        require_bank(settings)
     except SettingsError as error:
         raise OpsError(f"{error}.") from error
     # Kept beside the private ones, so that none of those is the same.

@@ -18,6 +18,7 @@ SECRETS = {
     "WBS_API_KEYS": "shop=s3cret",
     "WBS_BANK_WEBHOOK_SECRET": "whsec_s3cret",
     "WBS_BANK_TOKEN": "s3cret",
+    "WBS_BANK_PROXY": "https://me:s3cret@proxy",
 }
 
 
@@ -126,7 +127,7 @@ def test_settings_do_not_change() -> None:
 
 def test_secrets_do_not_show() -> None:
     """Goal: a settings object in a log line or a traceback tells no password."""
-    settings = Settings.from_env(SECRETS)
+    settings = Settings.from_env({**SECRETS, "WBS_BANK_URL": "https://bank"})
     assert "s3cret" not in repr(settings)
     assert "s3cret" not in str(settings)
 

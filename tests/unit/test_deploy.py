@@ -113,6 +113,7 @@ def test_each_secret_reaches_only_who_needs_it(compose: dict[str, Any]) -> None:
         "WBS_API_KEYS": {"gateway"},
         "WBS_BANK_TOKEN": {"actors", "reconciler"},
         "WBS_BANK_PASSWORD": {"actors", "reconciler"},
+        "WBS_BANK_PROXY": {"actors", "reconciler"},
         "WBS_BANK_WEBHOOK_SECRET": {"gateway", "bank_sim"},
     }
     assert set(needed) == {str(field.metadata["env"]) for field in fields(Settings) if not field.repr}

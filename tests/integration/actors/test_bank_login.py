@@ -1,57 +1,31 @@
 """Who the bank is and who we are: TLS and credentials, against a real server with certificates made here."""
 
 import asyncio
+import contextlib
+import socket
 import ssl
-import subprocess
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
+import uvloop
 
 from actors.bank import open_bank
 from actors.bank.protocol import PayoutOrder
 from runtime.settings import Settings, SettingsError
 from tests.integration.actors import fault_server as ending
+from tests.integration.actors.authority import Authority
 from tests.integration.actors.fault_server import FaultServer
 from tests.integration.actors.processes import Process
-from wallet.outcomes import BankUnavailable, Paid
+from wallet.outcomes import BankUnavailable, FindOutcome, OutcomeUnknown, Paid
 
 PAID = {"payout_id": "po_1", "reference": "w-1", "status": "paid", "amount": 1, "currency": "USD"}
 ORDER = PayoutOrder("w-1", 1, "USD")
-PATIENT = {"WBS_BANK_CONNECT_TIMEOUT_MS": "8000", "WBS_BANK_TIMEOUT_MS": "9000"}
-
-
-class Authority:
-    """A certificate authority in a folder, by the openssl command."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir()
-        self._folder = folder
-        self.file = folder / "ca.pem"
-        self._openssl(
-            "req", "-x509", "-keyout", folder / "ca.key", "-out", self.file, "-subj", "/CN=a bank's own"
-        )
-
-    def issue(self, name: str, *, passphrase: str = "") -> tuple[Path, Path]:
-        """Make a certificate for 127.0.0.1 and its key."""
-        certificate, key = self._folder / f"{name}.pem", self._folder / f"{name}.key"
-        signed_by = ("-CA", self.file, "-CAkey", self._folder / "ca.key")
-        names = ("-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1")
-        self._openssl("req", "-x509", *signed_by, "-keyout", key, "-out", certificate, *names)
-        if passphrase:
-            locked = self._folder / f"{name}.locked.key"
-            subprocess.run(
-                ["openssl", "ec", "-in", key, "-aes128", "-passout", f"pass:{passphrase}", "-out", locked],
-                check=True,
-                capture_output=True,
-            )
-            key = locked
-        return certificate, key
-
-    def _openssl(self, *arguments: object) -> None:
-        usual = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-batch")
-        subprocess.run(["openssl", *map(str, (*arguments, *usual))], check=True, capture_output=True)
+PATIENT = {"WBS_BANK_CONNECT_TIMEOUT_MS": "8000", "WBS_BANK_TIMEOUT_MS": "9000", "WBS_LEASE_MS": "40000"}
 
 
 @pytest.fixture
@@ -63,28 +37,47 @@ def authority(tmp_path: Path) -> Authority:
 @pytest_asyncio.fixture
 async def tls_bank(authority: Authority) -> AsyncIterator[FaultServer]:
     """A bank behind https that wants to see a certificate of ours."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(authority.file))
-    context.load_cert_chain(*authority.issue("bank"))
-    context.verify_mode = ssl.CERT_REQUIRED
-    server = FaultServer()
-    await server.start(context)
-    yield server
-    await server.stop()
+    async with serving(authority.server(*authority.issue("bank"), wants_ours=True)) as server:
+        yield server
 
 
 def settings(server: FaultServer, **environment: object) -> Settings:
     """Settings that lead to this bank."""
-    given = {name: str(value) for name, value in environment.items()}
-    return Settings.from_env({"WBS_BANK_URL": server.url, "WBS_LEASE_MS": "40000", **PATIENT, **given})
+    return Settings.from_env({"WBS_BANK_URL": server.url, **PATIENT, **_text(environment)})
 
 
-async def pays(settings: Settings) -> object:
-    """What comes of a payment."""
-    bank = open_bank(settings)
-    try:
-        return await bank.pay(ORDER)
-    finally:
-        await bank.close()
+def _text(environment: dict[str, object]) -> dict[str, str]:
+    return {name: str(value) for name, value in environment.items()}
+
+
+@asynccontextmanager
+async def serving(tls: ssl.SSLContext) -> AsyncIterator[FaultServer]:
+    """A bank behind https."""
+    server = FaultServer()
+    await server.start(tls)
+    yield server
+    await server.stop()
+
+
+async def pays(settings: Settings) -> FindOutcome:
+    """What comes of a payment: the same on the event loop of the actors and on that of the commands."""
+
+    async def pay() -> FindOutcome:
+        bank = open_bank(settings.for_bank)
+        try:
+            return await bank.pay(ORDER)
+        finally:
+            await bank.close()
+
+    def on_uvloop() -> FindOutcome:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(pay())
+
+    outcome, again = await pay(), await asyncio.to_thread(on_uvloop)
+    assert type(outcome) is type(again)
+    if isinstance(outcome, BankUnavailable):
+        assert outcome == again
+    return outcome
 
 
 async def test_a_bank_with_its_own_authority_and_our_certificate(
@@ -93,7 +86,7 @@ async def test_a_bank_with_its_own_authority_and_our_certificate(
     """Goal: paid only over TLS that both sides have proved; kept alive, with the credential in each call."""
     certificate, key = authority.issue("wallet")
     known = {"WBS_BANK_CA_FILE": authority.file, "WBS_BANK_CERT_FILE": certificate, "WBS_BANK_KEY_FILE": key}
-    bank = open_bank(settings(tls_bank, **known, WBS_BANK_TOKEN="s3cret"))
+    bank = open_bank(settings(tls_bank, **known, WBS_BANK_TOKEN="s3cret").for_bank)
     tls_bank.script.extend([ending.answer(201, PAID)] * 3)
     for _ in range(3):
         assert await bank.pay(ORDER) == Paid("po_1")
@@ -102,25 +95,90 @@ async def test_a_bank_with_its_own_authority_and_our_certificate(
     assert {request.headers["authorization"] for request in tls_bank.requests} == {"Bearer s3cret"}
 
 
+NOT_THE_BANK: dict[str, tuple[dict[str, Any], str]] = {
+    "of another authority": ({}, "self-signed certificate in certificate chain"),
+    "expired": ({"days": -1}, "certificate has expired"),
+    "of another host": ({"address": "DNS:bank.example"}, "IP address mismatch"),
+    "of another address": ({"address": "IP:127.0.0.2"}, "IP address mismatch"),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_THE_BANK)
 async def test_nothing_is_sent_to_a_bank_that_is_not_known(
-    tls_bank: FaultServer, authority: Authority, tmp_path: Path
+    kind: str, authority: Authority, tmp_path: Path
 ) -> None:
-    """Goal: a bank that the CA file does not vouch for hears no word of a payment, nor a credential."""
-    stranger = Authority(tmp_path / "stranger")
+    """Goal: a server that does not prove to be the bank hears no word of a payment, and the reason is told."""
+    changed, reason = NOT_THE_BANK[kind]
     certificate, key = authority.issue("wallet")
-    shown = {"WBS_BANK_CERT_FILE": certificate, "WBS_BANK_KEY_FILE": key}
-    for known in ({}, {"WBS_BANK_CA_FILE": stranger.file}):
-        assert isinstance(await pays(settings(tls_bank, **known, **shown)), BankUnavailable)
+    environment = {"WBS_BANK_CA_FILE": authority.file, "WBS_BANK_TOKEN": "s3cret"}
+    environment |= {"WBS_BANK_CERT_FILE": certificate, "WBS_BANK_KEY_FILE": key}
+    if kind == "of another authority":
+        environment["WBS_BANK_CA_FILE"] = Authority(tmp_path / "stranger").file
+    async with serving(authority.server(*authority.issue("server", **changed))) as server:
+        outcome = await pays(settings(server, **environment))
+        assert isinstance(outcome, BankUnavailable)
+        assert reason in outcome.reason
+        assert not server.requests
+
+
+async def test_a_bank_that_the_systems_authorities_do_not_know(tls_bank: FaultServer) -> None:
+    """Goal: without a CA file the system's authorities vouch, and a bank of its own authority hears nothing."""
+    assert isinstance(await pays(settings(tls_bank)), BankUnavailable)
     assert not tls_bank.requests
 
 
+@pytest.mark.parametrize("shown", ["nothing", "expired", "of another authority"])
 async def test_a_bank_that_does_not_know_us_takes_nothing(
-    tls_bank: FaultServer, authority: Authority
+    shown: str, authority: Authority, tmp_path: Path
 ) -> None:
-    """Goal: without our certificate nothing reaches the bank, so nothing is paid."""
-    outcome = await pays(settings(tls_bank, WBS_BANK_CA_FILE=authority.file))
-    assert not isinstance(outcome, Paid)
-    assert not tls_bank.requests
+    """Goal: where the bank does not accept our certificate nothing is paid or declined, and the reason is told."""
+    environment: dict[str, object] = {"WBS_BANK_CA_FILE": authority.file}
+    if shown != "nothing":
+        issuer = authority if shown == "expired" else Authority(tmp_path / "stranger")
+        certificate, key = issuer.issue("wallet", days=-1 if shown == "expired" else 2)
+        environment |= {"WBS_BANK_CERT_FILE": certificate, "WBS_BANK_KEY_FILE": key}
+    with alerting(authority.server(*authority.issue("bank"), wants_ours=True)) as (url, heard):
+        outcome = await pays(Settings.from_env({"WBS_BANK_URL": url, **PATIENT, **_text(environment)}))
+        assert isinstance(outcome, BankUnavailable | OutcomeUnknown)
+        assert "certificate" in outcome.reason or "unknown ca" in outcome.reason
+        assert not heard
+
+
+def _serve_one(tls: ssl.SSLContext, plain: socket.socket, heard: list[bytes]) -> None:
+    with tls.wrap_socket(plain, server_side=True, do_handshake_on_connect=False) as connection:
+        try:
+            connection.do_handshake()
+        except ssl.SSLError:  # it has told why; what the client sends meanwhile must not cut that off
+            socket.socket.shutdown(connection, socket.SHUT_WR)
+            while socket.socket.recv(connection, 4096):
+                pass
+        else:
+            heard.append(connection.recv(1024))
+
+
+@contextmanager
+def alerting(tls: ssl.SSLContext) -> Iterator[tuple[str, list[bytes]]]:
+    """A server that tells why it refuses a client, as all but asyncio's do; and what it has heard."""
+    heard: list[bytes] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                plain, _ = listener.accept()
+            except OSError:
+                return
+            with contextlib.suppress(ConnectionError):
+                _serve_one(tls, plain, heard)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}", heard
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()
 
 
 async def test_a_name_and_a_password(fault_server: FaultServer) -> None:
@@ -128,7 +186,7 @@ async def test_a_name_and_a_password(fault_server: FaultServer) -> None:
     fault_server.script.extend(
         [ending.answer(201, PAID), ending.answer(404), ending.answer(200, {"payouts": []})]
     )
-    bank = open_bank(settings(fault_server, WBS_BANK_USER="wällets", WBS_BANK_PASSWORD="s3:cret"))
+    bank = open_bank(settings(fault_server, WBS_BANK_USER="wällets", WBS_BANK_PASSWORD="s3:cret").for_bank)
     await bank.pay(ORDER)
     await bank.find(ORDER)
     await bank.read_books(None)
@@ -141,10 +199,32 @@ async def test_a_name_and_a_password(fault_server: FaultServer) -> None:
 @pytest.mark.parametrize(
     ("environment", "named"),
     [
-        ({"WBS_BANK_CA_FILE": "/nowhere.pem"}, "WBS_BANK_CA_FILE"),
+        ({"WBS_BANK_CA_FILE": "/nowhere.pem"}, "WBS_BANK_CA_FILE '/nowhere.pem': No such file"),
         ({"WBS_BANK_CA_FILE": __file__}, "WBS_BANK_CA_FILE"),
         ({"WBS_BANK_CERT_FILE": "/nowhere.pem"}, "WBS_BANK_KEY_FILE"),
-        ({"WBS_BANK_CERT_FILE": "/nowhere.pem", "WBS_BANK_KEY_FILE": "/nowhere.key"}, "WBS_BANK_CERT_FILE"),
+        (
+            {"WBS_BANK_CERT_FILE": "/nowhere.pem", "WBS_BANK_KEY_FILE": "/nowhere.key"},
+            "WBS_BANK_CERT_FILE '/nowhere",
+        ),
+        (
+            {"WBS_BANK_CERT_FILE": __file__, "WBS_BANK_KEY_FILE": "/nowhere.key"},
+            "WBS_BANK_KEY_FILE '/nowhere.key'",
+        ),
+        ({"WBS_BANK_CERT_FILE": __file__, "WBS_BANK_KEY_FILE": __file__}, "WBS_BANK_CERT_FILE .*not usable"),
+        ({"WBS_BANK_URL": "http://bank", "WBS_BANK_TOKEN": "s3cret"}, "WBS_BANK_URL must be https"),
+        (
+            {"WBS_BANK_URL": "http://localhost.example", "WBS_BANK_TOKEN": "s3cret"},
+            "WBS_BANK_URL must be https",
+        ),
+        (
+            {"WBS_BANK_URL": "http://bank", "WBS_BANK_USER": "u", "WBS_BANK_PASSWORD": "s3cret"},
+            "WBS_BANK_URL must",
+        ),
+        ({"WBS_BANK_PROXY": "socks5://proxy"}, "WBS_BANK_PROXY must be"),
+        ({"WBS_BANK_PROXY": "proxy:3128"}, "WBS_BANK_PROXY must be"),
+        ({"WBS_BANK_PROXY": "http://proxy/path"}, "WBS_BANK_PROXY must be"),
+        ({"WBS_BANK_PROXY": "http://proxy", "WBS_BANK_URL": "http://bank"}, "WBS_BANK_PROXY is of use only"),
+        ({"WBS_BANK_PROXY": "http://me:s3cret@proxy"}, "WBS_BANK_PROXY must be https"),
         ({"WBS_BANK_CA_FILE": "ca.pem", "WBS_BANK_URL": "http://bank"}, "WBS_BANK_CA_FILE"),
         ({"WBS_BANK_TOKEN": "a b"}, "WBS_BANK_TOKEN"),
         ({"WBS_BANK_TOKEN": "x\r\nHost: y"}, "WBS_BANK_TOKEN"),
@@ -162,7 +242,7 @@ async def test_a_name_and_a_password(fault_server: FaultServer) -> None:
 def test_what_can_not_work_is_named_at_the_start(environment: dict[str, str], named: str) -> None:
     """Goal: a bank that can't be called with these settings is refused by its name, and no secret is told."""
     with pytest.raises(SettingsError, match=named) as refused:
-        open_bank(Settings.from_env({"WBS_BANK_URL": "https://bank", **environment}))
+        open_bank(Settings.from_env({"WBS_BANK_URL": "https://bank", **environment}).for_bank)
     assert "s3cret" not in str(refused.value)
 
 
@@ -171,7 +251,7 @@ def test_a_locked_key_is_refused(authority: Authority) -> None:
     certificate, key = authority.issue("wallet", passphrase="open sesame")
     environment = {"WBS_BANK_CERT_FILE": str(certificate), "WBS_BANK_KEY_FILE": str(key)}
     with pytest.raises(SettingsError, match="WBS_BANK_KEY_FILE"):
-        open_bank(Settings.from_env({"WBS_BANK_URL": "https://bank", **environment}))
+        open_bank(Settings.from_env({"WBS_BANK_URL": "https://bank", **environment}).for_bank)
 
 
 async def test_a_process_says_what_is_wrong(tmp_path: Path) -> None:
