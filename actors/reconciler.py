@@ -171,7 +171,7 @@ class Reconciler:
         try:
             await self._books.take_turn()
         except BooksUnreadable as error:
-            self._bank_state = "away"
+            self._bank_state = f"away: {error}"
             log.warning("bank_books_unreadable", error=str(error))
         else:
             self._bank_state = "ok"

@@ -34,6 +34,7 @@ class Breaker:
         self._failures_to_open = failures_to_open
         self._probe_interval_s = probe_interval_s
         self._failures = 0
+        self._last_reason = ""
         self._probe_at = 0.0
         self._wake = asyncio.Event()
         self._waiting = 0
@@ -48,6 +49,11 @@ class Breaker:
     def closed(self) -> bool:
         """True while calls may be made freely."""
         return self._failures < self._failures_to_open
+
+    @property
+    def bank_state(self) -> str:
+        """How the bank is found, for people: `ok`, or `away` and why."""
+        return "ok" if self.closed else f"away: {self._last_reason}"
 
     async def admit(self, wait_s: float) -> bool:
         """Wait until the bank may be called: the circuit is closed, or it is this caller's turn to probe.
@@ -84,6 +90,7 @@ class Breaker:
         was_closed = self.closed
         if isinstance(answer, BankUnavailable | OutcomeUnknown):
             self._failures += 1
+            self._last_reason = answer.reason
             if was_closed and not self.closed:
                 self._probe_at = monotonic() + self._probe_interval_s
                 self._wake.clear()

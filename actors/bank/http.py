@@ -104,7 +104,7 @@ class HttpBank:
         try:
             status, body = await self._client.call("GET", path, bytes_max=BOOKS_BYTES_MAX)
         except (NotSent, NoReply) as error:
-            raise BooksUnreadable(f"{type(error).__name__}: {error}") from error
+            raise BooksUnreadable(str(error)) from error
         if after is not None and status in (400, 404, 422):
             raise CursorUnknown(f"http {status}")
         if status != 200:

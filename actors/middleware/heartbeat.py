@@ -62,7 +62,7 @@ class HeartbeatMiddleware(Middleware):
         ]
         return {
             **self._rabbitmq(),
-            "bank": "ok" if resources.breaker.closed else "away",
+            "bank": resources.breaker.bank_state,
             "payouts": resources.gate.standing,
             **({"trouble": f"withdrawals: {failing[0]}"} if failing else {}),
         }

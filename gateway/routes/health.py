@@ -103,6 +103,7 @@ READY = Operation(
 _SOURCES = {"rabbitmq": ("relay", "actors"), "bank": ("actors", "reconciler")}
 """The kinds of processes whose heartbeats tell the state of dependencies that the gateway never talks to."""
 _AWAY = ("away", "down", "error", "blocked")
+"""Words that say so, alone or with a reason behind a colon."""
 
 
 class HealthReporter:
@@ -190,7 +191,7 @@ def _said(name: str, running: dict[str, list[Heartbeat]], sources: tuple[str, ..
     verdicts = []
     for source in sources:
         words = [str(beat.detail[name]) for beat in running[source] if name in beat.detail]
-        good = [word for word in words if word not in _AWAY]
+        good = [word for word in words if word.partition(":")[0] not in _AWAY]
         if words and not good:
             return Dependency("down", f"{words[0]} ({source})")
         verdicts += good[:1]

@@ -26,8 +26,10 @@ async def test_it_opens_after_failures_in_a_row() -> None:
     for answer in (AWAY, AWAY, Declined("closed"), AWAY, OutcomeUnknown("timeout")):
         breaker.learn(answer)
         assert breaker.closed
+    assert breaker.bank_state == "ok"
     breaker.learn(AWAY)
     assert not breaker.closed
+    assert breaker.bank_state == "away: refused"
 
 
 async def test_while_open_callers_wait_and_give_up_in_time() -> None:

@@ -252,6 +252,6 @@ async def test_heartbeats_tell_what_each_process_sees(pipeline: Pipeline) -> Non
     pipeline.bank.kill()
 
     async def bank_away() -> bool:
-        return (await seen())["reconciler"]["bank"] == "away"
+        return (await seen())["reconciler"]["bank"] == "away: not connected: ConnectionRefusedError"
 
     await poll_until(bank_away)

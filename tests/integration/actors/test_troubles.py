@@ -98,7 +98,7 @@ async def test_a_stand_by_says_nothing_of_the_bank(pipeline: Pipeline) -> None:
     try:
         await poll_until(lambda: one_sees_the_bank("ok"))
         pipeline.bank.kill()
-        await poll_until(lambda: one_sees_the_bank("away"))
+        await poll_until(lambda: one_sees_the_bank("away: not connected: ConnectionRefusedError"))
     finally:
         second.ensure_gone()
 

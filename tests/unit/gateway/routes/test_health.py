@@ -9,6 +9,7 @@ import pytest
 from db.heartbeats import Heartbeat
 from db.last_writes import LastWrites
 from db.write_trial import WriteTrial
+from gateway.contract.response_models import Dependency
 from gateway.readiness import Readiness
 from gateway.routes.health import HealthRoutes, judge
 from wallet.commands import Charge, Withdraw
@@ -47,10 +48,10 @@ def test_a_silent_process() -> None:
     assert found["rabbitmq"] == "unknown"
 
 
-@pytest.mark.parametrize("word", ["away", "down"])
+@pytest.mark.parametrize("word", ["away", "down", "away: http 401"])
 def test_away(word: str) -> None:
     """Goal: what all who should know say is away is down; if one still reaches it, it is not."""
-    assert statuses(beat("actors", bank=word))["bank"] == "down"
+    assert judge([beat("actors", bank=word)])["bank"] == Dependency("down", f"{word} (actors)")
     assert statuses(beat("actors", bank=word), beat("actors", bank="ok"))["bank"] == "ok"
 
 
