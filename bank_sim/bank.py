@@ -47,8 +47,8 @@ class Bank:
     def start(self) -> None:
         """Begins to write and to do what is due. Called on the event loop, before the first request."""
         self._books = Books(self._file)
-        if self._settings.callback_url and self._settings.webhook is not None:
-            self._callbacks = Callbacks(self._books, self._settings.callback_url, self._settings.webhook)
+        if self._settings.callback_url:
+            self._callbacks = Callbacks(self._books, self._settings.callback_url, self._settings.webhooks)
             self._tasks.append(keep_running("callbacks", self._callbacks.run))
         self._changes = Changes(self._books, self._injector.plan_callback, self._tell)
         self._tasks.append(keep_running("changes", self._changes.run))

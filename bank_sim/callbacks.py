@@ -1,8 +1,8 @@
 """Tells the wallet what became of its payouts since they were answered, until it says that it knows.
 
 Signed by the Standard Webhooks specification: every try carries the same webhook-id, so that the receiver
-can drop doubles, and a fresh timestamp, so that it can refuse replays. What is left to tell stands in the
-books, so a restart continues it.
+can drop doubles, and a fresh timestamp, so that it can refuse replays. While the secret is replaced, both the
+new and the old one sign. What is left to tell stands in the books, so a restart continues it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,10 +39,10 @@ def backoff_s(attempts: int) -> float:
 class Callbacks:
     """One background task that works off the callbacks in the books."""
 
-    def __init__(self, books: Books, url: str, webhook: Webhook) -> None:
+    def __init__(self, books: Books, url: str, webhooks: Sequence[Webhook]) -> None:
         self._books = books
         self._url = url
-        self._webhook = webhook
+        self._webhooks = webhooks
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
@@ -103,7 +104,7 @@ class Callbacks:
             "content-type": "application/json",
             "webhook-id": webhook_id,
             "webhook-timestamp": str(int(now.timestamp())),
-            "webhook-signature": self._webhook.sign(webhook_id, now, body),
+            "webhook-signature": " ".join(one.sign(webhook_id, now, body) for one in self._webhooks),
         }
         try:
             async with session.post(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,8 @@ class Settings:
     data           WBS_BANK_DATA: the file of its books (bank.db in the current folder)
     faults         WBS_BANK_FAULTS: JSON as in PUT /faults, used only while the books remember none
     callback_url   WBS_CALLBACK_URL: who is told what became of payouts; if empty, callbacks wait in the books
-    webhook        WBS_BANK_WEBHOOK_SECRET (`whsec_…`), as the signer made of it; needed with a callback URL
+    webhooks       WBS_BANK_WEBHOOK_SECRET (`whsec_…`; while it is replaced, the new and the old one, comma between),
+                   as the signer made of them; needed with a callback URL
     """
 
     host: str
@@ -32,16 +34,16 @@ class Settings:
     data: Path
     faults: Faults
     callback_url: str
-    webhook: Webhook | None = field(repr=False)
+    webhooks: tuple[Webhook, ...] = field(repr=False)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Settings:
         """Reads and checks the environment. Raises BadSettings."""
         callback_url = env.get("WBS_CALLBACK_URL", "")
-        webhook = _webhook(env.get("WBS_BANK_WEBHOOK_SECRET", ""))
+        webhooks = tuple(map(_webhook, re.findall(r"[^\s,]+", env.get("WBS_BANK_WEBHOOK_SECRET", ""))))
         if callback_url and not callback_url.startswith(("http://", "https://")):
             raise BadSettings("WBS_CALLBACK_URL must be an http:// or https:// address")
-        if callback_url and webhook is None:
+        if callback_url and not webhooks:
             raise BadSettings("WBS_CALLBACK_URL is set, so WBS_BANK_WEBHOOK_SECRET (whsec_…) must be set too")
         return cls(
             host=env.get("WBS_BANK_HOST") or "127.0.0.1",
@@ -49,7 +51,7 @@ class Settings:
             data=Path(env.get("WBS_BANK_DATA") or "bank.db"),
             faults=_faults(env.get("WBS_BANK_FAULTS", "")),
             callback_url=callback_url,
-            webhook=webhook,
+            webhooks=webhooks,
         )
 
 
@@ -68,9 +70,7 @@ def _faults(text: str) -> Faults:
         raise BadSettings(f"WBS_BANK_FAULTS is not what PUT /faults takes: {error}") from error
 
 
-def _webhook(secret: str) -> Webhook | None:
-    if not secret:
-        return None
+def _webhook(secret: str) -> Webhook:
     try:
         return Webhook(secret)
     except Exception as error:  # the library raises whatever base64 raises

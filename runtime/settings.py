@@ -8,6 +8,7 @@ from typing import Any
 
 from runtime.bank_settings import BankSettings
 from runtime.slices import BrokerSettings
+from runtime.webhook_secrets import are_webhook_secrets, webhook_secrets
 from wallet.errors import WalletError
 
 PORT_MAX = 65_535
@@ -49,7 +50,10 @@ class Settings:
         "WBS_BANK_PREFIX", "", "8 hex digits that begin references for the bank; empty: the database's own"
     )
     bank_webhook_secret: str = _setting(
-        "WBS_BANK_WEBHOOK_SECRET", "", "signs the bank's callbacks (Standard Webhooks)", secret=True
+        "WBS_BANK_WEBHOOK_SECRET",
+        "",
+        "signs the bank's callbacks (Standard Webhooks); while it is replaced, the new and the old one, comma between",
+        secret=True,
     )
     default_currency: str = _setting("WBS_DEFAULT_CURRENCY", "USD", "for requests that name none")
     api_keys: str = _setting(
@@ -131,6 +135,11 @@ class Settings:
         return frozenset(code.strip() for code in self.bank_our_codes.split(",") if code.strip())
 
     @property
+    def bank_webhook_secrets(self) -> tuple[str, ...]:
+        """Secrets by any of which the bank's callbacks may be signed."""
+        return webhook_secrets(self.bank_webhook_secret)
+
+    @property
     def for_bank(self) -> BankSettings:
         """What a bank module gets of the settings."""
         return BankSettings(
@@ -181,6 +190,10 @@ class Settings:
             (
                 re.fullmatch("[A-Z]{3}", self.default_currency) is not None,
                 "WBS_DEFAULT_CURRENCY must be three capital letters",
+            ),
+            (
+                are_webhook_secrets(self.bank_webhook_secret),
+                "WBS_BANK_WEBHOOK_SECRET must be `whsec_` and 24 to 64 bytes in base64, or several, comma between",
             ),
             (
                 self.log_level in ("debug", "info", "warning", "error"),

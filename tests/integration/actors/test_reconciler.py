@@ -157,6 +157,26 @@ async def test_a_return_whose_callback_was_lost_is_found(pipeline: Pipeline) -> 
     await pipeline.audit()
 
 
+async def test_a_return_that_only_a_callback_tells(pipeline: Pipeline) -> None:
+    """Goal: a callback tells of a return that the bank knows nothing of: the bank is asked, and nothing moves."""
+    pipeline.start()
+    [id_] = await pipeline.withdraw(1)
+    await pipeline.all_ended()
+    # What POST /bank/callbacks writes down.
+    await pipeline.execute(
+        "insert into look_ups (withdrawal_id, user_id, due_at) select id, user_id, now() from withdrawals"
+    )
+
+    async def was_asked() -> bool:
+        return not await pipeline.execute("select 1 from look_ups")
+
+    await poll_until(was_asked)
+    assert (await pipeline.row(id_))["status"] == "completed"
+    wallet = (await pipeline.execute("select * from wallets"))[0]
+    assert (wallet["available"], wallet["held"]) == (0, 0)
+    await pipeline.audit()
+
+
 async def test_paid_and_returned_while_it_was_open_here(pipeline: Pipeline) -> None:
     """Goal: payment and return both unheard of: the money ends where it came from, by way of the bank."""
     pipeline.start(pipeline.bank, pipeline.relay)

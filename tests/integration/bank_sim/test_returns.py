@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -84,3 +85,14 @@ async def test_many_returns(wallet: Wallet, calling_bank: Any, connect: Any) -> 
     await asyncio.gather(*(bank.call("POST", f"/payouts/{reference}/return") for reference in references))
     await poll_until(partial(wallet.has, taken=len(references)))
     assert {event["data"]["reference"] for event in wallet.taken} == references
+
+
+async def test_two_secrets_sign(wallet: Wallet, new_bank: Callable[..., Any], connect: Any) -> None:
+    """Goal: while the secret is replaced, whoever knows either one can verify a callback."""
+    secrets = f"whsec_{'A' * 32}, {wallet.secret}"
+    process = new_bank(WBS_CALLBACK_URL=wallet.url, WBS_BANK_WEBHOOK_SECRET=secrets)
+    await asyncio.to_thread(process.start)
+    bank = connect(process)
+    await bank.pay("w-1")
+    await bank.call("POST", "/payouts/w-1/return")
+    await poll_until(partial(wallet.has, taken=1))

@@ -1,7 +1,9 @@
 """POST /bank/callbacks: money that came back, told by the bank, signed."""
 
+import asyncio
 import base64
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,6 +19,7 @@ from tests.integration.link import Link
 from wallet.outcomes import Paid
 
 SECRET = "whsec_" + base64.b64encode(b"the bank's and the wallet's").decode()
+OLD_SECRET = "whsec_" + base64.b64encode(b"what they shared until today").decode()
 
 
 class Bank:
@@ -27,17 +30,25 @@ class Bank:
         self._webhook = Webhook(secret)
 
     async def tell(
-        self, reference: object, amount: int = 100, *, age: timedelta = timedelta(0), **changed: Any
+        self,
+        reference: object,
+        amount: int = 100,
+        *,
+        age: timedelta = timedelta(0),
+        also: Webhook | None = None,
+        signature: Callable[[str], str] = str,
+        **changed: Any,
     ) -> Reply:
         data = {"reference": str(reference), "payout_id": "po_1", "amount": amount, "currency": "USD"}
         type = changed.pop("type", "payout.returned")
         body = json.dumps({"type": type, "timestamp": "2026-01-01T00:00:00Z", "data": data})
         sent_at = datetime.now(UTC) - age
+        signed = [one.sign("msg_1", sent_at, body) for one in (self._webhook, also) if one is not None]
         headers = {
             "content-type": "application/json",
             "webhook-id": "msg_1",
             "webhook-timestamp": str(int(sent_at.timestamp())),
-            "webhook-signature": self._webhook.sign("msg_1", sent_at, body),
+            "webhook-signature": signature(" ".join(signed)),
         }
         headers |= {name.replace("_", "-"): value for name, value in changed.items() if name != "body"}
         return await self._api.call(
@@ -98,6 +109,62 @@ async def test_who_did_not_sign(bank: Bank, withdrawals: Withdrawals) -> None:
     ]
     assert {(reply.status, reply.code) for reply in refused} == {(401, "invalid_signature")}
     assert (await api.balance())["total"] == 0
+
+
+async def test_a_signature_that_is_none_hides_no_good_one(bank: Bank) -> None:
+    """Goal: a good signature counts, whatever stands beside it on its line, or on another line of that header."""
+    for beside in ("v1", "v1,%%%", "v1,A", "v1,a,b", "v2,AAAA", "v1,AAAA", "v1," + "A" * 2_000):
+        for form in ("{beside} {good}", "{good} {beside}", "  {beside}   {good} {beside}"):
+            reply = await bank.tell(
+                uuid4(), signature=lambda good, f=form, b=beside: f.format(good=good, beside=b)
+            )
+            assert reply.status == 204, (beside, form)
+        assert (await bank.tell(uuid4(), signature=lambda good, b=beside: b)).code == "invalid_signature"
+
+
+@pytest.mark.parametrize(
+    ("changed", "status"),
+    [
+        ({}, 204),
+        ({"webhook-signature": ["v1,%%%", "{good}"]}, 204),
+        ({"webhook-signature": ["{good}", "v1"]}, 204),
+        ({"webhook-id": ["msg_1", "msg_2"]}, 401),
+        ({"webhook-timestamp": ["{at}", "1"]}, 401),
+        ({"webhook-id": []}, 401),
+    ],
+)
+async def test_headers_that_come_twice(bank: Bank, changed: dict[str, list[str]], status: int) -> None:
+    """Goal: signatures may stand in several lines; which message it is, and of when, is said once."""
+    body = json.dumps({"type": "payout.paid", "data": {"reference": "r"}})
+    now = datetime.now(UTC)
+    filled = {"good": Webhook(SECRET).sign("msg_1", now, body), "at": str(int(now.timestamp()))}
+    lines = {
+        "webhook-id": ["msg_1"],
+        "webhook-timestamp": ["{at}"],
+        "webhook-signature": ["{good}"],
+    } | changed
+    head = [f"{name}: {value.format(**filled)}" for name, values in lines.items() for value in values]
+    host = bank._api.url.removeprefix("http://")
+    reader, writer = await asyncio.open_connection(*host.split(":"))
+    head += [f"Host: {host}", "Content-Type: application/json", f"Content-Length: {len(body)}"]
+    writer.write("\r\n".join(["POST /bank/callbacks HTTP/1.1", *head, "", body]).encode())
+    assert f" {status} " in (await reader.readline()).decode()
+    writer.close()
+
+
+async def test_a_secret_is_replaced(start_gateway: StartGateway, session: aiohttp.ClientSession) -> None:
+    """Goal: with two secrets what either signed is taken, so nothing is lost meanwhile; a third one's is not."""
+    strange = "whsec_" + base64.b64encode(b"somebody else's own secret").decode()
+    for secrets in (f"{SECRET},{OLD_SECRET}", f"{OLD_SECRET} {SECRET}", f" {SECRET} , {OLD_SECRET} "):
+        gateway = await start_gateway(WBS_BANK_WEBHOOK_SECRET=secrets)
+        api = Api(gateway.url, session)
+        for secret in (SECRET, OLD_SECRET):
+            assert (await Bank(api, secret).tell(uuid4())).status == 204
+        both = Webhook(OLD_SECRET)
+        assert (await Bank(api, strange).tell(uuid4(), also=both)).status == 204
+        assert (await Bank(api, strange).tell(uuid4())).status == 401
+    gateway = await start_gateway(WBS_BANK_WEBHOOK_SECRET=SECRET)
+    assert (await Bank(Api(gateway.url, session), OLD_SECRET).tell(uuid4())).status == 401
 
 
 async def test_what_means_nothing_to_us(bank: Bank, connection: asyncpg.Connection) -> None:

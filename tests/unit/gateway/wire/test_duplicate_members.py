@@ -1,15 +1,12 @@
 """A member named twice is refused, wherever it is: which of the two was meant nobody knows."""
 
 import json
-from base64 import b64encode
-from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
 import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
-from standardwebhooks import Webhook
 
 from gateway.routes.callbacks import read_callback
 from gateway.wire.auth import NOBODY
@@ -127,20 +124,13 @@ def test_items_of_a_bulk_request() -> None:
 )
 def test_what_the_bank_tells(amounts: str, named: str | None) -> None:
     """Goal: a callback, signed or not, that says one thing and another is not believed."""
-    webhook = Webhook("whsec_" + b64encode(b"the bank's and the wallet's").decode())
     data = f'{{"reference":"r","payout_id":"po_1",{amounts},"currency":"USD"}}'
-    body, at = f'{{"type":"payout.returned","data":{data}}}', datetime.now(UTC)
-    signature = webhook.sign("msg_1", at, body)
-    headers = {
-        "webhook-id": "msg_1",
-        "webhook-timestamp": str(int(at.timestamp())),
-        "webhook-signature": signature,
-    }
+    body = f'{{"type":"payout.returned","data":{data}}}'.encode()
     if named is None:
-        assert read_callback(webhook, body.encode(), headers).data.reference == "r"
+        assert read_callback(body).data.reference == "r"
     else:
         with pytest.raises(ValidationFailed, match=f'names "{named}" twice'):
-            read_callback(webhook, body.encode(), headers)
+            read_callback(body)
 
 
 @pytest.mark.parametrize("depth", [200, 900, 990, 1100, 30_000])
