@@ -74,10 +74,13 @@ def _payout_id(line: Any) -> str | None:
     return payout_id
 
 
-async def pages_of(bank: Bank) -> AsyncIterator[BooksPage]:
-    """Yield the books from the first entry to their end at this moment. Raises BooksUnreadable."""
-    seen: set[str | None] = {None}
-    cursor, more = None, True
+async def pages_of(bank: Bank, after: str | None = None) -> AsyncIterator[BooksPage]:
+    """Yield the books from behind cursor `after` (None: the first entry) to their end at this moment.
+
+    Raises BooksUnreadable.
+    """
+    seen: set[str | None] = {None, after}
+    cursor, more = after, True
     while more:
         page = await bank.read_books(cursor)
         yield page

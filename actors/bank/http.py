@@ -11,7 +11,13 @@ import msgspec
 
 from actors.bank.books import page_of
 from actors.bank.login import authorization_of, proxy_of, tls_of
-from actors.bank.protocol import BooksPage, BooksUnreadable, CursorUnknown, PayoutOrder
+from actors.bank.protocol import (
+    BOOKS_PAGE_ENTRIES_MAX,
+    BooksPage,
+    BooksUnreadable,
+    CursorUnknown,
+    PayoutOrder,
+)
 from actors.bank.replies import outcome_of_find_reply, outcome_of_pay_reply
 from actors.bank.tunnel import Proxy
 from actors.bank.wire import HttpClient, NoReply, NotSent
@@ -31,8 +37,7 @@ from wallet.outcomes import (
 )
 
 REPLY_BYTES_MAX = 64 * 1024
-BOOKS_PAGE_SIZE = 1_000
-BOOKS_BYTES_MAX = 1024 * BOOKS_PAGE_SIZE
+BOOKS_BYTES_MAX = 1024 * BOOKS_PAGE_ENTRIES_MAX
 
 _encode = msgspec.json.Encoder().encode
 
@@ -98,7 +103,7 @@ class HttpBank:
 
     async def read_books(self, after: str | None) -> BooksPage:
         """Read a page: `GET /payouts?after=&limit=`. The cursor is the id of the last payout read."""
-        path = f"/payouts?limit={BOOKS_PAGE_SIZE}"
+        path = f"/payouts?limit={BOOKS_PAGE_ENTRIES_MAX}"
         if after is not None:
             path += f"&after={quote(after, safe='')}"
         try:

@@ -25,6 +25,10 @@ class PayoutOrder(msgspec.Struct, frozen=True):
     """False of what was adopted from the bank's books: whatever destination a look-up tells is right then."""
 
 
+WORD_CHARACTERS_MAX = 255
+"""Of the bank's words (ids, codes, cursors), visible ones. Longer ones are no answer."""
+BOOKS_PAGE_ENTRIES_MAX = 1_000
+
 PAID_STATUSES = frozenset({"paid", "returned"})
 BOOK_STATUSES = PAID_STATUSES | {"pending", "declined"}
 
@@ -52,7 +56,10 @@ class BookEntry(msgspec.Struct, frozen=True):
 
 
 class BooksPage(msgspec.Struct, frozen=True):
-    """Some lines of the bank's books, oldest first."""
+    """Some lines of the bank's books, in their order: what is entered later stands behind what was read before.
+
+    At most `BOOKS_PAGE_ENTRIES_MAX` entries.
+    """
 
     entries: list[BookEntry]
     cursor: str | None

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from actors.bank.protocol import PayoutOrder
+from actors.bank.protocol import WORD_CHARACTERS_MAX, PayoutOrder
 from runtime.telemetry import log
 from wallet.canonical import canonical_json
 from wallet.outcomes import (
@@ -30,7 +30,6 @@ from wallet.outcomes import (
     Returned,
 )
 
-WORD_CHARACTERS_MAX = 255
 ACCEPTED_STATUSES = frozenset({"pending", "accepted", "processing"})
 _UNAVAILABLE = (429, 503)
 _AMOUNT_MAX = 2**63 - 1

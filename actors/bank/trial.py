@@ -6,24 +6,29 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import monotonic
 from types import UnionType
+from typing import TypeVar
 
 import msgspec
 
+from actors.bank.books import pages_of
 from actors.bank.protocol import Bank, BookEntry, PayoutOrder
+from actors.bank.witness import Witness
 from wallet.outcomes import (
     CHECK_PREFIX,
     Accepted,
     BankUnavailable,
+    Declined,
     FindOutcome,
     NotFound,
     OutcomeUnknown,
     Paid,
+    Returned,
 )
 
 PATIENCE_S = 60.0
 """How long to wait for what the bank will say later, or for an answer at all."""
 
-PAUSE_S = 0.2
+_Outcome = TypeVar("_Outcome", Paid, Declined, Returned)
 
 
 class Failed(Exception):
@@ -45,29 +50,46 @@ class Scope:
     simulates: bool = False
     """The bank knows the simulator's test destinations."""
     patience_s: float = PATIENCE_S
+    later_ms: int = 500
+    """When the simulator is to say what it says later."""
+    pause_s: float = 0.2
+    """Between two questions for what is not known yet."""
+    call_s_max: float = 3.0
+    """How long a call may take: the setting `WBS_BANK_TIMEOUT_MS`."""
 
 
 class Trial:
     """The orders of one run of the checks, and what must be in the books because of them."""
 
     def __init__(self, bank: Bank, scope: Scope) -> None:
-        self.bank = bank
+        self.bank = Witness(bank)
         self.scope = scope
+        self.orders: dict[str, PayoutOrder] = {}
+        """What was made up so far, by reference."""
         self.paid: dict[str, str] = {}
         """Reference and payout id of what was paid, also of what came back since."""
+        self.first: tuple[PayoutOrder, str] | None = None
+        """The first order that was paid, and its payout id."""
         self._run = secrets.token_hex(6)
-        self._orders = 0
         self._cursor: str | None = None
+        self._last_page: tuple[str | None, list[str]] = (None, [])
 
     def order(self, *, destination: object = None, amount: int | None = None) -> PayoutOrder:
         """Return an order that was never placed."""
-        self._orders += 1
-        return PayoutOrder(
-            f"{CHECK_PREFIX}{self._run}-{self._orders}",
+        order = PayoutOrder(
+            f"{CHECK_PREFIX}{self._run}-{len(self.orders) + 1}",
             amount or self.scope.amount,
             self.scope.currency,
             None if destination is None else msgspec.json.encode(destination).decode(),
         )
+        self.orders[order.reference] = order
+        return order
+
+    def paid_first(self) -> tuple[PayoutOrder, str]:
+        """Return the first order that was paid, and its payout id. Raises NotTried if there is none."""
+        if self.first is None:
+            raise NotTried("no order was paid")
+        return self.first
 
     async def pays(self, order: PayoutOrder) -> str:
         """Order until it is paid, as often as it takes; return the payout id. Raises Failed."""
@@ -84,7 +106,7 @@ class Trial:
         outcome: FindOutcome = await self.bank.pay(order)
         give_up_at = monotonic() + self.scope.patience_s
         while isinstance(outcome, BankUnavailable | OutcomeUnknown | NotFound) and monotonic() < give_up_at:
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(self.scope.pause_s)
             outcome = await self.bank.find(order)
             if isinstance(outcome, NotFound):
                 outcome = await self.bank.pay(order)
@@ -101,7 +123,7 @@ class Trial:
                 self.paid[order.reference] = outcome.payout_id
         raise Failed(f"it is answered {outcome}")
 
-    async def becomes(self, order: PayoutOrder, wanted: type[FindOutcome]) -> FindOutcome:
+    async def becomes(self, order: PayoutOrder, wanted: type[_Outcome]) -> _Outcome:
         """Look up until the outcome is of this kind. Raises Failed."""
         give_up_at = monotonic() + self.scope.patience_s
         while True:
@@ -110,7 +132,7 @@ class Trial:
                 return outcome
             if monotonic() > give_up_at:
                 raise Failed(f"{order.reference} does not become {wanted.__name__.lower()}; it is {outcome}")
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(self.scope.pause_s)
 
     async def look_up(self, order: PayoutOrder) -> FindOutcome:
         """Look up until the bank says something."""
@@ -123,24 +145,34 @@ class Trial:
             outcome = await call()
             if not isinstance(outcome, silent) or monotonic() > give_up_at:
                 return outcome
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(self.scope.pause_s)
 
     # --- The books ---
 
     async def begin(self) -> None:
         """Remember where the books end, before the first order. Raises BooksUnreadable."""
-        more = True
-        while more:
-            page = await self.bank.read_books(self._cursor)
-            self._cursor, more = page.cursor, page.more
+        before = None
+        async for page in pages_of(self.bank):
+            if page.entries:
+                self._last_page = (before, [entry.payout_id for entry in page.entries])
+            before = self._cursor = page.cursor
+
+    async def last_page(self) -> tuple[list[str], list[str]]:
+        """Return the payout ids of the last page of before the first order, as they were and as they are now.
+
+        Raises BooksUnreadable.
+        """
+        cursor, were = self._last_page
+        if not were:
+            return [], []
+        page = await self.bank.read_books(cursor)
+        return were, [entry.payout_id for entry in page.entries][: len(were)]
 
     async def entries(self) -> list[BookEntry]:
-        """Read the books from there on; return what is of this run. Raises BooksUnreadable."""
-        entries, cursor, more = [], self._cursor, True
-        while more:
-            page = await self.bank.read_books(cursor)
-            entries += [
-                entry for entry in page.entries if entry.reference.startswith(f"{CHECK_PREFIX}{self._run}-")
-            ]
-            cursor, more = page.cursor, page.more
-        return entries
+        """Read the books from where they ended; return what is of this run. Raises BooksUnreadable."""
+        return [
+            entry
+            async for page in pages_of(self.bank, after=self._cursor)
+            for entry in page.entries
+            if entry.reference.startswith(f"{CHECK_PREFIX}{self._run}-")
+        ]

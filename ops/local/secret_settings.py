@@ -7,7 +7,7 @@ from runtime.settings import Settings
 
 _DATABASE = frozenset({"DATABASE_URL"})
 _BROKER = frozenset({"RABBITMQ_URL"})
-_BANK_LOGIN = frozenset({"WBS_BANK_TOKEN", "WBS_BANK_USER", "WBS_BANK_PASSWORD"})
+_BANK_LOGIN = frozenset({"WBS_BANK_TOKEN", "WBS_BANK_USER", "WBS_BANK_PASSWORD", "WBS_BANK_PROXY"})
 _CALLBACKS = frozenset({"WBS_BANK_WEBHOOK_SECRET"})
 
 SECRETS = frozenset({str(item.metadata["env"]) for item in fields(Settings) if not item.repr}) | _BANK_LOGIN

@@ -1,20 +1,26 @@
 """`wbs bank check` on the simulator as it is, on one with faults, and where there is no bank."""
 
 import argparse
+import asyncio
+import dataclasses
 from pathlib import Path
 
 import pytest
 
+from actors.bank.conformance import Check
+from actors.bank.protocol import PayoutOrder
+from actors.bank.trial import Scope
 from ops import bank as bank_command
 from runtime.settings import Settings
 from tests.integration.actors.pipeline import Pipeline
 from tests.integration.actors.processes import BankProcess
+from tests.integration.actors.wrong_bank import ENTRY, PAYOUT, WrongBank
 from tests.ports import free_port
 
 
 def arguments(**given: object) -> argparse.Namespace:
     """What was typed, with the defaults for the rest."""
-    usual = {"yes": False, "simulator": False, "amount": 1, "currency": None, "json": True}
+    usual = {"yes": False, "simulator": False, "amount": 1, "currency": None, "json": True, "patience": 60.0}
     return argparse.Namespace(**{**usual, **given})
 
 
@@ -31,9 +37,71 @@ async def test_the_simulator_passes(tmp_path: Path, faults: dict[str, float]) ->
         assert scope.pays
         checks = await bank_command.check_bank(settings, scope, quiet=True)
         assert not [check for check in checks if not check.passed]
-        assert len(checks) == 16
+        assert len(checks) == 25
     finally:
         process.ensure_gone()
+
+
+def hasty(url: str) -> tuple[Settings, Scope]:
+    """A bank at this address that is not waited for: no rule is kept later."""
+    environment = {"WBS_BANK_URL": url, "WBS_BANK_TIMEOUT_MS": "2000", "WBS_BANK_CONNECT_TIMEOUT_MS": "2000"}
+    scope = Scope("USD", pays=True, simulates=False, patience_s=0.2, pause_s=0.01, call_s_max=2.0)
+    return Settings.from_env(environment), scope
+
+
+async def test_a_right_bank_behind_http() -> None:
+    """Goal: what the wrong banks of the next tests are made of keeps all rules by itself."""
+    async with WrongBank().serving() as url:
+        settings, scope = hasty(url)
+        scope = dataclasses.replace(scope, patience_s=30, simulates=True, later_ms=100)
+        checks = await bank_command.check_bank(settings, scope, quiet=True)
+        assert not [check for check in checks if not check.passed]
+
+
+@pytest.mark.parametrize("kind", PAYOUT)
+async def test_a_bank_that_says_it_wrongly(kind: str) -> None:
+    """Goal: an answer that is not certainly the bank's word about the order is none, and no order is paid."""
+    bank = WrongBank(payout=PAYOUT[kind])
+    async with bank.serving() as url:
+        checks = await bank_command.check_bank(*hasty(url), quiet=True)
+        failed = {check.name: check.detail for check in checks if check.passed is False}
+        assert "an order is paid" in failed
+        assert len(failed["an order is paid"]) < 500
+        assert not [check for check in checks if check.passed and "paid once" in check.name]
+
+
+@pytest.mark.parametrize("kind", ENTRY)
+async def test_a_bank_whose_books_are_wrong(kind: str) -> None:
+    """Goal: an entry that says something else than was ordered, or nothing certain, fails a rule about the books."""
+    bank = WrongBank(entry=ENTRY[kind])
+    bank.bank.take(PayoutOrder("before", 100, "USD"))
+    async with bank.serving() as url:
+        checks = await bank_command.check_bank(*hasty(url), quiet=True)
+        assert [check for check in checks if check.passed is False and ("books" in check.name)], checks
+        assert [check for check in checks if check.passed and check.name == "an order is paid"]
+
+
+async def test_the_command_says_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Goal: one line for each rule, the reason behind those that are not kept, and exit code 1."""
+    async with WrongBank(entry=ENTRY["another amount"]).serving() as url:
+        monkeypatch.setattr(bank_command, "load_environment", lambda: {"WBS_BANK_URL": url})
+        code = await asyncio.to_thread(bank_command.run, arguments(yes=True, json=False, patience=1.0))
+    out = capsys.readouterr().out
+    assert code == 1
+    assert len(out.splitlines()) == 25 + 1
+    assert "✗  the books tell what was ordered, to the minor unit: wbs-check-" in out
+    assert "is 100 USD; 1 USD were ordered" in out
+    assert out.endswith("16 of 17 passed; 8 not tried\n")
+
+
+@pytest.mark.parametrize(("passed", "red"), [(True, False), (None, False), (False, True)])
+def test_what_is_wrong_is_red(passed: bool | None, red: bool) -> None:
+    """Goal: on a terminal, what fails stands out, and nothing else does."""
+    check = Check("a rule", passed, "a reason")
+    assert ("\033[31m" in bank_command.line_of(check, colour=True)) is red
+    assert "\033" not in bank_command.line_of(check, colour=False)
 
 
 async def test_payouts_of_checks_are_no_discrepancy(pipeline: Pipeline) -> None:
