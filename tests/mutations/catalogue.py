@@ -608,9 +608,9 @@ MESSAGES = (
         "a callback's signature not checked",
         (
             Change(
-                "gateway/routes/callbacks.py",
-                "        webhook.verify(body, headers, json_parse=False)\n",
-                "        pass\n",
+                "gateway/contract/callback_signatures.py",
+                "                webhook.verify(body, headers, json_parse=False)\n",
+                "                pass\n",
             ),
         ),
         (_GATEWAY + "test_callbacks.py",),
