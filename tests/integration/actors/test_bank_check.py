@@ -86,7 +86,7 @@ async def test_the_command_says_what_is_wrong(
 ) -> None:
     """Goal: one line for each rule, the reason behind those that are not kept, and exit code 1."""
     async with WrongBank(entry=ENTRY["another amount"]).serving() as url:
-        monkeypatch.setattr(bank_command, "load_environment", lambda: {"WBS_BANK_URL": url})
+        monkeypatch.setattr(bank_command, "running_environment", lambda *_: {"WBS_BANK_URL": url})
         code = await asyncio.to_thread(bank_command.run, arguments(yes=True, json=False, patience=1.0))
     out = capsys.readouterr().out
     assert code == 1
