@@ -36,7 +36,7 @@ def boot(kind: str, check: Callable[[Settings], object] | None = None) -> Settin
         warn_of_unknown_settings()
         if check is not None:
             check(settings)
-        asyncio.run(require_fit_server(settings))
+        asyncio.run(require_fit_server(settings.database))
     except SettingsError as error:
         log.error("bad_settings", reason=str(error))
         sys.exit(BAD_SETTINGS_EXIT_CODE)

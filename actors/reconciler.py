@@ -224,7 +224,7 @@ async def run_reconciler(settings: Settings, stop: asyncio.Event, tasks: Supervi
     bank = open_bank(settings.for_bank)
     withdrawals = Withdrawals(settings, tasks)
     withdrawals.start()
-    reader = Reader(settings, size=1)
+    reader = Reader(settings.database, size=1)
     comparison = BankComparison(bank, session, withdrawals, settings.our_decline_codes)
     reconciler = Reconciler(
         session, comparison, reader, broker=settings.broker, interval_ms=settings.reconcile_interval_ms

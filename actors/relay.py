@@ -212,8 +212,8 @@ async def run_relay(
     tasks: SupervisedTasks,
 ) -> None:
     """Run one relay until `stop` is set."""
-    relay = Relay(Outbox(settings), connect)
-    reader = Reader(settings, size=1)
+    relay = Relay(Outbox(settings.database), connect)
+    reader = Reader(settings.database, size=1)
 
     def detail() -> dict[str, str]:
         state = relay.state if settings.rabbitmq_url else "in memory"

@@ -9,7 +9,7 @@ import asyncpg
 
 from db.errors import CONNECTION_ERRORS, Fault, fault_of, translate
 from db.sessions import connect as connect
-from runtime.settings import Settings
+from runtime.slices import DatabaseSettings
 from runtime.telemetry import log
 from runtime.throttle import Throttle
 from wallet.errors import Unavailable
@@ -82,9 +82,9 @@ class Reader:
     asyncpg's pool costs a small query more than the query does, and lets newcomers overtake who waits.
     """
 
-    def __init__(self, settings: Settings, size: int) -> None:
-        self._settings = settings
-        self._timeout_s = settings.read_timeout_ms / 1000
+    def __init__(self, database: DatabaseSettings, size: int) -> None:
+        self._database = database
+        self._timeout_s = database.read_timeout_ms / 1000
         self._turns = asyncio.Semaphore(size)
         self._terminated = False
         self._open: set[Any] = set()
@@ -133,7 +133,7 @@ class Reader:
     async def _connect(self) -> Any:
         if self._terminated:
             raise Unavailable("the service is stopping", reason="stopping")
-        connection = await connect(self._settings)
+        connection = await connect(self._database)
         self._open.add(connection)
         return connection
 

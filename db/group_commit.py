@@ -25,7 +25,7 @@ from db.connections import connect
 from db.errors import LOCKED, BatchRejected, Fault, Rejected, fault_of
 from db.held import HeldElsewhere, HeldLane, NamesOf
 from db.last_writes import LastWrites
-from runtime.settings import Settings
+from runtime.slices import BatchSettings, DatabaseSettings
 from runtime.tasks import SupervisedTask, SupervisedTasks
 from runtime.telemetry import BACKLOG, BATCH_SECONDS, BATCH_SIZE, log
 from wallet.errors import Overloaded, Unavailable, WalletError
@@ -58,31 +58,33 @@ class GroupCommit(Generic[Request, Answer]):
     def __init__(
         self,
         kind: str,
-        settings: Settings,
+        database: DatabaseSettings,
+        batches: BatchSettings,
         tasks: SupervisedTasks,
         write_batch: WriteBatch[Request, Answer],
         names_of: NamesOf[Request],
         held_elsewhere: HeldElsewhere[Request],
         order: Callable[[Request], Any] | None = None,
     ) -> None:
-        self._settings = settings
+        self._backlog_max = batches.backlog_max
+        self._write_timeout_s = database.write_timeout_ms / 1000
         self._kind = kind
         self._write_batch = write_batch
         self._names_of = names_of
         self._held_elsewhere = held_elsewhere
         self._queue: BatchQueue[tuple[Request, asyncio.Future[Answer]]] = BatchQueue(
-            batch_max=settings.batch_size_max,
-            linger_s=settings.batch_linger_us / 1e6,
+            batch_max=batches.size_max,
+            linger_s=batches.linger_us / 1e6,
             awaited=0.5,
             order=(lambda waiting: order(waiting[0])) if order else None,
         )
         self.last_writes = LastWrites()
         self._held: HeldLane[Request, Answer] = HeldLane(
-            kind, settings, tasks, names_of, held_elsewhere, self.resubmit, self.last_writes
+            kind, database, batches, tasks, names_of, held_elsewhere, self.resubmit, self.last_writes
         )
         # Whoever needs what is held waits in that lane; the batch need not be as patient.
-        lock_wait_ms = max(settings.lock_timeout_ms // _PATIENCE_PARTS, 1)
-        self._session_settings = replace(settings, lock_timeout_ms=lock_wait_ms)
+        lock_wait_ms = max(database.lock_timeout_ms // _PATIENCE_PARTS, 1)
+        self._database = replace(database, lock_timeout_ms=lock_wait_ms)
         self._looking_for_culprit = False
         self._stopping = False
         self._connection: Any = None
@@ -119,7 +121,7 @@ class GroupCommit(Generic[Request, Answer]):
         may or may not have taken effect then; sending it again under its key is safe). Raises Overloaded or
         Unavailable at once if too many wait, or the service is stopping: it was not taken.
         """
-        if len(self._queue) >= self._settings.backlog_max:
+        if len(self._queue) >= self._backlog_max:
             raise Overloaded("too many requests are waiting")
         if self._stopping:
             raise Unavailable("the service is stopping", reason="stopping")
@@ -140,7 +142,7 @@ class GroupCommit(Generic[Request, Answer]):
             self._backlog_metric.set(len(self._queue))
             self._size_metric.observe(len(batch))
             started = time.perf_counter()
-            deadline = asyncio.get_running_loop().time() + self._settings.write_timeout_ms / 1000
+            deadline = asyncio.get_running_loop().time() + self._write_timeout_s
             try:
                 await self._commit(batch, deadline)
             except BaseException:
@@ -192,7 +194,7 @@ class GroupCommit(Generic[Request, Answer]):
                 self._held.bar(request)
             resolve(future, Unavailable("somebody else keeps a lock", reason=LOCKED))
         if self._looking_for_culprit:
-            await self._wait_for_locks(deadline, self._session_settings.lock_timeout_ms)
+            await self._wait_for_locks(deadline, self._database.lock_timeout_ms)
         if alone:
             for request, _, why in alone:
                 if type(request) not in served:
@@ -222,7 +224,7 @@ class GroupCommit(Generic[Request, Answer]):
 
     async def _write(self, requests: Sequence[Request]) -> Answers[Answer]:
         if self._connection is None or self._connection.is_closed():
-            self._connection = await connect(self._session_settings)
+            self._connection = await connect(self._database)
         answers = await self._write_batch(self._connection, requests)
         if isinstance(answers, Rejected):
             raise BatchRejected(answers.reason)

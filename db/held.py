@@ -16,7 +16,7 @@ from db.errors import LOCKED, fault_of, translate
 from db.last_writes import LastWrites
 from db.sql import load
 from db.strict import whole
-from runtime.settings import Settings
+from runtime.slices import BatchSettings, DatabaseSettings
 from runtime.tasks import SupervisedTask, SupervisedTasks
 from runtime.telemetry import log
 from wallet.commands import LedgerCommand
@@ -66,7 +66,8 @@ class HeldLane(Generic[Request, Answer]):
     def __init__(
         self,
         kind: str,
-        settings: Settings,
+        database: DatabaseSettings,
+        batches: BatchSettings,
         tasks: SupervisedTasks,
         names_of: NamesOf[Request],
         held_elsewhere: HeldElsewhere[Request],
@@ -74,13 +75,14 @@ class HeldLane(Generic[Request, Answer]):
         last_writes: LastWrites,
     ) -> None:
         self._kind = kind
-        self._settings = settings
+        self._database = database
+        self._backlog_max = batches.backlog_max
         self._tasks = tasks
         self._names_of = names_of
         self._held_elsewhere = held_elsewhere
         self._hand_back = hand_back
         self._last_writes = last_writes
-        self._patience_s = settings.lock_timeout_ms / 1000
+        self._patience_s = database.lock_timeout_ms / 1000
         self._held: dict[Hashable, _Held[Request, Answer]] = {}
         self._barred: dict[Hashable, tuple[float, float]] = {}
         """Up to which instant, and for how long the next time."""
@@ -123,7 +125,7 @@ class HeldLane(Generic[Request, Answer]):
         now = asyncio.get_running_loop().time()
         name, _ = self._names_of(request)
         held = self._held.get(name)
-        if self._waiting >= self._settings.backlog_max or (held is None and len(self._held) >= HELD_MAX):
+        if self._waiting >= self._backlog_max or (held is None and len(self._held) >= HELD_MAX):
             raise Overloaded("too many requests wait for what is locked")
         if held is None:
             held = self._held[name] = _Held(request, now)
@@ -149,7 +151,7 @@ class HeldLane(Generic[Request, Answer]):
             if not self._held:
                 await self._wake.wait()
             try:
-                async with asyncio.timeout(self._settings.write_timeout_ms / 1000):
+                async with asyncio.timeout(self._database.write_timeout_ms / 1000):
                     await self._look()
             except Exception as error:
                 log.warning("held_not_looked_at", kind=self._kind, fault=fault_of(error).name)
@@ -171,7 +173,7 @@ class HeldLane(Generic[Request, Answer]):
     async def _look(self) -> None:
         """Hand back who needs what is free again, and refuse who has waited long enough."""
         if self._connection is None or self._connection.is_closed():
-            self._connection = await connect(self._settings)
+            self._connection = await connect(self._database)
         names = list(self._held)
         async with autocommit(self._connection):
             still = await self._held_elsewhere(

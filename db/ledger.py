@@ -40,17 +40,18 @@ class Ledger:
         redrive_after = timedelta(milliseconds=settings.redrive_after_ms)
         self._optimistic = OptimisticWriter(redrive_after, settings.bank_prefix or None)
         self._locking = LockingWriter(redrive_after, settings.bank_prefix or None)
-        self._notifier = OutboxNotifier(settings, tasks)
+        self._notifier = OutboxNotifier(settings.database, tasks)
         self._group_commit: GroupCommit[LedgerCommand, Recorded] = GroupCommit(
             "ledger",
-            settings,
+            settings.database,
+            settings.batches,
             tasks,
             self._write_batch,
             names_of_command,
             held_wallets,
             order=attrgetter("user_id", "currency"),
         )
-        self._releases = ReleaseLane(settings, tasks, self._group_commit.resubmit)
+        self._releases = ReleaseLane(settings.database, tasks, self._group_commit.resubmit)
         self.last_writes = self._group_commit.last_writes
         self._locking_batches = 0
         """Batches to come that the LockingWriter writes."""

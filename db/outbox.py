@@ -14,7 +14,7 @@ from db.connections import connect, transaction
 from db.errors import translate
 from db.sql import load
 from db.strict import require_tag, whole
-from runtime.settings import Settings
+from runtime.slices import DatabaseSettings
 from runtime.tasks import SupervisedTask, SupervisedTasks
 from runtime.telemetry import log
 from runtime.throttle import Throttle
@@ -39,8 +39,8 @@ class OutboxNotifier:
     a lock over the whole database from before such a commit until its end.
     """
 
-    def __init__(self, settings: Settings, tasks: SupervisedTasks) -> None:
-        self._settings = settings
+    def __init__(self, database: DatabaseSettings, tasks: SupervisedTasks) -> None:
+        self._database = database
         self._wanted = asyncio.Event()
         self._tasks = tasks
         self._task: SupervisedTask | None = None
@@ -68,7 +68,7 @@ class OutboxNotifier:
             self._wanted.clear()
             try:
                 if self._connection is None or self._connection.is_closed():
-                    self._connection = await connect(self._settings)
+                    self._connection = await connect(self._database)
                 await self._connection.execute(f"notify {_CHANNEL}", timeout=1)
             except Exception as error:
                 self._disconnect()
@@ -86,14 +86,14 @@ class OutboxNotifier:
 class Outbox:
     """A relay's view of the outbox, on a connection of its own that is opened again when it breaks."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, database: DatabaseSettings) -> None:
+        self._database = database
         self._connection: Any = None
 
     async def open(self, on_notify: Callable[[], None]) -> None:
         """Connect if not connected and call `on_notify` at each notification. Raises `db.errors.CONNECTION_ERRORS`."""
         if self._connection is None or self._connection.is_closed():
-            self._connection = await connect(self._settings, command_timeout_s=_COMMAND_TIMEOUT_S)
+            self._connection = await connect(self._database, command_timeout_s=_COMMAND_TIMEOUT_S)
             await self._connection.execute("set idle_in_transaction_session_timeout = '30s'")
             await self._connection.add_listener(_CHANNEL, lambda *_: on_notify())
 

@@ -72,7 +72,7 @@ class ReconcilerSession:
     async def lead(self) -> bool:
         """Connect if needed and tell whether this process is the one that reconciles now. Ask before each step."""
         if self._connection is None or self._connection.is_closed():
-            self._connection = await connect(self._settings, command_timeout_s=_COMMAND_TIMEOUT_S)
+            self._connection = await connect(self._settings.database, command_timeout_s=_COMMAND_TIMEOUT_S)
         return await self._lease.hold(self._connection)
 
     @property

@@ -14,7 +14,7 @@ from db.connections import autocommit, connect
 from db.errors import fault_of, translate
 from db.sql import load
 from db.strict import whole
-from runtime.settings import Settings
+from runtime.slices import DatabaseSettings
 from runtime.tasks import SupervisedTask, SupervisedTasks
 from runtime.telemetry import log
 from wallet.commands import LedgerCommand
@@ -103,14 +103,14 @@ class ReleaseLane:
 
     def __init__(
         self,
-        settings: Settings,
+        database: DatabaseSettings,
         tasks: SupervisedTasks,
         hand_back: Callable[[LedgerCommand, "asyncio.Future[Recorded]"], None],
     ) -> None:
-        self._settings = settings
+        self._database = database
         self._tasks = tasks
         self._hand_back = hand_back
-        self._patience_s = settings.write_timeout_ms / 1000
+        self._patience_s = database.write_timeout_ms / 1000
         self._goals: dict[WalletId, _Goal] = {}
         self._waiting = 0
         self._wake = asyncio.Event()
@@ -164,7 +164,7 @@ class ReleaseLane:
     async def _step_each(self) -> bool:
         """Take a step for each goal, in turns. Tells whether any wallet was not locked."""
         if self._connection is None or self._connection.is_closed():
-            self._connection = await connect(self._settings)
+            self._connection = await connect(self._database)
         worked = False
         for id in list(self._goals):
             async with asyncio.timeout(self._patience_s):

@@ -25,7 +25,8 @@ from db.errors import (
 from db.hosts import Hosts
 from db.strict import one
 from runtime.identity import process_name
-from runtime.settings import Settings, SettingsError
+from runtime.settings import SettingsError
+from runtime.slices import DatabaseSettings
 from runtime.telemetry import log
 
 _CONNECT_TIMEOUT_S_MIN = 1.5
@@ -96,14 +97,14 @@ def _hosts(dsn: str) -> Hosts:
     return Hosts(dsn)
 
 
-def session_settings(settings: Settings) -> dict[str, str]:
+def session_settings(database: DatabaseSettings) -> dict[str, str]:
     """Return what each session of ours sets for itself."""
     return {
         "application_name": process_name()[:63],
-        "lock_timeout": str(settings.lock_timeout_ms),
+        "lock_timeout": str(database.lock_timeout_ms),
         # A frozen process must not hold its locks for longer than others are willing to wait.
-        "idle_in_transaction_session_timeout": str(2 * settings.write_timeout_ms),
-        "statement_timeout": str(20 * settings.write_timeout_ms),
+        "idle_in_transaction_session_timeout": str(2 * database.write_timeout_ms),
+        "statement_timeout": str(20 * database.write_timeout_ms),
         # A client whose host is gone must not keep its session, and with it locks, for hours.
         "tcp_keepalives_idle": str(KEEPALIVE_IDLE_S),
         "tcp_keepalives_interval": str(KEEPALIVE_INTERVAL_S),
@@ -120,15 +121,15 @@ def session_settings(settings: Settings) -> dict[str, str]:
     }
 
 
-async def connect(settings: Settings, *, command_timeout_s: float | None = None) -> Any:
+async def connect(database: DatabaseSettings, *, command_timeout_s: float | None = None) -> Any:
     """Open one session. Raises what the last host answered, nearly always one of `db.errors.CONNECTION_ERRORS`, within
     the time of a write, 1.5 s at least; `UnfitServer` if a server answered that must not be used.
 
     `command_timeout_s` bounds each statement; whoever leaves it out has a deadline of its own.
     """
-    timeout_s = max(_CONNECT_TIMEOUT_S_MIN, settings.write_timeout_ms / 1000)
+    timeout_s = max(_CONNECT_TIMEOUT_S_MIN, database.write_timeout_ms / 1000)
     deadline = asyncio.get_running_loop().time() + timeout_s
-    hosts = _hosts(settings.database_url)
+    hosts = _hosts(database.url)
     failures: list[Exception] = []
     in_turn = hosts.in_turn()
     for number, dsn in enumerate(in_turn):
@@ -136,7 +137,7 @@ async def connect(settings: Settings, *, command_timeout_s: float | None = None)
         share_s = (deadline - asyncio.get_running_loop().time()) / (len(in_turn) - number)
         try:
             async with asyncio.timeout(share_s):
-                connection = await _open_on(dsn, settings, share_s, command_timeout_s)
+                connection = await _open_on(dsn, database, share_s, command_timeout_s)
         except Exception as error:  # noqa: BLE001  # whatever it is, the next host may be better
             failures.append(error)
         else:
@@ -145,17 +146,19 @@ async def connect(settings: Settings, *, command_timeout_s: float | None = None)
     raise next((error for error in failures if isinstance(error, UnfitServer)), failures[-1])
 
 
-async def _open_on(dsn: str, settings: Settings, timeout_s: float, command_timeout_s: float | None) -> Any:
-    connection = await _open_plain(dsn, settings, timeout_s, command_timeout_s)
+async def _open_on(
+    dsn: str, database: DatabaseSettings, timeout_s: float, command_timeout_s: float | None
+) -> Any:
+    connection = await _open_plain(dsn, database, timeout_s, command_timeout_s)
     try:
         _keep_alive(connection)
         server = _Server(*one(await connection.fetch(_LOOK)))
         _require_fit(server)
         if server.pid != connection.get_server_pid():
-            await _require_session_mode(dsn, settings, timeout_s, connection)
-        if server.plan_cache_mode != session_settings(settings)["plan_cache_mode"]:
+            await _require_session_mode(dsn, database, timeout_s, connection)
+        if server.plan_cache_mode != session_settings(database)["plan_cache_mode"]:
             # A pooler has kept what we asked for at the start to itself.
-            await connection.execute(_SET, *_columns(session_settings(settings)))
+            await connection.execute(_SET, *_columns(session_settings(database)))
     except (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError) as error:
         connection.terminate()
         raise UnfitServer(POOLER, _TRANSACTION_MODE) from error
@@ -166,13 +169,15 @@ async def _open_on(dsn: str, settings: Settings, timeout_s: float, command_timeo
     return connection
 
 
-async def _open_plain(dsn: str, settings: Settings, timeout_s: float, command_timeout_s: float | None) -> Any:
+async def _open_plain(
+    dsn: str, database: DatabaseSettings, timeout_s: float, command_timeout_s: float | None
+) -> Any:
     try:
         return await asyncpg.connect(
             dsn,
             timeout=timeout_s,
             command_timeout=command_timeout_s,
-            server_settings=session_settings(settings),
+            server_settings=session_settings(database),
             connection_class=_Session,
         )
     except asyncpg.TargetServerAttributeNotMatched as error:
@@ -214,12 +219,12 @@ def _require_fit(server: _Server) -> None:
         )
 
 
-async def _require_session_mode(dsn: str, settings: Settings, timeout_s: float, one: Any) -> None:
+async def _require_session_mode(dsn: str, database: DatabaseSettings, timeout_s: float, one: Any) -> None:
     """Between us and the server is a pooler: refuse it if it gives the same server session to two of ours."""
     if dsn in _in_session_mode:
         return
     before = await one.fetchval("select pg_backend_pid()")
-    other = await _open_plain(dsn, settings, timeout_s, None)
+    other = await _open_plain(dsn, database, timeout_s, None)
     try:
         try:
             await other.execute("begin")
@@ -251,15 +256,15 @@ def _keep_alive(connection: Any) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-async def require_fit_server(settings: Settings) -> None:
+async def require_fit_server(database: DatabaseSettings) -> None:
     """Look at the database before anything starts. A database that is away is waited for, by whoever needs it.
 
     Raises SettingsError with a sentence if DATABASE_URL leads to a server that must not be used.
     """
     try:
-        connection = await connect(settings)
+        connection = await connect(database)
     except UnfitServer as error:
-        if error.reason == STANDBY and len(_hosts(settings.database_url)) > 1:
+        if error.reason == STANDBY and len(_hosts(database.url)) > 1:
             log.warning("waiting_for_a_primary")  # one of the hosts will be promoted
             return
         raise SettingsError(str(error)) from error

@@ -82,7 +82,7 @@ class Withdrawals:
 
     def __init__(self, settings: Settings, tasks: SupervisedTasks | None = None) -> None:
         tasks = tasks or SupervisedTasks()
-        self._notifier = OutboxNotifier(settings, tasks)
+        self._notifier = OutboxNotifier(settings.database, tasks)
         self._lease = timedelta(milliseconds=settings.lease_ms)
         self._ladder = Ladder(
             settings.retry_rounds,
@@ -90,11 +90,18 @@ class Withdrawals:
             timedelta(milliseconds=settings.retry_delay_ms_max),
         )
         self._begins: GroupCommit[_Begin, Attempt | PayoutsPaused | None] = GroupCommit(
-            "begin", settings, tasks, self._write_begins, names_of_transition, held_withdrawals
+            "begin",
+            settings.database,
+            settings.batches,
+            tasks,
+            self._write_begins,
+            names_of_transition,
+            held_withdrawals,
         )
         self._transitions: GroupCommit[WithdrawalCommand, Status] = GroupCommit(
             "transitions",
-            settings,
+            settings.database,
+            settings.batches,
             tasks,
             self._write_transitions,
             names_of_transition,

@@ -9,7 +9,7 @@ from db.errors import AWAY, BROKEN, SLOW, reason_of
 from db.sessions import connect
 from db.sql import load
 from db.strict import one, require_tag
-from runtime.settings import Settings
+from runtime.slices import DatabaseSettings
 
 COMMITS_HANG = "database_commits_hang"
 """Everything but the commit is answered: a synchronous standby that is gone or frozen, or a disk."""
@@ -36,7 +36,7 @@ class WriteTrial(NamedTuple):
     """Though there is a reason, charges and withdrawals are accepted; withdrawals can't go on."""
 
 
-async def try_to_write(settings: Settings) -> WriteTrial:
+async def try_to_write(database: DatabaseSettings) -> WriteTrial:
     """Do in a session of its own what a write needs, commit it, and tell within 2 s how that went.
 
     A new session each time: one that is open already may go on while no other can be opened, or while the server's
@@ -45,7 +45,7 @@ async def try_to_write(settings: Settings) -> WriteTrial:
     stage = "connect"
     try:
         async with asyncio.timeout(TRIAL_S_MAX):
-            connection = await connect(settings)
+            connection = await connect(database)
             try:
                 stage = "begin"
                 await connection.execute(f"set statement_timeout = '{_STATEMENT_TIMEOUT_S}s'")

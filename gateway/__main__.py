@@ -41,7 +41,7 @@ def main() -> int:
 
 async def _run(settings: Settings) -> None:
     """Serve until told to stop. Raises OSError, and SettingsError if the database is one that must not be used."""
-    await require_fit_server(settings)
+    await require_fit_server(settings.database)
     app = create_app(settings)
     services: Services = app.ctx.services
     await serve(

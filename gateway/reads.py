@@ -42,8 +42,8 @@ class Reads:
     """The questions of the gateway to the database. All raise Unavailable and Overloaded."""
 
     def __init__(self, settings: Settings, tasks: SupervisedTasks) -> None:
-        self._reader = Reader(settings, settings.db_pool_size)
-        self._balance_reader = Reader(settings, 1)
+        self._reader = Reader(settings.database, settings.db_pool_size)
+        self._balance_reader = Reader(settings.database, 1)
         self._under_way = 0
         self._balances: GroupRead[WalletId, Balance] = GroupRead(
             "balances",

@@ -47,7 +47,9 @@ class Services:
             reads,
             LongPoll(reads.ended, tasks),
             MetricsFlusher(tasks),
-            Readiness([ledger.last_writes, withdrawals.last_transitions], partial(try_to_write, settings)),
+            Readiness(
+                [ledger.last_writes, withdrawals.last_transitions], partial(try_to_write, settings.database)
+            ),
         )
 
     async def start(self) -> None:

@@ -103,7 +103,7 @@ async def adopt_all(
     connection = None
     try:
         entries = await _entries(bank, users)
-        connection = await connect(settings)
+        connection = await connect(settings.database)
         results = []
         for reference, user in users.items():
             found = await _look_up(bank, reference, user, entries.get(reference))

@@ -36,7 +36,7 @@ class _Letters:
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[tuple[Reader, Withdrawals]]:
     """Open what reads and what moves withdrawals for the length of the block."""
-    reader = Reader(settings, size=1)
+    reader = Reader(settings.database, size=1)
     withdrawals = Withdrawals(settings)
     withdrawals.start()
     try:

@@ -23,7 +23,7 @@ def require_fit_database(env: Mapping[str, str]) -> None:
 
     try:
         with ThreadPoolExecutor(max_workers=1) as thread:
-            thread.submit(asyncio.run, require_fit_server(Settings.from_env(env))).result()
+            thread.submit(asyncio.run, require_fit_server(Settings.from_env(env).database)).result()
     except SettingsError as error:
         raise OpsError(f"{error}.") from error
 

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _act(settings: Settings, action: Callable[[Reader], Awaitable[object]]) -> stack.StackState:
-    reader = Reader(settings, size=1)
+    reader = Reader(settings.database, size=1)
     try:
         await action(reader)
         return await understood(stack.look, reader)

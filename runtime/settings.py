@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from runtime.bank_settings import BankSettings
-from runtime.slices import BrokerSettings
+from runtime.slices import BatchSettings, BrokerSettings, DatabaseSettings
 from runtime.webhook_secrets import are_webhook_secrets, webhook_secrets
 from wallet.errors import WalletError
 
@@ -121,6 +121,18 @@ class Settings:
         settings = cls(**values)
         settings.check()
         return settings
+
+    @property
+    def database(self) -> DatabaseSettings:
+        """PostgreSQL, and for how long each kind of call waits for it."""
+        return DatabaseSettings(
+            self.database_url, self.lock_timeout_ms, self.write_timeout_ms, self.read_timeout_ms
+        )
+
+    @property
+    def batches(self) -> BatchSettings:
+        """How requests are collected into transactions."""
+        return BatchSettings(self.batch_size_max, self.batch_linger_us, self.backlog_max)
 
     @property
     def broker(self) -> BrokerSettings | None:

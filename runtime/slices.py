@@ -10,3 +10,22 @@ class BrokerSettings:
     url: str = field(repr=False)
     quorum_queues: bool
     dead_message_ttl_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseSettings:
+    """What a connection to PostgreSQL uses; documented at the fields of `Settings`."""
+
+    url: str = field(repr=False)
+    lock_timeout_ms: int
+    write_timeout_ms: int
+    read_timeout_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSettings:
+    """How requests are collected; documented at the fields of `Settings` that begin with `batch_`."""
+
+    size_max: int
+    linger_us: int
+    backlog_max: int

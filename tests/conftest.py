@@ -207,7 +207,7 @@ async def withdrawals(settings: Settings) -> AsyncIterator[Withdrawals]:
 @pytest_asyncio.fixture
 async def reader(settings: Settings) -> AsyncIterator[Reader]:
     """The reads of the test's database."""
-    reader = Reader(settings, settings.db_pool_size)
+    reader = Reader(settings.database, settings.db_pool_size)
     yield reader
     reader.terminate()
 

@@ -72,7 +72,7 @@ class Resources(Middleware):
     async def _open(self) -> None:
         # None of these needs its server to be there yet: each connects when it is first used.
         self.tasks = SupervisedTasks()
-        self.reader = Reader(self.settings, size=2)
+        self.reader = Reader(self.settings.database, size=2)
         self.breaker = Breaker.of(self.settings)
         bank = open_bank(self.settings.for_bank)
         self.bank = WatchedBank(bank, self.breaker)

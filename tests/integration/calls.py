@@ -35,7 +35,7 @@ RESUMED = "update stack set paused_at = null, paused_by = null, paused_reason = 
 
 @asynccontextmanager
 async def _reader(settings: Settings) -> AsyncIterator[Reader]:
-    reader = Reader(settings, 1)
+    reader = Reader(settings.database, 1)
     try:
         yield reader
     finally:
@@ -44,7 +44,7 @@ async def _reader(settings: Settings) -> AsyncIterator[Reader]:
 
 @asynccontextmanager
 async def _connection(settings: Settings) -> AsyncIterator[Any]:
-    connection = await connect(settings, command_timeout_s=0.4)
+    connection = await connect(settings.database, command_timeout_s=0.4)
     try:
         yield connection
     finally:
@@ -94,7 +94,7 @@ async def pausing_by_itself(settings: Settings, direct: Direct) -> None:
 
 async def trial(settings: Settings, direct: Direct) -> None:
     """Health tries to write. It fails by telling of it."""
-    found = await try_to_write(settings)
+    found = await try_to_write(settings.database)
     if found.reason is not None:
         raise Unavailable(found.reason)
 

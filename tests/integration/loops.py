@@ -217,7 +217,7 @@ class Queries(Loop):
     async def running(self) -> AsyncIterator[None]:
         self.reads = Reads(self.settings, self.tasks)
         self.reads.start()
-        self.reader = Reader(self.settings, 1)
+        self.reader = Reader(self.settings.database, 1)
         yield
         await self.reads.stop()
         self.reader.terminate()
@@ -290,7 +290,7 @@ class Relays(Loop):
             return Publisher(self.taken)
 
         stop = asyncio.Event()
-        relay = Relay(Outbox(self.settings), connect)
+        relay = Relay(Outbox(self.settings.database), connect)
         running = self.tasks.start("relay", lambda: relay.run(stop), ends_when=stop.is_set)
         yield
         stop.set()
@@ -309,7 +309,7 @@ class OutboxNotifiers(Loop):
     async def running(self) -> AsyncIterator[None]:
         self.heard = asyncio.Event()
         await self.direct.connection.add_listener("outbox", self._hear)
-        self.notifier = OutboxNotifier(self.settings, self.tasks)
+        self.notifier = OutboxNotifier(self.settings.database, self.tasks)
         self.notifier.start()
         yield
         await self.notifier.stop()
@@ -330,7 +330,7 @@ class Heartbeats(Loop):
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         self.seen = "nothing"
-        self.reader = Reader(self.settings, 1)
+        self.reader = Reader(self.settings.database, 1)
         beating = self.tasks.start(
             "heartbeat", partial(beat_for_ever, self.reader, "relay", lambda: {"seen": self.seen})
         )
@@ -363,7 +363,7 @@ class Reconcilers(Loop):
     async def running(self) -> AsyncIterator[None]:
         session = ReconcilerSession(self.settings)
         withdrawals = Withdrawals(self.settings, self.tasks)
-        self.reader = Reader(self.settings, 1)
+        self.reader = Reader(self.settings.database, 1)
         self.reconciler = Reconciler(
             session,
             BankComparison(EmptyBank(), session, withdrawals),  # type: ignore[arg-type]

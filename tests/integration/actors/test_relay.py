@@ -41,7 +41,7 @@ class RunningRelay:
 
     def __init__(self, settings: Settings) -> None:
         assert settings.broker is not None
-        self.relay = Relay(Outbox(settings), partial(connect_to, settings.broker))
+        self.relay = Relay(Outbox(settings.database), partial(connect_to, settings.broker))
         self._stop = asyncio.Event()
         self._task = asyncio.create_task(self.relay.run(self._stop))
 
@@ -203,7 +203,7 @@ async def test_a_message_that_is_refused_is_passed_over(pipeline: Pipeline) -> N
     bad, *good = await pipeline.withdraw(20)
     publisher = Choosy(bad)
     stop = asyncio.Event()
-    running = asyncio.create_task(Relay(Outbox(pipeline.settings), publisher.connect).run(stop))
+    running = asyncio.create_task(Relay(Outbox(pipeline.settings.database), publisher.connect).run(stop))
     await poll_until(lambda: len(publisher.taken) == len(good))
     good += await pipeline.withdraw(5)
     await poll_until(lambda: len(publisher.taken) == len(good))

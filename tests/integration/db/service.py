@@ -28,8 +28,8 @@ class Service:
     def __init__(self, ledger: Ledger, withdrawals: Withdrawals, settings: Settings) -> None:
         self.ledger = ledger
         self.withdrawals = withdrawals
-        self.reader = Reader(settings, settings.db_pool_size)
-        self.grouped_reader = Reader(settings, 1)
+        self.reader = Reader(settings.database, settings.db_pool_size)
+        self.grouped_reader = Reader(settings.database, 1)
         self.grouped: GroupRead[WalletId, Balance] = GroupRead(
             "test", partial(reads.balances, self.grouped_reader), SupervisedTasks()
         )

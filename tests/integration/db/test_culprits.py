@@ -123,7 +123,7 @@ async def test_a_process_that_froze_within_a_transaction(
     """Goal: locks of a process that is frozen are freed by the server, which asks it no more."""
     settings = make_settings(WBS_WRITE_TIMEOUT_MS="400", WBS_LOCK_TIMEOUT_MS="100")
     await ledger.submit(charge(10))
-    frozen = await connect(settings)
+    frozen = await connect(settings.database)
     await frozen.execute("begin")
     await frozen.fetch("select 1 from wallets where user_id = 'ann' for update")
 

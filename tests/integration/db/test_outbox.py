@@ -24,7 +24,7 @@ async def open_outbox(settings: Settings) -> AsyncIterator[Callable[[], Outbox]]
     opened: list[Outbox] = []
 
     def open_() -> Outbox:
-        opened.append(Outbox(settings))
+        opened.append(Outbox(settings.database))
         return opened[-1]
 
     yield open_
@@ -168,7 +168,7 @@ async def test_the_relay_listens_again_after_a_break(
 ) -> None:
     """Goal: a relay that lost its connection is notified again after it has opened a new one."""
     notified: list[int] = []
-    outbox = Outbox(linked_settings())
+    outbox = Outbox(linked_settings().database)
     await outbox.open(lambda: notified.append(1))
     link.cut()
     await poll_until(lambda: _reopened(outbox, notified))

@@ -170,7 +170,7 @@ async def _fill(url: str) -> None:
 async def session(request: pytest.FixtureRequest, filled_url: str) -> AsyncIterator[asyncpg.Connection]:
     """A session to the filled database."""
     if request.param == "our settings":
-        connection = await connect(Settings.from_env({"DATABASE_URL": filled_url}))
+        connection = await connect(Settings.from_env({"DATABASE_URL": filled_url}).database)
     else:
         connection = await asyncpg.connect(filled_url, timeout=10)
     yield connection
@@ -232,7 +232,7 @@ WALKS = {
 @pytest.mark.parametrize(("file", "name"), sorted(PARAMETERS.keys() - WALKS), ids=lambda value: value)
 async def test_plans_of_an_empty_database_go_by_key(settings: Settings, file: str, name: str) -> None:
     """Goal: a session keeps its plans, those made before there was data too: no index is walked from end to end."""
-    connection = await connect(settings)
+    connection = await connect(settings.database)
     found = [
         node["Index Name"]
         for node in nodes(await plan(connection, file, name))
@@ -280,7 +280,7 @@ async def test_a_page_of_the_stuck_reads_a_page(session: asyncpg.Connection) -> 
 
 async def test_a_page_of_transactions_reads_a_page(filled_url: str) -> None:
     """Goal: a page of a wallet with much history comes from the primary key in order: nothing is sorted."""
-    connection = await connect(Settings.from_env({"DATABASE_URL": filled_url}))
+    connection = await connect(Settings.from_env({"DATABASE_URL": filled_url}).database)
     kinds = [node["Node Type"] for node in nodes(await plan(connection, "reads", "transactions"))]
     assert not [kind for kind in kinds if "Sort" in kind]
     await connection.close(timeout=10)

@@ -286,7 +286,7 @@ class WatchedReader(Reader):
 
 async def test_whoever_came_first_is_read_for_first(settings: Settings) -> None:
     """Goal: where all connections are in use, nobody is overtaken."""
-    reader = WatchedReader(settings, size=2)
+    reader = WatchedReader(settings.database, size=2)
     await asyncio.gather(*(reader.fetch("select 1") for _ in range(2)))  # both are connected now
     assert reader.connections == (0, 2)
     numbers = itertools.count(1)

@@ -67,7 +67,7 @@ async def test_a_relay_that_does_not_commit_stops_nobody(
     session: ReconcilerSession, due: list[UUID], connection: asyncpg.Connection, settings: Settings
 ) -> None:
     """Goal: a relay has published and deleted a message, and is frozen before it commits: the others are announced."""
-    relay = Outbox(settings)
+    relay = Outbox(settings.database)
     await relay.open(on_notify=lambda: None)
     await connection.execute("insert into outbox values ('ann', $1, now())", due[0])
     async with relay.claim(10) as messages:

@@ -144,7 +144,7 @@ async def test_the_background_races_with_withdrawals(
     await mature(connection)
 
     async def background() -> None:
-        releasing = await connect(settings)
+        releasing = await connect(settings.database)
         while await release_matured(releasing, wallets_max=2):
             pass
         await releasing.close(timeout=5)

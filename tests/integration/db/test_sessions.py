@@ -67,13 +67,13 @@ async def test_a_first_host_that_swallows_packets(
 ) -> None:
     """Goal: it costs its share of the time, not the connection; from then on the good one is asked first."""
     settings = make(silent_host, host_of(database_url))
-    connection = await connect(settings)
+    connection = await connect(settings.database)
     assert await connection.fetchval("select 1") == 1
     connection.terminate()
 
     async def at_once() -> float:
         started = time.monotonic()
-        (await connect(settings)).terminate()
+        (await connect(settings.database)).terminate()
         return time.monotonic() - started
 
     await keeps(0.5, at_once)
@@ -83,7 +83,7 @@ async def test_a_host_that_refuses_leaves_its_time_to_the_next(
     make: Callable[..., Settings], silent_host: str, database_url: str
 ) -> None:
     """Goal: three hosts, one dead, one silent: found within the time of one connection."""
-    connection = await connect(make(f"127.0.0.1:{free_port()}", silent_host, host_of(database_url)))
+    connection = await connect(make(f"127.0.0.1:{free_port()}", silent_host, host_of(database_url)).database)
     connection.terminate()
 
 
@@ -91,14 +91,14 @@ async def test_no_host_answers(make: Callable[..., Settings], silent_host: str) 
     """Goal: with all hosts silent the time of one connection is kept all the same."""
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(20):
-            await connect(make(silent_host, silent_host, silent_host))
+            await connect(make(silent_host, silent_host, silent_host).database)
 
 
 async def test_sessions_and_their_names(settings: Settings, connection: asyncpg.Connection) -> None:
     """Goal: an operator sees whose session it is; a peer whose host is gone is noticed, on both sides."""
     name_process("test")
     try:
-        session = await connect(settings)
+        session = await connect(settings.database)
     finally:
         name_process("command")
     pid = session.get_server_pid()
@@ -117,14 +117,14 @@ async def test_commits_that_would_be_forgotten(settings: Settings, database_url:
     database = urlsplit(database_url).path[1:]
     role = "session_user" if of == "role" else "all"
     alter = f"alter role {role} in database {database}" if of == "role" else f"alter database {database}"
-    open_before = await connect(settings)
+    open_before = await connect(settings.database)
     await execute(database_url, f"{alter} set synchronous_commit = off")
     with pytest.raises(UnfitServer, match="synchronous_commit is off") as refused:
-        await connect(settings)
+        await connect(settings.database)
     assert refused.value.reason == UNSAFE
     assert open_before.is_closed(), "what was opened before is not looked at again otherwise"
     await execute(database_url, f"{alter} reset synchronous_commit")
-    (await connect(settings)).terminate()
+    (await connect(settings.database)).terminate()
 
 
 async def test_commits_that_do_not_wait_for_the_standby(
@@ -133,7 +133,7 @@ async def test_commits_that_do_not_wait_for_the_standby(
     """Goal: with no standby demanded, synchronous_commit = local is as good as on."""
     database = urlsplit(database_url).path[1:]
     await execute(database_url, f"alter database {database} set synchronous_commit = local")
-    (await connect(settings)).terminate()
+    (await connect(settings.database)).terminate()
     assert "commits_do_not_wait_for_the_standby" not in caplog.text
 
 
@@ -154,7 +154,7 @@ def standby_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 async def test_a_standby(standby_url: str, attributes: str) -> None:
     """Goal: a standby is refused by name, whatever the DSN says; beside its primary it is passed over."""
     with pytest.raises(UnfitServer, match="standby") as refused:
-        await connect(Settings.from_env({"DATABASE_URL": standby_url + attributes}))
+        await connect(Settings.from_env({"DATABASE_URL": standby_url + attributes}).database)
     assert refused.value.reason == STANDBY
 
 
@@ -163,17 +163,17 @@ async def test_a_standby_at_the_start(
 ) -> None:
     """Goal: a standby as the only host is a setting to change; beside others, one of them will be promoted."""
     with pytest.raises(SettingsError, match="standby"):
-        await require_fit_server(Settings.from_env({"DATABASE_URL": standby_url}))
+        await require_fit_server(Settings.from_env({"DATABASE_URL": standby_url}).database)
     both = with_hosts(standby_url, silent_host, host_of(standby_url))
-    await require_fit_server(Settings.from_env({"DATABASE_URL": both}))
-    await require_fit_server(make(f"127.0.0.1:{free_port()}"))
+    await require_fit_server(Settings.from_env({"DATABASE_URL": both}).database)
+    await require_fit_server(make(f"127.0.0.1:{free_port()}").database)
 
 
 async def test_a_standby_beside_its_primary(
     make: Callable[..., Settings], standby_url: str, database_url: str
 ) -> None:
     """Goal: of several hosts the primary is found, also where the DSN does not ask for it."""
-    connection = await connect(make(host_of(standby_url), host_of(database_url)))
+    connection = await connect(make(host_of(standby_url), host_of(database_url)).database)
     assert not await connection.fetchval("select pg_is_in_recovery()")
     connection.terminate()
 
@@ -215,7 +215,7 @@ def pgbouncer(tmp_path: Path, database_url: str) -> Iterator[PgBouncer]:
 
 ALL_IGNORED = ", " + ", ".join(
     name
-    for name in sessions.session_settings(Settings.from_env({}))
+    for name in sessions.session_settings(Settings.from_env({}).database)
     if name not in ("application_name", "timezone")
 )
 
@@ -225,7 +225,7 @@ async def first_answer(dsn: str) -> BaseException | asyncpg.Connection:
 
     async def answer() -> BaseException | asyncpg.Connection | None:
         try:
-            return await connect(Settings.from_env({"DATABASE_URL": dsn}))
+            return await connect(Settings.from_env({"DATABASE_URL": dsn}).database)
         except UnfitServer as refused:
             return refused
         except ConnectionRefusedError:

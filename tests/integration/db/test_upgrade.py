@@ -153,7 +153,11 @@ async def test_the_service_goes_on_from_there(
     """Goal: old keys are known, old withdrawals end, and new rows follow from the old ones."""
     await migrate(empty_database_url)
     settings = Settings.from_env({**PATIENT, "DATABASE_URL": empty_database_url})
-    ledger, withdrawals, reader = open_ledger(settings), open_withdrawals(settings), Reader(settings, 1)
+    ledger, withdrawals, reader = (
+        open_ledger(settings),
+        open_withdrawals(settings),
+        Reader(settings.database, 1),
+    )
     for number, again in ((0, charge(100, key="key 0")), (4, withdraw(30, key="key 4"))):
         replay = await ledger.submit(again)
         assert (replay.receipt.id, replay.replayed) == (id_of(number), True)
