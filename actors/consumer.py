@@ -81,12 +81,12 @@ class Consumer(_RabbitmqConsumer):
         return delivered
 
     def ack(self, message: Any) -> None:
-        """Called by a worker thread when a message is done with, or is to be given back."""
+        """Answer, for a worker thread, a message that is done with or is to be given back."""
         requeued = getattr(message, "requeued", False)
         self._answer_message(message, _Answer(message._tag, ack=not requeued, requeue=requeued))
 
     def nack(self, message: Any) -> None:
-        """Called by a worker thread when a message is a dead letter."""
+        """Answer, for a worker thread, a message that is a dead letter."""
         self._answer_message(message, message.reject)
 
     def _answer_message(self, message: Any, answer: _Answer) -> None:
@@ -102,7 +102,7 @@ class Consumer(_RabbitmqConsumer):
                 self.connection.add_callback_threadsafe(self._send_answers)
 
     def _send_answers(self) -> None:
-        """Called on the consumer's own thread, by pika."""
+        """Send the answers, on the consumer's own thread, where pika calls this."""
         self._sending_is_due = False
         # The channel's implementation only puts frames into the output; the blocking channel around it would
         # wait after each until it is on the wire. pika writes them all when it next looks for input.

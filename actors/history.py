@@ -108,7 +108,7 @@ class HistoryGuard:
         return state.paused_at is None and self._clock() - self._unsure_since > wait_s
 
     async def unknown_at_the_bank(self, entries: Sequence[BookEntry]) -> None:
-        """Called with new entries of the bank's books that are ours by their reference, and that we never sent."""
+        """Pause payouts: new entries of the bank's books are ours by their reference, and we never sent them."""
         first = entries[0]
         reason = (
             f"the bank has {len(entries)} of our payouts that are not known here, {first.reference} first; "

@@ -80,7 +80,7 @@ class Reconciler:
         self._troubles = Troubles()
 
     def detail(self) -> dict[str, Any]:
-        """What the heartbeat says."""
+        """Return what the heartbeat says."""
         bank = {} if self._bank_state is None else {"bank": self._bank_state}
         trouble = self._troubles.detail()
         if not trouble and self._session.is_unled:

@@ -17,7 +17,7 @@ BACKLOG = 1024  # connections not accepted yet
 
 
 def main() -> int:
-    """Reads the environment, opens the books and serves."""
+    """Read the environment, open the books and serve. Return the exit code."""
     set_up_logging()
     try:
         settings = Settings.from_env(os.environ)
@@ -32,7 +32,7 @@ def main() -> int:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A bound socket: here, and not in the server, where a taken port would be a traceback."""
+    """Return a bound socket. Made here and not by the server, where a taken port would be a traceback."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

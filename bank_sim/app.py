@@ -10,7 +10,7 @@ It shares no code with the wallet; HTTP is the contract. Errors are problem+json
     payments_blocked, limit_exceeded).
     Declines are remembered: the same reference stays declined, whatever the faults are by then.
     400 `idempotency_key_missing`, `malformed_json` · 503 `busy`: nothing was taken.
-    A payment once taken is carried out even if the caller hangs up: a 404 now may be a payout in a second.
+    A payment that was taken is carried out even if the caller hangs up: a 404 now may be a payout in a second.
     What a `destination` that begins with `test:` does is in `destinations.py`; any other is kept as it came.
 `GET /payouts/{reference}`
     200 with `status` pending, paid, returned (`returned_amount`) or declined (`code`; without payout_id if no
@@ -35,7 +35,7 @@ Callbacks
     - lost_reply_rate (payments): paid, then the connection is cut without a byte.
     - hang_rate: half before paying, half after; no answer for 90 s, then cut. More than 256 at a time are cut
       at once.
-    - outage: 503 `outage` at once, nothing counted or taken. A refused connection is had by killing the bank.
+    - outage: 503 `outage` at once, nothing counted or taken. For refused connections kill the bank.
     - key_window_ms: orders and keys older than this are forgotten; ordered again, they are paid again, under
       another payout_id (real banks keep keys for hours or days). A look-up finds the last one.
     - callback_delay_ms, callback_shuffle_ms, callback_double_rate: callbacks late, in another order, twice.
@@ -68,7 +68,7 @@ Handler = Callable[..., Coroutine[Any, Any, HTTPResponse]]
 
 
 def create_app(settings: Settings, file: BookFile) -> Sanic[Any, Any]:
-    """The bank as a Sanic application that works on these books. It closes them when it stops."""
+    """Return the bank as a Sanic application on these books. It closes them when it stops."""
     app = Sanic("bank_sim", configure_logging=False)
     app.config.update(
         AUTO_EXTEND=False,  # sanic-ext, should it be installed, has no work here
@@ -118,7 +118,7 @@ def create_app(settings: Settings, file: BookFile) -> Sanic[Any, Any]:
 
 
 def _answering(bank: Bank, route: str, handler: Handler) -> Handler:
-    """The handler with its refusals made answers, and every answer counted."""
+    """Return the handler with its refusals turned into answers, and every answer counted."""
     counters: dict[int | str, Callable[[], None]] = {}
 
     def count(status: int | str) -> None:
@@ -148,7 +148,7 @@ def _answering(bank: Bank, route: str, handler: Handler) -> Handler:
 
 
 async def _server_problem(_request: Request, error: Exception) -> HTTPResponse:
-    """What the server itself refuses (no such route, too large, no HTTP), and what nobody expected."""
+    """Answer what the server itself refuses (no such route, too large, no HTTP), and what nobody expected."""
     if not isinstance(error, SanicException) or error.status_code >= 500:
         telemetry.log("request_failed", logging.ERROR, exc_info=True, problem=str(error))
         refusal = Refusal(500, "internal_error", "The bank failed at this")

@@ -27,7 +27,7 @@ HANGING_MAX = 256  # connections; beyond it a hang is a cut connection
 
 
 class Bank:
-    """The endpoints. One instance a process."""
+    """The endpoints. One instance per process."""
 
     _books: Books
     _changes: Changes
@@ -45,7 +45,7 @@ class Bank:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begins to write and to do what is due. Called on the event loop, before the first request."""
+        """Begin to write and to do what is due. Called on the event loop, before the first request."""
         self._books = Books(self._file)
         if self._settings.callback_url:
             self._callbacks = Callbacks(self._books, self._settings.callback_url, self._settings.webhooks)
@@ -55,16 +55,16 @@ class Bank:
 
     @property
     def stopping(self) -> bool:
-        """Whether the bank was told to stop."""
+        """True once the bank was told to stop."""
         return self._stopping.is_set()
 
     def stop_waiting(self) -> None:
-        """Ends hangs and delays: called when the bank is told to stop, before its connections are drained."""
+        """End hangs and delays: called when the bank is told to stop, before its connections are drained."""
         self._stopping.set()
         self._books.hurry()
 
     async def close(self) -> None:
-        """Writes everything taken and closes the books."""
+        """Write everything that was taken and close the books."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -73,7 +73,7 @@ class Bank:
     # --- payouts ---
 
     async def pay(self, request: Request) -> HTTPResponse:
-        """POST /payouts"""
+        """Answer POST /payouts."""
         self._refuse_in_outage()
         order, wish = requests.payout_order(request)
         if wish is not None and wish.outage:
@@ -101,7 +101,7 @@ class Bank:
         return self._payment_answer(answer)
 
     def _booked(self, order: PayoutOrder) -> None:
-        """Counts a new payout and sees to what becomes of it later."""
+        """Count a new payout and see to what becomes of it later."""
         PAYOUTS.inc() if order.plan.status == "paid" else FAULTS.labels(order.plan.status).inc()
         if order.plan.changes:
             self._changes.wake()
@@ -118,7 +118,7 @@ class Bank:
         return replies.receipt(self._file.books_id, payout, 201 if answer.verb is Verb.BOOKED else 200)
 
     async def find(self, request: Request, reference: str) -> HTTPResponse:
-        """GET /payouts/{reference}"""
+        """Answer GET /payouts/{reference}."""
         self._refuse_in_outage()
         verdict = self._injector.attempt("find", reference)
         if verdict.hang or verdict.error_status:
@@ -130,7 +130,7 @@ class Bank:
         return replies.as_json(replies.found(self._file.books_id, payout))
 
     async def list(self, request: Request) -> HTTPResponse:
-        """GET /payouts?after=&limit="""
+        """Answer GET /payouts?after=&limit=."""
         after, limit = requests.page(request)
         found = self._file.page(0 if after is None else self._place_of(after), limit + 1)
         lines = [replies.line(self._file.books_id, payout) for payout in found[:limit]]
@@ -145,7 +145,7 @@ class Bank:
         return place
 
     async def take_back(self, request: Request, reference: str) -> HTTPResponse:
-        """POST /payouts/{reference}/return"""
+        """Answer POST /payouts/{reference}/return."""
         amount = requests.returned_amount(request)
         answer = await self._books.submit(ReturnOrder(reference, self._injector.plan_callback, amount))
         if answer.payout is None:
@@ -169,7 +169,7 @@ class Bank:
             raise Refusal(503, "outage", "The bank is out of order")
 
     async def _fail(self, request: Request, verdict: Verdict, *, after_delay: bool = False) -> HTTPResponse:
-        """Lets this attempt end badly, as its verdict says."""
+        """Let this attempt end badly, as its verdict says."""
         if verdict.hang:
             FAULTS.labels("hang").inc()
             await self._hang()
@@ -200,7 +200,7 @@ class Bank:
             self._hanging -= 1
 
     async def _pause(self, seconds: float) -> None:
-        """Sleeps, less if the bank is told to stop."""
+        """Sleep, less if the bank is told to stop."""
         try:
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
@@ -208,15 +208,15 @@ class Bank:
             pass
 
     async def get_faults(self, _request: Request) -> HTTPResponse:
-        """GET /faults"""
+        """Answer GET /faults."""
         return replies.as_json(self._injector.faults)
 
     async def put_faults(self, request: Request) -> HTTPResponse:
-        """PUT /faults"""
+        """Answer PUT /faults."""
         return await self._set_faults(requests.faults(request))
 
     async def delete_faults(self, _request: Request) -> HTTPResponse:
-        """DELETE /faults"""
+        """Answer DELETE /faults."""
         return await self._set_faults(NO_FAULTS)
 
     async def _set_faults(self, faults: Faults) -> HTTPResponse:
@@ -228,7 +228,7 @@ class Bank:
     # --- operating ---
 
     async def health(self, _request: Request) -> HTTPResponse:
-        """GET /health"""
+        """Answer GET /health."""
         return replies.as_json(
             {
                 "status": "ok",
@@ -238,12 +238,12 @@ class Bank:
         )
 
     async def metrics(self, _request: Request) -> HTTPResponse:
-        """GET /metrics"""
+        """Answer GET /metrics."""
         return HTTPResponse(generate_latest(), content_type=CONTENT_TYPE_LATEST)
 
 
 async def _cut_off(request: Request) -> HTTPResponse:
-    """Closes the connection without an answer. The server then cancels this handler."""
+    """Close the connection without an answer. The server then cancels this handler."""
     cast("asyncio.Transport", request.transport).abort()
     await asyncio.sleep(1)
     raise RequestCancelled

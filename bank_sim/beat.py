@@ -10,7 +10,7 @@ INTERVAL_S = 1.0
 
 
 async def beat_for_ever() -> None:
-    """Beats on the running event loop until cancelled, if somebody asks for it."""
+    """Beat on the running event loop until cancelled, if somebody asks for it."""
     named = os.environ.get("WBS_BEAT_FILE")
     while True:
         if named:

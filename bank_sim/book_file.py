@@ -1,5 +1,7 @@
-"""The file that holds the books: SQLite. One connection writes (in the books' writer thread), another one reads
-(on the event loop) and sees only what is committed.
+"""The file that holds the books: SQLite.
+
+One connection writes (in the books' writer thread), another one reads (on the event loop) and sees only what is
+committed.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ ORDER BY at LIMIT ?2
 
 
 class BookFile:
-    """Opens the books, or begins new ones. Raises BooksInUse, BooksOfTheFuture, OSError, sqlite3.Error."""
+    """The books in a file, begun if there are none. Raises BooksInUse, BooksOfTheFuture, OSError, sqlite3.Error."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +44,7 @@ class BookFile:
         self.books_id = str(self._setting("books_id"))
 
     def close(self) -> None:
-        """Closes both connections; the last one folds the WAL into the file."""
+        """Close both connections; the last one folds the WAL into the file."""
         self._reader.close()
         self._connection.close()
         os.close(self._lock)
@@ -50,7 +52,7 @@ class BookFile:
     # --- writing: in the writer's thread ---
 
     def write(self, batch: Sequence[Operation]) -> list[Answer]:
-        """Books all of them in one commit. On sqlite3.Error nothing is, unless the commit itself failed."""
+        """Book all of them in one commit. After sqlite3.Error nothing is booked, unless the commit itself failed."""
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             answers = self._writer.write(batch, time.time_ns() // 1000)
@@ -65,26 +67,26 @@ class BookFile:
     # --- reading: on the event loop, some 20 µs each ---
 
     def find(self, reference: str) -> Payout | None:
-        """The payout of this reference, whatever became of it; of several, the last."""
+        """Return the payout of this reference, whatever became of it; of several, the last."""
         return find(self._reader, reference)
 
     def place_of(self, seq: int) -> int | None:
-        """Where payout `seq` stands among what left the bank; None if there is no such payout."""
+        """Return where payout `seq` stands among what left the bank; None if there is no such payout."""
         row = self._reader.execute(
             "SELECT coalesce(place, seq) FROM payouts WHERE seq = ?", (seq,)
         ).fetchone()
         return None if row is None else int(row[0])
 
     def page(self, after: int, limit: int) -> list[Payout]:
-        """Up to `limit` payouts that left the bank after place `after`, in the order in which they left."""
+        """Return up to `limit` payouts that left the bank after place `after`, in the order in which they left."""
         return [Payout._make(row[:-1]) for row in self._reader.execute(_LEFT, (after, limit))]
 
     def next_change_us(self) -> int | None:
-        """When something becomes of a payout next (µs since 1970), or None if nothing will."""
+        """Return when something becomes of a payout next (µs since 1970), None if nothing will."""
         return self._next("SELECT min(due_us) FROM changes")
 
     def due_callbacks(self, limit: int) -> list[DueCallback]:
-        """Up to `limit` callbacks that are due now, the longest due first."""
+        """Return up to `limit` callbacks that are due now, the longest due first."""
         rows = self._reader.execute(
             "SELECT e.type, e.at_us, e.attempts, p.* FROM events e JOIN payouts p USING (seq)"
             " WHERE e.delivered_us IS NULL AND e.due_us <= ? ORDER BY e.due_us LIMIT ?",
@@ -93,16 +95,16 @@ class BookFile:
         return [DueCallback(Payout._make(row[3:]), *row[:3]) for row in rows]
 
     def next_callback_us(self) -> int | None:
-        """When the next callback is due (µs since 1970), or None if none waits."""
+        """Return when the next callback is due (µs since 1970), None if none waits."""
         return self._next("SELECT min(due_us) FROM events WHERE delivered_us IS NULL")
 
     def callbacks_waiting(self) -> int:
-        """How many events the wallet has not been told of yet."""
+        """Return how many events the wallet has not been told of yet."""
         row = self._reader.execute("SELECT count(*) FROM events WHERE delivered_us IS NULL").fetchone()
         return int(row[0])
 
     def faults_json(self) -> str | None:
-        """The faults last saved, or None if none ever were."""
+        """Return the faults that were saved last, None if none ever were."""
         return self._setting("faults")
 
     def _next(self, query: str) -> int | None:

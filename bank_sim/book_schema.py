@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 LOCK_WAIT_S = 5.0  # how long a predecessor may take to end
-VERSION = 1  # PRAGMA user_version; 0 are books from before payouts could be pending
+VERSION = 1  # PRAGMA user_version; books of version 0 are from before payouts could be pending
 
 _PAYOUTS = """
 CREATE TABLE IF NOT EXISTS payouts (
@@ -64,7 +64,7 @@ CREATE INDEX IF NOT EXISTS events_due ON events (due_us) WHERE delivered_us IS N
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 """
 
-# A reference stood for one payout then, and only returns were told of.
+# In version 0 a reference stood for one payout, and only returns were told.
 _BEFORE = """
 ALTER TABLE payouts RENAME TO payouts_before;
 DROP INDEX payouts_by_key;
@@ -91,7 +91,7 @@ class BooksOfTheFuture(Exception):
 
 
 def prepare(connection: sqlite3.Connection) -> None:
-    """Makes the tables, or those of an older file into today's: whole or not at all. Raises BooksOfTheFuture."""
+    """Make the tables, or turn those of an older file into today's, whole or not at all. Raises BooksOfTheFuture."""
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if version > VERSION:
         raise BooksOfTheFuture(f"the books are of version {version}, this bank knows {VERSION}")
@@ -104,7 +104,7 @@ def prepare(connection: sqlite3.Connection) -> None:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Opens the file. A connection is used by one thread at a time, but not always by the one that opened it."""
+    """Open the file. A connection is used by one thread at a time, but not always by the one that opened it."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
@@ -115,7 +115,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def lock(path: Path) -> int:
-    """Holds the books for this process alone: a second bank would number payouts on its own. Raises BooksInUse."""
+    """Hold the books for this process alone: a second bank would number payouts on its own. Raises BooksInUse."""
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     deadline = time.monotonic() + LOCK_WAIT_S
     while True:

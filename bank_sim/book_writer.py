@@ -34,7 +34,7 @@ ORDER BY seq
 
 
 class BookWriter:
-    """What the books are written with; used by the writer's thread alone."""
+    """Writes the books. Used by the writer's thread alone."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -42,7 +42,7 @@ class BookWriter:
         self.recount()
 
     def recount(self) -> None:
-        """Finds the last number given: at the start, and when a batch was given up."""
+        """Find the last number that was given: at the start, and when a batch was given up."""
         row = self._connection.execute(
             "SELECT max(coalesce((SELECT max(seq) FROM payouts), 0),"
             " coalesce((SELECT max(place) FROM payouts WHERE place IS NOT NULL), 0))"
@@ -50,7 +50,7 @@ class BookWriter:
         self._last = int(row[0])
 
     def write(self, batch: Sequence[Operation], now_us: int) -> list[Answer]:
-        """Does all of them, as of `now_us`."""
+        """Carry out all operations, as of `now_us`; return an answer for each."""
         orders = [operation for operation in batch if isinstance(operation, PayoutOrder)]
         paid = dict(zip(map(id, orders), self._pay(orders, now_us), strict=True)) if orders else {}
         return [paid.get(id(operation)) or self._other(operation, now_us) for operation in batch]
@@ -150,7 +150,7 @@ class BookWriter:
             self._connection.execute("DELETE FROM changes WHERE id = ?", (id_,))
 
     def _change(self, payout: Payout, change: Change, plan_callback: PlanCallback, now_us: int) -> None:
-        """Makes the change if it is one that can still happen to the payout, and has the wallet told of it."""
+        """Make the change if it can still happen to the payout, and have the wallet told of it."""
         match payout.status, change.status:
             case "pending", "paid":
                 # It leaves the bank now, behind everything that has left before: a reader of the books has
@@ -199,7 +199,7 @@ class BookWriter:
 
 
 def find(connection: sqlite3.Connection, reference: str) -> Payout | None:
-    """The payout of this reference; of several, the last."""
+    """Return the payout of this reference; of several, the last."""
     row = connection.execute(
         "SELECT * FROM payouts WHERE reference = ? ORDER BY seq DESC LIMIT 1", (reference,)
     ).fetchone()
@@ -207,7 +207,7 @@ def find(connection: sqlite3.Connection, reference: str) -> Payout | None:
 
 
 def _remembered(payout: Payout | None, order: PayoutOrder, now_us: int) -> Payout | None:
-    """The payout, if its key is not so old that the bank has forgotten it."""
+    """Return the payout, unless its key is so old that the bank has forgotten it."""
     if payout is None or not order.key_window_us or payout.created_us > now_us - order.key_window_us:
         return payout
     return None
@@ -222,12 +222,12 @@ def _same(payout: Payout, order: PayoutOrder) -> bool:
 
 
 def _sorted(document: str | None) -> str | None:
-    """The JSON with its members in order and its numbers as they are: white space makes no other payout of it."""
+    """Return the JSON with its members in order and its numbers as they are: white space makes no other payout."""
     if document is None:
         return None
     return json.dumps(json.loads(document, parse_float=_number, parse_int=_number), sort_keys=True)
 
 
 def _number(text: str) -> dict[str, str]:
-    """A number as its text, told from a text: no float could hold them all."""
+    """Return a number as its text, told apart from a text: no float could hold them all."""
     return {"number": text}

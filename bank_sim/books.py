@@ -1,9 +1,10 @@
-"""The bank's books: durable, in booking order, one payout a reference.
+"""The bank's books: durable, in booking order, one payout per reference.
 
 SQLite in WAL mode with synchronous=FULL: a payment is answered only after the commit that holds it is on
 disk, so kill -9 (and a power cut) loses nothing that was answered. Why SQLite and not a journal of our own:
 torn writes, the index by reference, updates (returns) and bounded memory at millions of payouts come with
-it. Measured at five payouts a commit: SQLite 46 µs of CPU a payout, an append-only journal with a dict 18 µs.
+it. Measured at five payouts per commit: SQLite takes 46 µs of CPU per payout, an append-only journal with a
+dict 18 µs.
 
 Writes are committed in groups. What arrives while a commit is in flight makes up the next one. Once two meet
 in a commit there is load, and the next commit starts PACE_S later at the earliest: a commit costs 200 µs of
@@ -21,8 +22,8 @@ from .book_file import BookFile
 from .entries import Answer, Operation, PayoutOrder
 from .telemetry import log
 
-PACE_S = 0.005  # s from one commit's start to the next: at 1,300 payouts/s about seven share a commit
-BATCH_MAX = 500  # operations a commit
+PACE_S = 0.005  # s from the start of a commit to the next: at 1,300 payouts/s about seven share a commit
+BATCH_MAX = 500  # operations per commit
 PENDING_MAX = 10_000  # operations taken and not yet written, delayed ones included
 
 
@@ -48,7 +49,7 @@ class Books:
         self._next_commit_at = 0.0  # the loop's clock, s
 
     def submit(self, operation: Operation) -> asyncio.Future[Answer]:
-        """Books it with the next commit; the answer comes once it is on disk.
+        """Book it with the next commit; the answer comes once it is on disk.
 
         Giving up on the answer does not stop the booking. Raises BooksBusy; the answer may be BooksFailed.
         """
@@ -58,7 +59,7 @@ class Books:
         return future
 
     def submit_later(self, order: PayoutOrder, delay_s: float) -> asyncio.Future[Answer]:
-        """Books it after `delay_s`, whether anybody still waits for it or not: so do slow banks."""
+        """Book it after `delay_s`, whether or not anybody still waits for it: slow banks do so."""
         self._check_room()
         future: asyncio.Future[Answer] = self._loop.create_future()
         self._delayed[order] = self._loop.call_later(delay_s, self._due, order, future)
@@ -66,13 +67,13 @@ class Books:
         return future
 
     def hurry(self) -> None:
-        """Books at once what is delayed: called when the bank is about to stop."""
+        """Book at once what is delayed: called when the bank is about to stop."""
         for order, timer in list(self._delayed.items()):
             timer.cancel()
             self._due(order, self._futures[order])
 
     async def close(self) -> None:
-        """Writes what is left and closes the file."""
+        """Write what is left and close the file."""
         self.hurry()
         if self._flusher is not None:
             await self._flusher
@@ -96,7 +97,7 @@ class Books:
             self._flusher = self._loop.create_task(self._flush(), name="books")
 
     async def _flush(self) -> None:
-        """Commits batch after batch until nothing waits; at most one runs at a time."""
+        """Commit batch after batch until nothing waits; at most one runs at a time."""
         try:
             while self._waiting:
                 pause_s = self._next_commit_at - self._loop.time()
@@ -111,7 +112,7 @@ class Books:
             self._begin_to_flush()  # if it was broken off: what waits must not wait for the next to come
 
     async def _commit(self, batch: list[tuple[Operation, asyncio.Future[Answer]]]) -> None:
-        """Writes a batch. Whatever happens, each of its callers is answered."""
+        """Write a batch. Whatever happens, each of its callers is answered."""
         operations = [operation for operation, _ in batch]
         try:
             answers = await self._loop.run_in_executor(self._thread, self.file.write, operations)

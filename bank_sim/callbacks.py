@@ -31,7 +31,7 @@ IDLE_S_MAX = 10.0  # looks at the books at least this often
 
 
 def backoff_s(attempts: int) -> float:
-    """The pause after the `attempts`-th failed try: doubling, capped, ±25 % so that they spread."""
+    """Return the pause after the `attempts`-th failed try: doubling, capped, ±25 % so that they spread."""
     doubled = BACKOFF_S_MIN * float(2 ** min(attempts - 1, 10))
     return min(BACKOFF_S_MAX, doubled) * random.uniform(0.75, 1.25)
 
@@ -46,11 +46,11 @@ class Callbacks:
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
-        """Called when something became of a payout."""
+        """Look at the books now: something became of a payout."""
         self._wake.set()
 
     async def run(self) -> None:
-        """Delivers until cancelled. A try that is cut off is made again after the next start."""
+        """Deliver until cancelled. A try that is cut off is made again after the next start."""
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
         async with aiohttp.ClientSession(timeout=timeout) as session:
             while True:
@@ -94,7 +94,7 @@ class Callbacks:
             await asyncio.sleep(BACKOFF_S_MIN)
 
     async def _send(self, session: aiohttp.ClientSession, callback: DueCallback) -> str | None:
-        """One try. None if it was taken (2xx), else what was wrong."""
+        """Make one try. Return None if it was taken (2xx), else what was wrong."""
         body = self._body(callback)
         webhook_id = "msg_" + payout_id(self._books.file.books_id, callback.payout.seq)
         if callback.type != "payout.returned":
@@ -115,7 +115,7 @@ class Callbacks:
             return type(error).__name__
 
     def _body(self, callback: DueCallback) -> str:
-        """The event as it was when it happened: what became of the payout since, the next one tells."""
+        """Return the event as it was when it happened: the next one tells what became of the payout since."""
         payout, at = callback.payout, rfc3339(callback.at_us)
         data: dict[str, Any] = {
             "reference": payout.reference,

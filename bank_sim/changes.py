@@ -1,4 +1,4 @@
-"""Lets become of payouts what was planned for them: pending ones are paid or declined, paid ones come back.
+"""Carries out what was planned for payouts: pending ones are paid or declined, paid ones come back.
 
 What is planned stands in the books, so a killed bank goes on with it after its next start.
 """
@@ -21,18 +21,18 @@ class Changes:
     """One background task that works off the changes in the books."""
 
     def __init__(self, books: Books, plan_callback: PlanCallback, tell: Callable[[], None]) -> None:
-        """`tell` is called when something became of payouts."""
+        """Call `tell` whenever something became of payouts."""
         self._books = books
         self._plan_callback = plan_callback
         self._tell = tell
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
-        """Called when something was planned."""
+        """Look at the books now: something was planned."""
         self._wake.set()
 
     async def run(self) -> None:
-        """Works until cancelled."""
+        """Work until cancelled."""
         while True:
             self._wake.clear()
             next_us = self._books.file.next_change_us()

@@ -1,4 +1,4 @@
-"""Test destinations: a destination that says what shall become of its one payout, as testers know it from real banks.
+"""Test destinations say what becomes of their one payout, as testers know it from real banks.
 
 The `destination` is a string. Times are in ms, amounts in minor units; `:MS`, `:CODE` and `:AMOUNT` may be left out.
 
@@ -51,7 +51,7 @@ _FIRST = {
 
 
 def wish_of(destination: Any, amount: int) -> Wish | None:
-    """What the destination of a payout of `amount` asks for; None if it is a destination like any other.
+    """Return what the destination of a payout of `amount` asks for; None if it is a destination like any other.
 
     Raises UnknownTest.
     """

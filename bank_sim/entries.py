@@ -14,7 +14,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @lru_cache(maxsize=64)  # all payouts of one commit share a time
 def rfc3339(at_us: int) -> str:
-    """A time in µs since 1970 as RFC 3339 in UTC, `2026-11-22T18:58:00.123456Z`."""
+    """Return a time in µs since 1970 as RFC 3339 in UTC, `2026-11-22T18:58:00.123456Z`."""
     return (_EPOCH + timedelta(microseconds=at_us)).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
@@ -40,7 +40,7 @@ class Payout(NamedTuple):
 
     @property
     def key(self) -> str:
-        """The idempotency key it was ordered under."""
+        """The idempotency key under which it was ordered."""
         return self.idempotency_key or self.reference
 
 
@@ -77,8 +77,10 @@ PlanCallback = Callable[[str, str], CallbackPlan]
 
 @dataclass(slots=True, eq=False)
 class PayoutOrder:
-    """Pay this once, as planned. What was decided before under the reference or the key stays, for as long as the
-    bank keeps keys (`key_window_us`; 0: for ever).
+    """Pay this once, as planned.
+
+    What was decided before under the reference or the key stays, for as long as the bank keeps keys
+    (`key_window_us`; 0: for ever).
     """
 
     reference: str

@@ -82,7 +82,7 @@ class Faults(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def transient(self) -> bool:
-        """Whether any fault is set that is decided for each attempt."""
+        """True if any fault is set that is decided for each attempt."""
         return bool(
             self.latency_ms
             or self.latency_p99_ms
@@ -116,13 +116,13 @@ class FaultInjector:
         self.replace(faults)
 
     def replace(self, faults: Faults) -> None:
-        """Sets the faults and starts all attempts again at one, so that a seed can be replayed."""
+        """Set the faults and start all attempts again at one, so that a seed can be replayed."""
         self.faults = faults
         self._transient = faults.transient
         self._attempts: dict[tuple[Call, str], int] = {}
 
     def plan(self, reference: str) -> Plan:
-        """What becomes of this payout. The same for as long as seed and rates stay."""
+        """Return what becomes of this payout: the same for as long as seed and rates stay."""
         faults = self.faults
         if not (faults.decline_rate or faults.pending_rate):
             return PAID
@@ -133,7 +133,7 @@ class FaultInjector:
         return Plan("declined", code) if code else PAID
 
     def plan_callback(self, type_: str, reference: str) -> CallbackPlan:
-        """How an event is told of. Called by the writer's thread, too."""
+        """Return how an event is told. Called by the writer's thread, too."""
         faults = self.faults
         more_ms = int(faults.callback_shuffle_ms * self._draw(f"late {type_}", reference))
         twice = self._draw(f"twice {type_}", reference) < faults.callback_double_rate
@@ -152,7 +152,7 @@ class FaultInjector:
         return int.from_bytes(digest, "big") * _UNIT
 
     def attempt(self, call: Call, reference: str) -> Verdict:
-        """Counts one more attempt of this reference and decides what happens to it."""
+        """Count one more attempt of this reference and decide what happens to it."""
         if not self._transient:
             return NOTHING_WRONG
         number = self._count(call, reference)
@@ -179,7 +179,7 @@ class FaultInjector:
         return number
 
     def _latency_s(self, draw: float) -> float:
-        """The latency (s) at the quantile `draw` of the lognormal given by median and 99th percentile."""
+        """Return the latency (s) at the quantile `draw` of the lognormal given by median and 99th percentile."""
         median_ms = self.faults.latency_ms
         p99_ms = self.faults.latency_p99_ms
         if p99_ms <= median_ms:

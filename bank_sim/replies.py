@@ -16,7 +16,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Refusal(Exception):
-    """Ends a request with a problem. `code` is what programs read, `detail` what people read."""
+    """The end of a request with a problem. `code` is what programs read, `detail` what people read."""
 
     def __init__(self, status: int, code: str, detail: str, members: Mapping[str, Any] | None = None) -> None:
         super().__init__(detail)
@@ -27,7 +27,7 @@ class Refusal(Exception):
 
 
 def problem(refusal: Refusal, headers: Mapping[str, str] | None = None) -> HTTPResponse:
-    """The refusal as application/problem+json; 429 and 503 say when to come back."""
+    """Return the refusal as application/problem+json; 429 and 503 say when to come back."""
     sent = dict(headers or {})
     if refusal.status in (429, 503):
         sent["retry-after"] = "1"
@@ -43,7 +43,7 @@ def problem(refusal: Refusal, headers: Mapping[str, str] | None = None) -> HTTPR
 
 
 def as_json(body: object, status: int = 200) -> HTTPResponse:
-    """The body as application/json."""
+    """Return the body as application/json."""
     return HTTPResponse(_encode(body), status, content_type="application/json")
 
 
@@ -71,7 +71,7 @@ class Receipt(Line):
 
 
 def receipt(books_id: str, payout: Payout, status: int) -> HTTPResponse:
-    """The answer to an order: pending or paid, even if the money has come back since."""
+    """Return the answer to an order: pending or paid, even if the money has come back since."""
     body = Receipt(
         payout_id(books_id, payout.seq),
         payout.reference,
@@ -85,7 +85,7 @@ def receipt(books_id: str, payout: Payout, status: int) -> HTTPResponse:
 
 
 def decline(payout: Payout) -> HTTPResponse:
-    """The answer to an order that the bank will not pay: what became of it, and a problem.
+    """Return the answer to an order that the bank will not pay: what became of it, and a problem.
 
     A problem's own `status` is a number and advice only (RFC 9457 has it ignored where it is anything else).
     """
@@ -101,12 +101,12 @@ def decline(payout: Payout) -> HTTPResponse:
 
 
 def line(books_id: str, payout: Payout) -> Line:
-    """The payout in the listing, with its state now."""
+    """Return the payout as it stands in the listing, with its state now."""
     return Line(*_state(books_id, payout))
 
 
 def found(books_id: str, payout: Payout) -> Receipt:
-    """The payout as the answer to who asks for it, with its state now."""
+    """Return the payout as a look-up tells it, with its state now."""
     receipt = Receipt(*_state(books_id, payout))
     receipt.destination = _destination(payout)
     return receipt
@@ -135,17 +135,17 @@ _PAYOUT_ID = re.compile(r"po_([0-9a-f]{8})_([0-9]{12})")
 
 
 def payout_id(books_id: str, seq: int) -> str:
-    """`po_<books>_<number>`: unique over all books ever begun, and in booking order within one."""
+    """Return `po_<books>_<number>`: unique over all books ever begun, in booking order within one."""
     return f"po_{books_id}_{seq:012d}"
 
 
 def seq_of(books_id: str, text: str) -> int | None:
-    """The number in a payout id, or None if it is none of these books."""
+    """Return the number in a payout id, None if it is none of these books."""
     match = _PAYOUT_ID.fullmatch(text)
     return int(match[2]) if match is not None and match[1] == books_id else None
 
 
 def invalid(name: str, reason: str) -> Refusal:
-    """The refusal of a value that can't be."""
+    """Return the refusal of a value that can't be."""
     errors = [{"field": name, "reason": reason}]
     return Refusal(422, "validation_failed", f"{name}: {reason}", {"errors": errors})

@@ -43,7 +43,7 @@ _faults_body = msgspec.json.Decoder(Faults)
 
 
 def payout_order(request: Request) -> tuple[PayoutOrder, Wish | None]:
-    """Reads POST /payouts: the order, and what its destination asks for. Raises Refusal 400 or 422."""
+    """Read POST /payouts: the order, and what its destination asks for. Raises Refusal 400 or 422."""
     key = request.headers.get("idempotency-key")
     if not key:
         raise Refusal(400, "idempotency_key_missing", "The header Idempotency-Key is required")
@@ -52,7 +52,7 @@ def payout_order(request: Request) -> tuple[PayoutOrder, Wish | None]:
     body: PayoutBody = _decode(_payout_body, request.body)
     raw = bytes(body.destination)
     try:
-        destination = raw.decode()  # JSON it is, whatever its numbers are: it is sent back as it came
+        destination = raw.decode()  # JSON, whatever its numbers are: it is sent back as it came
         wish = wish_of(_decode(_text, raw), body.amount) if destination.startswith('"') else None
     except UnicodeDecodeError:
         raise Refusal(400, "malformed_json", "The body is not UTF-8") from None
@@ -65,7 +65,7 @@ def payout_order(request: Request) -> tuple[PayoutOrder, Wish | None]:
 
 
 def returned_amount(request: Request) -> int | None:
-    """Reads POST /payouts/{reference}/return: how much comes back, None for all. Raises Refusal 400 or 422."""
+    """Read POST /payouts/{reference}/return: how much comes back, None for all. Raises Refusal 400 or 422."""
     if not request.body:
         return None
     read: ReturnBody = _decode(_return_body, request.body)
@@ -73,13 +73,13 @@ def returned_amount(request: Request) -> int | None:
 
 
 def faults(request: Request) -> Faults:
-    """Reads PUT /faults. Raises Refusal 400 or 422."""
+    """Read PUT /faults. Raises Refusal 400 or 422."""
     read: Faults = _decode(_faults_body, request.body)
     return read
 
 
 def page(request: Request) -> tuple[str | None, int]:
-    """The cursor and the page's size asked for. Raises Refusal 422."""
+    """Read the cursor and the size of the page that is asked for. Raises Refusal 422."""
     limit = request.args.get("limit", str(PAGE_DEFAULT))
     if not (limit.isascii() and limit.isdecimal() and len(limit) < 6 and 1 <= int(limit) <= PAGE_MAX):
         raise invalid("limit", f"a whole number from 1 to {PAGE_MAX}")

@@ -38,7 +38,7 @@ class Settings:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Settings:
-        """Reads and checks the environment. Raises BadSettings."""
+        """Read and check the environment. Raises BadSettings."""
         callback_url = env.get("WBS_CALLBACK_URL", "")
         webhooks = tuple(map(_webhook, re.findall(r"[^\s,]+", env.get("WBS_BANK_WEBHOOK_SECRET", ""))))
         if callback_url and not callback_url.startswith(("http://", "https://")):

@@ -10,11 +10,11 @@ from .telemetry import log
 
 PAUSE_S_MIN = 0.1
 PAUSE_S_MAX = 2.0  # doubled up to this, so that what fails for ever costs next to nothing
-STEADY_S = 5.0  # a run as long as this was well
+STEADY_S = 5.0  # a run that lasted so long went well
 
 
 def keep_running(name: str, run: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
-    """Runs it on the running event loop until the returned task is cancelled. A return ends nothing either."""
+    """Run it on the running event loop until the returned task is cancelled. A return ends nothing either."""
     return asyncio.get_running_loop().create_task(_keep_running(name, run), name=name)
 
 

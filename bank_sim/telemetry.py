@@ -44,7 +44,7 @@ _logger = logging.getLogger("bank_sim")
 
 
 def set_up_logging() -> None:
-    """Sends everything, the server's own warnings included, to stderr as JSON lines."""
+    """Send everything, the server's own warnings included, to stderr as JSON lines."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLine())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
@@ -52,5 +52,5 @@ def set_up_logging() -> None:
 
 
 def log(event: str, level: int = logging.INFO, *, exc_info: bool = False, **fields: Any) -> None:
-    """One event with its fields."""
+    """Log one event with its fields."""
     _logger.log(level, event, exc_info=exc_info, extra={"fields": fields})

@@ -65,7 +65,7 @@ def _entry_of(line: Any) -> BookEntry:
 
 
 def _payout_id(line: Any) -> str | None:
-    """What a person finds the line by, and where to read on after it, also if the rest can't be understood."""
+    """Return what a person finds the line by, and where to read on after it, also if the rest can't be understood."""
     try:
         payout_id: str = msgspec.convert(line.get("payout_id") if isinstance(line, dict) else None, Word)
         check_words(payout_id)

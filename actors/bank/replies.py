@@ -145,7 +145,7 @@ def _compare(order: PayoutOrder, reply: _PayoutReply) -> tuple[list[str], list[s
 
 
 def _tells_what_came_back(order: PayoutOrder, reply: _PayoutReply) -> bool:
-    """Some banks show a payout of which a part came back with that part as its amount."""
+    """Tell whether the amount is what came back: some banks show a payout so of which a part came back."""
     return (
         reply.status == "returned"
         and reply.returned_amount is None

@@ -67,7 +67,7 @@ class _Handshake(asyncio.Protocol):
         self._bytes_left = REPLY_BYTES_MAX
 
     def data_received(self, data: bytes) -> None:
-        """Called by the event loop with what came in.
+        """Take what came in, from the event loop.
 
         Whatever follows the head is dropped: the server itself says nothing before TLS begins.
         """
@@ -82,17 +82,17 @@ class _Handshake(asyncio.Protocol):
             self._refuse(f"the proxy does not speak HTTP: {type(error).__name__}")
 
     def on_headers_complete(self) -> None:
-        """Called by the parser."""
+        """Take the status, from the parser."""
         status = self._parser.get_status_code()
         if status >= 200 and not self.status.done():
             self.status.set_result(status)
 
     def eof_received(self) -> None:
-        """Called by the event loop when the proxy hangs up."""
+        """End the handshake: the proxy hangs up."""
         self._refuse("the proxy hung up")
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Called by the event loop when the connection is gone."""
+        """End the handshake: the connection is gone."""
         self._refuse("the connection to the proxy was lost")
 
     def _refuse(self, reason: str) -> None:

@@ -171,7 +171,7 @@ class _Connection(asyncio.Protocol):
         return self._keeps_alive and not self._transport.is_closing()
 
     def is_quiet(self) -> bool:
-        """True if a call may go over it now; if not, close it.
+        """Return whether a call may go over it now; if not, close it.
 
         What has arrived and was not read yet, bytes or the other side's goodbye, is asked of the socket: it
         would be taken for the reply. (A new TLS connection still has tickets to read, which are no reply.)
@@ -215,11 +215,11 @@ class _Connection(asyncio.Protocol):
     # --- Called by the event loop ---
 
     def connection_made(self, transport: Any) -> None:
-        """Called once the connection stands."""
+        """Begin: the connection stands."""
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Called with what came in."""
+        """Take what came in."""
         if self._reply is None or self._reply.done():
             self._transport.abort()  # nobody asked
             return
@@ -242,28 +242,28 @@ class _Connection(asyncio.Protocol):
             self._reply.set_result(self._whole)
 
     def eof_received(self) -> None:
-        """Called when the other side will send no more; the connection closes then."""
+        """End the call: the other side will send no more. The connection closes then."""
         self._fail("connection closed before the end of the reply")
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Called when the connection is gone."""
+        """End the call: the connection is gone."""
         self._fail("connection lost" if error is None else f"connection lost: {_why(error)}")
 
     # --- Called by the parser ---
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Called with each header, and with each trailer."""
+        """Take a header, or a trailer."""
         if name.lower() == b"content-encoding" and value.strip().lower() != b"identity":
             self._fail("the reply is encoded")  # we asked for it as it is
 
     def on_body(self, data: bytes) -> None:
-        """Called with each piece of the body."""
+        """Take a piece of the body."""
         self._body += data
         if len(self._body) > self._body_bytes_max:
             self._fail("the reply is too long")
 
     def on_message_complete(self) -> None:
-        """Called at the end of a reply; not at all if its end is told only by the end of the connection."""
+        """Take the end of a reply. It never comes if only the end of the connection tells it."""
         status = self._parser.get_status_code()
         if self._parser.get_http_version() not in ("1.0", "1.1"):
             self._fail("not HTTP/1")

@@ -31,7 +31,7 @@ class DeadLetters(Middleware):
         result: object = None,
         exception: BaseException | None = None,
     ) -> None:
-        """Called when the actor has returned or raised."""
+        """Decide what becomes of the message after the actor has returned or raised."""
         if isinstance(exception, AlreadyDeadLettered) and not getattr(message, "redelivered", False):
             return
         if isinstance(exception, NoneOfOurs):

@@ -15,7 +15,7 @@ class UvloopAsyncIO(AsyncIO):
     """dramatiq's `AsyncIO`, with uvloop: 457 → 591 payouts/s for one process in a prototype."""
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        """Called before the worker's threads start: start the loop that their coroutines run on."""
+        """Start the loop that coroutines run on, before the worker's threads start."""
         thread = _UvloopThread(logging.getLogger(__name__))
         thread.start(timeout=_START_TIMEOUT_S)
         set_event_loop_thread(thread)

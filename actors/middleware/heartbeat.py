@@ -30,11 +30,11 @@ class HeartbeatMiddleware(Middleware):
         self._consumers: list[ConsumerThread] = []
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        """Called when the worker's threads have started."""
+        """Begin to beat, once the worker's threads have started."""
         run_on_loop(self._start(worker))
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        """Called when the worker is told to stop."""
+        """Stop beating, when the worker is told to stop."""
         run_on_loop(self._stop())
 
     async def _start(self, worker: Worker) -> None:

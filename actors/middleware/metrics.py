@@ -14,5 +14,5 @@ class Metrics(Middleware):
         self._port = port
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        """Called when the worker's threads have started."""
+        """Serve metrics, once the worker's threads have started."""
         serve_metrics(self._host, self._port)

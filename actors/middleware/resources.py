@@ -39,7 +39,7 @@ class Resources(Middleware):
         self.settings = settings
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        """Called after the event loop has started and before any message is taken.
+        """Open everything, after the event loop has started and before any message is taken.
 
         An ordinary exception in this hook is logged and swallowed by dramatiq, and the worker would go on
         without a database; its `MiddlewareError` hangs the process. So: out.
@@ -51,14 +51,14 @@ class Resources(Middleware):
             os._exit(1)
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        """Called when the worker is told to stop: let nobody wait for the bank to come back."""
+        """Let nobody wait for the bank to come back, when the worker is told to stop."""
         thread = get_event_loop_thread()
         if thread is not None:
             thread.loop.call_soon_threadsafe(self.breaker.stop)
             thread.loop.call_soon_threadsafe(self.gate.stop)
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        """Called after the last payout and before the event loop stops."""
+        """Close everything, after the last payout and before the event loop stops."""
         run_on_loop(self._close())
 
     async def _open_with_retries(self) -> None:
