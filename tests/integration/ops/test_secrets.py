@@ -21,6 +21,7 @@ KNOWS = {
     "WBS_BANK_WEBHOOK_SECRET": {"gateway", "bank_sim"},
     "WBS_BANK_TOKEN": {"actors", "reconciler"},
     "WBS_BANK_PASSWORD": {"actors", "reconciler"},
+    "WBS_BANK_PROXY": {"actors", "reconciler"},
 }
 """Which kinds of processes are told a secret: all others must not find it in their environment."""
 
@@ -29,7 +30,11 @@ GIVEN = {
     "WBS_BANK_WEBHOOK_SECRET": "whsec_c2VjcmV0IG9mIHRoZSBiYW5rJ3MgY2FsbGJhY2tz",
 }
 LOGINS = [
-    {"WBS_BANK_TOKEN": "s3cret-token-for-the-bank"},
+    {
+        "WBS_BANK_TOKEN": "s3cret-token-for-the-bank",
+        "WBS_BANK_PROXY": "http://us:s3cret-of-the-proxy@127.0.0.1:9",
+        "WBS_BANK_URL": "https://127.0.0.1:9",  # a bank that is away: a proxy is of use only with https
+    },
     {"WBS_BANK_USER": "us", "WBS_BANK_PASSWORD": "s3cret-password-for-the-bank"},
 ]
 
