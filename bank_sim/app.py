@@ -40,6 +40,7 @@ Callbacks
       another payout_id (real banks keep keys for hours or days). A look-up finds the last one.
     - callback_delay_ms, callback_shuffle_ms, callback_double_rate: callbacks late, in another order, twice.
 `GET /health` · `GET /metrics`
+Any call: 403 `cross_site` if another site's page orders it, 421 `host_not_allowed` for a name not in WBS_ALLOWED_HOSTS.
 
 SIGTERM: no new connections; delayed payments are booked and answered now, hanging calls cut, exit 0.
 """
@@ -55,7 +56,7 @@ from sanic import HTTPResponse, Request, Sanic
 from sanic.exceptions import MethodNotAllowed, RequestCancelled, SanicException
 from sanic.http.http1 import Http
 
-from . import telemetry
+from . import admission, telemetry
 from .bank import Bank
 from .beat import beat_for_ever
 from .book_file import BookFile
@@ -94,6 +95,14 @@ def create_app(settings: Settings, file: BookFile) -> Sanic[Any, Any]:
         route = f"{method} {path.translate(str.maketrans('<>', '{}'))}"
         app.add_route(_answering(bank, route, handler), path, [method], name=handler.__name__, unquote=True)
     app.error_handler.add(Exception, _server_problem)
+
+    @app.on_request
+    async def admit(request: Request) -> None:
+        admission.check(request, settings.allowed_hosts)
+
+    @app.on_response  # type: ignore[untyped-decorator]
+    async def protect(_request: Request, response: HTTPResponse) -> None:
+        response.headers.update(admission.HEADERS)
 
     beating: list[asyncio.Task[None]] = []
 
@@ -149,7 +158,9 @@ def _answering(bank: Bank, route: str, handler: Handler) -> Handler:
 
 async def _server_problem(_request: Request, error: Exception) -> HTTPResponse:
     """Answer what the server itself refuses (no such route, too large, no HTTP), and what nobody expected."""
-    if not isinstance(error, SanicException) or error.status_code >= 500:
+    if isinstance(error, Refusal):
+        refusal = error
+    elif not isinstance(error, SanicException) or error.status_code >= 500:
         telemetry.log("request_failed", logging.ERROR, exc_info=True, problem=str(error))
         refusal = Refusal(500, "internal_error", "The bank failed at this")
     else:

@@ -22,6 +22,7 @@ class Settings:
     """How one bank runs; every field is one environment variable.
 
     host, port     WBS_BANK_HOST (127.0.0.1), WBS_BANK_PORT (8090)
+    allowed_hosts  WBS_ALLOWED_HOSTS: names it may be called by, besides loopback and its address; comma separated
     data           WBS_BANK_DATA: the file of its books (bank.db in the current folder)
     faults         WBS_BANK_FAULTS: JSON as in PUT /faults, used only while the books remember none
     callback_url   WBS_CALLBACK_URL: who is told what became of payouts; if empty, callbacks wait in the books
@@ -31,6 +32,7 @@ class Settings:
 
     host: str
     port: int
+    allowed_hosts: frozenset[str]
     data: Path
     faults: Faults
     callback_url: str
@@ -48,11 +50,16 @@ class Settings:
         return cls(
             host=env.get("WBS_BANK_HOST") or "127.0.0.1",
             port=_port(env.get("WBS_BANK_PORT") or "8090"),
+            allowed_hosts=_names(env.get("WBS_ALLOWED_HOSTS", "")),
             data=Path(env.get("WBS_BANK_DATA") or "bank.db"),
             faults=_faults(env.get("WBS_BANK_FAULTS", "")),
             callback_url=callback_url,
             webhooks=webhooks,
         )
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(name.strip().lower() for name in text.split(",") if name.strip())
 
 
 def _port(text: str) -> int:

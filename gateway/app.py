@@ -12,6 +12,7 @@ from gateway.routes.pages import PageRoutes
 from gateway.routes.transactions import TransactionRoutes
 from gateway.routes.withdrawals import WithdrawalRoutes
 from gateway.services import Services
+from gateway.wire.admission import Admission
 from gateway.wire.application import Application, make_application
 from gateway.wire.auth import Authenticator
 from gateway.wire.endpoint import Endpoints
@@ -25,7 +26,8 @@ def create_app(settings: Settings) -> Application:
 
     Raises SettingsError.
     """
-    app = make_application(fast_path=bool(settings.fast_path))
+    admission = Admission({settings.http_host, *settings.other_hosts}, settings.foreign_origins)
+    app = make_application(admission, fast_path=bool(settings.fast_path))
     services = Services.make(settings)
     limiter = RateLimiter(settings.rate_limit_per_s) if settings.rate_limit_per_s else None
     endpoints = Endpoints(app, Authenticator(settings.api_keys), limiter, services.flusher)

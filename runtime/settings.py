@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from runtime.bank_settings import BankSettings
+from runtime.host_names import are_host_names, are_origins, items
 from runtime.slices import BatchSettings, BrokerSettings, DatabaseSettings
 from runtime.webhook_secrets import are_webhook_secrets, webhook_secrets
 from wallet.errors import WalletError
@@ -31,6 +32,16 @@ class Settings:
 
     http_host: str = _setting("WBS_HTTP_HOST", "127.0.0.1", "address the gateway listens on")
     http_port: int = _setting("WBS_HTTP_PORT", 8080, "port of the API", low=1)
+    allowed_hosts: str = _setting(
+        "WBS_ALLOWED_HOSTS",
+        "",
+        "names, without port, that clients call us by; loopback and our address always are",
+    )
+    cors_origins: str = _setting(
+        "WBS_CORS_ORIGINS",
+        "",
+        "pages that may use the API in a browser: https://host, comma separated; empty: none",
+    )
     state_dir: str = _setting("WBS_STATE_DIR", ".wbs", "folder for everything private")
     database_url: str = _setting("DATABASE_URL", "", "PostgreSQL, several hosts allowed", secret=True)
     rabbitmq_url: str = _setting("RABBITMQ_URL", "", "RabbitMQ; empty: in-memory broker", secret=True)
@@ -144,7 +155,17 @@ class Settings:
     @property
     def our_decline_codes(self) -> frozenset[str]:
         """Codes of declines that are about us."""
-        return frozenset(code.strip() for code in self.bank_our_codes.split(",") if code.strip())
+        return items(self.bank_our_codes)
+
+    @property
+    def other_hosts(self) -> frozenset[str]:
+        """Names that the gateway is called by, besides loopback and the address it listens on."""
+        return items(self.allowed_hosts)
+
+    @property
+    def foreign_origins(self) -> frozenset[str]:
+        """Origins whose pages may use the API."""
+        return items(self.cors_origins)
 
     @property
     def bank_webhook_secrets(self) -> tuple[str, ...]:
@@ -229,6 +250,15 @@ class Settings:
                 # Where the bank is another one, nobody listens on the simulator's port.
                 self.bank_port != self.http_port or self.bank_url != _simulator_url(self.bank_port),
                 f"WBS_BANK_PORT and WBS_HTTP_PORT must not both be {self.http_port}",
+            ),
+            (
+                are_host_names(self.allowed_hosts),
+                "WBS_ALLOWED_HOSTS must be names or addresses, without port, comma separated",
+            ),
+            (
+                are_origins(self.cors_origins),
+                "WBS_CORS_ORIGINS must be origins as browsers spell them (https://host, in small letters, without "
+                "path and default port), comma separated",
             ),
         ]
 

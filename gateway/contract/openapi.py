@@ -41,11 +41,17 @@ The same request under the same key gets the first answer again, byte for byte, 
 (`idempotency_key_reused`). A refused request leaves its key free. After a 503 or a broken connection, send the
 same request again under the same key: it can't take effect twice.
 
+**Bodies** are `Content-Type: application/json`; anything else, or nothing, is refused (`unsupported_media_type`).
+
+**Browsers.** Pages of other sites may do nothing (`cross_site`) and read nothing, unless `WBS_CORS_ORIGINS` names
+them. `Host` has to be loopback, our address or one of `WBS_ALLOWED_HOSTS` (`host_not_allowed`).
+
 **Errors** are `application/problem+json` (RFC 9457). Branch on `code`; it never changes. Unknown fields and
 parameters, and members named twice in an object, are refused, because a mistyped `release_at` must not
 release money early. Of bad fields, the first 20 are named. Besides those listed
-with each call there are `not_found` (404), `method_not_allowed` (405) and `malformed_request` (400: not
-readable as HTTP), which can meet you anywhere. `GET /problems/{code}` says what a code means.
+with each call there are `not_found` (404), `method_not_allowed` (405), `expectation_failed` (417) and
+`malformed_request` (400: not readable as HTTP, or readable in two ways), which can meet you anywhere.
+`GET /problems/{code}` says what a code means.
 """
 
 
@@ -124,7 +130,7 @@ def _operation(operation: Operation, schemas: _Schemas, with_login: bool) -> dic
         "parameters": _parameters(operation),
         "responses": {
             **{str(status): _response(spec, schemas) for status, spec in operation.responses.items()},
-            **_refusals(operation.errors, with_login),
+            **_refusals(operation.refusals),
         },
     }
     if operation.description:
@@ -214,7 +220,7 @@ def _response(spec: ResponseSpec, schemas: _Schemas) -> dict[str, Any]:
     return response
 
 
-def _refusals(codes: Iterable[str], with_login: bool) -> dict[str, Any]:
+def _refusals(codes: Iterable[str]) -> dict[str, Any]:
     """Return the refusals by status, with an example per code."""
     by_status: dict[int, list[str]] = {}
     for code in sorted(dict.fromkeys(codes), key=lambda code: (KINDS[code].status, code)):

@@ -69,6 +69,12 @@ class Operation:
     """Whether it is part of the API; pages and files for people are not."""
 
     @property
+    def refusals(self) -> tuple[str, ...]:
+        """Return the codes of all refusals that are documented with it: its own, and those of every request."""
+        of_browsers = () if self.method == "GET" else ("cross_site",)
+        return (*self.errors, *of_browsers, "host_not_allowed")
+
+    @property
     def id(self) -> str:
         """Return a name for generators of clients: get_balance_by_user_id."""
         words = self.path.replace("{", "by_").replace("}", "").replace(".", "_").strip("/").replace("/", "_")

@@ -7,10 +7,13 @@ WalletError                      (wallet.errors)
     ├── Unauthorized             unauthorized
     ├── InvalidSignature         invalid_signature
     ├── Forbidden                forbidden
+    ├── CrossSite                cross_site
     ├── PathNotFound             not_found
     ├── MethodNotAllowed         method_not_allowed
     ├── PayloadTooLarge          payload_too_large
     ├── UnsupportedMediaType     unsupported_media_type
+    ├── ExpectationFailed        expectation_failed
+    ├── HostNotAllowed           host_not_allowed
     └── RateLimited              rate_limited
 """
 
@@ -68,6 +71,12 @@ class Forbidden(HttpRefusal):
     code = "forbidden"
 
 
+class CrossSite(HttpRefusal):
+    """A page of another site had a browser send the request."""
+
+    code = "cross_site"
+
+
 class PathNotFound(HttpRefusal):
     """There is nothing at this path."""
 
@@ -90,9 +99,21 @@ class PayloadTooLarge(HttpRefusal):
 
 
 class UnsupportedMediaType(HttpRefusal):
-    """The body is declared as something else than JSON."""
+    """The body is declared as something else than JSON, or as nothing."""
 
     code = "unsupported_media_type"
+
+
+class ExpectationFailed(HttpRefusal):
+    """The client expects something else than 100-continue."""
+
+    code = "expectation_failed"
+
+
+class HostNotAllowed(HttpRefusal):
+    """The request is for a name that is not ours."""
+
+    code = "host_not_allowed"
 
 
 class RateLimited(HttpRefusal):
@@ -121,6 +142,9 @@ KINDS: dict[str, ProblemKind] = {
     "unauthorized": ProblemKind(401, "A valid API key is needed", "send Authorization: Bearer <key>"),
     "invalid_signature": ProblemKind(401, "The signature is not the bank's", "No matching signature found"),
     "forbidden": ProblemKind(403, "This API key may not do that", "this key may only read"),
+    "cross_site": ProblemKind(
+        403, "Pages of other sites may not do that", "pages of other sites may not do that (WBS_CORS_ORIGINS)"
+    ),
     "not_found": ProblemKind(404, "Nothing at this path", "there is no /chargee"),
     "withdrawal_not_found": ProblemKind(404, "No such withdrawal", "no such withdrawal"),
     "method_not_allowed": ProblemKind(405, "Method not allowed", "PUT is not allowed here"),
@@ -131,7 +155,15 @@ KINDS: dict[str, ProblemKind] = {
     ),
     "illegal_move": ProblemKind(409, "The withdrawal can't go there", "failed → returned"),
     "payload_too_large": ProblemKind(413, "Too large", "the body is longer than 65536 bytes"),
-    "unsupported_media_type": ProblemKind(415, "The body must be JSON", "text/plain is not application/json"),
+    "unsupported_media_type": ProblemKind(
+        415, "The body must be JSON", "Content-Type must be application/json"
+    ),
+    "expectation_failed": ProblemKind(
+        417, "Nothing but 100-continue can be expected", "only 100-continue can be expected"
+    ),
+    "host_not_allowed": ProblemKind(
+        421, "This host is not served here", "'wallet.example' is not served here (WBS_ALLOWED_HOSTS)"
+    ),
     "validation_failed": ProblemKind(422, "The request is not valid", "amount: must be an integer >= 1"),
     "insufficient_funds": ProblemKind(
         422, "Not enough withdrawable money", "500 asked for, 120 can be withdrawn"

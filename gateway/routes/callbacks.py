@@ -21,7 +21,7 @@ from gateway.contract.request_errors import check_names
 from gateway.services import Services
 from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints
-from gateway.wire.request import Request, json_body
+from gateway.wire.request import Request
 from gateway.wire.response import Response
 from runtime.telemetry import log
 from wallet.errors import Unavailable, ValidationFailed
@@ -101,7 +101,7 @@ class CallbackRoutes:
         """Have the bank asked at once, if the callback is signed and is about a payout of ours."""
         if not self._signatures:
             raise Unavailable("WBS_BANK_WEBHOOK_SECRET is not set: callbacks can't be verified")
-        body = json_body(request)
+        body = request.body
         values = (request.headers.getall(name, []) for name in _HEADERS)
         self._signatures.verify(body, *values)
         told = read_callback(body)

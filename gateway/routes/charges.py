@@ -25,7 +25,7 @@ from gateway.contract.response_models import (
 from gateway.services import Services
 from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints
-from gateway.wire.request import Request, bulk_body, json_body, key_header
+from gateway.wire.request import Request, is_ndjson, key_header
 from gateway.wire.request_reader import RequestReader
 from gateway.wire.response import Response
 from runtime.telemetry import IDEMPOTENT_REPLAYS, REFUSALS, log
@@ -133,7 +133,7 @@ class ChargeRoutes:
 
     async def charge(self, request: Request, caller: Caller) -> Response:
         """Put money into a wallet."""
-        command = self._requests.charge(json_body(request), caller, key_header(request))
+        command = self._requests.charge(request.body, caller, key_header(request))
         recorded = await self._submit(command)
         receipt = recorded.receipt
         assert isinstance(receipt, ChargeReceipt)
@@ -151,7 +151,7 @@ class ChargeRoutes:
 
     async def noop(self, request: Request, caller: Caller) -> Response:
         """Do everything that a charge does, but for the ledger."""
-        command = self._requests.charge(json_body(request), caller, key_header(request))
+        command = self._requests.charge(request.body, caller, key_header(request))
         receipt = ChargeReceipt(
             _NOOP_ID,
             command.user_id,
@@ -165,8 +165,8 @@ class ChargeRoutes:
 
 
 def _commands(reader: RequestReader, request: Request, caller: Caller) -> Sequence[Charge | WalletError]:
-    body, lines = bulk_body(request)
-    commands = reader.charge_lines(body, caller) if lines else reader.charges(body, caller)
+    read = reader.charge_lines if is_ndjson(request) else reader.charges
+    commands = read(request.body, caller)
     if not commands:
         raise ValidationFailed([("$", "must hold at least one charge")])
     if len(commands) > ITEMS_MAX:

@@ -22,13 +22,10 @@ _TYPES = {
     ".png": "image/png",
 }
 
-PAGE_HEADERS = {
+PAGE_POLICY = {
     # Swagger UI draws its icons from data: addresses and sets styles on elements.
     "content-security-policy": "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
     "object-src 'none'; base-uri 'none'; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cache-control": "no-cache",
 }
 
 
@@ -87,7 +84,7 @@ class StaticFiles:
             raise PathNotFound(f"there is no file {name[:100]}")
         if name not in self._read:
             self._read[name] = path.read_bytes()
-        return Response(self._read[name], content_type=_TYPES[path.suffix], extra=PAGE_HEADERS)
+        return Response(self._read[name], content_type=_TYPES[path.suffix], extra=PAGE_POLICY)
 
 
 class PageRoutes:
@@ -113,8 +110,7 @@ class PageRoutes:
 
     async def openapi(self, request: Request, caller: Caller) -> Response:
         """Return the OpenAPI document."""
-        # Other pages may show it (the Swagger container of docker-compose.yml does): it is public anyway.
-        return Response(self.document, extra={"access-control-allow-origin": "*"})
+        return Response(self.document)
 
     async def problem(self, request: Request, caller: Caller, code: str) -> Response:
         """Return the meaning of an error code, as text. Raises PathNotFound."""

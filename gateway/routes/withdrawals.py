@@ -18,7 +18,7 @@ from gateway.contract.response_models import (
 from gateway.services import Services
 from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints
-from gateway.wire.request import Request, json_body, key_header
+from gateway.wire.request import Request, key_header
 from gateway.wire.response import Response
 from runtime.telemetry import IDEMPOTENT_REPLAYS
 from wallet.commands import CLIENT
@@ -179,7 +179,7 @@ class WithdrawalRoutes:
 
     async def withdraw(self, request: Request, caller: Caller) -> Response:
         """Accept a withdrawal: reserve its money. The bank is called later."""
-        command = self._requests.withdraw(json_body(request), caller, key_header(request))
+        command = self._requests.withdraw(request.body, caller, key_header(request))
         recorded = await self._submit(command)
         receipt = recorded.receipt
         assert isinstance(receipt, WithdrawReceipt)

@@ -6,7 +6,8 @@ from typing import Any, TypeAlias
 from sanic import Sanic
 from sanic.router import Router
 
-from gateway.contract.bodies import BODY_BYTES_MAX
+from gateway.wire.admission import Admission
+from gateway.wire.connection import DISCARD_BYTES_MAX
 from gateway.wire.router import LookUpRouter
 
 REQUEST_TIMEOUT_S = 15
@@ -20,7 +21,7 @@ Application: TypeAlias = Sanic[Any, Any]
 _numbers = count(1)
 
 
-def make_application(*, fast_path: bool) -> Application:
+def make_application(admission: Admission, *, fast_path: bool) -> Application:
     """Return an application without endpoints. Without the fast path, Sanic's own router finds the routes."""
     app: Application = Sanic(
         f"wallet_gateway_{next(_numbers)}",
@@ -34,9 +35,10 @@ def make_application(*, fast_path: bool) -> Application:
             "FALLBACK_ERROR_FORMAT": "json",
             "KEEP_ALIVE_TIMEOUT": KEEP_ALIVE_TIMEOUT_S,
             "MOTD": False,
-            "REQUEST_MAX_SIZE": BODY_BYTES_MAX,  # of endpoints without a body; the others have their own limit
+            "REQUEST_MAX_SIZE": DISCARD_BYTES_MAX,  # of what nobody reads; endpoints have limits of their own
             "REQUEST_TIMEOUT": REQUEST_TIMEOUT_S,
             "RESPONSE_TIMEOUT": RESPONSE_TIMEOUT_S,
         }
     )
+    app.ctx.admission = admission
     return app

@@ -1,33 +1,52 @@
 """Reads the body of a request, up to the limit of its endpoint."""
 
+from collections.abc import Collection
 from typing import Any
 
 from sanic import Request
 
-from gateway.contract.problems import PayloadTooLarge
+from gateway.contract.bodies import JSON
+from gateway.contract.problems import PayloadTooLarge, UnsupportedMediaType
 
-DISCARD_BYTES_MAX = 16 * 1024 * 1024
-"""A body that is too long is read and dropped up to here, so that its sender gets the 413 and not a reset."""
+CHUNKS_OVERHEAD_BYTES_MAX = 4096
+"""What is around the chunks may be as long as the body itself, and this longer: tiny chunks cost much time."""
 
 
-async def read_body(request: Request, bytes_max: int) -> bytes:
-    """Return the body, never keeping more than `bytes_max` in memory. Raises PayloadTooLarge.
+async def read_body(request: Request, media_types: Collection[str], bytes_max: int) -> bytes:
+    """Return the body, never keeping more than `bytes_max` in memory.
 
-    Sanic's own way keeps all that it reads, up to one limit for all routes, and resets the connection beyond.
+    All that can be refused is refused before the body is read. Raises UnsupportedMediaType, PayloadTooLarge, and
+    MalformedRequest for chunks that can't be read.
     """
+    content_type = request.headers.get("content-type")
+    if content_type != JSON and media_type_of(content_type) not in media_types:
+        raise UnsupportedMediaType(f"Content-Type must be {' or '.join(media_types)}")
     stream: Any = request.stream
-    body = request.body  # all of it, or nothing yet
-    size = len(body)
+    body = request.body  # all of it on the fast path, else nothing yet
+    if len(body) > bytes_max or (stream.request_bytes_left or 0) > bytes_max:
+        raise _too_large(bytes_max)
+    if not stream.request_body:
+        return body
+    return await _read_parts(stream, bytes_max)
+
+
+def media_type_of(content_type: str | None) -> str:
+    """Return the media type of a `Content-Type`, without parameters, in small letters."""
+    return (content_type or "").partition(";")[0].strip().lower()
+
+
+async def _read_parts(stream: Any, bytes_max: int) -> bytes:
+    parts, size = [], 0
     while stream.request_body:
         part = await stream.read()
         if part:
             size += len(part)
-            if size <= bytes_max:
-                body = body + part if body else part
-            elif size > DISCARD_BYTES_MAX:
-                stream.keep_alive = False
-                stream.request_body = None
-                break
-    if size > bytes_max:
-        raise PayloadTooLarge(f"the body is longer than {bytes_max} bytes")
-    return body
+            parts.append(part)
+        chunks = stream.chunks
+        if size > bytes_max or (chunks and chunks.wire_bytes > 2 * bytes_max + CHUNKS_OVERHEAD_BYTES_MAX):
+            raise _too_large(bytes_max)
+    return b"".join(parts)
+
+
+def _too_large(bytes_max: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"the body is longer than {bytes_max} bytes")

@@ -10,10 +10,13 @@ from time import perf_counter
 from typing import Any
 
 from sanic import Request
+from sanic.exceptions import MethodNotAllowed as SanicMethodNotAllowed
 from sanic.exceptions import RequestCancelled
 
+from gateway.contract.bodies import BODY_BYTES_MAX, JSON
 from gateway.contract.operation import Operation
 from gateway.contract.problems import Forbidden
+from gateway.wire.admission import Admission
 from gateway.wire.application import Application
 from gateway.wire.auth import NOBODY, Authenticator, Caller
 from gateway.wire.body import read_body
@@ -69,16 +72,19 @@ class Endpoints:
         """Serve `operation` by `handler`, and remember it for the OpenAPI document."""
         metrics = self._metrics(operation.path)
         ids, refuse, method = self._ids, self._errors.respond, operation.method
-        bytes_max = operation.body.bytes_max if operation.body else 0
+        expects_body = operation.body is not None
+        # A body that an endpoint has no use for is read and ignored. It has to be JSON all the same.
+        media_types = tuple(operation.body.kinds) if operation.body else (JSON,)
+        bytes_max = operation.body.bytes_max if operation.body else BODY_BYTES_MAX
         identify = None if operation.open_to_all else self._identifier(operation.writes)
 
         async def wrapper(request: Request, **parts: str) -> Response:
             started = perf_counter()
             request_id = ids.of(request)
             try:
-                if bytes_max:
-                    request.body = await read_body(request, bytes_max)
                 caller = NOBODY if identify is None else identify(request)
+                if expects_body or request.body or request.stream.request_body:  # type: ignore[union-attr]
+                    request.body = await read_body(request, media_types, bytes_max)
                 response = await handler(request, caller, **parts)
             except RequestCancelled:
                 raise
@@ -92,7 +98,7 @@ class Endpoints:
         serve: Any = wrapper
         # RFC 9110, 9.3.2: a path that takes GET takes HEAD, with the same head and no body (see `Response`).
         methods = ["GET", "HEAD"] if method == "GET" else [method]
-        self._app.add_route(serve, path, methods=methods, name=operation.id, stream=bytes_max > 0)
+        self._app.add_route(serve, path, methods=methods, name=operation.id, stream=True)
         self.operations.append(operation)
 
     def _metrics(self, route: str) -> RouteMetrics:
@@ -120,7 +126,17 @@ class Endpoints:
 
     def _not_routed(self, request: Request, error: Exception) -> Response:
         """Respond to a request that never came to a handler: unknown path, wrong method, broken HTTP, timeouts."""
-        response = self._errors.respond(request, error, request_id := self._ids.of(request))
+        request_id = self._ids.of(request)
+        preflight = self._preflight(request, error)
+        response = preflight or self._errors.respond(request, error, request_id)
         response.request_id = request_id
         self._unrouted.observe("any", response.status, 0.0)
         return response
+
+    def _preflight(self, request: Request, error: Exception) -> Response | None:
+        """Return the response to a browser that asks what a page may do; None to anybody else."""
+        if not isinstance(error, SanicMethodNotAllowed):
+            return None
+        admission: Admission = self._app.ctx.admission
+        headers = admission.preflight_headers(request, error.headers.get("Allow", ""))
+        return None if headers is None else Response(b"", 204, extra=headers)

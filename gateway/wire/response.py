@@ -5,7 +5,9 @@ by us, so they are joined as bytes here. `Response.send` knows class `Http` of s
 """
 
 from collections.abc import Mapping
+from email.utils import formatdate
 from http import HTTPStatus
+from time import time
 from typing import Any
 
 from sanic.compat import Header
@@ -19,6 +21,33 @@ _STATUS_LINES = {
 }
 _CONTENT_TYPES = {kind: b"content-type: %s\r\n" % kind.encode() for kind in (JSON, NDJSON)}
 _UNUSED = Header({})
+
+_CONTENT_POLICY = "content-security-policy"
+_PROTECTION = (
+    b"cache-control: no-store\r\nx-content-type-options: nosniff\r\nx-frame-options: DENY\r\n"
+    b"cross-origin-resource-policy: same-origin\r\nreferrer-policy: no-referrer\r\n"
+)
+"""With every response: no cache keeps it, no browser guesses what it is, no page of another site shows it."""
+_NOTHING_LOADED = b"content-security-policy: default-src 'none'; frame-ancestors 'none'\r\n"
+"""With every response that is no page of ours; those have policies of their own."""
+
+
+class DateLine:
+    """The line that tells when a response was made, formatted once a second."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._line = b""
+
+    def now(self) -> bytes:
+        """Return the line."""
+        second = int(time())
+        if second != self._second:
+            self._second, self._line = second, b"date: %b\r\n" % formatdate(second, usegmt=True).encode()
+        return self._line
+
+
+_date = DateLine()
 
 
 class Response(BaseHTTPResponse):
@@ -40,7 +69,7 @@ class Response(BaseHTTPResponse):
         self.extra = extra
         self.request_id = ""
 
-    def _head(self, keep_alive: bool, http_1_0: bool) -> bytes:
+    def _head(self, http: Any) -> bytes:
         assert self.content_type is not None
         assert self.body is not None
         if self.status == 204:  # RFC 9110, 8.6: no length where there can be no body
@@ -53,14 +82,17 @@ class Response(BaseHTTPResponse):
                 kind or b"content-type: %s\r\n" % self.content_type.encode(),
                 self.request_id.encode("ascii"),
             )
+        policy = _NOTHING_LOADED
         if self.extra:
             for name, value in self.extra.items():
                 head += b"%b: %b\r\n" % (name.encode("ascii"), value.encode("latin-1"))
-        if not keep_alive:
+            if _CONTENT_POLICY in self.extra:
+                policy = b""
+        if not http.keep_alive:
             head += b"connection: close\r\n"
-        elif http_1_0:
+        elif http.request.version == "1.0":
             head += b"connection: keep-alive\r\n"
-        return head + b"\r\n"
+        return b"%b%b%b%b%b\r\n" % (head, _date.now(), _PROTECTION, policy, http.cors_lines)
 
     async def send(self, data: Any = None, end_stream: bool | None = None) -> None:
         """Write the response to the connection; called by Sanic, once."""
@@ -68,12 +100,10 @@ class Response(BaseHTTPResponse):
         if http.response_func is None:
             return
         http.response_func = None
-        raw = self._head(http.keep_alive, http.request.version == "1.0")
+        if http.request_body:
+            http.leave_body()
+        raw = self._head(http)
         if not http.head_only:
             raw += self.body or b""
-        if http.expecting_continue:
-            # The client waits for a 100 before it sends its body. Sanic will read and drop that body.
-            http.expecting_continue = False
-            raw = b"HTTP/1.1 100 Continue\r\n\r\n" + raw
         await http._send(raw)
         http.stage = Stage.IDLE

@@ -161,7 +161,7 @@ def request_maker(plan: dict[str, Any]) -> Callable[[], bytes]:
             f'"idempotency_key":"{draw.getrandbits(128):032x}"}}'
         )
         return (
-            f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n{body}"
         ).encode()
 

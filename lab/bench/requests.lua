@@ -10,7 +10,7 @@ function setup(thread)
 end
 
 local function request_of(method, path, body, more)
-  local head = method .. " " .. path .. " HTTP/1.1\r\nHost: bench\r\n" .. (more or "")
+  local head = method .. " " .. path .. " HTTP/1.1\r\nHost: localhost\r\n" .. (more or "")
   if not body then return head .. "\r\n" end
   return head .. "Content-Type: application/json\r\nContent-Length: " .. #body .. "\r\n\r\n" .. body
 end

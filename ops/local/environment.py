@@ -13,6 +13,9 @@ from ops.local.servers import Servers
 from ops.state import StateDir
 from runtime.settings import Settings, SettingsError
 
+SWAGGER_ORIGINS = "http://127.0.0.1:8282,http://localhost:8282"
+"""Where docker-compose.yml has Swagger UI: its page may use the API, unless WBS_CORS_ORIGINS says otherwise."""
+
 # What belongs to one process, or to a supervisor above us, and must not be inherited by a stack's processes.
 NOT_INHERITED = ("PROMETHEUS_MULTIPROC_DIR", "WBS_METRICS_PORT", "WBS_BEAT_FILE", "NOTIFY_SOCKET")
 
@@ -28,6 +31,7 @@ def base(
     inherited = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
     environment = {**inherited, **overrides, "WBS_STATE_DIR": str(state.root)}
     environment.setdefault("WBS_HTTP_HOST", "127.0.0.1")
+    environment.setdefault("WBS_CORS_ORIGINS", SWAGGER_ORIGINS)
     if own_ports:
         environment["WBS_HTTP_PORT"] = str(private_port(state, "http"))
         environment["WBS_BANK_PORT"] = str(private_port(state, "bank"))

@@ -24,7 +24,8 @@ async def send(gateway: Gateway, way: bytes, key_lines: list[bytes], body: bytes
     async with asyncio.timeout(TIMEOUT_S):
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         lines = b"".join(line + b"\r\n" for line in key_lines)
-        head = b"POST /charge HTTP/1.1\r\nHost: x\r\n%bContent-Length: %d\r\n%b\r\n" % (way, len(body), lines)
+        head = b"POST /charge HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        head += b"%bContent-Length: %d\r\n%b\r\n" % (way, len(body), lines)
         writer.write(head + body)
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         [length] = re.findall(rb"content-length: (\d+)", head)

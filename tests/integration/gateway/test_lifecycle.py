@@ -44,7 +44,8 @@ class Load:
     async def _charge(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         key = f"load-{next(self._keys)}"
         body = b'{"user_id":7,"amount":1,"idempotency_key":"%b"}' % key.encode()
-        writer.write(b"POST /charge HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+        head = b"POST /charge HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+        writer.write(head + b"content-length: %d\r\n\r\n%b" % (len(body), body))
         self.unanswered.add(key)
         head = await reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
@@ -96,7 +97,7 @@ async def test_more_clients_than_files_are_usually_allowed(
     await gateway.ready(session)
     lines = [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in range(300)]
     for reader, writer in lines:
-        writer.write(b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n")
+        writer.write(b"GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n")
         async with asyncio.timeout(60):
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
     for _, writer in lines:
@@ -121,7 +122,9 @@ async def test_sigterm_with_idle_and_waiting_clients(gateway: Gateway, api: Api)
 async def test_a_request_that_never_ends_is_cut(gateway: Gateway, api: Api) -> None:
     """Goal: a half-sent request does not hold the end up for ever."""
     _, half = await asyncio.open_connection("127.0.0.1", gateway.port)
-    half.write(b"POST /charge HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+    half.write(
+        b"POST /charge HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{"
+    )
     await half.drain()
     await api.get("/health/live")
     assert await asyncio.to_thread(gateway.stop) == 0  # within STOP_S_MAX
