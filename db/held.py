@@ -239,10 +239,10 @@ async def _held_of(statement: str, connection: Any, moves: Sequence[_Move]) -> l
 
 
 def names_of_command(command: LedgerCommand) -> tuple[Hashable, Hashable]:
-    """What a command needs locked: its wallet; its key, which can't be seen until somebody has committed it."""
+    """Return what a command needs locked: its wallet, and its key, which no other session sees before the commit."""
     return (command.user_id, command.currency), (command.space, command.key)
 
 
 def names_of_transition(move: _Move) -> tuple[Hashable, Hashable]:
-    """What a move needs locked: its withdrawal. (Its wallet is not known here; that is looked at along with it.)"""
+    """Return what a move needs locked: its withdrawal. (Its wallet is not known here; both are looked at together.)"""
     return move.withdrawal_id, move.withdrawal_id

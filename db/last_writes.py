@@ -34,18 +34,20 @@ class LastWrites:
         self._alone: dict[type, _Alone] = {}
 
     def succeeded(self, kinds: Collection[type] = ()) -> None:
-        """A transaction went through, with requests of these kinds."""
+        """Note that a transaction went through, with requests of these kinds."""
         self._succeeded_at = self._clock()
         if self._alone:
             self._alone = {kind: one for kind, one in self._alone.items() if kind not in kinds}
 
     def failed(self, error: Exception) -> None:
-        """Everybody was refused, because of this error."""
+        """Note that all requests of a batch were refused, because of this error."""
         self._failed_at, self._reason = self._clock(), reason_of(error)
 
     def failed_alone(self, kind: type, whose: Hashable, error: Exception) -> None:
-        """A request failed all by itself, or because of a lock. It may be at fault; once others' of its kind do too,
-        with none in between that went through, it is not."""
+        """Note that a request failed all by itself, or because of a lock.
+
+        It may be at fault. It is not, once other requests of its kind fail too, and none in between went through.
+        """
         if not isinstance(translate(error), Unavailable):
             return  # it is at fault
         known, reason = self._alone.setdefault(kind, _Alone()), reason_of(error)
