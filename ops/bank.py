@@ -1,7 +1,7 @@
 """`wbs bank check`: tries whether the bank does what it must, so that nothing is paid twice and nobody is not paid.
 
 It reads the bank's books. At the simulator of this stack it also orders a dozen payouts, with test destinations;
-against any other bank it orders three, of `--amount` minor units each, and only with `--yes`. Their references begin
+against any other bank it orders four, of `--amount` minor units each, and only with `--yes`. Their references begin
 with `wbs-check-`; `wbs audit` and the reconciler know them by that.
 
 Exit codes: 0 all that was tried passed, 1 something failed, 2 it could not be tried (settings, bank away).

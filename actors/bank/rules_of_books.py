@@ -6,7 +6,7 @@ from time import monotonic
 
 from actors.bank.protocol import BookEntry, CursorUnknown
 from actors.bank.rules import Needs, Rule
-from actors.bank.trial import Failed, Trial
+from actors.bank.trial import Failed, NotTried, Trial
 from wallet.outcomes import CHECK_PREFIX
 
 PAGES_MAX = 5
@@ -83,25 +83,30 @@ class BooksRules:
 
     async def _are_whole(self) -> str:
         self._trial.paid_first()
-        paid = self._trial.paid
-        give_up_at = monotonic() + self._trial.scope.patience_s
-        while True:
-            ours = await self._trial.entries()
-            missing = set(paid) - {entry.reference for entry in ours}
-            if not missing or monotonic() > give_up_at:
-                break
-            await asyncio.sleep(self._trial.scope.pause_s)
-        if missing:
-            raise Failed(f"paid, and not in the books: {', '.join(sorted(missing))}")
+        ours = await self._all_entered()
         for named in ("reference", "payout_id"):
             [(word, times)] = Counter(getattr(entry, named) for entry in ours).most_common(1)
             if times > 1:
                 raise Failed(f"{named} {word} is there {times} times")
-        return f"{len(paid)} payouts"
+        return f"{len(self._trial.paid)} payouts"
+
+    async def _all_entered(self) -> list[BookEntry]:
+        """Return the entries of this run once all that was paid is among them. Raises Failed."""
+        give_up_at = monotonic() + self._trial.scope.patience_s
+        while True:
+            ours = await self._trial.entries()
+            missing = set(self._trial.paid) - {entry.reference for entry in ours}
+            if not missing:
+                return ours
+            if monotonic() > give_up_at:
+                raise Failed(f"paid, and not in the books: {', '.join(sorted(missing))}")
+            await asyncio.sleep(self._trial.scope.pause_s)
 
     async def _are_exact(self) -> str:
         self._trial.paid_first()
         entries = await self._trial.entries()
+        if not entries:
+            raise NotTried("none of our payouts is in them")
         for entry in entries:
             self._is_exact(entry)
         return f"{len(entries)} entries"
@@ -125,9 +130,13 @@ class BooksRules:
     async def _grow_at_their_end(self) -> str:
         self._trial.paid_first()
         were, are = await self._trial.last_page()
+        read = [entry.payout_id for entry in await self._all_entered()]
+        await self._trial.pays(self._trial.order())
+        now = [entry.payout_id for entry in await self._all_entered()]
+        were, are = were + read, are + now[: len(read)]
         if were != are:
-            raise Failed(f"what was read as {were[-3:]} is {are[-3:]} now")
-        return f"{len(were):,} entries of before stand where they stood"
+            raise Failed(f"what was read as …{were[-3:]} is …{are[-3:]} now")
+        return f"{len(were):,} entries stand where they stood"
 
     async def _are_bounded(self) -> str:
         if self._bank.out_of_bounds:

@@ -35,13 +35,14 @@ class CallbackSignatures:
         """
         if len(ids) != 1 or len(timestamps) != 1:
             raise InvalidSignature("webhook-id and webhook-timestamp are required, once")
+        # The library gives up at the first that it can't read.
+        readable = [signature for line in signatures for signature in line.split() if _is_readable(signature)]
+        if not readable:
+            raise InvalidSignature("webhook-signature is required: v1, a comma, and base64")
         headers = {
             "webhook-id": ids[0],
             "webhook-timestamp": timestamps[0],
-            # The library gives up at the first that it can't read.
-            "webhook-signature": " ".join(
-                signature for line in signatures for signature in line.split() if _is_readable(signature)
-            ),
+            "webhook-signature": " ".join(readable),
         }
         reason = "no secret to verify by"
         for webhook in self._webhooks:

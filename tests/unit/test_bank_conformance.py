@@ -363,12 +363,12 @@ async def test_a_good_bank_passes() -> None:
 
 
 async def test_what_only_the_simulator_can_do_is_not_tried() -> None:
-    """Goal: another bank is asked for three payouts and no test destination."""
+    """Goal: another bank is asked for four payouts and no test destination."""
     bank = InMemoryBank()
     checks = await checked(bank, Scope("USD", pays=True, patience_s=0.5))
     assert not [check for check in checks.values() if check.passed is False]
     assert sum(check.passed is None for check in checks.values()) == 8
-    assert len(bank.entries) == 7 + 3
+    assert len(bank.entries) == 7 + 4
     assert not [order for order in bank.orders.values() if "test:" in (order.destination or "")]
 
 
