@@ -1,1 +1,1 @@
-"""What every process of ours has: tasks that are watched over, a beat that says that it lives."""
+"""The parts that each of our processes has: settings, telemetry, supervised tasks, and a beat that shows its life."""

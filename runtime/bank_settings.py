@@ -1,4 +1,4 @@
-"""The slice of the settings that a bank module gets: where the bank is, how long to wait, who we are."""
+"""The slice of the settings that a bank module gets: the bank's address, timeouts, and our credentials."""
 
 import ipaddress
 import re
@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True, slots=True)
 class BankSettings:
-    """What reaches the bank. Each field is the setting `WBS_BANK_…` of its name; secrets never show in `repr`."""
+    """The way to the bank. Each field is the setting `WBS_BANK_…` of the same name; `repr` never shows a secret."""
 
     module: str
     """`WBS_BANK`: the Python module that speaks to the bank."""
@@ -16,7 +16,7 @@ class BankSettings:
     timeout_ms: int
     connect_timeout_ms: int
     calls_max: int
-    """Calls under way at once, at most."""
+    """Maximum number of concurrent calls."""
     ca_file: str = ""
     cert_file: str = ""
     key_file: str = ""
@@ -27,7 +27,7 @@ class BankSettings:
     """Address of a proxy; it may carry a name and a password."""
 
     def rules(self) -> list[tuple[bool, str]]:
-        """Return what must hold of these settings, each with the sentence that says so. No sentence tells a secret."""
+        """Return the rules for these settings: whether each holds, and its sentence. No sentence contains a secret."""
         return [
             (
                 self.connect_timeout_ms <= self.timeout_ms,
@@ -94,7 +94,7 @@ class BankSettings:
 
 
 def is_http_address(text: str) -> bool:
-    """Return whether HTTP can be spoken to this address. Never show it: it may hold a password."""
+    """Return whether this is an HTTP address. Never show the text: it may contain a password."""
     try:
         parts = urlsplit(text)
         return (
@@ -117,8 +117,8 @@ def _credential_of(url: str) -> bool:
 
 
 def _is_private_way(url: str) -> bool:
-    """Return whether nobody else can read what goes to this address: it is encrypted, or stays on this machine."""
-    if _is_https(url) or not is_http_address(url):  # what is no address is refused by another rule
+    """Return whether traffic to this address is private: it is encrypted, or stays on this machine."""
+    if _is_https(url) or not is_http_address(url):  # another rule refuses a text that is no address
         return True
     host = urlsplit(url).hostname or ""
     try:

@@ -1,9 +1,9 @@
-"""The beat: how a process shows, on its own machine, that it does its work.
+"""The beat: a process shows on its own machine that it does its work.
 
 The event loop that does the work touches a file every second (`WBS_BEAT_FILE`), as long as none of its tasks is
-failing. Whoever watches over the process (`ops.local.watchdog` below `wbs up`, `runtime.parent` in a container) kills
-it when no beat has come for 10 s: a process that is frozen, or loops, does not end by itself. The beat says nothing of
-PostgreSQL, RabbitMQ or the bank: a process that waits for one of them beats.
+failing. The watcher of the process (`ops.local.watchdog` below `wbs up`, `runtime.parent` in a container) kills it
+when no beat has come for 10 s, because a process that is frozen or loops does not end by itself. The beat says nothing
+about PostgreSQL, RabbitMQ or the bank: a process that waits for one of them still beats.
 """
 
 import asyncio
@@ -14,19 +14,21 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # whoever only watches needs none of what a task needs: it starts faster, and is smaller
+if (
+    TYPE_CHECKING
+):  # a process that only watches needs none of the imports of a task: it starts faster and is smaller
     from runtime.tasks import SupervisedTasks
 
 VARIABLE = "WBS_BEAT_FILE"
 INTERVAL_S = 1.0
 SILENT_S_MAX = 10.0
-"""A process that has beaten and then does not for so long is dead."""
+"""A process that has beaten before and then stays silent for this long is dead."""
 START_S_MAX = 60.0
-"""So long a process may take to its first beat."""
+"""Longest time until a process's first beat."""
 LOOK_S = 0.5
-"""How often a watcher looks."""
+"""Interval at which a watcher looks."""
 LATE_S_MAX = 2.0
-"""A watcher that looks later than this was itself frozen, or its machine suspended."""
+"""A watcher whose look comes later than this was frozen itself, or its machine was suspended."""
 
 
 def touch(file: Path) -> None:
@@ -38,14 +40,14 @@ def touch(file: Path) -> None:
 
 
 def start(tasks: "SupervisedTasks") -> None:
-    """Beat from now on, on the running event loop, if somebody watches. Stops while one of these tasks is failing."""
+    """Beat from now on, on the running event loop, if a watcher exists. Pause while one of these tasks is failing."""
     named = os.environ.get(VARIABLE)
     if named:
         tasks.start("beat", partial(beat_for_ever, Path(named), tasks.failing))
 
 
 async def beat_for_ever(file: Path, failing: Callable[[], Sequence[str]]) -> None:
-    """Beat every second on the running event loop while `failing()` names nobody. Raises OSError."""
+    """Beat every second on the running event loop while `failing()` is empty. Raises OSError."""
     while True:
         if not failing():
             touch(file)
@@ -55,8 +57,8 @@ async def beat_for_ever(file: Path, failing: Callable[[], Sequence[str]]) -> Non
 class BeatWatch:
     """Judges one process by the changes of its file's time stamp.
 
-    Only the watcher's own monotonic clock counts: stamps are compared with each other, never with a clock, so a clock
-    that is set changes nothing. Make a new one for each process: what an earlier one left is no beat.
+    Only the watcher's own monotonic clock counts: stamps are compared with each other, never with a clock, so setting
+    the system clock changes nothing. Make a new watch for each process: the stamp of an earlier one is not a beat.
     """
 
     def __init__(self, file: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -67,10 +69,10 @@ class BeatWatch:
         self._limit_s = START_S_MAX
 
     def is_silent(self) -> bool:
-        """Look, and tell whether no beat has come for too long. Call it every `LOOK_S`."""
+        """Look, and return whether the process has been silent for too long. Call it every `LOOK_S`."""
         now = self._clock()
         if now - self._looked_at > LATE_S_MAX:
-            # While we did not run, the process may not have either: that time is not held against it.
+            # While we did not run, the process may not have run either: that time does not count against it.
             self._heard_at += now - self._looked_at
         self._looked_at = now
         stamp = self._read()

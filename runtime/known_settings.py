@@ -1,4 +1,4 @@
-"""Variables that nobody reads: a mistyped setting is one that does nothing, in silence."""
+"""Variables that no code reads: a mistyped setting would silently have no effect."""
 
 import difflib
 import os
@@ -24,11 +24,11 @@ ELSEWHERE = frozenset(
         "WBS_RABBITMQ_MANAGEMENT_URL",
     }
 )
-"""Variables that `wbs up`, the bank simulator, the beat or the tests read by themselves."""
+"""Variables that are not in `Settings`: `wbs up`, the bank simulator, the beat or the tests read them directly."""
 
 
 def unknown_settings(environ: Mapping[str, str] | None = None) -> dict[str, str | None]:
-    """Return the variables beginning with WBS_ that nobody reads, and the known one that each resembles, if any."""
+    """Return each WBS_ variable that no code reads, with the known variable that it resembles, if any."""
     environ = os.environ if environ is None else environ
     known = {str(item.metadata["env"]) for item in fields(Settings)} | ELSEWHERE
     unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
@@ -36,11 +36,11 @@ def unknown_settings(environ: Mapping[str, str] | None = None) -> dict[str, str 
 
 
 def warning_of(name: str, nearest: str | None) -> str:
-    """Return the sentence that warns of one of them."""
+    """Return the sentence that warns of one unknown variable."""
     return f"{name} is set, and nothing reads it" + (f": is {nearest} meant?" if nearest else "")
 
 
 def warn_of_unknown_settings() -> None:
-    """Log a warning of each, at the start of a process."""
+    """Log a warning for each unknown variable, at the start of a process."""
     for name, nearest in unknown_settings().items():
         log.warning("unknown_setting", detail=warning_of(name, nearest))

@@ -1,15 +1,15 @@
-"""How many files a process may have open: each connection of a client is one."""
+"""The limit on a process's open files: each client connection is one."""
 
 import resource
 
 OPEN_FILES_MAX = 65_536
-"""Enough for any gateway; some systems would allow a thousand millions, which others then make tables for."""
+"""Enough for any gateway. Some systems allow a thousand million, and some programs then make tables of that size."""
 
 
 def raise_open_files_limit() -> None:
-    """Raise this process's soft limit, often 1,024 from times of select(), to the hard one or OPEN_FILES_MAX.
+    """Raise this process's soft limit, often 1,024 because of select(), to the hard one or OPEN_FILES_MAX.
 
-    As Go's runtime does at every start. Nothing here uses select(), for which higher numbers are too much.
+    Go's runtime does the same at every start. Nothing here uses select(), which fails on higher descriptors.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = allowed_open_files(OPEN_FILES_MAX)
@@ -18,6 +18,6 @@ def raise_open_files_limit() -> None:
 
 
 def allowed_open_files(wanted: int) -> int:
-    """Return `wanted`, or the hard limit where that is less."""
+    """Return `wanted`, or the hard limit if that is lower."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)

@@ -1,7 +1,8 @@
-"""The first process of a container: `python -m runtime.parent COMMAND …`. Runs the command and watches over it.
+"""The first process of a container: `python -m runtime.parent COMMAND …` runs the command and watches over it.
 
-Docker starts again what has ended, and nothing that is unhealthy. So here: a command that does not beat for 10 s
-(`runtime.beat`) is killed, and the exit code is not 0. Signals are passed on, orphans are reaped, as process 1 has to.
+Docker restarts a container that has ended, but not one that is unhealthy. So this process kills a command that does
+not beat for 10 s (`runtime.beat`), and exits with a code other than 0. As process 1 must, it passes signals on and
+reaps orphans.
 """
 
 import ctypes
@@ -29,7 +30,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main(argv: list[str]) -> int:
-    """Run the command; return its exit code, 128 + N if signal N ended it, 1 if it was killed for its silence."""
+    """Run the command; return its exit code, 128 + N if signal N ended it, or 1 if it was killed for its silence."""
     if not argv:
         print("usage: python -m runtime.parent COMMAND …", file=sys.stderr)  # noqa: T201  # a program by itself
         return 2
@@ -54,7 +55,7 @@ def main(argv: list[str]) -> int:
             return ended if ended >= 0 else 128 - ended
         if (
             watch.is_silent() and not told_to_stop
-        ):  # at its end it may fall silent; whoever stops us has a limit
+        ):  # a stopping command may fall silent; the supervisor that stops us has a limit of its own
             _say("killed_without_a_beat", child_pid=child, command=argv)
             os.kill(child, signal.SIGKILL)
             return FROZEN_EXIT_CODE
@@ -79,7 +80,7 @@ def _become(argv: list[str], blocked: set[signal.Signals], parent_pid: int) -> N
 
 
 def _reap(child: int) -> int | None:
-    """Take note of all that have ended; return the child's exit code (-N: by signal N) if it is among them."""
+    """Reap all ended processes; return the child's exit code (-N: by signal N) if it is among them."""
     code = None
     while True:
         try:
@@ -93,7 +94,7 @@ def _reap(child: int) -> int | None:
 
 
 def die_with_parent(stop_signal: int, parent_pid: int) -> None:
-    """Ask the kernel to stop this process when its parent dies, even by kill -9: nothing is left running alone."""
+    """Ask the kernel to stop this process when its parent dies, even by kill -9, so that nothing runs on alone."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, stop_signal, 0, 0, 0)
     if os.getppid() != parent_pid:

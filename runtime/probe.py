@@ -1,6 +1,6 @@
-"""A liveness probe: `python -m runtime.probe`. Exit code 0 as soon as the process of WBS_BEAT_FILE beats, else 1.
+"""A liveness probe: `python -m runtime.probe` exits with 0 as soon as the process of WBS_BEAT_FILE beats, else with 1.
 
-It waits for a beat, instead of reading the age of the last one, so that a clock that is set makes nobody look dead.
+It waits for a beat instead of reading the age of the last one, so that setting the clock makes no process look dead.
 """
 
 import os
@@ -33,7 +33,7 @@ def _stamp(file: Path) -> int | None:
 
 
 def main() -> int:
-    """Tell by the exit code; say why on standard error."""
+    """Return the exit code; write the reason of a failure to standard error."""
     named = os.environ.get(beat.VARIABLE)
     if not named:
         print(f"{beat.VARIABLE} is not set: nothing here beats", file=sys.stderr)  # noqa: T201  # a program by itself

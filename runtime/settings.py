@@ -1,4 +1,4 @@
-"""Settings: one frozen object a process, from the environment, checked before anything starts."""
+"""Settings: one frozen object per process, read from the environment and checked before anything starts."""
 
 import os
 import re
@@ -28,7 +28,7 @@ def _setting(env: str, default: Any, doc: str, *, secret: bool = False, low: int
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What can be set. Times end in their unit; secrets never show in `repr`."""
+    """All settings. The names of times end in their unit; `repr` never shows a secret."""
 
     http_host: str = _setting("WBS_HTTP_HOST", "127.0.0.1", "address the gateway listens on")
     http_port: int = _setting("WBS_HTTP_PORT", 8080, "port of the API", low=1)
@@ -73,21 +73,21 @@ class Settings:
         "name=secret, name@space=secret, either with :read at its end; comma separated; empty: no login",
         secret=True,
     )
-    rate_limit_per_s: int = _setting("WBS_RATE_LIMIT_PER_S", 0, "requests a client; 0: no limit", low=0)
+    rate_limit_per_s: int = _setting("WBS_RATE_LIMIT_PER_S", 0, "requests per client; 0: no limit", low=0)
     log_level: str = _setting("WBS_LOG_LEVEL", "info", "debug, info, warning or error")
     metrics_port: int = _setting("WBS_METRICS_PORT", 0, "Prometheus port of this process; 0: none", low=0)
 
     batch_size_max: int = _setting("WBS_BATCH_SIZE_MAX", 512, "requests in one transaction", low=1)
     batch_linger_us: int = _setting(
-        "WBS_BATCH_LINGER_US", 1000, "under load, wait so long for a fuller transaction", low=0
+        "WBS_BATCH_LINGER_US", 1000, "under load, wait this long for a fuller transaction", low=0
     )
     backlog_max: int = _setting("WBS_BACKLOG_MAX", 8192, "requests waiting for a transaction", low=1)
     write_timeout_ms: int = _setting("WBS_WRITE_TIMEOUT_MS", 1500, "one batch, tried again included", low=100)
     read_timeout_ms: int = _setting("WBS_READ_TIMEOUT_MS", 1500, "one query", low=100)
     lock_timeout_ms: int = _setting("WBS_LOCK_TIMEOUT_MS", 700, "waiting for a row's lock", low=10)
-    db_pool_size: int = _setting("WBS_DB_POOL_SIZE", 4, "connections for reads, a process", low=1)
+    db_pool_size: int = _setting("WBS_DB_POOL_SIZE", 4, "connections for reads, per process", low=1)
 
-    actor_threads: int = _setting("WBS_ACTOR_THREADS", 50, "payouts at once, an actor process", low=1)
+    actor_threads: int = _setting("WBS_ACTOR_THREADS", 50, "payouts at once, per actor process", low=1)
     bank_connect_timeout_ms: int = _setting("WBS_BANK_CONNECT_TIMEOUT_MS", 1000, "to reach the bank", low=1)
     bank_timeout_ms: int = _setting("WBS_BANK_TIMEOUT_MS", 3000, "one bank call in all", low=1)
     bank_key_window_h: int = _setting(
@@ -147,7 +147,7 @@ class Settings:
 
     @property
     def broker(self) -> BrokerSettings | None:
-        """RabbitMQ and the queues in it; None where there is none, and the in-memory broker is used."""
+        """RabbitMQ and its queues; None without RabbitMQ, when the in-memory broker is used."""
         if not self.rabbitmq_url:
             return None
         return BrokerSettings(self.rabbitmq_url, bool(self.quorum_queues), self.dead_message_ttl_ms)
@@ -169,12 +169,12 @@ class Settings:
 
     @property
     def bank_webhook_secrets(self) -> tuple[str, ...]:
-        """Secrets by any of which the bank's callbacks may be signed."""
+        """Secrets, any of which may sign the bank's callbacks."""
         return webhook_secrets(self.bank_webhook_secret)
 
     @property
     def for_bank(self) -> BankSettings:
-        """What a bank module gets of the settings."""
+        """The slice of the settings that a bank module gets."""
         return BankSettings(
             module=self.bank,
             url=self.bank_url,
@@ -247,7 +247,7 @@ class Settings:
                 f"WBS_METRICS_PORT and WBS_HTTP_PORT must not both be {self.http_port}",
             ),
             (
-                # Where the bank is another one, nobody listens on the simulator's port.
+                # With another bank, nothing listens on the simulator's port.
                 self.bank_port != self.http_port or self.bank_url != _simulator_url(self.bank_port),
                 f"WBS_BANK_PORT and WBS_HTTP_PORT must not both be {self.http_port}",
             ),

@@ -1,11 +1,11 @@
-"""Parts of the settings: a constructor takes what it uses."""
+"""Slices of the settings: a constructor takes only the part that it uses."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class BrokerSettings:
-    """What whoever talks to RabbitMQ uses; documented at the fields of `Settings`."""
+    """The settings of a RabbitMQ client; the fields of `Settings` document them."""
 
     url: str = field(repr=False)
     quorum_queues: bool

@@ -1,10 +1,10 @@
 """Supervised tasks: every task that lives as long as its process is started here, and nowhere else.
 
-A bare task that an error ends is gone without a word: its queue fills, and the process looks well. Here whatever ends
-a task is logged with its traceback and counted, and it begins anew after a pause. One that can't keep running for long
-makes the process fail its liveness probe.
+If an error ends a bare task, it disappears silently: its queue fills, and the process looks healthy. Here every
+unexpected end of a task is logged with its traceback and counted, and the task restarts after a pause. A task that
+fails to keep running for long makes the process fail its liveness probe.
 
-To wait for a server that is away is to be running: a task deals with that itself, and answers who waits for it.
+A task that waits for a server that is away counts as running: it handles that itself, and answers its callers.
 """
 
 import asyncio
@@ -18,16 +18,16 @@ Run = Callable[[], Awaitable[None]]
 
 PAUSE_S_MIN = 0.1
 PAUSE_S_MAX = 2.0
-"""Between an unexpected end and the next beginning: doubled each time, until the task runs steadily again."""
+"""Pause between an unexpected end and the restart: doubled each time, until the task runs steadily again."""
 
 STEADY_S = 5.0
-"""A task that has run for so long is well again, whatever was before."""
+"""A task that has run for this long is healthy again, whatever happened before."""
 
 FAILING_AFTER_S = 30.0
-"""A task that did not run steadily for so long is failing."""
+"""A task that did not run steadily for this long is failing."""
 
 LOG_INTERVAL_S = 1.0
-"""One line for each task in this time; the rest is counted in the next line."""
+"""Each task logs at most one line per interval; the next line counts the suppressed ones."""
 
 STOP_TIMEOUT_S = 10.0
 
@@ -37,7 +37,7 @@ def _never() -> bool:
 
 
 class SupervisedTask:
-    """One task, begun anew whenever it ends unasked. Made by `SupervisedTasks.start`."""
+    """One task, restarted whenever it ends unexpectedly. Made by `SupervisedTasks.start`."""
 
     def __init__(self, name: str, run: Run, ends_when: Callable[[], bool], owner: "SupervisedTasks") -> None:
         self.name = name
@@ -54,7 +54,7 @@ class SupervisedTask:
 
     @property
     def failing(self) -> bool:
-        """Whether the task could not keep running for the last 30 s."""
+        """True if the task did not run steadily during the last 30 s."""
         if self._task.done():
             return not self._ended_as_wanted()
         now = self._owner.clock()
@@ -65,7 +65,7 @@ class SupervisedTask:
     async def ended(self, timeout_s: float = STOP_TIMEOUT_S) -> bool:
         """Wait until the task has ended by itself, as `ends_when` allows; stop it after `timeout_s`.
 
-        Returns False if it had to be stopped.
+        Return False if it had to be stopped.
         """
         await asyncio.wait([self._task], timeout=timeout_s)
         if self._task.done():
@@ -82,7 +82,7 @@ class SupervisedTask:
             log.error("task_not_stopped", task=self.name, timeout_s=timeout_s)
 
     def _ended_as_wanted(self) -> bool:
-        """Whether it was stopped, or returned as expected. Anything else is a fault of the supervision itself."""
+        """Return whether it was stopped or returned as expected. Any other end is a fault of the supervision itself."""
         return self._task.cancelled() or self._task.exception() is None
 
     def _gone(self, _: object) -> None:
@@ -92,10 +92,10 @@ class SupervisedTask:
             log.error("supervision_broke", exc_info=self._task.exception() or False, task=self.name)
 
     async def _supervise(self) -> None:
-        """Run the task again and again. Nothing but a cancellation of this supervisor, or an expected return, ends it.
+        """Run the task again and again, until this supervisor is cancelled or the task returns as expected.
 
-        The task proper is one of its own, so that a cancellation of it that nobody here asked for can be told from one
-        of the supervisor: by `stop`, or by the event loop at its end.
+        The work runs in an asyncio task of its own. So an unrequested cancellation of the work can be distinguished
+        from a cancellation of the supervisor, by `stop` or by the event loop at its end.
         """
         while True:
             self._pausing = False
@@ -116,7 +116,7 @@ class SupervisedTask:
             self._pause_s = min(2 * self._pause_s, self._owner.pause_s_max)
 
     def _judge(self, error: BaseException | None) -> None:
-        """Count and log an unexpected end, and note since when the task doesn't run steadily."""
+        """Count and log an unexpected end, and note the time since which the task has been unsteady."""
         now = self._owner.clock()
         if now - self._began_at >= STEADY_S:
             self._unsteady_since = None
@@ -136,9 +136,9 @@ class SupervisedTask:
 
 
 class SupervisedTasks:
-    """The tasks that live as long as their process (or as long as what they belong to).
+    """The tasks that live as long as their process (or as long as their owner).
 
-    All of one instance belong to one event loop, whichever it is.
+    All tasks of one instance belong to one event loop.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class SupervisedTasks:
         pause_s_max: float = PAUSE_S_MAX,
     ) -> None:
         self.clock = clock
-        """Seconds, monotonic."""
+        """A monotonic clock, in seconds."""
         self.pause_s_min = pause_s_min
         self.pause_s_max = pause_s_max
         self._tasks: set[SupervisedTask] = set()
@@ -157,16 +157,17 @@ class SupervisedTasks:
     def start(self, name: str, run: Run, *, ends_when: Callable[[], bool] = _never) -> SupervisedTask:
         """Run a task on the running event loop from now on.
 
-        A return of `run` is its end where `ends_when()` is true then (a writer that was closed, say); anything else
-        that ends it is a fault. `name` is for the log, a metric's label and health: the same one for the same kind.
+        A return of `run` ends the task if `ends_when()` is true then (for example because a writer was closed); any
+        other end is a fault. `name` appears in the log, in a metric's label and in health; tasks of the same kind
+        share it.
         """
-        TASK_RESTARTS.labels(name)  # so that its first restart is an increase
+        TASK_RESTARTS.labels(name)  # so that the first restart shows as an increase
         task = SupervisedTask(name, run, ends_when, self)
         self._tasks.add(task)
         return task
 
     def failing(self) -> list[str]:
-        """Return the names of the tasks that could not keep running for 30 s. May be called from any thread."""
+        """Return the names of the tasks that did not run steadily for 30 s. May be called from any thread."""
         return sorted({task.name for task in list(self._tasks) if task.failing})
 
     async def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
@@ -179,7 +180,7 @@ class SupervisedTasks:
 
 
 async def _outcome(run: Run) -> BaseException | None:
-    """Run to the end and return what ended it: a task that *raised* SystemExit would end the event loop."""
+    """Run to the end and return the error that ended it: a task that *raised* SystemExit would end the event loop."""
     try:
         await run()
     except BaseException as error:  # noqa: BLE001  # whatever it is, the supervisor judges it

@@ -1,7 +1,7 @@
-"""Metrics and log events of every process: their names, labels and units stand here and nowhere else.
+"""Metrics and log events of every process: the only place with the metrics' names, labels and units.
 
-With PROMETHEUS_MULTIPROC_DIR set (several gateways on one port), prometheus_client keeps the values in files
-there; it reads the variable when it is imported.
+If PROMETHEUS_MULTIPROC_DIR is set (several gateways on one port), prometheus_client keeps the values in files there;
+it reads the variable when it is imported.
 """
 
 import json
@@ -66,7 +66,7 @@ RECONCILER_ACTIONS = Counter("wbs_reconciler_actions", "What the reconciler put 
 
 
 class EventLogger:
-    """Writes one JSON object a line to standard error: time, level, process kind, event and its ids.
+    """Writes one JSON object per line to standard error: time, level, process kind, event and its ids.
 
     Never pass a secret or a whole idempotency key.
     """
@@ -75,19 +75,22 @@ class EventLogger:
         self._logger = logger
 
     def debug(self, event: str, **ids: Any) -> None:
-        """For whoever looks for a fault."""
+        """Log a detail that helps to find a fault."""
         self._log(logging.DEBUG, event, ids)
 
     def info(self, event: str, **ids: Any) -> None:
-        """Something worth knowing happened, as it should."""
+        """Log an expected event that is worth knowing."""
         self._log(logging.INFO, event, ids)
 
     def warning(self, event: str, exc_info: bool | BaseException = False, **ids: Any) -> None:
-        """Something went wrong and is being dealt with. `exc_info` as for `error`."""
+        """Log a problem that is being dealt with. `exc_info` is the same as for `error`."""
         self._log(logging.WARNING, event, ids, exc_info)
 
     def error(self, event: str, exc_info: bool | BaseException = False, **ids: Any) -> None:
-        """Somebody has to look. `exc_info` adds the traceback: of the exception being handled, or of this one."""
+        """Log a problem that a person must look at.
+
+        `exc_info` adds the traceback: of the exception being handled, or of this one.
+        """
         self._log(logging.ERROR, event, ids, exc_info)
 
     def _log(
@@ -98,7 +101,7 @@ class EventLogger:
 
 
 class JsonFormatter(logging.Formatter):
-    """One line of JSON an event; records of libraries become events too."""
+    """Formats each event as one line of JSON; records of libraries become events too."""
 
     def __init__(self, process_kind: str) -> None:
         super().__init__()
@@ -114,7 +117,7 @@ class JsonFormatter(logging.Formatter):
             "pid": record.process,
             "event": record.getMessage(),
         }
-        # Ids come behind and replace nothing: no value that a client chose can pass for a field of ours.
+        # Ids come last and replace nothing: a client's value can never pass for one of our fields.
         line = line | getattr(record, "ids", {}) | line
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

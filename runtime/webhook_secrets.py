@@ -1,4 +1,4 @@
-"""The secrets that sign the bank's callbacks, as a setting holds them (the Standard Webhooks specification)."""
+"""The secrets that sign the bank's callbacks, in the form of the setting (the Standard Webhooks specification)."""
 
 import base64
 import re
@@ -8,15 +8,15 @@ _KEY_BYTES_MIN, _KEY_BYTES_MAX = 24, 64
 
 
 def webhook_secrets(text: str) -> tuple[str, ...]:
-    """Return the secrets in a setting: one, or, while it is replaced, the new and the old one, comma or blank between.
+    """Return the secrets in a setting: one, or the new and the old one during a rotation, comma or blank between.
 
-    A callback that any of them signed counts.
+    A callback counts if any of them signed it.
     """
     return tuple(re.split(r"[\s,]+", text.strip(" ,"))) if text.strip(" ,") else ()
 
 
 def are_webhook_secrets(text: str) -> bool:
-    """Return whether each is `whsec_` and the base64 of 24 to 64 bytes, as the specification wants it."""
+    """Return whether each is `whsec_` and the base64 of 24 to 64 bytes, as the specification requires."""
     secrets = webhook_secrets(text)
     return len(secrets) <= SECRETS_MAX and all(
         _KEY_BYTES_MIN <= _key_bytes(secret) <= _KEY_BYTES_MAX for secret in secrets
@@ -24,7 +24,7 @@ def are_webhook_secrets(text: str) -> bool:
 
 
 def _key_bytes(secret: str) -> int:
-    """Return how long the key is; 0 if it is none."""
+    """Return the length of the key in bytes; 0 if it is not a key."""
     encoded = secret.removeprefix("whsec_")
     if encoded == secret:
         return 0

@@ -1,7 +1,7 @@
-"""What is booked of a payout that only the bank knows: pure.
+"""The bookings for a payout that only the bank knows: pure.
 
-After a restore of an older backup the bank has paid withdrawals that are not here any more. An operator adopts them:
-each becomes a withdrawal that was reserved, paid and completed at once, under the bank's reference.
+After an older backup is restored, the bank has paid withdrawals that this database no longer holds. An operator adopts
+them: each becomes a withdrawal that was reserved, paid and completed at once, under the bank's reference.
 """
 
 import json
@@ -14,19 +14,19 @@ from wallet.withdrawal import Status
 
 
 class Adoption(NamedTuple):
-    """A withdrawal to be written, and what goes with it."""
+    """A withdrawal to be written, with its transfers and history."""
 
     id: UUID
     transfers: list[Transfer]
     history: list[HistoryRow]
     adjusted: int
-    """What the wallet lacked, in minor units: charges that were lost too."""
+    """The amount that the wallet lacked, in minor units, because charges were lost too."""
 
 
 def adopt(wallet: Wallet, amount: int, reference: str, by: str, reason: str) -> Adoption:
     """Book a payout of `amount` minor units from `wallet`, whose matured locks are released already.
 
-    `by` is who does it, as histories say it. What the wallet lacks is put in first, by an adjustment.
+    `by` names the operator, in the form that histories use. If the wallet lacks money, an adjustment first adds it.
     """
     transfers = []
     lacking = max(amount - wallet.available, 0)

@@ -1,12 +1,12 @@
-"""JSON that a client may spell in many ways, in one spelling: two texts that say the same have the same one.
+"""One canonical spelling for JSON: two texts with the same meaning get the same spelling.
 
-The same values are meant: neither the order of an object's members nor white space is a difference, an escaped letter
-is the letter, and numbers are exact decimals: `1`, `1.0` and `1e0` are one, `0.1` and the float nearest to it are
-two. Floats have no part in this: what they could not tell apart, they would make one. Letters are compared as they
-are, without Unicode's normal forms.
+The meaning is the values. Neither the order of an object's members nor white space makes a difference, an escaped
+letter equals the letter, and numbers are exact decimals: `1`, `1.0` and `1e0` are one number, `0.1` and the float
+nearest to it are two. No floats are used, because they would make different numbers equal. Letters are compared as
+they are, without Unicode normalization.
 
-Texts come with their length limited. The work grows with it and with nothing that a text says: no power of ten is
-ever computed.
+The length of a text is limited before it comes here. The work grows with the length and does not depend on the
+content: no power of ten is ever computed.
 """
 
 import json
@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 PLAIN_DIGITS_MAX = 15
-"""Whole numbers of so many digits, as nearly all are, are spelled plainly; all others as digits and a power of ten."""
+"""Whole numbers of at most this many digits (nearly all) are spelled plainly; others as digits and a power of ten."""
 
 _LONG_NUMBER = re.compile(rf"\d{{{PLAIN_DIGITS_MAX + 1}}}")
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -26,7 +26,7 @@ _DECIMAL = "\0"
 
 
 class DuplicateMember(ValueError):
-    """A member is named twice in one object. Its name, without escapes, is `name`."""
+    """One object has two members of the same name. `name` is that name, without escapes."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -34,21 +34,21 @@ class DuplicateMember(ValueError):
 
 
 class UnfitText(ValueError):
-    """A string holds what no text can: NUL, or half of a surrogate pair."""
+    """A string contains NUL or half of a surrogate pair, which no text can hold."""
 
 
 def canonical_json(text: str) -> str:
-    """Return the one spelling of a JSON text that `checked_json` has passed, in ASCII.
+    """Return the canonical spelling, in ASCII, of a JSON text that `checked_json` has accepted.
 
-    Which is a text of its own kind and not to be shown: decimals are spelled as no other value could be.
+    The result must not be shown to anyone: decimals are spelled in a form of our own that no other value can have.
     """
     read = _read_long if _LONG_NUMBER.search(text) else _read
     return _spell(read(text))
 
 
-@lru_cache(16)  # a withdrawal's destination is asked for twice, for its fingerprint and for its reference
+@lru_cache(16)  # a withdrawal's destination is needed twice: for its fingerprint and for its reference
 def canonical_or_nothing(text: str | None) -> str:
-    """Return the one spelling of what a client may leave out: `{}` and `null` say no more than nothing does."""
+    """Return the canonical spelling of an optional member: `{}` and `null` mean the same as leaving it out."""
     canonical = "" if text is None else canonical_json(text)
     return "" if canonical in ("{}", "null") else canonical
 
@@ -56,7 +56,7 @@ def canonical_or_nothing(text: str | None) -> str:
 def checked_json(text: str) -> Any:
     """Return the value of a JSON text, numbers as their texts.
 
-    Raises DuplicateMember (at any depth), UnfitText, RecursionError, or ValueError where it is no JSON.
+    Raises DuplicateMember (at any depth), UnfitText, RecursionError, or ValueError if the text is not JSON.
     """
     value = _check(text)
     if "\\u" in text and (_NUL.search(text) or (_SURROGATE.search(text) and not _is_unicode(value))):
@@ -65,7 +65,7 @@ def checked_json(text: str) -> Any:
 
 
 def names_given(text: str) -> list[str]:
-    """Return the names of an object's members, without escapes, as often as each is given."""
+    """Return the names of an object's members, without escapes; a repeated name appears each time."""
     names: list[str] = _names(text)
     return names
 
@@ -92,7 +92,7 @@ def _is_unicode(value: Any) -> bool:
 
 @lru_cache(1024)
 def _number(text: str) -> Any:
-    """Return a number's value: a whole one of few digits as it is, any other one as digits and a power of ten."""
+    """Return a number's value: a short whole number as an int, any other number as digits and a power of ten."""
     mantissa, _, exponent = text.lower().partition("e")
     whole, _, fraction = mantissa.partition(".")
     sign = "-" if whole.startswith("-") else ""

@@ -1,4 +1,4 @@
-"""What the service can be asked to do, as values. A command says what is wanted, never how it is stored."""
+"""The commands of the service, as values. A command says what is wanted, never how it is stored."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,14 +10,14 @@ from wallet.canonical import canonical_or_nothing
 from wallet.fingerprints import fingerprint, is_of
 from wallet.outcomes import RoundOutcome
 
-# Who makes a move, as its history says. `client` and `operator` are followed by `:` and a name where there is one.
+# Who made a transition, in the words of its history. A known name follows `client` and `operator`, after a `:`.
 ACTOR, BANK, CLIENT, OPERATOR, RECONCILER = "actor", "bank", "client", "operator", "reconciler"
 
 
 class Charge(msgspec.Struct, frozen=True, gc=False):
     """Put `amount` minor units into a wallet, locked until `release_at` if that is given.
 
-    `space`: what its key is unique in.
+    `space` is the namespace in which the key is unique.
     """
 
     space: str
@@ -27,16 +27,16 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
     amount: int
     release_at: datetime | None = None
     metadata: str | None = None
-    """JSON text, kept and given back as it came."""
+    """JSON text, stored and returned unchanged."""
     by: str | None = None
-    """Name of the API key that asked; None where nobody was named."""
+    """Name of the API key that sent the request; None if there was none."""
 
     def fingerprint(self) -> bytes:
-        """Return what tells this request from another one under the same key."""
+        """Return the digest that distinguishes this request from any other request under the same key."""
         return fingerprint(self._parts(canonical_or_nothing))
 
     def matches(self, made: bytes) -> bool:
-        """Tell whether a fingerprint, of whichever version, is this request's. Raises UnknownVersion."""
+        """Return whether a fingerprint, of any known version, belongs to this request. Raises UnknownVersion."""
         return is_of(made, self._parts)
 
     def _parts(self, spell: Callable[[str | None], str]) -> tuple[str, ...]:
@@ -45,9 +45,9 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
 
 
 class Withdraw(msgspec.Struct, frozen=True, gc=False):
-    """Reserve `amount` minor units of a wallet, to be paid by the bank to `destination` (JSON text).
+    """Reserve `amount` minor units of a wallet for the bank to pay to `destination` (JSON text).
 
-    `space`: what its key is unique in.
+    `space` is the namespace in which the key is unique.
     """
 
     space: str
@@ -58,14 +58,14 @@ class Withdraw(msgspec.Struct, frozen=True, gc=False):
     destination: str | None = None
     metadata: str | None = None
     by: str | None = None
-    """Name of the API key that asked; None where nobody was named."""
+    """Name of the API key that sent the request; None if there was none."""
 
     def fingerprint(self) -> bytes:
-        """Return what tells this request from another one under the same key."""
+        """Return the digest that distinguishes this request from any other request under the same key."""
         return fingerprint(self._parts(canonical_or_nothing))
 
     def matches(self, made: bytes) -> bool:
-        """Tell whether a fingerprint, of whichever version, is this request's. Raises UnknownVersion."""
+        """Return whether a fingerprint, of any known version, belongs to this request. Raises UnknownVersion."""
         return is_of(made, self._parts)
 
     def _parts(self, spell: Callable[[str | None], str]) -> tuple[str, ...]:
@@ -77,10 +77,10 @@ LedgerCommand = Charge | Withdraw
 
 
 class Settle(msgspec.Struct, frozen=True, gc=False):
-    """Write down what became of a withdrawal at the bank: as attempt number `attempt` ended, or as a look-up told.
+    """Record the outcome of a withdrawal at the bank: the end of attempt number `attempt`, or a look-up's answer.
 
-    `attempt` and `lease_until` guard: an outcome that comes late, when another attempt has begun, or a second
-    time, when the lease was given up already, changes nothing unless the money has left (`Paid`, `Returned`).
+    `attempt` and `lease_until` are a guard: an outcome that arrives late (another attempt has begun) or twice (the
+    lease has ended already) changes nothing, unless the money has left (`Paid`, `Returned`).
     """
 
     withdrawal_id: UUID
@@ -88,14 +88,14 @@ class Settle(msgspec.Struct, frozen=True, gc=False):
     attempt: int
     outcome: RoundOutcome
     lease_until: datetime | None = None
-    """End of the attempt's lease; None where the news is not from an attempt but from a look-up."""
+    """End of the attempt's lease; None if the outcome comes from a look-up and not from an attempt."""
     was_completed: bool = False
-    """It was completed before it was looked up. A decline means then that the bank has changed its mind since."""
+    """The withdrawal was completed before the look-up. A decline then means that the bank has reversed its payout."""
     by: str = ACTOR
 
 
 class Cancel(msgspec.Struct, frozen=True, gc=False):
-    """Give the money back, if the bank was never called."""
+    """Return the held money to the wallet, if the bank was never called."""
 
     withdrawal_id: UUID
     by: str = CLIENT
@@ -112,5 +112,5 @@ WithdrawalCommand = Settle | Cancel | Replay
 
 
 def _utc(at: datetime) -> datetime:
-    """Return an instant in UTC; without a zone it is infinity as asyncpg reads it: 9999, from when that was taken."""
+    """Return an instant in UTC. One without a zone is `infinity` as asyncpg reads it (year 9999), once accepted."""
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)

@@ -1,9 +1,9 @@
 """The decision about a batch of charges and withdrawals: pure, in arrival order, each on its own merits.
 
-`decide` gets what the database knows (wallets under lock, idempotency keys already used, the database's clock)
-and says what each request is answered and which rows are to be written. It never looks at a clock or a connection of
-its own, so property tests can run it by the thousand. Decided is by the clock; written is the wallet's own instant,
-which is another one where the clock has stepped back.
+`decide` takes the database's facts (wallets under lock, idempotency keys already used, the database's clock) and
+returns the response to each request and the rows to be written. It reads no clock and no connection of its own, so
+property tests can run it thousands of times. It decides by the clock; the rows carry the wallet's own instant, which
+is later than the clock's if the clock has stepped back.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ from wallet.reference import reference_end
 
 
 class ChargeReceipt(NamedTuple):
-    """A charge that took effect: nothing in it ever changes, so a replay gives the same bytes."""
+    """A charge that took effect. Nothing in it ever changes, so a replay returns the same bytes."""
 
     id: UUID
     user_id: str
@@ -40,7 +40,7 @@ class ChargeReceipt(NamedTuple):
 
 
 class WithdrawReceipt(NamedTuple):
-    """A withdrawal as it was accepted (its later states are another matter)."""
+    """A withdrawal as it was accepted, without its later states."""
 
     id: UUID
     user_id: str
@@ -66,14 +66,14 @@ KeyId = tuple[str, str]
 
 
 class KeyRecord(NamedTuple):
-    """What a used key stands for: the request's fingerprint and its receipt."""
+    """The fingerprint and the receipt of the request that used a key."""
 
     fingerprint: bytes
     receipt: Receipt
 
 
 class NewKey(NamedTuple):
-    """An idempotency key to be written with the movement it stands for."""
+    """An idempotency key to be written together with its movement."""
 
     space: str
     key: str
@@ -81,7 +81,7 @@ class NewKey(NamedTuple):
 
 
 class NewWithdrawal(NamedTuple):
-    """A withdrawal to be written: as it is answered, who asked for it, and how its reference for the bank ends."""
+    """A withdrawal to be written: its receipt, the API key that sent it, and the end of its bank reference."""
 
     receipt: WithdrawReceipt
     made_by: str | None
@@ -89,16 +89,16 @@ class NewWithdrawal(NamedTuple):
 
 
 class ReleasesNeeded(NamedTuple):
-    """Not decided: more locks than were listed have matured, and it may take them to accept this."""
+    """Not decided: more locks have matured than were listed, and the request may need them to be accepted."""
 
     wallet: WalletId
     amount: int
-    """That has to be available, in minor units, or else all that has matured has to be."""
+    """Minor units that must be available before the next try, unless all matured locks have been released."""
 
 
 @dataclass(slots=True)
 class Decision:
-    """What is answered (`outcomes`, in the order of the requests) and what is to be written."""
+    """The outcomes, in the order of the requests, and the rows to be written."""
 
     outcomes: list[Recorded | WalletError | ReleasesNeeded] = field(default_factory=list)
     transfers: list[Transfer] = field(default_factory=list)
@@ -117,10 +117,10 @@ def decide(
     wallets: Mapping[WalletId, Wallet],
     now: datetime,
 ) -> Decision:
-    """Decide each request in arrival order; a refused one changes nothing for the others.
+    """Decide each request in arrival order; a refused request does not affect the others.
 
-    `wallets` holds every wallet that a request names, under lock, and is changed to what holds afterwards. A
-    key used earlier in the same batch counts as used; the key of a refused request stays free. One that needs
+    `wallets` holds every wallet that a request names, under lock, and is updated to the resulting balances. A key
+    used earlier in the same batch counts as used; the key of a refused request stays free. A request that needs
     releases changes nothing either: the others are decided as if it came later.
     """
     decision = Decision()
@@ -213,9 +213,9 @@ def _withdraw(
 
 
 def _release(wallet: Wallet, amount: int, now: datetime, decision: Decision) -> None:
-    """Move what has matured from locked to available, the oldest first, until `amount` is.
+    """Release matured locks, the oldest first, until `amount` is available.
 
-    It was withdrawable already; now the books say so.
+    That money was already withdrawable; now the ledger shows it as available.
     """
     ended = 0
     while wallet.available < amount:

@@ -1,12 +1,12 @@
-"""The decision about transitions of withdrawals: pure. What the bank's answer means for the money is decided here.
+"""The decision about transitions of withdrawals: pure. It says what the bank's answer means for the money.
 
-Paid            → completed: held money goes to the bank
-Declined        → failed: held money goes back. After it was paid: returned, with the decline's code
-Returned        → returned: what the bank sent back is available again
-Accepted        → stays processing, asked about again later, however long it takes
+Paid            → completed: the held money goes to the bank
+Declined        → failed: the held money goes back to the wallet. After a payout: returned, with the decline's code
+Returned        → returned: the amount that the bank sent back is available again
+Accepted        → stays processing; the bank is asked again later, however long it takes
 BankUnavailable → stays processing, due again later; after the last round requires_attention
 OutcomeUnknown  → the same: an unknown outcome is never a failure
-Postponed       → stays processing, due as soon as payouts go on
+Postponed       → stays processing, due as soon as payouts resume
 Unresolved      → requires_attention
 """
 
@@ -40,7 +40,7 @@ def decide_transitions(
     now: datetime,
     ladder: Ladder,
 ) -> Transitions:
-    """Decide each command in arrival order; withdrawals and wallets are changed to what holds afterwards."""
+    """Decide each command in arrival order, and update the withdrawals and wallets accordingly."""
     transitions = Transitions()
     for command in commands:
         withdrawal = withdrawals.get(command.withdrawal_id)
@@ -84,16 +84,16 @@ def _settle(command: Settle, transition: Transition, ladder: Ladder) -> None:
             _postponed(outcome, transition)
         elif not looked_up:
             _not_yet(outcome, transition, ladder)
-    # else: a later attempt is under way, this was written down before, or it has ended; nothing was learned.
+    # else: a later attempt is under way, this outcome is already recorded, or the withdrawal has ended: nothing new.
 
 
 def _has_lease(command: Settle, withdrawal: Withdrawal) -> bool:
-    """Tell whether the attempt still has its lease: writing down how it ended gives it up."""
+    """Return whether the attempt still has its lease. Recording the attempt's outcome ends the lease."""
     return (withdrawal.attempts, withdrawal.next_attempt_at) == (command.attempt, command.lease_until)
 
 
 def _begin(transition: Transition) -> None:
-    """Write down that the bank was called, where that is told by what the bank knows: history was lost here."""
+    """Record that the bank was called, if only the bank's knowledge shows it because history was lost here."""
     if transition.withdrawal.status is Status.PENDING:
         transition.move_to(Status.PROCESSING, "the bank knows of it already")
 
@@ -124,7 +124,7 @@ def _declined(outcome: Declined, transition: Transition, command: Settle) -> Non
         and command.lease_until is not None
         and not _has_lease(command, withdrawal)
     ):
-        return  # a later attempt may have been paid: only a look-up can say declined now
+        return  # a later attempt may have been paid: from here on only a look-up can establish a decline
     _begin(transition)
     transition.move_to(Status.FAILED, f"the bank declined: {outcome.code}")
     withdrawal.failure_code, withdrawal.failure_reason = outcome.code, "declined by the bank"
@@ -134,13 +134,13 @@ def _declined(outcome: Declined, transition: Transition, command: Settle) -> Non
 def _returned(outcome: Returned, transition: Transition) -> None:
     withdrawal = transition.withdrawal
     if withdrawal.bank_reference not in (None, outcome.payout_id):
-        # Had the bank paid twice and sent one back, the client would have the money, and get it again.
+        # If the bank had paid twice and returned one payout, the client would keep the money and get it back as well.
         raise IllegalMove(f"the bank returned {outcome.payout_id}, it had paid {withdrawal.bank_reference}")
     if withdrawal.status is Status.RETURNED:
         return
     if outcome.amount > withdrawal.amount:
         raise IllegalMove(f"the bank returned {outcome.amount}, it had paid {withdrawal.amount}")
-    # What came back was paid before: often the news of the return is the first that we hear.
+    # Returned money was paid before; often the return is the first news of the payout that we get.
     _paid(Paid(outcome.payout_id), transition)
     whole = outcome.amount == withdrawal.amount
     what = "the money" if whole else f"{outcome.amount} of {withdrawal.amount}"
@@ -171,7 +171,7 @@ def _postponed(outcome: Postponed, transition: Transition) -> None:
     withdrawal = transition.withdrawal
     if outcome.code is not None:
         if withdrawal.failure_code == outcome.code:
-            # Somebody has let payouts go on since; were it never given up, it would pause them again and again.
+            # Payouts were resumed since. Without an end here, this withdrawal would pause them again and again.
             _unresolved(Unresolved(outcome.code, outcome.reason), transition)
             return
         withdrawal.failure_code, withdrawal.failure_reason = outcome.code, outcome.reason
@@ -181,7 +181,9 @@ def _postponed(outcome: Postponed, transition: Transition) -> None:
 def _not_yet(outcome: BankUnavailable | OutcomeUnknown, transition: Transition, ladder: Ladder) -> None:
     withdrawal = transition.withdrawal
     if withdrawal.accepted_at is not None:
-        _ask_again(transition, ladder)  # the bank has it; that it could not be asked now is no failure
+        _ask_again(
+            transition, ladder
+        )  # the bank has the order; a failed look-up is not a failure of the payout
         return
     withdrawal.rounds += 1
     withdrawal.failure_code = _failure_code(outcome, withdrawal)
@@ -196,7 +198,9 @@ def _failure_code(outcome: BankUnavailable | OutcomeUnknown, withdrawal: Withdra
     if withdrawal.failure_code == "bank_conflict" or (
         isinstance(outcome, OutcomeUnknown) and outcome.conflict
     ):
-        return "bank_conflict"  # for good: from then on a look-up has to tell the whole order to be believed
+        return (
+            "bank_conflict"  # for good: from then on only a look-up that repeats the whole order is believed
+        )
     return "bank_unavailable" if isinstance(outcome, BankUnavailable) else "outcome_unknown"
 
 
@@ -213,7 +217,7 @@ def _cancel(transition: Transition) -> None:
 def _replay(command: Replay, transition: Transition) -> None:
     withdrawal = transition.withdrawal
     if withdrawal.status is not Status.REQUIRES_ATTENTION:
-        # A pending one may become processing too, but not by this: it is for the attempt that calls the bank.
+        # A pending withdrawal may become processing too, but only by the attempt that calls the bank.
         raise IllegalMove(f"it is {withdrawal.status}; only a withdrawal that requires attention is replayed")
     transition.move_to(Status.PROCESSING, "replayed by an operator")
     withdrawal.rounds = 0

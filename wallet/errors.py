@@ -1,4 +1,4 @@
-"""Every way a request can be refused, as one tree with stable codes.
+"""All the ways in which a request can be refused, as one tree with stable codes.
 
     WalletError
     ├── ValidationFailed         validation_failed
@@ -12,12 +12,12 @@
         ├── Overloaded           overloaded
         └── Unavailable          unavailable
 
-The code is part of the API: clients branch on it, so it never changes. HTTP statuses are given in
-`gateway.contract.problems`, the only place that knows them.
+The code is part of the API: clients branch on it, so it never changes. Only `gateway.contract.problems` knows the
+HTTP statuses.
 """
 
 FIELDS_MAX = 20
-"""So many bad fields are told of at once."""
+"""Number of bad fields reported at once, at most."""
 
 
 class WalletError(Exception):
@@ -27,7 +27,7 @@ class WalletError(Exception):
 
 
 class ValidationFailed(WalletError):
-    """The request can't be read as what it should be. `errors` names each bad field and why, up to FIELDS_MAX."""
+    """The request is not valid. `errors` names each bad field and the reason, up to FIELDS_MAX."""
 
     code = "validation_failed"
 
@@ -38,7 +38,7 @@ class ValidationFailed(WalletError):
 
 
 class InsufficientFunds(WalletError):
-    """The wallet has less withdrawable money than was asked for."""
+    """The wallet has less withdrawable money than the request needs."""
 
     code = "insufficient_funds"
 
@@ -55,7 +55,7 @@ class BalanceLimitExceeded(WalletError):
 
 
 class IdempotencyKeyReused(WalletError):
-    """The key was used before for another request; nothing was done for this one."""
+    """The key was used before for another request; this request did nothing."""
 
     code = "idempotency_key_reused"
 
@@ -67,7 +67,7 @@ class WithdrawalNotFound(WalletError):
 
 
 class NotCancellable(WalletError):
-    """The bank may have been called already (or the withdrawal has ended): too late to cancel."""
+    """It is too late to cancel: the bank may have been called already, or the withdrawal has ended."""
 
     code = "not_cancellable"
 
@@ -87,9 +87,9 @@ class IllegalMove(WalletError):
 
 
 class TryLater(WalletError):
-    """Nothing is wrong with the request; the same request, same key, may be sent again.
+    """Nothing is wrong with the request; the client may send it again, with the same key.
 
-    `reason` says why, as a token for machines: health names it.
+    `reason` says why, as a machine-readable token that health reports.
     """
 
     code = "try_later"
@@ -104,7 +104,7 @@ class Overloaded(TryLater):
 
 
 class Unavailable(TryLater):
-    """The database can't take it now. Whether the request took effect, its key tells later."""
+    """The database can't take the request now. Its key tells later whether it took effect."""
 
     code = "unavailable"
 

@@ -1,16 +1,16 @@
-"""What tells one request from another under the same idempotency key: a digest of all that it asks for.
+"""Fingerprints: a digest of a request's content distinguishes it from other requests under the same idempotency key.
 
-A fingerprint stands in the database for years, so it says how it was made:
+A fingerprint stays in the database for years, so it says how it was made:
 
 =======  ==================================================================================================
 version  form
 =======  ==================================================================================================
-1        16 bytes: BLAKE2b of the request, its JSON as msgspec spelled it again: the order of members and
-         `1` or `1.0` made a difference, 1.10 and 1.1 none
-2        2 and 16 bytes: the same, but JSON in its canonical spelling (`wallet.canonical`), `{}` as nothing
+1        16 bytes: BLAKE2b of the request, with its JSON re-encoded by msgspec: the order of members and
+         `1` against `1.0` made a difference, 1.10 against 1.1 did not
+2        2 and 16 bytes: the same, but with JSON in its canonical spelling (`wallet.canonical`), `{}` as absent
 =======  ==================================================================================================
 
-A repeated request is compared with each row in the way in which the row was made.
+A repeated request is compared with each row by the version that the row was made with.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,20 +24,20 @@ DIGEST_BYTES = 16
 _VERSION = b"\x02"
 
 Spelling = Callable[[str | None], str]
-"""How JSON, or none, is spelled in what is digested."""
+"""Function that spells a JSON text, or its absence, for the digest."""
 
 
 class UnknownVersion(ValueError):
-    """The fingerprint was made by a later version of this service: nothing can be said of it."""
+    """A later version of this service made the fingerprint: it can't be compared."""
 
 
 def fingerprint(parts: Sequence[str]) -> bytes:
-    """Return the fingerprint of a request that asks for this, JSON in its canonical spelling."""
+    """Return the fingerprint of a request with these parts, whose JSON is in its canonical spelling."""
     return _VERSION + _digest(parts)
 
 
 def is_of(made: bytes, parts: Callable[[Spelling], Sequence[str]]) -> bool:
-    """Tell whether `made` is the fingerprint of the request that asks for `parts`, in whichever way it was made.
+    """Return whether `made`, of any known version, is the fingerprint of the request with these parts.
 
     Raises UnknownVersion.
     """
@@ -51,7 +51,7 @@ def is_of(made: bytes, parts: Callable[[Spelling], Sequence[str]]) -> bool:
 def _is_of_first_version(made: bytes, parts: Callable[[Spelling], Sequence[str]]) -> bool:
     try:
         return made == _digest(parts(_spelled_again))
-    except msgspec.DecodeError:  # a number beyond floats, which was refused then
+    except msgspec.DecodeError:  # a number beyond the range of floats, which was refused at that time
         return False
 
 

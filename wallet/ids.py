@@ -1,7 +1,7 @@
 """Identifiers that sort by time: UUID version 7 (RFC 9562, sections 5.7 and 6.2, method 3).
 
-They are made from the database's clock, read after the wallet was locked, so that the order of a wallet's
-identifiers is the order in which its movements took effect, whatever the clocks of the processes say.
+They are made from the database's clock, read after the wallet was locked. So the order of a wallet's identifiers is
+the order in which its movements took effect, whatever the clocks of the processes say.
 """
 
 import secrets
@@ -16,7 +16,7 @@ _SEQUENCE_LENGTH = 2**14
 
 
 def uuid7_sequence(now: datetime, entropy: bytes | None = None) -> Iterator[UUID]:
-    """Yield ascending identifiers for the instant `now`; after 16,384 of them, for the next microsecond.
+    """Yield ascending identifiers for the instant `now`; after 16,384 of them, continue with the next microsecond.
 
     Layout: 48 bits of milliseconds, 12 bits of the fraction of the millisecond, a 14-bit sequence, 48 random
     bits. `entropy` (6 bytes) is drawn from the system unless given; each identifier adds to it.
@@ -29,7 +29,7 @@ def uuid7_sequence(now: datetime, entropy: bytes | None = None) -> Iterator[UUID
 
 
 def uuid7_ends(entropy: bytes | None = None) -> Iterator[int]:
-    """Yield the last 64 bits of 16,384 ascending identifiers, for when the instant is not known yet."""
+    """Yield the last 64 bits of 16,384 ascending identifiers, for use while the instant is not yet known."""
     random_bits = int.from_bytes(secrets.token_bytes(6) if entropy is None else entropy, "big")
     for sequence in range(_SEQUENCE_LENGTH):
         random_bits = (random_bits + 0x9E3779B97F4B) & 0xFFFFFFFFFFFF

@@ -1,7 +1,7 @@
-"""The rows of the books and the balances that follow from them, as values.
+"""The rows of the ledger and the balances that follow from them, as values.
 
 Every movement of money is one `Transfer`: it debits one account and credits another by the same amount, so the
-books balance by construction. A wallet's balances are the running sums of its transfers.
+ledger balances by construction. A wallet's balances are the running sums of its transfers.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from wallet.ids import uuid7_sequence
 
 
 class Account(StrEnum):
-    """Where money can be. `funding` and `bank` are outside; the other three are the wallet's split."""
+    """The accounts that hold money. `funding` and `bank` are outside; the other three are the wallet's split."""
 
     FUNDING = "funding"
     AVAILABLE = "available"
@@ -24,7 +24,7 @@ class Account(StrEnum):
 
 
 class Kind(StrEnum):
-    """Why money moves."""
+    """The reason for a transfer."""
 
     CHARGE = "charge"
     RELEASE = "release"
@@ -44,17 +44,17 @@ ACCOUNTS: dict[Kind, tuple[Account, Account]] = {
     Kind.RETURN: (Account.BANK, Account.AVAILABLE),
     Kind.ADJUSTMENT: (Account.FUNDING, Account.AVAILABLE),
 }
-"""kind → (debited, credited). A charge with a `release_at` credits `locked` instead. (The database takes
-adjustments the other way round too.)"""
+"""kind → (debited, credited). A charge with a `release_at` credits `locked` instead. (The database also accepts
+adjustments in the opposite direction.)"""
 
 WalletId = tuple[str, str]
 """(user_id, currency)"""
 
 
 class Transfer(NamedTuple):
-    """One row of the books; `…_after` is the wallet's split once it took effect, in minor units.
+    """One row of the ledger; `…_after` is the wallet's split after the transfer, in minor units.
 
-    `made_by`: name of the API key that asked for it; None where nobody was named.
+    `made_by` is the name of the API key that requested it; None if there was none.
     """
 
     id: UUID
@@ -75,7 +75,7 @@ class Transfer(NamedTuple):
 
 
 class MaturedLock(NamedTuple):
-    """A charge whose `release_at` has come while its money still stands in `locked`."""
+    """A charge whose `release_at` has come while its money is still in `locked`."""
 
     charge_id: UUID
     release_at: datetime
@@ -83,10 +83,10 @@ class MaturedLock(NamedTuple):
 
 
 class Wallet:
-    """The balances of one wallet while a batch is decided; it makes the transfers that change them.
+    """The balances of one wallet while a batch is decided, and the source of the transfers that change them.
 
-    What is written carries the instant `at` and an identifier that begins with it. The instants of a wallet never go
-    back, so `at` is later than all that is in its books, whatever the clock says that decisions are made by.
+    Each row carries the instant `at` and an identifier that begins with it. A wallet's instants never go back: `at`
+    is later than every row that the wallet already had, whatever the clock says by which decisions are made.
     """
 
     __slots__ = (
@@ -124,7 +124,7 @@ class Wallet:
         self.held = held
         self._before = (available, locked, held)
         self.transactions = 0
-        """Charges and withdrawals that were added."""
+        """Number of charges and withdrawals that were added."""
         self.matured = matured or []
         self.matured_complete = matured_complete
         """False if more locks have matured than are listed."""
@@ -134,16 +134,16 @@ class Wallet:
 
     @property
     def total(self) -> int:
-        """All money of the wallet, in minor units."""
+        """All the money of the wallet, in minor units."""
         return self.available + self.locked + self.held
 
     def change(self) -> tuple[int, int, int, int]:
-        """Return what has changed: available, locked, held, and the number of transactions."""
+        """Return the changes of available, locked and held, and the number of added transactions."""
         available, locked, held = self._before
         return self.available - available, self.locked - locked, self.held - held, self.transactions
 
     def not_before(self, instant: datetime) -> None:
-        """Let nothing that is written from here on carry an earlier instant than this."""
+        """Make sure that no row written from here on carries an earlier instant than this."""
         if instant > self.at:
             self.at = instant
             self._ids = None
@@ -158,10 +158,10 @@ class Wallet:
         metadata: str | None = None,
         made_by: str | None = None,
     ) -> Transfer:
-        """Change the balances as `kind` says and return the row that records it; without a `reference`, its own.
+        """Change the balances as `kind` says and return the row that records it.
 
-        Raises AssertionError, also under `python -O`, if a balance would go below zero: whoever calls has to have
-        checked before.
+        The default `reference` is the row's own id. Raises AssertionError, even under `python -O`, if a balance would
+        go below zero: the caller must have checked before.
         """
         if amount <= 0:
             raise AssertionError(f"an amount of {amount}")

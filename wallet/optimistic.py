@@ -1,9 +1,8 @@
-"""What a batch writes if all of its keys are new and every request is accepted, as it nearly always is.
+"""The rows that a batch writes if all of its keys are new and every request is accepted, which is nearly always so.
 
-Known without looking at a wallet, so one statement can lock, decide and write: it changes the wallets only if each
-has the money that is `needed`, and refuses the batch otherwise. Then `wallet.decide` decides, request by request.
-Property tests hold the two against each other: where the statement would take a batch, `decide` accepts all of it,
-with the same rows.
+They are known without reading a wallet, so one statement can lock, decide and write: it changes the wallets only if
+each has the `needed` money, and otherwise refuses the batch. Then `wallet.decide` decides request by request. Property
+tests compare the two: if the statement would accept a batch, `decide` accepts every request of it, with the same rows.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from wallet.reference import reference_end
 
 
 class WalletChange(NamedTuple):
-    """What is added to a wallet. `needed` is the least that has to be available before, in minor units."""
+    """The amounts that a batch adds to a wallet. `needed` is the least available balance before it, in minor units."""
 
     user_id: str
     currency: str
@@ -31,11 +30,11 @@ class WalletChange(NamedTuple):
 
 
 class BatchMovement(NamedTuple):
-    """A charge, or a withdrawal's reserve, with the key it was asked for under.
+    """A charge, or a withdrawal's reserve, with the idempotency key of its request.
 
-    `id_end` are the last 16 hexadecimal digits of its identifier. `wallet` counts the changes from 1; `…_change` is
-    what the batch has added to the wallet's split up to here. `reference_end`: of a withdrawal, the last 24 digits of
-    what the bank will know it by.
+    `id_end` holds the last 16 hexadecimal digits of its identifier. `wallet` is the number of its wallet change,
+    counted from 1; `…_change` is the sum that the batch has added to the wallet's split so far. `reference_end` holds,
+    for a withdrawal, the last 24 digits of its bank reference.
     """
 
     id_end: str
@@ -58,22 +57,22 @@ class BatchMovement(NamedTuple):
 
 
 class RaisedInstants(NamedTuple):
-    """Where the clock has stepped back: the instant of each change, and how its identifiers begin."""
+    """The instant of each wallet change, and the start of its identifiers, for use after the clock has stepped back."""
 
     instants: Sequence[datetime]
     id_starts: Sequence[str]
 
 
 class OptimisticBatch(NamedTuple):
-    """All that a batch writes, the changes in key order, the movements in order of arrival."""
+    """All the rows that a batch writes: changes in key order, movements in arrival order."""
 
     requests: Sequence[LedgerCommand]
     changes: list[WalletChange]
     movements: list[BatchMovement]
     first_release_at: datetime | None
-    """The earliest `release_at`: it has to be in the future still."""
+    """The earliest `release_at`, which must still be in the future."""
     plain: bool
-    """Nothing but charges that lock nothing."""
+    """True if the batch has nothing but charges without a lock."""
 
     def receipts(
         self,
@@ -82,9 +81,9 @@ class OptimisticBatch(NamedTuple):
         raised: RaisedInstants | None = None,
         make_id: Callable[[str], UUID] = UUID,
     ) -> list[Receipt]:
-        """Return what is answered, once the identifiers' first 16 digits and the instant are known.
+        """Return the receipts, once the identifiers' first 16 digits and the instant are known.
 
-        `make_id` makes an identifier of 32 hexadecimal digits.
+        `make_id` makes an identifier from 32 hexadecimal digits.
         """
         pairs = zip(self.requests, self.movements, strict=True)
         if raised is None:
@@ -102,7 +101,7 @@ class OptimisticBatch(NamedTuple):
 
 
 class _Sum:
-    """What a batch adds to one wallet, so far. `number`: its place among the changes, from 1."""
+    """The amounts that a batch adds to one wallet, so far. `number` is its place among the changes, from 1."""
 
     __slots__ = ("available", "held", "locked", "needed", "number", "transactions")
 
@@ -112,7 +111,10 @@ class _Sum:
 
 
 def optimistic_batch(requests: Sequence[LedgerCommand], entropy: bytes | None = None) -> OptimisticBatch:
-    """Return what the batch writes if all is new and accepted. `entropy` as in `uuid7_ends`."""
+    """Return the rows that the batch writes if every key is new and every request is accepted.
+
+    `entropy` is the same as in `uuid7_ends`.
+    """
     ids = sorted({(request.user_id, request.currency) for request in requests})
     sums: dict[WalletId, _Sum] = {id: _Sum(number) for number, id in enumerate(ids, 1)}
     movements = []

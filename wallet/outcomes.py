@@ -1,7 +1,7 @@
-"""What a bank call can come to. Everything that a network does is mapped to one of these, by the bank client.
+"""The possible outcomes of a bank call. The bank client maps everything that a network can do to one of these.
 
-Only `Declined` gives money back; only `Paid` ends a withdrawal well; `Returned` brings back what was paid. The
-others keep the money held.
+Only `Declined` gives the held money back; only `Paid` completes a withdrawal; `Returned` brings back money that was
+paid. The others keep the money held.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """The bank has paid. `payout_id` is the bank's own name for it."""
+    """The bank has paid. `payout_id` is the bank's own identifier of the payout."""
 
     payout_id: str
 
@@ -19,8 +19,8 @@ class Paid:
 class Declined:
     """The bank refuses this order for good. `code` is its reason.
 
-    As answer to an order it counts only while no call for it went before whose outcome is unknown; as answer
-    to a look-up it always does.
+    As the answer to an order, it counts only if no earlier call for that order has an unknown outcome; as the answer
+    to a look-up, it always counts.
     """
 
     code: str
@@ -28,38 +28,38 @@ class Declined:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The bank has the order and will say later what became of it. No failure; nothing is sent again."""
+    """The bank has the order and will report the outcome later. This is no failure; nothing is sent again."""
 
     payout_id: str | None = None
-    """The bank's own name for it, where it has one already."""
+    """The bank's own identifier of the payout, if it has one already."""
 
 
 @dataclass(frozen=True, slots=True)
 class BankUnavailable:
-    """The call was certainly not accepted: refused connection, 429, 503."""
+    """The bank certainly did not accept the call: connection refused, 429, 503."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class OutcomeUnknown:
-    """The bank may or may not have paid: timeout, reset, 5xx, unreadable reply. Never a failure."""
+    """The bank may or may not have paid: timeout, reset, 5xx, unreadable reply. This is never a failure."""
 
     reason: str
     conflict: bool = False
-    """The bank knows the reference with another body: something was ordered under it, perhaps not this."""
+    """The bank knows the reference with another body: some order exists under it, perhaps not this one."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotFound:
-    """Answer to a look-up only: the bank doesn't know the reference *yet*. Never a reason to refund."""
+    """Answer to a look-up only: the bank doesn't know the reference *yet*. This is never a reason to refund."""
 
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """Answer to a look-up only: the bank has paid, and the money came back to us.
+    """Answer to a look-up only: the bank had paid, and the money came back to us.
 
-    `amount`, in minor units, is what came back; it can be less than was paid, or more.
+    `amount` is the returned sum in minor units; it can be less or more than the payout.
     """
 
     payout_id: str
@@ -68,21 +68,22 @@ class Returned:
 
 @dataclass(frozen=True, slots=True)
 class Postponed:
-    """What a round comes to that could not have the order paid for a reason that lies with us.
+    """The round could not get the order paid, for a reason on our side.
 
-    Payouts are paused, or the bank declines because of our own account: the withdrawal stays due, no rung is used.
+    Payouts are paused, or the bank declines because of our own account: the withdrawal stays due, and no rung of the
+    ladder is used.
     """
 
     reason: str
     code: str | None = None
-    """The code of the bank's decline, if it is one. The same twice in a row is for a person."""
+    """The code of the bank's decline, if there is one. If the same code comes twice in a row, a person must look."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unresolved:
-    """What a round comes to that no further call can clear up: the order must not be sent again, so it is for a person.
+    """No further call can clear this up: the order must not be sent again, so a person must look.
 
-    The bank had accepted it and knows nothing of it now, or its idempotency key is too old to be relied upon.
+    The bank had accepted the order and doesn't know it now, or its idempotency key is too old to be relied upon.
     """
 
     code: str
@@ -92,13 +93,13 @@ class Unresolved:
 PayOutcome = Paid | Declined | Accepted | BankUnavailable | OutcomeUnknown
 FindOutcome = PayOutcome | Returned | NotFound
 RoundOutcome = PayOutcome | Returned | Postponed | Unresolved
-"""What a round of calls for one withdrawal can come to."""
+"""The possible outcomes of a round of calls for one withdrawal."""
 
 
 def reference_text(reference: UUID | None, withdrawal_id: UUID) -> str:
-    """Return the text by which the bank knows a withdrawal: 32 hexadecimal digits of its reference.
+    """Return the text by which the bank knows a withdrawal: the 32 hexadecimal digits of its reference.
 
-    A withdrawal from before there were references has none; the bank knows it by its id, with hyphens.
+    A withdrawal made before references existed has none; the bank knows it by its id, with hyphens.
     """
     return str(withdrawal_id) if reference is None else reference.hex
 
@@ -107,5 +108,5 @@ CHECK_PREFIX = "wbs-check-"
 
 
 def is_check(reference: str) -> bool:
-    """Tell whether a payout was ordered by `wbs bank check` to try the bank, and so belongs to no withdrawal."""
+    """Return whether `wbs bank check` ordered this payout to test the bank, so that it belongs to no withdrawal."""
     return reference.startswith(CHECK_PREFIX)

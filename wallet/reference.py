@@ -1,7 +1,8 @@
-"""What the bank knows a withdrawal by: 32 hexadecimal digits, so that SEPA's 35 characters hold them.
+"""The reference by which the bank knows a withdrawal: 32 hexadecimal digits, which fit into SEPA's 35 characters.
 
-Eight are the stack's (`stack.bank_prefix`), 24 a digest of what was asked for. So whoever asks for the same withdrawal
-again, after a backup from before it was restored, meets the bank's own idempotency and is not paid twice.
+Eight digits are the stack's (`stack.bank_prefix`), 24 are a digest of the request. If an older backup is restored and
+a client sends the same withdrawal again, it gets the same reference: the bank's own idempotency prevents a second
+payout.
 """
 
 from hashlib import blake2b
@@ -10,7 +11,8 @@ from wallet.canonical import canonical_or_nothing
 from wallet.commands import Withdraw
 
 _VERSION = b"wbs reference 1"
-"""Of what the digest is made from. A change needs another one, and pays after a restore what had been paid before."""
+"""Version of the digest's input. A change of the input needs a new version; a request repeated after a restore could
+then be paid twice."""
 
 _DIGEST_BYTES = 12
 
@@ -18,7 +20,7 @@ _DIGEST_BYTES = 12
 def reference_end(withdraw: Withdraw) -> str:
     """Return the last 24 digits of the reference: the same for the same space, key, user, money and destination.
 
-    Each part is preceded by its length: no two different requests make one text.
+    The length of each part precedes it, so that two different requests never make the same text.
     """
     parts = (
         withdraw.space,

@@ -1,4 +1,4 @@
-"""What transitions of withdrawals are decided from, and what comes of it: values, as the database has them."""
+"""The input and the result of decisions about transitions of withdrawals: values, as the database has them."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -20,29 +20,29 @@ class Withdrawal:
     amount: int
     status: Status
     attempts: int
-    """Rounds of bank calls begun so far; each has its number."""
+    """Number of rounds of bank calls begun so far; each round has its number."""
     rounds: int
-    """Rungs of the ladder used up since the beginning or the last replay."""
+    """Rungs of the ladder used up since the start or the last replay."""
     next_attempt_at: datetime
     history_length: int
     failure_code: str | None = None
     failure_reason: str | None = None
     bank_reference: str | None = None
     accepted_at: datetime | None = None
-    """When the bank said that it has the order and will say later: it is only asked about since."""
+    """The time when the bank said that it has the order and will report later; since then it is only looked up."""
     may_be_known: bool = False
-    """True if the bank may know of it though no call of it is written down: history was lost, and it was not looked
-    up since."""
+    """True if the bank may know the withdrawal although no call is recorded: history was lost, and the withdrawal was
+    not looked up since."""
     updated_at: datetime = field(kw_only=True)
 
     @property
     def jitter(self) -> float:
-        """A number in [0, 1), always the same for a withdrawal: many of them don't come back all at once."""
+        """A number in [0, 1), always the same for one withdrawal, so that many withdrawals are not due all at once."""
         return self.id.int % 1024 / 1024
 
 
 class HistoryRow(NamedTuple):
-    """One move of a withdrawal: which state, when, why, and who made it."""
+    """One transition of a withdrawal: its state, time, reason and author."""
 
     withdrawal_id: UUID
     user_id: str
@@ -55,10 +55,10 @@ class HistoryRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """When a withdrawal is tried again: after min, 2·min, 4·min, … at most max; `rounds_max` times in all.
+    """The retry schedule of a withdrawal: after min, 2·min, 4·min, … at most max; `rounds_max` times in all.
 
-    What the bank has accepted stands on no rung. It is asked about again and again, each time after as long as it
-    has been with the bank, `accepted_delay_min` at least and `accepted_delay_max` at most.
+    A withdrawal that the bank has accepted uses no rungs. It is looked up again and again, each time after the bank
+    has had it twice as long, but after `accepted_delay_min` at least and `accepted_delay_max` at most.
     """
 
     rounds_max: int
@@ -73,7 +73,7 @@ class Ladder:
         return min(doubled, self.delay_max) * (1 - jitter / 2)
 
     def accepted_delay(self, waited: timedelta, jitter: float) -> timedelta:
-        """Return the wait before the next question about what the bank has had for `waited`.
+        """Return the wait before the next look-up of an order that the bank has had for `waited`.
 
         `jitter` in [0, 1) adds up to a quarter, within the limits.
         """
@@ -82,14 +82,14 @@ class Ladder:
 
 @dataclass(slots=True)
 class Transitions:
-    """What is answered, in the order of the commands, and what is to be written."""
+    """The outcomes, in the order of the commands, and the rows to be written."""
 
     outcomes: list[Status | WalletError] = field(default_factory=list)
     changed: dict[UUID, Withdrawal] = field(default_factory=dict)
     transfers: list[Transfer] = field(default_factory=list)
     history: list[HistoryRow] = field(default_factory=list)
     announced: list[Withdrawal] = field(default_factory=list)
-    """Withdrawals that the actors are to be told of: they get an outbox row."""
+    """Withdrawals to announce to the actors: each gets an outbox row."""
 
 
 @dataclass(slots=True)
@@ -99,18 +99,18 @@ class Transition:
     withdrawal: Withdrawal
     wallet: Wallet
     now: datetime
-    """What is due, and from when on. What is written down carries an instant that is never earlier than before."""
+    """The clock for due times. The rows themselves carry instants that never go back."""
     batch: Transitions
     by: str
 
     def move_to(self, target: Status, reason: str, *, by: str | None = None) -> None:
-        """Change the state and add to the history. Raises IllegalMove."""
+        """Change the state and add a row to the history. Raises IllegalMove."""
         withdrawal = self.withdrawal
         if not can_move(withdrawal.status, target):
             raise IllegalMove(f"{withdrawal.status} → {target}")
         withdrawal.status = target
         if target is Status.PROCESSING:
-            # Where the first move says so, by a call that is not written down here: its attempt was lost with history.
+            # The first transition may come from a call that is not recorded here: its attempt was lost with history.
             withdrawal.attempts = max(withdrawal.attempts, 1)
         withdrawal.history_length += 1
         self._change()
@@ -127,7 +127,7 @@ class Transition:
         )
 
     def move_money(self, kind: Kind, amount: int | None = None) -> None:
-        """Write the transfer that goes with the move: of all its money, or of `amount`."""
+        """Write the transfer that belongs to the transition: of the whole amount, or of `amount`."""
         withdrawal = self.withdrawal
         self.batch.transfers.append(
             self.wallet.move(kind, amount or withdrawal.amount, reference=withdrawal.id)

@@ -1,6 +1,6 @@
-"""The states of a withdrawal and the moves between them (the diagram of docs/ARCHITECTURE.md).
+"""The states of a withdrawal and the transitions between them (the diagram in docs/ARCHITECTURE.md).
 
-The same table stands in the database as a trigger (db/migrations); a test compares the two.
+The database has the same table as a trigger (db/migrations); a test compares the two.
 """
 
 from enum import StrEnum
@@ -8,7 +8,7 @@ from itertools import pairwise
 
 
 class Status(StrEnum):
-    """Where a withdrawal is. `pending` means that the bank was never called."""
+    """The state of a withdrawal. `pending` means that the bank was never called."""
 
     PENDING = "pending"
     PROCESSING = "processing"
@@ -30,19 +30,19 @@ LEGAL_MOVES: dict[Status, frozenset[Status]] = {
 }
 
 END_STATES = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.RETURNED})
-"""No money is held for these. (A completed withdrawal may still be returned by the bank.)"""
+"""States without held money. (The bank may still return a completed withdrawal.)"""
 
 OPEN_STATES = frozenset(Status) - END_STATES
-"""The money of these is held."""
+"""States whose money is held."""
 
 
 def can_move(source: Status, target: Status) -> bool:
-    """Tell whether a withdrawal in `source` may go to `target`."""
+    """Return whether a withdrawal in `source` may go to `target`."""
     return target in LEGAL_MOVES[source]
 
 
 def is_legal_history(path: list[Status]) -> bool:
-    """Tell whether `path` starts at pending and takes legal moves only."""
+    """Return whether `path` starts at pending and takes only legal transitions."""
     if not path or path[0] is not Status.PENDING:
         return False
     return all(can_move(source, target) for source, target in pairwise(path))
