@@ -5,7 +5,7 @@ from pathlib import Path
 
 from runtime.known_settings import ELSEWHERE, unknown_settings, warning_of
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_a_mistyped_setting() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from runtime.settings import Settings, SettingsError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 SECRETS = {
     "DATABASE_URL": "postgresql://me:s3cret@db/wallets",
