@@ -21,8 +21,10 @@ class BankSettings:
     cert_file: str = ""
     key_file: str = ""
     token: str = field(default="", repr=False)
+    token_file: str = ""
     user: str = ""
     password: str = field(default="", repr=False)
+    password_file: str = ""
     proxy: str = field(default="", repr=False)
     """Address of a proxy; it may carry a name and a password."""
 
@@ -59,16 +61,20 @@ class BankSettings:
     def _credential_rules(self) -> list[tuple[bool, str]]:
         return [
             (
-                bool(self.user) == bool(self.password) and ":" not in self.user,
+                bool(self.user) == bool(self.password or self.password_file) and ":" not in self.user,
                 "WBS_BANK_USER and WBS_BANK_PASSWORD go together, and the name has no colon",
             ),
-            (not (self.token and self.user), "WBS_BANK_TOKEN and WBS_BANK_USER exclude each other"),
             (
-                re.fullmatch("[!-~]*", self.token) is not None,
-                "WBS_BANK_TOKEN must be visible ASCII characters",
+                bool(self.token) + bool(self.token_file) + bool(self.user) <= 1,
+                "WBS_BANK_TOKEN, WBS_BANK_TOKEN_FILE and WBS_BANK_USER exclude each other",
             ),
             (
-                not (self.token or self.user) or _is_private_way(self.url),
+                not (self.password and self.password_file),
+                "WBS_BANK_PASSWORD and WBS_BANK_PASSWORD_FILE exclude each other",
+            ),
+            (is_token(self.token) or not self.token, "WBS_BANK_TOKEN must be visible ASCII characters"),
+            (
+                not (self.token or self.token_file or self.user) or _is_private_way(self.url),
                 "WBS_BANK_URL must be https: WBS_BANK_TOKEN or WBS_BANK_USER would go through the network "
                 "where everybody can read it",
             ),
@@ -91,6 +97,11 @@ class BankSettings:
                 "WBS_BANK_PROXY must be https: its password would go through the network where everybody can read it",
             ),
         ]
+
+
+def is_token(text: str) -> bool:
+    """Return whether this can be a bearer credential in a header: visible ASCII characters."""
+    return re.fullmatch("[!-~]+", text) is not None
 
 
 def is_http_address(text: str) -> bool:

@@ -52,8 +52,10 @@ class Settings:
     bank_cert_file: str = _setting("WBS_BANK_CERT_FILE", "", "our certificate for the bank (PEM)")
     bank_key_file: str = _setting("WBS_BANK_KEY_FILE", "", "its private key (PEM, without passphrase)")
     bank_token: str = _setting("WBS_BANK_TOKEN", "", "bearer credential for the bank", secret=True)
+    bank_token_file: str = _setting("WBS_BANK_TOKEN_FILE", "", "file with it instead")
     bank_user: str = _setting("WBS_BANK_USER", "", "basic credential for the bank: its name")
     bank_password: str = _setting("WBS_BANK_PASSWORD", "", "and its password", secret=True)
+    bank_password_file: str = _setting("WBS_BANK_PASSWORD_FILE", "", "file with it instead")
     bank_proxy: str = _setting(
         "WBS_BANK_PROXY", "", "the way to the bank (http:// or https:// address)", secret=True
     )
@@ -185,8 +187,10 @@ class Settings:
             cert_file=self.bank_cert_file,
             key_file=self.bank_key_file,
             token=self.bank_token,
+            token_file=self.bank_token_file,
             user=self.bank_user,
             password=self.bank_password,
+            password_file=self.bank_password_file,
             proxy=self.bank_proxy,
         )
 

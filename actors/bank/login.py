@@ -5,8 +5,10 @@ import ssl
 from urllib.parse import unquote, urlsplit
 
 from actors.bank.tunnel import Proxy
-from runtime.bank_settings import BankSettings
+from runtime.bank_settings import BankSettings, is_token
 from runtime.settings import SettingsError
+
+SECRET_BYTES_MAX = 8 * 1024
 
 
 def tls_of(settings: BankSettings) -> ssl.SSLContext | None:
@@ -52,12 +54,36 @@ def proxy_of(settings: BankSettings) -> Proxy | None:
 
 
 def authorization_of(settings: BankSettings) -> str:
-    """Return the header line with the credential, its end of line included; nothing if there is none."""
+    """Return the header line with the credential, its end of line included; nothing if there is none.
+
+    Raises SettingsError, naming the variable whose file is unusable.
+    """
     if settings.token:
         return f"Authorization: Bearer {settings.token}\r\n"
+    if settings.token_file:
+        token = _secret_in("WBS_BANK_TOKEN_FILE", settings.token_file)
+        if not is_token(token):
+            raise SettingsError(
+                f"WBS_BANK_TOKEN_FILE {settings.token_file!r}: not made of visible ASCII characters"
+            )
+        return f"Authorization: Bearer {token}\r\n"
     if settings.user:
-        return f"Authorization: {_basic(settings.user, settings.password)}\r\n"
+        password = settings.password or _secret_in("WBS_BANK_PASSWORD_FILE", settings.password_file)
+        return f"Authorization: {_basic(settings.user, password)}\r\n"
     return ""
+
+
+def _secret_in(variable: str, path: str) -> str:
+    _require_readable(variable, path)
+    with open(path, "rb") as file:
+        content = file.read(SECRET_BYTES_MAX + 1)
+    try:
+        secret = content.decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        secret = ""
+    if not secret or len(content) > SECRET_BYTES_MAX:
+        raise SettingsError(f"{variable} {path!r}: empty, not UTF-8, or longer than {SECRET_BYTES_MAX} bytes")
+    return secret
 
 
 def _basic(user: str, password: str) -> str:
@@ -77,8 +103,8 @@ def _context(ca_file: str) -> ssl.SSLContext:
 
 def _require_readable(variable: str, path: str) -> None:
     try:
-        with open(path, "rb"):
-            pass
+        with open(path, "rb") as file:
+            file.read(1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise SettingsError(f"{variable} {path!r}: {reason}") from None

@@ -7,11 +7,20 @@ from runtime.settings import Settings
 
 _DATABASE = frozenset({"DATABASE_URL"})
 _BROKER = frozenset({"RABBITMQ_URL"})
-_BANK_LOGIN = frozenset({"WBS_BANK_TOKEN", "WBS_BANK_USER", "WBS_BANK_PASSWORD", "WBS_BANK_PROXY"})
+_BANK_LOGIN = frozenset(
+    {
+        "WBS_BANK_TOKEN",
+        "WBS_BANK_TOKEN_FILE",
+        "WBS_BANK_USER",
+        "WBS_BANK_PASSWORD",
+        "WBS_BANK_PASSWORD_FILE",
+        "WBS_BANK_PROXY",
+    }
+)
 _CALLBACKS = frozenset({"WBS_BANK_WEBHOOK_SECRET"})
 
 SECRETS = frozenset({str(item.metadata["env"]) for item in fields(Settings) if not item.repr}) | _BANK_LOGIN
-"""What `Settings` never shows, and the name that goes with the bank's password."""
+"""What `Settings` never shows, and what goes with the bank's credentials."""
 
 NEEDED = {
     "gateway": _DATABASE | _CALLBACKS | {"WBS_API_KEYS"},

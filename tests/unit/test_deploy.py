@@ -120,15 +120,15 @@ def test_each_secret_reaches_only_who_needs_it(compose: dict[str, Any]) -> None:
     environments = {name: service.get("environment", {}) for name, service in compose["services"].items()}
     for secret, who in needed.items():
         assert {name for name, environment in environments.items() if secret in environment} == who, secret
-    assert {name for name, environment in environments.items() if "WBS_BANK_USER" in environment} == needed[
-        "WBS_BANK_PASSWORD"
-    ], "a process that has a name without its password does not start"
+    halves = {"WBS_BANK_USER", "WBS_BANK_PASSWORD_FILE", "WBS_BANK_TOKEN_FILE"}
+    for half in halves:
+        assert {name for name, environment in environments.items() if half in environment} == needed[
+            "WBS_BANK_PASSWORD"
+        ], "a process that has a name without its password does not start"
     # Where something is, and what it is called there, the compose file says itself.
     decided = {"WBS_HTTP_HOST", "WBS_HTTP_PORT", "WBS_STATE_DIR", "WBS_BANK_PORT", "WBS_METRICS_PORT"}
     decided |= {"WBS_ALLOWED_HOSTS", "WBS_CORS_ORIGINS"}
-    passed_on = (
-        {str(field.metadata["env"]) for field in fields(Settings)} - set(needed) - decided - {"WBS_BANK_USER"}
-    )
+    passed_on = {str(field.metadata["env"]) for field in fields(Settings)} - set(needed) - decided - halves
     for name in PROCESSES - {"bank_sim"}:
         assert passed_on <= set(environments[name]), name
 

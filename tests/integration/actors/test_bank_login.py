@@ -197,6 +197,43 @@ async def test_a_name_and_a_password(fault_server: FaultServer) -> None:
 
 
 @pytest.mark.parametrize(
+    ("variable", "content", "header"),
+    [
+        ("WBS_BANK_TOKEN_FILE", b"s3cret\n", "Bearer s3cret"),
+        ("WBS_BANK_TOKEN_FILE", b"s3cret", "Bearer s3cret"),
+        ("WBS_BANK_PASSWORD_FILE", "s3:cr\u00e9t \r\n".encode(), "Basic dXM6czM6Y3LDqXQg"),
+    ],
+)
+async def test_a_credential_in_a_file(
+    fault_server: FaultServer, tmp_path: Path, variable: str, content: bytes, header: str
+) -> None:
+    """Goal: a credential may stand in a file, as Docker, Kubernetes and systemd hand them out, with a line's end."""
+    file = tmp_path / "secret"
+    file.write_bytes(content)
+    user = {"WBS_BANK_USER": "us"} if "PASSWORD" in variable else {}
+    fault_server.script.append(ending.answer(404))
+    bank = open_bank(settings(fault_server, **{variable: file}, **user).for_bank)
+    await bank.find(ORDER)
+    await bank.close()
+    assert fault_server.requests[0].headers["authorization"] == header
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"", b"\n", b"s3cret\nmore", b"s3cret\xff", b"s3 cret", b"s" * 9_000]
+)
+def test_a_file_without_a_credential(tmp_path: Path, content: bytes | None) -> None:
+    """Goal: a file that is missing, empty or holds something else is named at the start, and nothing of it is told."""
+    file = tmp_path / "secret"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(SettingsError, match=f"WBS_BANK_TOKEN_FILE '{file}': ") as refused:
+        open_bank(
+            Settings.from_env({"WBS_BANK_URL": "https://bank", "WBS_BANK_TOKEN_FILE": str(file)}).for_bank
+        )
+    assert "s3" not in str(refused.value).removeprefix(f"WBS_BANK_TOKEN_FILE '{file}': ")
+
+
+@pytest.mark.parametrize(
     ("environment", "named"),
     [
         ({"WBS_BANK_CA_FILE": "/nowhere.pem"}, "WBS_BANK_CA_FILE '/nowhere.pem': No such file"),
@@ -230,6 +267,14 @@ async def test_a_name_and_a_password(fault_server: FaultServer) -> None:
         ({"WBS_BANK_TOKEN": "x\r\nHost: y"}, "WBS_BANK_TOKEN"),
         ({"WBS_BANK_TOKEN": "x", "WBS_BANK_USER": "y", "WBS_BANK_PASSWORD": "z"}, "WBS_BANK_TOKEN"),
         ({"WBS_BANK_USER": "y"}, "WBS_BANK_PASSWORD"),
+        ({"WBS_BANK_PASSWORD_FILE": "/nowhere"}, "WBS_BANK_USER"),
+        ({"WBS_BANK_USER": "y", "WBS_BANK_PASSWORD_FILE": "/nowhere"}, "WBS_BANK_PASSWORD_FILE '/nowhere'"),
+        (
+            {"WBS_BANK_USER": "y", "WBS_BANK_PASSWORD": "z", "WBS_BANK_PASSWORD_FILE": "/nowhere"},
+            "WBS_BANK_PASSWORD",
+        ),
+        ({"WBS_BANK_TOKEN": "x", "WBS_BANK_TOKEN_FILE": "/nowhere"}, "WBS_BANK_TOKEN_FILE"),
+        ({"WBS_BANK_URL": "http://bank", "WBS_BANK_TOKEN_FILE": "/nowhere"}, "WBS_BANK_URL must be https"),
         ({"WBS_BANK_USER": "y:z", "WBS_BANK_PASSWORD": "z"}, "WBS_BANK_USER"),
         ({"WBS_BANK_URL": "https://me:s3cret@bank"}, "WBS_BANK_URL"),
         ({"WBS_BANK_URL": "ftp://bank"}, "WBS_BANK_URL"),

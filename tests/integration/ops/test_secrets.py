@@ -22,6 +22,8 @@ KNOWS = {
     "WBS_BANK_TOKEN": {"actors", "reconciler"},
     "WBS_BANK_PASSWORD": {"actors", "reconciler"},
     "WBS_BANK_PROXY": {"actors", "reconciler"},
+    "WBS_BANK_TOKEN_FILE": {"actors", "reconciler"},
+    "WBS_BANK_PASSWORD_FILE": {"actors", "reconciler"},
 }
 """Which kinds of processes are told a secret: all others must not find it in their environment."""
 
@@ -106,5 +108,6 @@ def test_the_table_knows_every_secret() -> None:
 def test_what_goes_together_stays_together() -> None:
     """Goal: no process is told the name of the bank's login without its password, which it would refuse."""
     for kind in KINDS:
-        both = told(kind, {"WBS_BANK_USER": "us", "WBS_BANK_PASSWORD": "secret"})
-        assert len(both) in (0, 2), kind
+        for password in ("WBS_BANK_PASSWORD", "WBS_BANK_PASSWORD_FILE"):
+            both = told(kind, {"WBS_BANK_USER": "us", password: "secret"})
+            assert len(both) in (0, 2), kind
