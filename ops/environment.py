@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 
+from ops import processes
 from ops.errors import NothingRunning
 from ops.state import StateDir, read_json
 
@@ -17,11 +18,13 @@ def load_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]
     """
     own = dict(os.environ if environ is None else environ)
     state = StateDir.from_env(own)
-    return {**read_json(state.env_file), **{name: value for name, value in own.items() if value}}
+    # A stack that was killed leaves its file: whatever listens on its ports by now is not ours.
+    stack = read_json(state.env_file) if processes.recorded(state, processes.SUPERVISOR) else {}
+    return {**stack, **{name: value for name, value in own.items() if value}}
 
 
 def running_environment(*named_by: str) -> dict[str, str]:
-    """Return the environment of what a command is to work on. OpsError if nothing runs here and no setting names it.
+    """Return the environment that a command works on. Raises OpsError if nothing runs here and no setting names it.
 
     `named_by` are the settings of which one suffices: DATABASE_URL, unless told otherwise.
     """

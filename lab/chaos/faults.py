@@ -16,9 +16,9 @@ from lab.chaos.lines import Lines
 from lab.chaos.proxy import Mode
 from lab.chaos.schedule import NONSENSE_LINES, PlannedFault
 from lab.chaos.server_faults import ServerFaults
-from ops.local import processes
-from ops.local.processes import Identity
+from ops import processes
 from ops.local.stack import Stack
+from ops.processes import Identity
 
 COMEBACK_POLL_S = 0.2
 COMEBACK_WAIT_S = 30.0

@@ -3,6 +3,6 @@
 An image that runs one process per container installs without it: no other part of the product imports this one.
 
 up  the commands         stack  one stack           servers, postgres, rabbitmq, apt  what it provisions
-programs  what runs      supervision, launch, watchdog, processes  how it keeps running
+programs  what runs      supervision, launch, watchdog  how it keeps running
 health  when it is up    ports, environment, progress  where it listens, what it is told, what it says
 """

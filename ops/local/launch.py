@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ops.local import processes
+from ops import processes
 from ops.state import StateDir, read_json, write_json
 from runtime.parent import die_with_parent
 

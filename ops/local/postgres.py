@@ -11,8 +11,8 @@ from pathlib import Path
 
 import psutil
 
+from ops import processes
 from ops.errors import OpsError
-from ops.local import processes
 from ops.local.ports import accepts, private_port
 from ops.local.postgres_binaries import Account, choose_binaries, run_as
 from ops.local.progress import Progress

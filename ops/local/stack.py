@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
+from ops import processes
 from ops.errors import OpsError
-from ops.local import environment, health, processes, servers, supervision
+from ops.local import environment, health, servers, supervision
 from ops.local.ports import require_free, reserved
 from ops.local.programs import KIND_ORDER, own_programs, server_programs, watchdog_programs
 from ops.local.progress import Progress, poll

@@ -24,14 +24,15 @@ from typing import Any
 from supervisor.xmlrpc import SupervisorTransport
 
 import ops
+from ops import processes
 from ops.errors import OpsError
-from ops.local import launch, processes
+from ops.local import launch
 from ops.local.secret_settings import told
 from ops.state import StateDir, read_json, write_json, write_private
 from runtime.open_files import allowed_open_files
 from runtime.parent import die_with_parent
 
-NAME = "supervisord"
+NAME = processes.SUPERVISOR
 LOG_BYTES_MAX = 20_000_000
 FILES_MAX = 8192
 """Open files that the servers may have (our own processes raise it further); supervisord tries to close so many at

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
-from ops.local import processes
+from ops import processes
 from ops.state import StateDir, read_json
 from runtime import beat
 

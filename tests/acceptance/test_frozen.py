@@ -7,7 +7,7 @@ import time
 import psutil
 import pytest
 
-from ops.local import processes
+from ops import processes
 from tests.polling import keeps, poll_until
 from tests.service import Service
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ops.local import processes, supervision
+from ops import processes
+from ops.local import supervision
 from ops.local.secret_settings import NEEDED, SECRETS, told
 from ops.local.stack import Stack
 from tests.conftest import defaults

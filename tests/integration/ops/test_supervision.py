@@ -9,7 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ops.local import processes, supervision
+from ops import processes
+from ops.local import supervision
 from ops.local.ports import is_free
 from ops.local.stack import AlreadyRunning, Stack
 from tests.polling import wait_until

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ops import state
+from ops import processes, state
 from ops.environment import load_environment
 from ops.errors import OpsError
-from ops.local import ports, processes
+from ops.local import ports
 from ops.state import StateDir
 
 
@@ -128,6 +128,19 @@ def test_somebody_elses_folder_is_refused(tmp_path: Path) -> None:
 def test_other_commands_find_the_running_stack(folder: StateDir) -> None:
     """Goal: `wbs audit` reads the stack's environment; what the caller sets counts more."""
     state.write_json(folder.env_file, {"DATABASE_URL": "postgresql://a", "WBS_HTTP_PORT": "1"})
+    processes.record(folder, processes.SUPERVISOR, os.getpid())
     found = load_environment({"WBS_STATE_DIR": str(folder.root), "WBS_HTTP_PORT": "2", "RABBITMQ_URL": ""})
     assert found["DATABASE_URL"] == "postgresql://a"
     assert found["WBS_HTTP_PORT"] == "2"
+
+
+def test_what_a_killed_stack_left_is_no_running_stack(folder: StateDir) -> None:
+    """Goal: after a kill -9 no command reaches for the ports that the stack had: another program may have them now."""
+    state.write_json(folder.env_file, {"DATABASE_URL": "postgresql://a"})
+    ended = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    processes.record(folder, processes.SUPERVISOR, ended.pid)
+    own = {"WBS_STATE_DIR": str(folder.root)}
+    assert load_environment(own)["DATABASE_URL"] == "postgresql://a"
+    ended.kill()
+    ended.communicate()
+    assert load_environment(own) == own

@@ -11,6 +11,8 @@ from pathlib import Path
 from ops.state import StateDir, read_json, write_json
 
 ORPHANS_LEAVE_S = 2.0
+SUPERVISOR = "supervisord"
+"""The name under which a stack's supervisor is recorded: the stack runs while it does."""
 
 
 @dataclass(frozen=True)
