@@ -1,4 +1,4 @@
-"""An actor process: `python -m actors`. One OS process, so that killing its pid is the whole of it."""
+"""An actor process: `python -m actors`. It is one OS process, so killing its pid ends all of it."""
 
 from actors import in_memory, process
 from actors.bank import require_bank

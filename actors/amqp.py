@@ -1,7 +1,7 @@
 """One connection to RabbitMQ on the running asyncio loop, with asynchronous publisher confirms.
 
-pika's `AsyncioConnection` speaks in callbacks; here they become awaitables. One message at a time with a
-confirm each gives 1,500 messages/s, a batch with its confirms under way together ten times as many.
+pika's `AsyncioConnection` uses callbacks; this module turns them into awaitables. Confirming one message at a time
+gives 1,500 messages/s; a batch whose confirms are in flight together gives ten times as many.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import pika
 import pika.exceptions
 from pika.adapters.asyncio_connection import AsyncioConnection
 
-import actors.properties  # noqa: F401  # from here on pika reads what it can of a message's properties
+import actors.properties  # noqa: F401  # from here on pika reads a message's properties as far as it can
 from actors import queues
 from runtime.identity import process_name
 from runtime.slices import BrokerSettings
@@ -22,18 +22,18 @@ CONNECT_TIMEOUT_S = 5.0
 REPLY_TIMEOUT_S = 5.0
 HEARTBEAT_S = 10
 BLOCKED_TIMEOUT_S = 60.0
-"""A connection that RabbitMQ has blocked (memory or disk alarm) for longer is closed, and opened anew."""
+"""A connection that RabbitMQ blocks (memory or disk alarm) for longer than this is closed and reopened."""
 
 
 PERSISTENT = pika.BasicProperties(delivery_mode=2)
 
 
 class AmqpError(Exception):
-    """RabbitMQ can't be reached, or closed the connection, or did not answer in time."""
+    """RabbitMQ can't be reached, closed the connection, or did not answer in time."""
 
 
 def parameters(broker: BrokerSettings) -> list[pika.URLParameters]:
-    """Return where RabbitMQ is: `RABBITMQ_URL`, several nodes of a cluster separated by `;`."""
+    """Return the parameters of each RabbitMQ node: `;` separates the nodes of a cluster in `RABBITMQ_URL`."""
     nodes = []
     for url in broker.url.split(";"):
         node = pika.URLParameters(url.strip())
@@ -47,11 +47,11 @@ def parameters(broker: BrokerSettings) -> list[pika.URLParameters]:
 
 
 class AmqpConnection:
-    """A connection with one channel in confirm mode. After any error it is of no use: open another."""
+    """A connection with one channel in confirm mode. After any error it is unusable: open another."""
 
     def __init__(self) -> None:
         self.other_queues: list[str] = []
-        """Our queues that are there with other arguments than the settings have them."""
+        """Our queues that already exist with arguments other than those in the settings."""
         self._connection: Any = None
         self._channel: Any = None
         self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -117,14 +117,14 @@ class AmqpConnection:
     async def declare_queues(self, broker: BrokerSettings) -> None:
         """Declare the queues as dramatiq's broker does, so that either may come first. Raises `AmqpError`.
 
-        Those that are there with other arguments are used as they are, and named in `other_queues`.
+        Queues that exist with other arguments are used as they are, and named in `other_queues`.
         """
         self.other_queues = [
             queue for queue, arguments in queues.wanted(broker) if not await self._declare(queue, arguments)
         ]
 
     async def _declare(self, queue: str, arguments: dict[str, Any]) -> bool:
-        """Declare a queue on a channel of its own, which a refusal closes; tell whether it is as it should be."""
+        """Declare a queue on a channel of its own, which a refusal closes; return whether its arguments are right."""
         channel = await self._ask(lambda done: self._connection.channel(on_open_callback=done))
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
@@ -144,16 +144,16 @@ class AmqpConnection:
         return False
 
     async def message_count(self, queue: str) -> int:
-        """Return how many messages are ready in `queue`. Raises `AmqpError`, also if there is none such."""
+        """Return the number of messages ready in `queue`. Raises `AmqpError`, also if the queue does not exist."""
         frame = await self._ask(lambda done: self._channel.queue_declare(queue, passive=True, callback=done))
         count: int = frame.method.message_count
         return count
 
     async def publish(self, queue: str, bodies: Sequence[bytes], timeout_s: float) -> list[bool]:
-        """Publish persistent messages and return, for each, whether RabbitMQ has confirmed to hold it.
+        """Publish persistent messages and return, for each, whether RabbitMQ has confirmed it.
 
-        False says nothing certain: the message may be there all the same. Messages that no queue took
-        (`mandatory`) are False. Ends early if the connection is lost or blocked.
+        False is not certain: RabbitMQ may hold the message all the same. A message that no queue accepted
+        (`mandatory`) is False. Ends early if the connection is lost or blocked.
         """
         assert not self._unconfirmed, "one batch at a time"
         self._batch, self._confirmed = bodies, [False] * len(bodies)
@@ -172,20 +172,20 @@ class AmqpConnection:
         try:
             await asyncio.wait_for(self._answered.wait(), timeout_s)
         except TimeoutError:
-            # What comes in late must not be taken for an answer to the next batch.
+            # A late confirm must not be taken for an answer to the next batch.
             await self.close()
         self._unconfirmed.clear()
         return self._confirmed
 
     async def wait_until_flowing(self, timeout_s: float) -> None:
-        """Return when RabbitMQ takes messages again, the connection is lost, or the time is up."""
+        """Wait until RabbitMQ accepts messages again, the connection is lost, or the time is up."""
         flowing: asyncio.Future[Any] = asyncio.ensure_future(self._flowing.wait())
         lost: asyncio.Future[Any] = self._lost
         await asyncio.wait([flowing, lost], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         flowing.cancel()
 
     async def close(self) -> None:
-        """Close politely; whatever was not confirmed stays so. Never raises."""
+        """Close politely; unconfirmed messages stay unconfirmed. Never raises."""
         if self._connection is None or self._connection.is_closed:
             return
         try:
@@ -213,7 +213,7 @@ class AmqpConnection:
             self._answered.set()
 
     def _on_return(self, _channel: Any, method: Any, _properties: Any, body: bytes) -> None:
-        # Comes before the message's confirm, which says only that RabbitMQ has dealt with it.
+        # The return comes before the message's confirm, which only says that RabbitMQ has handled the message.
         if body in self._batch:
             self._returned.add(self._batch.index(body))
         log.warning("message_returned", reason=method.reply_text, queue=method.routing_key)
@@ -231,7 +231,7 @@ class AmqpConnection:
     # --- Waiting for an answer ---
 
     async def _ask(self, call: Callable[[Callable[..., None]], Any]) -> Any:
-        """Make a call that answers by a callback; return what the callback was given."""
+        """Make a call that answers through a callback; return the callback's argument."""
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
         def on_done(answer: Any = None) -> None:

@@ -28,13 +28,15 @@ IN_MEMORY_DEAD_LETTERS_MAX = 1_000
 
 DELAYED_MAX = 100
 
-worker.CONSUMER_RESTART_DELAY_SECS = RESTART_DELAY_S  # dramatiq's own is 3 s, and can be set at import only
-# We delay no messages in the broker. Should somebody: a thousand a thread, as dramatiq would, are too many to hold.
+worker.CONSUMER_RESTART_DELAY_SECS = (
+    RESTART_DELAY_S  # dramatiq's default is 3 s; it can only be set at import
+)
+# We delay no messages in the broker. If somebody else does, dramatiq's default of a thousand per thread is too many.
 worker.DELAY_QUEUE_PREFETCH = DELAYED_MAX
 
 
 def compose(settings: Settings, *, in_memory: bool = False) -> Broker:
-    """Return a broker that a worker can be run on."""
+    """Return a broker on which a worker can run."""
     rabbitmq = None if in_memory else settings.broker
     broker: Broker = InMemoryBroker() if rabbitmq is None else WalletRabbitmqBroker(rabbitmq)
     resources = Resources(settings)
@@ -46,11 +48,11 @@ def compose(settings: Settings, *, in_memory: bool = False) -> Broker:
 
 
 def _middleware(settings: Settings, resources: Resources) -> list[Middleware]:
-    """In this order before, in reverse after: what stands later can use what stands earlier.
+    """Return the middleware. dramatiq calls it in this order before an event and in reverse after it.
 
-    Not here: Retries (see DeadLetters), AgeLimit, Callbacks, Pipelines (unused), Prometheus (our own
-    metrics), ShutdownNotifications: a stopping worker lets its rounds end, they have a deadline;
-    interrupted, each would be an unknown outcome.
+    So a later one can use an earlier one. Left out: Retries (see DeadLetters), AgeLimit, Callbacks and Pipelines
+    (unused), Prometheus (we have our own metrics), and ShutdownNotifications: a stopping worker lets its rounds end,
+    because they have a deadline and an interrupted round would have an unknown outcome.
     """
     return [
         TimeLimit(),
@@ -72,14 +74,14 @@ class WalletRabbitmqBroker(RabbitmqBroker):
 
     @property
     def consumer_class(self) -> Any:
-        """Return the class of our consumers; dramatiq asks when a worker starts."""
+        """Return the class of our consumers; dramatiq reads it when a worker starts."""
         return Consumer
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Any:
         """Declare the queue and return a consumer of it. Called by a consumer thread when it (re)connects."""
         self.declare_queue(queue_name, ensure=True)
-        # The declaring was done on a connection of this thread, which nobody will look at again: RabbitMQ
-        # would miss its heartbeats and close it with an error in its log.
+        # The declaration used a connection of this thread that nothing will use again: RabbitMQ would miss its
+        # heartbeats and close it with an error in its log.
         del self.connection
         return self.consumer_class(self, queue_name, prefetch, timeout)
 
@@ -98,9 +100,9 @@ class WalletRabbitmqBroker(RabbitmqBroker):
 
 
 class InMemoryBroker(StubBroker):
-    """dramatiq's broker for tests, which serves where there is no RabbitMQ: the outbox keeps what it loses.
+    """dramatiq's broker for tests, used without RabbitMQ: the outbox makes up for the messages that it loses.
 
-    Its dead letters are for the eye only, so a bounded number is kept.
+    Its dead letters are only for display, so it keeps a bounded number.
     """
 
     def __init__(self) -> None:
@@ -115,7 +117,7 @@ class InMemoryBroker(StubBroker):
 
 
 class InMemoryConsumer(_StubConsumer):
-    """What is none of our messages stops dramatiq's own for a second and is gone; here it is a dead letter."""
+    """Dead-letters a foreign message, which would stop dramatiq's own consumer for a second and then be lost."""
 
     def __next__(self) -> Any:
         if not self.prefetch_semaphore.acquire(timeout=self.timeout / 1000):

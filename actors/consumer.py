@@ -1,5 +1,5 @@
-"""dramatiq's RabbitMQ consumer, which can also give a message back, which answers many messages at once, and which no
-message can stop: what is none of ours is a dead letter before dramatiq sees it.
+"""dramatiq's RabbitMQ consumer, extended: it can requeue a message, it answers many messages at once, and no message
+can stop it: a foreign message becomes a dead letter before dramatiq sees it.
 """
 
 from collections import deque
@@ -24,18 +24,19 @@ class _Answer(NamedTuple):
     ack: bool
     requeue: bool = False
     dead_letter: bytes | None = None
-    """To be put among the dead letters by ourselves, before the answer."""
+    """Body that we publish to the dead-letter queue ourselves, before the answer."""
 
 
 class Consumer(_RabbitmqConsumer):
-    """Answers only messages that came on its own connection, and those that wait together, together.
+    """Answers only messages that came on its own connection, and sends all pending answers together.
 
-    Delivery tags count from 1 on each connection. dramatiq answers a message that came on a connection, now
-    lost, on the next one, where the same tag may stand for another message: that one would be acknowledged,
-    or dead-lettered, in the middle of its work. RabbitMQ redelivers what it had no answer for: none is needed.
+    Delivery tags count from 1 on each connection. If a message came on a connection that is now lost, dramatiq would
+    answer it on the next connection, where the same tag may belong to another message: that one would be acknowledged
+    or dead-lettered while it is being processed. RabbitMQ redelivers messages that it had no answer for, so they need
+    no answer.
 
-    Sent one by one as pika does it, with a wake-up and a flush each, the answers took a tenth of an actor
-    process's time.
+    When pika sent the answers one by one, each with a wake-up and a flush, they took a tenth of an actor process's
+    time.
     """
 
     def __init__(self, *arguments: Any) -> None:
@@ -46,13 +47,13 @@ class Consumer(_RabbitmqConsumer):
 
     @property
     def is_consuming(self) -> bool:
-        """Whether RabbitMQ lets us have the queue's messages. May be asked by any thread."""
+        """True if RabbitMQ delivers the queue's messages to us. Any thread may read it."""
         return self._has_begun and self.channel.is_open
 
     def __next__(self) -> Any:
-        """Return the next message; None if none has come for a while, or it was none of ours. Called by its thread.
+        """Return the next message; None if none came for a while or it was a foreign one. Its own thread calls this.
 
-        Raises dramatiq's `ConnectionClosed`: the thread opens another consumer then.
+        Raises dramatiq's `ConnectionClosed`; the thread then opens another consumer.
         """
         try:
             method, properties, body = next(self.iterator)
@@ -72,7 +73,7 @@ class Consumer(_RabbitmqConsumer):
             rejections.add("unreadable", detail=str(error), size=len(body))
             self._answer(reject)
             return None
-        # By the message's queue dramatiq looks for the consumer to answer: of the delay queue it would find another's.
+        # dramatiq finds the consumer for the answer by the message's queue; for the delay queue it would find another.
         message = message.copy(queue_name=self.queue_name)
         delivered: Any = _RabbitmqMessage(  # type: ignore[no-untyped-call]
             method.redelivered, method.delivery_tag, message
@@ -81,12 +82,12 @@ class Consumer(_RabbitmqConsumer):
         return delivered
 
     def ack(self, message: Any) -> None:
-        """Answer, for a worker thread, a message that is done with or is to be given back."""
+        """Acknowledge or requeue a message, for a worker thread."""
         requeued = getattr(message, "requeued", False)
         self._answer_message(message, _Answer(message._tag, ack=not requeued, requeue=requeued))
 
     def nack(self, message: Any) -> None:
-        """Answer, for a worker thread, a message that is a dead letter."""
+        """Reject a message as a dead letter, for a worker thread."""
         self._answer_message(message, message.reject)
 
     def _answer_message(self, message: Any, answer: _Answer) -> None:
@@ -96,16 +97,16 @@ class Consumer(_RabbitmqConsumer):
     def _answer(self, answer: _Answer) -> None:
         self._answers.append(answer)
         if not self._sending_is_due:
-            # Two threads may both come here: then there are two callbacks, of which one finds nothing to do.
+            # If two threads get here at once, there are two callbacks, and one of them finds nothing to do.
             self._sending_is_due = True
             with suppress(pika.exceptions.AMQPError):
                 self.connection.add_callback_threadsafe(self._send_answers)
 
     def _send_answers(self) -> None:
-        """Send the answers, on the consumer's own thread, where pika calls this."""
+        """Send the answers. pika calls this on the consumer's own thread."""
         self._sending_is_due = False
-        # The channel's implementation only puts frames into the output; the blocking channel around it would
-        # wait after each until it is on the wire. pika writes them all when it next looks for input.
+        # The inner channel only puts frames into the output buffer; the blocking channel around it would wait after
+        # each frame until it is on the wire. pika writes all the frames when it next looks for input.
         channel = self.channel._impl
         with suppress(pika.exceptions.AMQPError):
             while self._answers:

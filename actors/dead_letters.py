@@ -1,7 +1,7 @@
-"""The dead-letter queue from the operator's side: look through it, and take out of it what is done with.
+"""The dead-letter queue from the operator's side: look through it, and remove letters that are done with.
 
-Looking takes every message without acknowledging it; closing the channel gives back all that was not
-removed, in its old place. A process killed in the middle has removed what it acknowledged and nothing else.
+Looking fetches every message without acknowledging it; closing the channel returns all messages that were not removed
+to their old places. If the process is killed halfway, it has removed the messages that it acknowledged, and no others.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,29 +18,29 @@ from actors import amqp, messages, queues
 from runtime.slices import BrokerSettings
 
 AMQP_ERRORS = (pika.exceptions.AMQPError, AMQPConnectorException, OSError)
-"""What pika raises: of a node that takes connections and says nothing, an error that is none of its own tree."""
+"""The errors that pika raises. For a node that accepts connections and stays silent, it is not one of pika's tree."""
 
 HEARTBEAT_S = 4
-"""A node that is silent for some seconds more than this is given up."""
+"""A node is given up after it has been silent for a few seconds more than this."""
 
 
 class DeadLettersUnreachable(Exception):
-    """RabbitMQ can't be reached. Nothing is lost by it: the withdrawals are in the database."""
+    """RabbitMQ can't be reached. No withdrawal is lost: they are in the database."""
 
 
 class DeadLetter(NamedTuple):
     """A message in `withdrawals.XQ`."""
 
     withdrawal_id: UUID | None
-    """None if it is not a message of ours."""
+    """None if it is a foreign message."""
     body: bytes
-    """Its first `messages.BODY_BYTES_MAX` bytes: a stranger's may be as long as RabbitMQ takes it."""
+    """The first `messages.BODY_BYTES_MAX` bytes: a foreign message may be as long as RabbitMQ permits."""
     size: int
     died_at: datetime | None
 
     @property
     def text(self) -> str:
-        """The body for a person to read: whatever it is, it can be printed."""
+        """The body for a person to read: always printable, whatever its bytes are."""
         more = f"… ({self.size} bytes)" if self.size > len(self.body) else ""
         text = self.body.decode(errors="backslashreplace")
         return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text) + more
@@ -62,7 +62,7 @@ def _channel(broker: BrokerSettings) -> Iterator[Any]:
 
 
 def count(broker: BrokerSettings) -> int:
-    """Return how many dead letters there are now. Raises `DeadLettersUnreachable`."""
+    """Return the present number of dead letters. Raises `DeadLettersUnreachable`."""
     with _channel(broker) as channel:
         return _declare(channel, broker)
 
@@ -72,7 +72,7 @@ def look_through(
 ) -> Iterator[tuple[DeadLetter, bool]]:
     """Yield the dead letters, the oldest first, and whether each was removed because `wants_removed` said so.
 
-    At most `letters_max`: what comes in while we look is not ours to judge. Raises `DeadLettersUnreachable`.
+    Yields at most `letters_max`, and none that arrive meanwhile. Raises `DeadLettersUnreachable`.
     """
     with _channel(broker) as channel:
         waiting = _declare(channel, broker)
@@ -96,7 +96,7 @@ def _declare(channel: Any, broker: BrokerSettings) -> int:
 
 
 def _died_at(properties: Any) -> datetime | None:
-    # Its sender may have given it a header of this name, in any shape.
+    # The sender may have set a header of this name, of any type.
     match (properties.headers or {}).get("x-death"):
         case [{"time": datetime() as at}, *_]:
             return at.replace(tzinfo=UTC)

@@ -1,7 +1,7 @@
-"""Whether the bank may be asked to pay, as each actor process sees it: payouts can be paused.
+"""The payout gate: each actor process watches whether payouts are paused.
 
-The database refuses attempts while they are (`begin` in db/queries/withdrawals.sql). The gate is for what has begun
-already, and for the messages: they wait here, instead of going round and round.
+While they are paused, the database refuses new attempts (`begin` in db/queries/withdrawals.sql). The gate stops
+attempts that have already begun, and holds messages, which would otherwise be requeued again and again.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from wallet.errors import TryLater
 
 LOOK_S = 0.5
 FRESH_S = 2.0
-"""What was seen longer ago says nothing: the gate is closed until it can be seen again."""
+"""An older reading says nothing: the gate stays closed until the next successful look."""
 
 
 class PayoutGate:
@@ -26,13 +26,13 @@ class PayoutGate:
         self._seen_at = float("-inf")
         self._changed = asyncio.Event()
         self.stopping = False
-        """Nobody is let through any more."""
+        """True once the gate lets nobody through any more."""
         self.standing = "unknown"
-        """How payouts stand, for people."""
+        """The state of payouts, for people."""
 
     @property
     def open(self) -> bool:
-        """True if an order may be sent to the bank now."""
+        """True if the bank may be asked to pay now."""
         return self._allowed and self.is_seen
 
     @property
@@ -41,13 +41,13 @@ class PayoutGate:
         return monotonic() - self._seen_at <= FRESH_S
 
     async def watch(self) -> None:
-        """Look twice a second, for ever."""
+        """Look twice per second, for ever."""
         while True:
             await self.look()
             await asyncio.sleep(LOOK_S)
 
     async def look(self) -> None:
-        """Look once. A database that is away leaves what was seen before to grow old."""
+        """Look once. If the database is away, the previous reading stays and ages."""
         asked_at = monotonic()
         try:
             state = await understood(stack.look, self._reader)
@@ -63,16 +63,16 @@ class PayoutGate:
             self._changed = asyncio.Event()
 
     def close(self) -> None:
-        """Take payouts for paused until it is seen that they are not."""
+        """Treat payouts as paused until a look shows that they are not."""
         self._allowed = False
 
     def stop(self) -> None:
-        """Let nobody wait any longer: the process is stopping."""
+        """End all waits, because the process is stopping."""
         self.stopping = True
         self._changed.set()
 
     async def wait(self, timeout_s: float) -> bool:
-        """Wait until the gate is open; False if it still is not, or the process is stopping."""
+        """Wait until the gate is open; return False if it stays closed or the process is stopping."""
         ends_at = monotonic() + timeout_s
         while not self.open:
             left_s = ends_at - monotonic()

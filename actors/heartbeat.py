@@ -1,4 +1,4 @@
-"""The heartbeat of a background process: a row that says what it sees, every few seconds."""
+"""The heartbeat of a background process: a row with its observations, written every few seconds."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,13 +12,13 @@ from wallet.errors import TryLater
 
 INTERVAL_S = 3.0
 LOOK_S = 0.25
-"""How soon a change of what it sees (RabbitMQ is back, say) is told."""
+"""Time within which a change is reported (for example that RabbitMQ is back)."""
 
 
 async def beat_for_ever(reader: Reader, kind: str, detail: Callable[[], dict[str, Any]]) -> None:
     """Write a heartbeat every 3 s, and at once when the detail changes, until cancelled.
 
-    A database that is away is waited for.
+    While the database is away, wait for it.
     """
     clock = asyncio.get_running_loop().time
     told: dict[str, Any] | None = None

@@ -1,9 +1,9 @@
-"""Whether our history is whole: if it may not be, payouts pause by themselves.
+"""The guard of our history: if it may be incomplete, payouts pause by themselves.
 
-A database that was restored from a backup has forgotten what was paid since, and would pay it again. It shows itself
-as another one than was written down, or by the bank's books: they hold a reference of ours that we don't know, or that
-we have not sent. What was a plain restart, or the promotion of a standby that had everything, is over once the bank's
-new entries have been read and all of ours are known.
+A database that was restored from a backup has forgotten the payouts made since, and would pay them again. Two signs
+show this: the server differs from the recorded one, or the bank's books contain a reference of ours that we don't know
+or have not sent. After a plain restart, or the promotion of a complete standby, the doubt ends once the bank's new
+entries have been read and we know all of ours among them.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,14 +17,14 @@ from db.stack import TIMELINE, StackState
 from runtime.telemetry import PAYOUTS_PAUSED, log
 
 BOOKS_WAIT_S = 30.0
-"""For how long payouts wait for the bank's books after a plain restart of the database. Longer than that, the bank is
-trusted to tell when it is asked about each: a bank without books must not stop payouts for good."""
+"""Longest wait of payouts for the bank's books after a plain restart of the database. After that, look-ups of single
+withdrawals have to suffice: a bank without books must not stop payouts for good."""
 ALL_BOOKS_WAIT_S = 300.0
-"""The same, for books that can be read and do not come to an end."""
+"""The same, for books that can be read but do not come to an end."""
 
 
 class HistoryGuard:
-    """Looks each beat, as the reconciler that leads."""
+    """Checks the history at each beat of the leading reconciler."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class HistoryGuard:
         self._clock = clock
         self._unsure_since: float | None = None
         self.state: StackState | None = None
-        """What was seen last."""
+        """The state at the last look."""
         comparison.on_unknown = self.unknown_at_the_bank
 
     @property
@@ -48,16 +48,16 @@ class HistoryGuard:
 
     @property
     def is_plain(self) -> bool:
-        """True if nothing is to be looked up for its own sake: payouts go on, and no history was lost."""
+        """True if payouts are not paused and no history was lost, so that open withdrawals need no look-ups."""
         return self.state is not None and self.state.paused_at is None and self.state.history_lost_at is None
 
     @property
     def standing(self) -> str:
-        """How payouts stand, for people."""
+        """The state of payouts, for people."""
         return "unknown" if self.state is None else self.state.standing
 
     async def look(self) -> None:
-        """Compare the server with what is written down of it; pause, or let payouts go on, as that tells."""
+        """Compare the server with the recorded one; pause or resume payouts accordingly."""
         connection = self._session.connection
         here = await stack.server(connection)
         state = await stack.look(connection, here)
@@ -79,7 +79,7 @@ class HistoryGuard:
         if not state.same_database:
             reason = f"another database than before: system identifier {here.system_identifier}; history may be lost"
             await stack.pause_by_itself(connection, reason, history_lost=True)
-            # Written down as it is, so that this is said once. An operator lets payouts go on.
+            # Record the new server, so that this is reported once. An operator resumes payouts.
             await stack.write_down(connection, here, whole=True)
             return
         if not state.same_timeline:
@@ -92,7 +92,10 @@ class HistoryGuard:
             self._unsure_since = None
 
     async def _bank_knows_no_more(self) -> bool:
-        """Read what is new in the bank's books. True if that is all of it, and all of ours is known."""
+        """Read the new entries of the bank's books. Return True if all were read and we know all of ours among them.
+
+        Return True also if payouts are not paused and the time for reading is over.
+        """
         self._unsure_since = self._unsure_since or self._clock()
         wait_s = ALL_BOOKS_WAIT_S
         unknown_before = self._comparison.unknown
@@ -108,7 +111,7 @@ class HistoryGuard:
         return state.paused_at is None and self._clock() - self._unsure_since > wait_s
 
     async def unknown_at_the_bank(self, entries: Sequence[BookEntry]) -> None:
-        """Pause payouts: new entries of the bank's books are ours by their reference, and we never sent them."""
+        """Pause payouts, because new entries of the bank's books have references of ours that we never sent."""
         first = entries[0]
         reason = (
             f"the bank has {len(entries)} of our payouts that are not known here, {first.reference} first; "

@@ -1,6 +1,6 @@
 """Relay and actors in one process, without RabbitMQ: `python -m actors.in_memory`.
 
-Safe, since the outbox and the withdrawals are in Postgres: what the memory loses, the reconciler announces again.
+This is safe because the outbox and the withdrawals are in Postgres: the reconciler announces lost messages again.
 """
 
 import asyncio
@@ -41,16 +41,16 @@ class InMemoryPublisher:
         return [True] * len(bodies)
 
     async def wait_until_flowing(self, timeout_s: float) -> None:
-        """Wait a moment: the queue drains by the thousand a second."""
+        """Wait a moment: the queue drains by thousands per second."""
         await asyncio.sleep(min(0.1, timeout_s))
 
     async def close(self) -> None:
-        """Nothing to close."""
+        """Mark it closed; there is nothing to release."""
         self.is_open = False
 
 
 def run(settings: Settings) -> int:
-    """Carry and pay until told to stop; return 0."""
+    """Relay and pay until told to stop; return 0."""
     broker = compose(settings, in_memory=True)
     worker = start_worker(broker, settings.actor_threads)
 
@@ -65,7 +65,7 @@ def run(settings: Settings) -> int:
 
 
 def main() -> int:
-    """Be such a process, RabbitMQ or not."""
+    """Run such a process, with or without RabbitMQ."""
     return run(process.boot("actors"))
 
 

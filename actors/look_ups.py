@@ -1,7 +1,7 @@
-"""Look-ups: the bank is asked about single withdrawals, without an attempt, and what it answers is written down.
+"""Look-ups: ask the bank about single withdrawals, without an attempt, and record its answers.
 
-About which ones stands in the table `look_ups`: the bank called back, its books say what ours don't, or history was
-lost. A callback, or a line of the bank's books, moves no money: it makes us look up, and the look-up does.
+The table `look_ups` lists the withdrawals: the bank called back, its books differ from ours, or history was lost. A
+callback or a line of the bank's books moves no money: it only causes a look-up, and the look-up's answer counts.
 """
 
 import asyncio
@@ -29,18 +29,18 @@ from wallet.outcomes import (
 from wallet.withdrawal import OPEN_STATES, Status
 
 AT_ONCE = 50
-"""Withdrawals about which the bank is asked in one go."""
+"""Number of withdrawals looked up at the same time."""
 
 ASKED_MAX = 20
-"""Withdrawals requiring attention about which the bank is asked in one turn."""
+"""Number of withdrawals requiring attention that are looked up in one turn."""
 
 NAMED_MAX = 10_000
-"""Discrepancies remembered as named already, so that each round does not name them all again."""
+"""Number of reported discrepancies to remember, so that each round does not report them again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Discrepancy:
-    """What does not agree and can't be settled by the bank's word: which side is wrong, a person must find out."""
+    """A disagreement that the bank's word can't settle: a person must find out which side is wrong."""
 
     kind: str
     reference: str
@@ -49,13 +49,13 @@ class Discrepancy:
 
 
 class Discrepancies:
-    """Those found so far. Each is logged and counted once."""
+    """The discrepancies found so far. Each is logged and counted once."""
 
     def __init__(self) -> None:
         self._named: OrderedDict[Discrepancy, None] = OrderedDict()
 
     def name(self, kind: str, reference: str, *, bank: str, ours: str | None = None) -> None:
-        """Say what does not agree. Nothing is changed by it."""
+        """Report a disagreement. This changes nothing."""
         found = Discrepancy(kind, reference, bank, ours)
         if found in self._named:
             return
@@ -70,7 +70,7 @@ class Discrepancies:
 
 
 class LookUps:
-    """Asks the bank, and writes down what it says."""
+    """Asks the bank about withdrawals, and records its answers."""
 
     def __init__(
         self,
@@ -87,10 +87,10 @@ class LookUps:
         self._our_codes = our_codes
         self._asked_after: UUID | None = None
         self.settled = 0
-        """Withdrawals settled or taken back by the bank's word so far."""
+        """Number of withdrawals settled or returned by the bank's word so far."""
 
     async def work_off(self) -> int:
-        """Ask about some that are due; return how many. What can't be dealt with now is due again later."""
+        """Ask about some due withdrawals; return their number. Those without an answer are due again later."""
         due = await self._session.look_ups_due(AT_ONCE)
         learned = await self._ask([one.known for one in due])
         done = [one for one, was_learned in zip(due, learned, strict=True) if was_learned]
@@ -100,9 +100,9 @@ class LookUps:
         return len(due)
 
     async def ask_about_the_stuck(self) -> bool:
-        """Ask the bank about some of those that require attention: it may know the answer by now.
+        """Ask the bank about some of the withdrawals that require attention: it may know the answer by now.
 
-        Returns whether there may be more; if not, the next call begins anew.
+        Return whether there may be more; if not, the next call starts again at the first.
         """
         stuck = await self._session.requiring_attention(self._asked_after, ASKED_MAX)
         await self._ask(stuck)
@@ -110,7 +110,7 @@ class LookUps:
         return self._asked_after is not None
 
     async def _ask(self, asked: Sequence[WithdrawalRow]) -> list[bool]:
-        """Ask about each and write down what was heard. Returns for each whether the bank gave an answer."""
+        """Ask about each and record the answers. Return, for each, whether it was answered and dealt with."""
         answers = await asyncio.gather(*(self._find(known) for known in asked))
         learned = []
         for known, answer in zip(asked, answers, strict=True):
@@ -130,7 +130,7 @@ class LookUps:
         )
         try:
             return await self._bank.find(order, compare_all=known.conflict)
-        except Exception as error:  # noqa: BLE001  # one that can't be asked about must not stop the others
+        except Exception as error:  # noqa: BLE001  # one failing look-up must not stop the others
             log.error("look_up_failed", exc_info=True, withdrawal_id=known.id)
             return OutcomeUnknown(f"our own fault: {type(error).__name__}")
 
@@ -151,7 +151,7 @@ class LookUps:
                 "contradiction", known.reference_text, bank=str(answer), ours=f"{known.status}: {error}"
             )
             return True
-        except Exception:  # noqa: BLE001  # one that can't be written must not stop the others
+        except Exception:  # noqa: BLE001  # one failing write must not stop the others
             log.error("look_up_not_writable", exc_info=True, withdrawal_id=known.id)
             self._discrepancies.name(
                 "not_writable", known.reference_text, bank=str(answer), ours=known.status
@@ -164,7 +164,7 @@ class LookUps:
         return True
 
     def _meaning(self, known: WithdrawalRow, answer: FindOutcome) -> RoundOutcome | None:
-        """Return what an answer means for a withdrawal; None if nothing follows from it."""
+        """Return the outcome that an answer means for a withdrawal; None if nothing follows from it."""
         if isinstance(answer, Paid | Returned | Accepted):
             return answer
         if isinstance(answer, Declined):

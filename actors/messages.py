@@ -1,7 +1,7 @@
-"""What a message says, and the queues it travels through.
+"""The content of messages, and the queues that they pass through.
 
-A message carries ids only. Losing one delays a withdrawal, getting one twice changes nothing. Anybody who reaches
-RabbitMQ can put any bytes into the queue: `decode` is the one place that says whether they are a message of ours.
+A message carries only ids. Losing one delays a withdrawal; receiving one twice changes nothing. Anybody who reaches
+RabbitMQ can put any bytes into the queue: only `decode` decides whether they are a message of ours.
 """
 
 from typing import Annotated, Any, Final, Literal
@@ -15,20 +15,20 @@ from dramatiq.errors import DecodeError
 QUEUE: Final = "withdrawals"
 DEAD_LETTER_QUEUE: Final = xq_name(QUEUE)
 DELAY_QUEUE: Final = dq_name(QUEUE)
-"""Dramatiq declares it; we never delay messages in the broker (docs/adr: the ladder stands in Postgres)."""
+"""dramatiq declares it; we never delay messages in the broker (docs/adr: the ladder is in Postgres)."""
 ACTOR: Final = "pay_withdrawal"
 
 QueueArguments = dict[str, Any]
 
 
 BODY_BYTES_MAX: Final = 4096
-"""A longer body is none of ours: the longest user_id, all of it escaped, makes some 1,700."""
+"""A longer body is not ours: even the longest user_id, fully escaped, makes only some 1,700 bytes."""
 
 MESSAGE_ID_CHARS_MAX: Final = 128
 
 
 class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A message as dramatiq writes it, as far as it can be one of ours: what it may say, and no more."""
+    """A message in dramatiq's format, restricted to the values that our own messages can have."""
 
     queue_name: Literal["withdrawals"]
     actor_name: Literal["pay_withdrawal"]
@@ -43,10 +43,10 @@ _BODY = msgspec.json.Decoder(_Body)
 
 
 def decode(body: bytes) -> Message[None]:
-    """Return the message that a body is. Raises dramatiq's `DecodeError` if it is none of ours.
+    """Return the message in a body. Raises dramatiq's `DecodeError` if it is not ours.
 
-    The message has no options, whatever the body says: we set none, and a foreign `eta` or `time_limit` would let a
-    stranger decide when a withdrawal is paid.
+    The message has no options, whatever the body says: we set none, and with a foreign `eta` or `time_limit` a
+    stranger could decide when a withdrawal is paid.
     """
     if len(body) > BODY_BYTES_MAX:
         raise _decode_error(f"longer than {BODY_BYTES_MAX} bytes", body)
@@ -71,7 +71,7 @@ def _decode_error(reason: str, body: bytes) -> DecodeError:
 
 
 class StrictEncoder(Encoder):
-    """The same JSON that dramatiq's own encoder writes, at a fraction of the time; reads what `decode` does."""
+    """Writes the same JSON as dramatiq's own encoder in a fraction of the time; reads with `decode`."""
 
     def encode(self, data: dict[str, Any]) -> bytes:
         """Return the message as JSON."""
@@ -86,14 +86,14 @@ set_encoder(StrictEncoder())
 
 
 def message(withdrawal_id: UUID, user_id: str) -> Message[None]:
-    """Return the message that tells the actors of a withdrawal."""
+    """Return the message that announces a withdrawal to the actors."""
     return Message(
         queue_name=QUEUE, actor_name=ACTOR, args=(str(withdrawal_id), user_id), kwargs={}, options={}
     )
 
 
 def withdrawal_id_of(body: bytes) -> UUID | None:
-    """Return the withdrawal that a message's body is about, or None if it is none of ours."""
+    """Return the withdrawal named by a message's body, or None if the message is not ours."""
     try:
         return UUID(decode(body).args[0])
     except DecodeError:
@@ -101,14 +101,14 @@ def withdrawal_id_of(body: bytes) -> UUID | None:
 
 
 def queue_arguments(*, quorum: bool) -> QueueArguments:
-    """Return how `withdrawals` (and its delay queue) is declared. Everybody must declare it alike."""
+    """Return the arguments of `withdrawals` and its delay queue. Every process must declare them alike."""
     arguments: QueueArguments = {
         "x-dead-letter-exchange": "",
         "x-dead-letter-routing-key": DEAD_LETTER_QUEUE,
     }
     if quorum:
-        # A dead letter is handed over only when the dead-letter queue has confirmed it; that needs a queue
-        # which refuses new messages when it is full, instead of dropping old ones.
+        # RabbitMQ removes a dead letter only after the dead-letter queue has confirmed it; that needs a queue that
+        # refuses new messages when it is full, instead of dropping old ones.
         arguments["x-queue-type"] = "quorum"
         arguments["x-dead-letter-strategy"] = "at-least-once"
         arguments["x-overflow"] = "reject-publish"
@@ -116,7 +116,7 @@ def queue_arguments(*, quorum: bool) -> QueueArguments:
 
 
 def dead_letter_queue_arguments(*, quorum: bool, ttl_ms: int) -> QueueArguments:
-    """Return how `withdrawals.XQ` is declared. Its messages expire after `ttl_ms`; withdrawals never do."""
+    """Return the arguments of `withdrawals.XQ`. Its messages expire after `ttl_ms`; withdrawals never do."""
     arguments: QueueArguments = {"x-message-ttl": ttl_ms}
     if quorum:
         arguments["x-queue-type"] = "quorum"

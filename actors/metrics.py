@@ -6,9 +6,9 @@ from runtime.telemetry import log
 
 
 def serve_metrics(host: str, port: int) -> None:
-    """Serve the metrics of this process there; port 0: don't.
+    """Serve the metrics of this process at this address, unless the port is 0.
 
-    A port that is taken is no reason not to pay anybody: it is logged.
+    If the port is taken, log it: payouts must go on.
     """
     if port == 0:
         return

@@ -1,4 +1,4 @@
-"""The actor: one message, one round of bank calls, one outcome written down."""
+"""The actor: one message, one round of bank calls, one recorded outcome."""
 
 import asyncio
 from datetime import timedelta
@@ -24,15 +24,16 @@ from wallet.outcomes import Declined, OutcomeUnknown, Paid, Postponed, RoundOutc
 from wallet.withdrawal import Status
 
 ADMISSION_WAIT_S: Final = 60.0
-"""How long a message is held while the bank is away, before it is given back to the queue."""
+"""Longest time to hold a message while the bank is away, before it is requeued."""
 
 _DATABASE_PAUSE_S = 1.0
 _LOCKED_PATIENCE_S = 2.0
-"""For writing an outcome down, where somebody else keeps a lock. The bank is asked again when the lease has ended."""
+"""Longest time to retry recording an outcome while another session holds a lock. When the lease has ended, the bank is
+asked again."""
 
 
 class Payouts:
-    """What the actor does, as coroutines on its event loop."""
+    """The actor's work, as coroutines on its event loop."""
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
@@ -40,16 +41,18 @@ class Payouts:
         self._lease_s = resources.settings.lease_ms / 1000
 
     async def pay(self, withdrawal_id: UUID, user_id: str) -> None:
-        """Take a withdrawal one step on: paid, declined, due again later, or in need of a person.
+        """Take a withdrawal one step further: paid, declined, due again later, or in need of a person.
 
-        Does nothing if it has ended, is under way elsewhere, or is not due. Raises `Undeliverable`,
+        Does nothing if the withdrawal has ended, is under way elsewhere, or is not due. Raises `Undeliverable`,
         `Requeue`.
         """
         attempt, give_up_at = None, monotonic() + ADMISSION_WAIT_S
         while attempt is None:
             if not await self._is_admitted(give_up_at):
                 return
-            lease_ends_at = monotonic() + self._lease_s  # it begins later, when the database writes it down
+            lease_ends_at = (
+                monotonic() + self._lease_s
+            )  # the lease begins later, when the database records it
             try:
                 attempt = await self._resources.withdrawals.begin_attempt(withdrawal_id, user_id)
                 if attempt is None:
@@ -60,7 +63,7 @@ class Payouts:
             except TryLater as error:
                 await asyncio.sleep(
                     _DATABASE_PAUSE_S
-                )  # else the message would come back at once, round and round
+                )  # otherwise the message would come back at once, again and again
                 raise Requeue("the database is away") from error
         outcome = await self._run_round(attempt, lease_ends_at)
         if isinstance(outcome, Postponed) and outcome.code is not None:
@@ -72,8 +75,8 @@ class Payouts:
     async def _is_admitted(self, give_up_at: float) -> bool:
         """Wait until the bank may be called and may be asked to pay.
 
-        Raises `Requeue` if that can't be waited for. Returns False if payouts have been paused for long: the message
-        is done with then, and the reconciler announces it again once they go on.
+        Raises `Requeue` if waiting is pointless or took too long. Returns False if payouts have been paused for the
+        whole wait: the message is then done with, and the reconciler announces the withdrawal again once they resume.
         """
         gate, breaker = self._resources.gate, self._resources.breaker
         if not await gate.wait(give_up_at - monotonic()):
@@ -85,7 +88,10 @@ class Payouts:
         return True
 
     async def _check_attention(self, withdrawal_id: UUID, user_id: str) -> None:
-        """Had the process died between `requires_attention` and the dead letter, the message comes again."""
+        """Raise if the message belongs to the dead letters after all.
+
+        If a process dies between `requires_attention` and the dead letter, the message comes again.
+        """
         try:
             found = await reads.withdrawal(self._resources.reader, withdrawal_id)
         except WithdrawalNotFound as error:
@@ -110,28 +116,27 @@ class Payouts:
                 may_retry=lambda: breaker.closed,
             )
         except Exception as error:  # noqa: BLE001  # a bug of ours, or of a bank module
-            # The round has to use up its rung all the same, or the withdrawal would be tried for ever.
+            # The round must still use up its rung, or the withdrawal would be tried for ever.
             log.error("round_failed", exc_info=True, withdrawal_id=attempt.withdrawal_id)
             return OutcomeUnknown(f"our own fault: {type(error).__name__}")
 
     async def _pause(self, reason: str) -> None:
-        """Pause payouts: the bank declines because of us, and so it would all the others."""
+        """Pause payouts: the bank declines because of us, and would decline all the others too."""
         self._resources.gate.close()
         try:
             await understood(stack.pause_by_itself, self._resources.reader, reason)
-        except TryLater as error:  # the withdrawal stays due: the next attempt hears the same
+        except TryLater as error:  # the withdrawal stays due: the next attempt gets the same decline
             log.warning("not_paused", reason=reason, error=str(error))
 
     async def _settle(self, attempt: Attempt, outcome: RoundOutcome, lease_ends_at: float) -> Status | None:
-        """Write the outcome down, for as long as the lease lasts. None if that did not work."""
+        """Record the outcome, trying as long as the lease lasts. Return the new state, or None on failure."""
         try:
             status = await self._settle_with_retries(attempt, outcome, lease_ends_at)
         except TryLater as error:
             log.warning("outcome_not_written", withdrawal_id=attempt.withdrawal_id, error=str(error))
             return None
         except IllegalMove as error:
-            # The bank says now what contradicts what it said before. The books keep what they have; audit and
-            # reconciliation name it.
+            # The bank now contradicts its earlier word. The ledger stays as it is; audit and reconciliation report it.
             CONTRADICTIONS.inc()
             log.error(
                 "bank_contradicts_itself",
@@ -140,11 +145,11 @@ class Payouts:
                 error=str(error),
             )
             return None
-        except Exception as error:  # noqa: BLE001  # whatever it is, it would be the same at each round
+        except Exception as error:  # noqa: BLE001  # whatever it is, each round would meet it again
             log.error("outcome_not_writable", exc_info=True, withdrawal_id=attempt.withdrawal_id)
             if isinstance(outcome, OutcomeUnknown):
                 return None
-            # In words of our own: a round that can't be written uses up its rung all the same.
+            # Record an outcome of our own instead: a round whose outcome can't be recorded still uses up its rung.
             unknown = OutcomeUnknown(f"the outcome could not be written: {type(error).__name__}")
             return await self._settle(attempt, unknown, lease_ends_at)
         if not isinstance(outcome, Paid | Declined):
@@ -170,12 +175,12 @@ class Payouts:
         except TryLater as error:
             left_s = lease_ends_at - monotonic()
             if isinstance(error, Unavailable) and error.reason == LOCKED:
-                # It may last. Fifty payouts of one wallet that somebody holds must not keep all threads for so long.
+                # The lock may last. Fifty payouts of one locked wallet must not occupy all threads for the whole lease.
                 left_s = min(left_s, _LOCKED_PATIENCE_S)
             retrying = AsyncRetrying(
                 retry=retry_if_exception_type(TryLater),
-                # An outcome that can't be written is no loss, the bank can be asked again; but only a round that
-                # still has its lease may write that it learned nothing.
+                # An unrecorded outcome is no loss, because the bank can be asked again; but only a round that still
+                # has its lease may record that it learned nothing.
                 stop=stop_after_delay(left_s),
                 wait=wait_exponential_jitter(initial=0.1, max=2),
                 reraise=True,
@@ -185,7 +190,7 @@ class Payouts:
 
 
 def time_limit(resources: Resources) -> timedelta:
-    """Return the time after which an actor must hang: above everything that is bounded within it."""
+    """Return the time after which an actor is considered hung: longer than all the bounded steps in it together."""
     settings = resources.settings
     return timedelta(
         seconds=ADMISSION_WAIT_S + 30, milliseconds=settings.lease_ms + settings.write_timeout_ms
@@ -204,6 +209,6 @@ def declare_payouts(broker: dramatiq.Broker, resources: Resources) -> dramatiq.A
         throws=(Undeliverable, Requeue),
     )
     async def pay_withdrawal(withdrawal_id: str, user_id: str) -> None:
-        await payouts.pay(UUID(withdrawal_id), user_id)  # messages.decode lets nothing else come here
+        await payouts.pay(UUID(withdrawal_id), user_id)  # messages.decode has checked both
 
     return pay_withdrawal

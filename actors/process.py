@@ -1,4 +1,4 @@
-"""How a background process begins and ends."""
+"""The start and the end of a background process."""
 
 import asyncio
 import logging
@@ -22,10 +22,10 @@ BAD_SETTINGS_EXIT_CODE = 2
 
 
 def boot(kind: str, check: Callable[[Settings], object] | None = None) -> Settings:
-    """Allow many open files, read the settings, set up logging, look at the database if it is there.
+    """Raise the limit of open files, read the settings, set up logging, and check the database if it can be reached.
 
-    Ends the process with a sentence if the settings are wrong, `check` raises SettingsError about them, or the
-    database is one that must not be used.
+    Ends the process with a message if the settings are wrong, `check` raises SettingsError about them, or the database
+    must not be used.
     """
     raise_open_files_limit()
     name_process(kind)
@@ -40,7 +40,7 @@ def boot(kind: str, check: Callable[[Settings], object] | None = None) -> Settin
     except SettingsError as error:
         log.error("bad_settings", reason=str(error))
         sys.exit(BAD_SETTINGS_EXIT_CODE)
-    # A lost connection is a dozen errors to pika; we say it once.
+    # pika logs a dozen errors for a lost connection; we log one.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
     log.info("started")
     return settings
@@ -49,9 +49,9 @@ def boot(kind: str, check: Callable[[Settings], object] | None = None) -> Settin
 def run(main: Callable[[asyncio.Event, SupervisedTasks], Awaitable[None]], *, beats: bool = True) -> int:
     """Run `main` on uvloop until it returns. Return 0.
 
-    It is given an event, which SIGTERM and SIGINT set, and where it starts its tasks: the beat stops when one of them
-    is failing, and all are stopped after it.
-    `beats` is False where another event loop of the process does the work, and beats.
+    `main` gets an event, which SIGTERM and SIGINT set, and the SupervisedTasks for its tasks: the beat stops while one
+    of them is failing, and all are stopped after `main`. `beats` is False if another event loop of the process does the
+    work, and beats.
     """
 
     async def until_stopped() -> None:
@@ -74,7 +74,7 @@ def run(main: Callable[[asyncio.Event, SupervisedTasks], Awaitable[None]], *, be
 
 
 def stop_event() -> threading.Event:
-    """Return an event that SIGTERM and SIGINT set: for processes of threads."""
+    """Return an event that SIGTERM and SIGINT set, for processes that use threads."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -82,7 +82,7 @@ def stop_event() -> threading.Event:
 
 
 async def pause(stop: asyncio.Event, seconds: float) -> None:
-    """Sleep, less if the process is told to stop."""
+    """Sleep, but no longer than until the process is told to stop."""
     try:
         async with asyncio.timeout(seconds):
             await stop.wait()

@@ -1,7 +1,7 @@
-"""Properties of messages as anybody may send them: read as far as they can be read.
+"""Properties of messages from any sender, decoded as far as possible.
 
-pika raises in the middle of its connection at a date beyond the year 9999, at a number that is none, at tables within
-tables: one such message, which RabbitMQ delivers again and again, would stop a consumer for ever.
+A date beyond the year 9999, an invalid number or deeply nested tables make pika raise in the middle of its connection.
+RabbitMQ would deliver such a message again and again, so that one message would stop a consumer for ever.
 """
 
 import struct
@@ -19,18 +19,18 @@ _UNREADABLE = (
     pika.exceptions.InvalidFieldTypeException,
     struct.error,
 )
-"""What pika raises where it can't make sense of a property."""
+"""Errors that pika raises when it can't decode a property."""
 
 _DEATHS = "x-death"
 
 
 class Properties(pika.BasicProperties):  # type: ignore[misc]
-    """A message's properties; `readable` says whether they are all there."""
+    """A message's properties; `readable` says whether all of them were decoded."""
 
     readable = True
 
     def decode(self, encoded: bytes, offset: int = 0) -> Any:
-        """Fill in what can be read; what comes after the first that can't be stays away."""
+        """Decode the properties up to the first unreadable one; the rest stay unset."""
         try:
             super().decode(encoded, offset)
         except _UNREADABLE:
@@ -42,9 +42,9 @@ pika.spec.props[pika.BasicProperties.INDEX] = Properties
 
 
 def breaks_dead_lettering(properties: Any) -> bool:
-    """Return whether RabbitMQ may stumble over these when it makes a dead letter of their message.
+    """Return whether RabbitMQ may fail on these properties when it dead-letters their message.
 
-    It writes each death into the header `x-death`. Where somebody has put other things there, its queue falls over and
-    comes back with the message in it (3.10.8), for ever.
+    It writes each death into the header `x-death`. If a sender has put other things there, the queue process crashes
+    and restarts with the message still in it (3.10.8), again and again.
     """
     return not getattr(properties, "readable", True) or _DEATHS in (properties.headers or {})

@@ -1,8 +1,8 @@
-"""Queues that are there already are used as they are, whatever the settings would have them be.
+"""Declaration of queues: an existing queue is used as it is, whatever arguments the settings ask for.
 
-RabbitMQ refuses to declare a queue anew with other arguments (406) and closes the channel. The arguments decide how
-long dead letters live, or whether a queue is replicated: nothing that payouts should stop for. It is said in the log
-and in health; to have a queue as the settings say, delete it (docs/OPERATIONS.md).
+RabbitMQ refuses to redeclare a queue with other arguments (406) and closes the channel. The arguments decide how long
+dead letters live and whether a queue is replicated, which is no reason to stop payouts. The log and health report the
+difference; to get a queue with the arguments of the settings, delete it (docs/OPERATIONS.md).
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ _said: set[str] = set()
 
 
 def wanted(broker: BrokerSettings) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield our queues as the settings would have them: name and arguments."""
+    """Yield our queues according to the settings: name and arguments."""
     quorum = broker.quorum_queues
     arguments = messages.queue_arguments(quorum=quorum)
     yield (
@@ -33,7 +33,7 @@ def wanted(broker: BrokerSettings) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def warn_of_other_arguments(queue: str, reason: str) -> None:
-    """Say once in this process that a queue is used as it is."""
+    """Warn, once per process, that a queue is used as it is."""
     if queue not in _said:
         _said.add(queue)
         log.warning(
@@ -42,9 +42,9 @@ def warn_of_other_arguments(queue: str, reason: str) -> None:
 
 
 def declare_blocking(connection: Any, queue: str, arguments: dict[str, Any]) -> Any:
-    """Declare a queue on a connection of pika's blocking kind; return RabbitMQ's answer.
+    """Declare a queue on one of pika's blocking connections; return RabbitMQ's answer.
 
-    On a channel of its own, which a refusal closes. Raises `pika.exceptions.AMQPError`.
+    It uses a channel of its own, which a refusal closes. Raises `pika.exceptions.AMQPError`.
     """
     channel = connection.channel()
     try:

@@ -1,8 +1,7 @@
-"""The reconciler: `python -m actors.reconciler`. The guarantee that every withdrawal ends.
+"""The reconciler, `python -m actors.reconciler`: the guarantee that every withdrawal ends.
 
-Every beat it announces again what should have been taken by now, and writes the releases of locks whose time has
-come; every few beats it compares with the bank's books and measures. Several may run: one leads, the others
-stand by.
+At every beat it measures, announces overdue withdrawals again, writes the releases of matured locks and does due
+look-ups; every few beats it compares our ledger with the bank's books. Several may run: one leads, the others stand by.
 """
 
 import asyncio
@@ -38,23 +37,23 @@ from runtime.telemetry import (
 from wallet.withdrawal import OPEN_STATES
 
 REDRIVE_MAX = 1_000
-"""Messages waiting, in the outbox and in the queue together, up to which due withdrawals are announced."""
+"""Number of waiting messages, in the outbox and the queue together, up to which due withdrawals are announced."""
 
 REDRIVE_MIN = 10
-"""Announced again in one beat however long the queue is, so that a queue that never empties starves nobody."""
+"""Number of withdrawals announced per beat however long the queue is: a queue that never empties starves none."""
 
 RELEASES_MAX = 20
-"""Transactions of releases in one beat."""
+"""Number of release transactions per beat."""
 
 OPEN_MAX = 200
-"""Open withdrawals that are looked up in one beat while payouts are paused or history was lost."""
+"""Number of open withdrawals looked up per beat while payouts are paused or history was lost."""
 
 BEATS_A_ROUND = 5
-"""The bank's books are read, and old heartbeats forgotten, every so many beats."""
+"""Number of beats between two readings of the bank's books, and between two removals of old heartbeats."""
 
 
 class Reconciler:
-    """Takes its steps each beat. A step that fails is logged and tried again at the next beat."""
+    """Takes its steps at each beat. A step that fails is logged and tried again at the next beat."""
 
     def __init__(
         self,
@@ -65,7 +64,7 @@ class Reconciler:
         broker: BrokerSettings | None,
         interval_ms: int,
     ) -> None:
-        """`broker` is None where there is no RabbitMQ; a beat comes every `interval_ms`."""
+        """Make a reconciler. `broker` is None without RabbitMQ; a beat comes every `interval_ms`."""
         self._history = HistoryGuard(session, books)
         self._broker = broker
         self._interval_s = interval_ms / 1000
@@ -76,11 +75,11 @@ class Reconciler:
         self._queued = 0
         self._leads = False
         self._bank_state: str | None = None
-        """As the books were found; None where this process does not read them: what it saw once says nothing now."""
+        """The bank's state at the last reading of its books; None while this process does not read them."""
         self._troubles = Troubles()
 
     def detail(self) -> dict[str, Any]:
-        """Return what the heartbeat says."""
+        """Return the heartbeat's detail."""
         bank = {} if self._bank_state is None else {"bank": self._bank_state}
         trouble = self._troubles.detail()
         if not trouble and self._session.is_unled:
@@ -109,7 +108,7 @@ class Reconciler:
         await self._close()
 
     async def _guarded(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Take a step if this process leads; whatever happens in it, the next one is taken too."""
+        """Take a step if this process leads. An error in it does not stop the next step."""
         what = "lead"
         try:
             self._leads = await self._session.lead()
@@ -124,7 +123,7 @@ class Reconciler:
                 if step == self._measure:
                     await self._look_at_rabbitmq()
                     _forget_gauges()
-        except Exception as error:  # noqa: BLE001  # whatever it is, a step that fails must not stop the others
+        except Exception as error:  # noqa: BLE001  # a step that fails must not stop the others
             await self._session.close()
             self._troubles.failed(what, error)
             text = f"{type(error).__name__}: {error}"
@@ -147,9 +146,9 @@ class Reconciler:
             WITHDRAWALS_OPEN.labels(status.value).set(found.get(status.value, 0))
 
     async def _redrive(self) -> None:
-        """Announce the due and the stranded again, but don't fill a long queue with echoes of what waits in it."""
+        """Announce due and stranded withdrawals again, without filling a long queue with duplicates of its messages."""
         if self._history.paused:
-            return  # they would wait in the queue, and be announced again; what is due then is announced afterwards
+            return  # the messages would only wait in the queue; due withdrawals are announced after the pause
         redriven = await self._session.redrive_due(max(REDRIVE_MIN, REDRIVE_MAX - self._queued))
         if redriven:
             RECONCILER_ACTIONS.labels("redriven").inc(redriven)
@@ -162,7 +161,7 @@ class Reconciler:
             RECONCILER_ACTIONS.labels("released").inc(released)
 
     async def _look_up(self) -> None:
-        """Ask the bank about what it has called back for, and about what its books say other than ours."""
+        """Look up withdrawals about which the bank called back, or about which its books differ from ours."""
         if not self._history.is_plain:
             await self._session.look_up_open(OPEN_MAX)
         await self._books.look_ups.work_off()
@@ -182,7 +181,7 @@ class Reconciler:
     # --- RabbitMQ ---
 
     async def _look_at_rabbitmq(self) -> int:
-        """Return how many messages wait in the queue; 0 if that can't be known."""
+        """Return the number of messages waiting in the queue; 0 if it is unknown."""
         if self._broker is None:
             return 0
         try:
@@ -211,7 +210,7 @@ class Reconciler:
 
 
 def _forget_gauges() -> None:
-    """Say nothing where another process leads: two sources of one gauge would be added up."""
+    """Clear the gauges, because another process leads: two sources of one gauge would be added up."""
     OUTBOX_DEPTH.set(0)
     OUTBOX_AGE_SECONDS.set(0)
     WITHDRAWALS_OPEN.clear()
@@ -242,7 +241,7 @@ async def run_reconciler(settings: Settings, stop: asyncio.Event, tasks: Supervi
 
 
 def main() -> int:
-    """Be a reconciler process."""
+    """Run a reconciler process."""
     settings = process.boot("reconciler", check=require_bank)
     serve_metrics(settings.http_host, settings.metrics_port)
 

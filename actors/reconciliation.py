@@ -1,9 +1,9 @@
-"""Our books against the bank's, a piece at a time: what does not agree is looked up, or named.
+"""Compares our ledger with the bank's books piece by piece: a disagreement is looked up or reported.
 
-Two readings of the bank's books. *New entries*, from a cursor kept in the database: each is seen once. *The
-round*: all entries again from the first to the last, a page a turn, since a payout that the bank sends back
-later changes an entry that was read long ago (its callback may have been lost). The complete comparison,
-which also names what is missing there, is `wbs reconcile`.
+There are two readings of the bank's books. *New entries* are read from a cursor kept in the database; each is seen
+once. *The round* reads all entries again from the first to the last, one page per turn, because a payout that the bank
+returns later changes an entry that was read long ago (and its callback may have been lost). The complete comparison,
+which also reports payouts that the bank lacks, is `wbs reconcile`.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -23,11 +23,11 @@ OnUnknown = Callable[[Sequence[BookEntry]], Awaitable[None]]
 _REFERENCE_LENGTH, _PREFIX_LENGTH = 32, 8
 
 PAGES_MAX = 10
-"""Pages of new entries in one turn."""
+"""Number of pages of new entries per turn."""
 
 
 class BankComparison:
-    """Compares in turns. What the bank's word may settle is looked up, what it can't is named."""
+    """Compares in turns. It looks up disagreements that the bank's word may settle, and reports the others."""
 
     def __init__(
         self,
@@ -41,21 +41,21 @@ class BankComparison:
         self._round_cursor: str | None = None
         self.discrepancies = Discrepancies()
         self.on_unknown: OnUnknown | None = None
-        """Called with new entries that are ours by their reference, and that we never sent."""
+        """Callback for new entries that have a reference of ours that we never sent."""
         self.unknown = 0
-        """How many there were of these."""
+        """Number of these entries so far."""
         self.look_ups = LookUps(bank, session, withdrawals, self.discrepancies, our_codes)
 
     async def take_turn(self) -> None:
-        """Read on a little. Raises `BooksUnreadable`, `db.errors.CONNECTION_ERRORS`."""
+        """Read a little further. Raises `BooksUnreadable`, `db.errors.CONNECTION_ERRORS`."""
         await self.look_ups.ask_about_the_stuck()
         await self.read_new_entries()
         await self._read_on_in_the_round()
 
     async def read_everything(self) -> int:
-        """Read the bank's books from the first entry to the last, and ask about all that are open.
+        """Read the bank's books from the first entry to the last, and do all the look-ups that are due.
 
-        Returns how many entries there are. Raises as `take_turn`.
+        Return the number of entries. Raises the same errors as `take_turn`.
         """
         entries = 0
         async for page in pages_of(self._bank):
@@ -68,19 +68,19 @@ class BankComparison:
         return entries
 
     async def read_new_entries(self) -> bool:
-        """Read what is new in the bank's books, some pages at most. Returns whether all of it was read."""
+        """Read new entries of the bank's books, a few pages at most. Return whether all of them were read."""
         cursor = await self._session.bank_cursor()
         for _ in range(PAGES_MAX):
             try:
                 page = await self._bank.read_books(cursor)
             except CursorUnknown:
-                # Other books than those we read before (a bank set up anew): read them from the start.
+                # These are not the books that we read before (the bank was set up anew): read them from the start.
                 log.error("bank_books_changed", cursor=cursor)
                 await self._session.advance_bank_cursor(None)
                 raise
             lost = await self._compare(page)
             if lost and self.on_unknown is not None:
-                # Said before the cursor moves on: what is behind it is not new any more.
+                # Report them before the cursor advances: entries before the cursor are not new any more.
                 self.unknown += len(lost)
                 await self.on_unknown(lost)
             if page.cursor != cursor:
@@ -100,7 +100,7 @@ class BankComparison:
         self._round_cursor = page.cursor if page.more else None
 
     async def _compare(self, page: BooksPage) -> list[BookEntry]:
-        """Compare a page; return the entries that are ours by their reference, and that we never sent."""
+        """Compare a page; return the entries that have a reference of ours that we never sent."""
         for line in page.passed_over:
             self.discrepancies.name("unreadable", "", bank=line)
         references = {_reference(entry.reference) for entry in page.entries} - {None}
@@ -123,10 +123,10 @@ class BankComparison:
         return lost
 
     def _wants_look_up(self, entry: BookEntry, ours: WithdrawalRow) -> bool:
-        """Tell whether the bank is to be asked about an entry; name what it could not settle."""
+        """Return whether to look up an entry; report a disagreement that a look-up could not settle."""
         status = Status(ours.status)
         if entry.status == "declined":
-            # While it is open here, its actor is about to hear of it.
+            # While the withdrawal is open here, its actor will learn of the decline.
             return status in (Status.COMPLETED, Status.REQUIRES_ATTENTION)
         if status in (Status.PENDING, Status.FAILED, Status.CANCELLED):
             self._name("paid_but_not_by_us", entry, ours=status.value)
@@ -149,7 +149,7 @@ class BankComparison:
 
 
 def _was_never_sent(entry: BookEntry, ours: WithdrawalRow | None, prefixes: frozenset[str]) -> bool:
-    """Tell whether the bank has an order of ours that, as far as we know, never left."""
+    """Return whether the bank has an order of ours that, as far as we know, was never sent."""
     if ours is not None:
         return ours.status == Status.PENDING
     return len(entry.reference) == _REFERENCE_LENGTH and entry.reference[:_PREFIX_LENGTH] in prefixes

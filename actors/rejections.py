@@ -1,4 +1,4 @@
-"""Messages that are none of ours: each is counted, and so many of them logged that a flood can't fill the log."""
+"""Foreign messages: each is counted, but only few are logged, so that a flood of them can't fill the log."""
 
 import threading
 import time
@@ -9,7 +9,7 @@ LOG_INTERVAL_S = 10.0
 
 
 class Rejections:
-    """Counts and logs rejected messages; called from the consumer's thread and from those of the actors."""
+    """Counts and logs rejected messages; the consumer's thread and those of the actors call it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -17,7 +17,7 @@ class Rejections:
         self._unlogged = 0
 
     def add(self, reason: str, *, size: int | None = None, detail: str | None = None) -> None:
-        """Take note of a message that becomes a dead letter. `reason` is one of a few, `detail` may be anything."""
+        """Record a message that becomes a dead letter. `reason` is one of a few values, `detail` is free text."""
         MESSAGES_REJECTED.labels(reason).inc()
         now = time.monotonic()
         with self._lock:
@@ -30,4 +30,4 @@ class Rejections:
 
 
 rejections = Rejections()
-"""Of this process."""
+"""The rejections of this process."""

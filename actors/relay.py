@@ -1,9 +1,9 @@
-"""The relay: `python -m actors.relay`. Carries messages from the outbox to RabbitMQ, losing none.
+"""The relay, `python -m actors.relay`: carries messages from the outbox to RabbitMQ and loses none.
 
     claim rows (locked, for this relay alone) → publish → wait for the confirms → delete the confirmed →
     commit
 
-Dies it anywhere in between, the rows are there for the next one: a message may be published twice, never
+If the relay dies anywhere in between, the rows remain for the next one: a message may be published twice, but is never
 lost. Any number of relays may run.
 """
 
@@ -37,29 +37,30 @@ BACKOFF_S_MAX = 2.0
 _CARRYING = "outbox"
 SET_ASIDE_S = 10.0
 SET_ASIDE_MAX = 2 * BATCH_MAX
-"""Messages that wait apart because RabbitMQ did not take them while it took others. Beyond, it takes none."""
+"""Maximum number of messages set aside because RabbitMQ refused them and accepted others. If there are more, RabbitMQ
+itself is taken to be at fault."""
 
 
 class Publisher(Protocol):
-    """Where messages go. `actors.amqp.AmqpConnection` is one, the in-memory broker's another."""
+    """The destination of messages: `actors.amqp.AmqpConnection`, or the in-memory broker's publisher."""
 
     @property
     def is_open(self) -> bool:
-        """False when it is of no use any more."""
+        """False once it is unusable."""
 
     @property
     def is_blocked(self) -> bool:
-        """True while it takes nothing."""
+        """True while it accepts no messages."""
 
     @property
     def other_queues(self) -> Sequence[str]:
-        """Queues that are used as they are, though the settings would have them otherwise."""
+        """Queues that are used as they are, with arguments other than those in the settings."""
 
     async def publish(self, queue: str, bodies: Sequence[bytes], timeout_s: float) -> list[bool]:
-        """Publish and tell of each message whether it is certainly there."""
+        """Publish the messages; return, for each, whether it was certainly accepted."""
 
     async def wait_until_flowing(self, timeout_s: float) -> None:
-        """Wait until it takes messages again."""
+        """Wait until it accepts messages again."""
 
     async def close(self) -> None:
         """Close it."""
@@ -70,7 +71,7 @@ class NotConfirmed(Exception):
 
 
 class Relay:
-    """Publishes what is in the outbox until told to stop."""
+    """Publishes the messages of the outbox until told to stop."""
 
     def __init__(self, outbox: Outbox, connect: Callable[[], Awaitable[Publisher]]) -> None:
         self._outbox = outbox
@@ -79,15 +80,15 @@ class Relay:
         self._wake = asyncio.Event()
         self._backoff_s = BACKOFF_S_MIN
         self._set_aside: dict[UUID, float] = {}
-        """Withdrawals whose message is not tried again before an instant of the event loop's clock."""
+        """Withdrawals whose message is not tried again before the given time of the event loop's clock."""
         self._refused: set[UUID] = set()
-        """Those of the last batch that was not taken as a whole."""
+        """The refused withdrawals of the last batch that was not accepted as a whole."""
         self._throttle = Throttle()
         self.troubles = Troubles()
 
     @property
     def state(self) -> str:
-        """How RabbitMQ is found: `ok` (and which queues are not as they should be), `blocked` or `away`."""
+        """RabbitMQ's state: `ok` (with the names of queues that have other arguments), `blocked` or `away`."""
         if self._publisher is None or not self._publisher.is_open:
             return "away"
         if self._publisher.is_blocked:
@@ -96,17 +97,17 @@ class Relay:
         return f"ok; used as found, with other arguments than the settings: {others}" if others else "ok"
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Publish until `stop` is set. RabbitMQ or the database away: wait, at most 2 s between tries."""
+        """Publish until `stop` is set. If RabbitMQ or the database is away, try again, at least every 2 s."""
         try:
             while not stop.is_set():
                 try:
                     await self._relay(stop)
-                except Exception as error:  # noqa: BLE001  # whatever it is, nothing is lost, the next try may go well
+                except Exception as error:  # noqa: BLE001  # nothing is lost, and the next try may succeed
                     self._log(error)
                     RELAY_PUBLISH_FAILURES.inc()
                     if not isinstance(error, AmqpError | NotConfirmed):
                         self.troubles.failed(_CARRYING, error)
-                    # RabbitMQ is not to be blamed for what the database can't do.
+                    # A fault of the database is no reason to disconnect from RabbitMQ.
                     await self._disconnect(from_rabbitmq=not isinstance(error, DATABASE_ERRORS))
                     await process.pause(stop, self._backoff_s)
                     self._backoff_s = min(2 * self._backoff_s, BACKOFF_S_MAX)
@@ -114,7 +115,7 @@ class Relay:
             await self._disconnect()
 
     def wake(self) -> None:
-        """Look into the outbox, and whether to stop, at once."""
+        """Make `run` look at once at the outbox and at `stop`."""
         self._wake.set()
 
     def _log(self, error: Exception) -> None:
@@ -162,7 +163,7 @@ class Relay:
         return len(claimed)
 
     def _pass_over(self, refused: list[Message], others_taken: bool, publisher: Publisher) -> None:
-        """Go on without what RabbitMQ does not take. Raises NotConfirmed if it may be for another connection to say."""
+        """Go on without the messages that RabbitMQ refuses. Raises NotConfirmed if a new connection may help."""
         known, self._refused = self._refused, {message.withdrawal_id for message in refused}
         alone = others_taken or self._refused <= known
         if not (alone and publisher.is_open) or len(self._set_aside) + len(refused) > SET_ASIDE_MAX:
@@ -187,9 +188,10 @@ class Relay:
 
 
 def _bodies(claimed: Sequence[Message]) -> tuple[list[Message], list[bytes], list[Message]]:
-    """Return what can be published, how it reads, and what no actor would understand.
+    """Return the messages that can be published, their bodies, and the messages that no actor would understand.
 
-    No withdrawal of ours can be among the latter. If one is, the reconciler announces it again, and it is named again.
+    No withdrawal of ours should be among the latter. If one is, the reconciler announces it again, and it is logged
+    again.
     """
     carried, bodies, nonsense = [], [], []
     for message in claimed:
@@ -231,14 +233,14 @@ async def run_relay(
 
 
 async def connect_to(broker: BrokerSettings) -> Publisher:
-    """Return a connection to RabbitMQ in which our queues are declared. Raises `AmqpError`."""
+    """Return a connection to RabbitMQ, after declaring our queues. Raises `AmqpError`."""
     connection = await AmqpConnection.open(broker)
     await connection.declare_queues(broker)
     return connection
 
 
 def main() -> int:
-    """Be a relay process."""
+    """Run a relay process."""
     settings = process.boot("relay")
     broker = settings.broker
     serve_metrics(settings.http_host, settings.metrics_port)

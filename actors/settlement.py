@@ -1,6 +1,6 @@
-"""One round of bank calls for one withdrawal: try, ask, try again, within a deadline. Writes nothing down.
+"""One round of bank calls for one withdrawal: pay, look up, pay again, within a deadline. It records nothing.
 
-What follows from a round's outcome, and when the next round comes, is decided in `wallet.decide_transitions`.
+`wallet.decide_transitions` decides the consequence of a round's outcome and the time of the next round.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from wallet.outcomes import (
 
 @dataclass(frozen=True, slots=True)
 class RoundLimits:
-    """What one round may take: calls, seconds between them (exponential, full jitter), seconds in all."""
+    """Limits of one round: calls, seconds between them (exponential, full jitter), seconds in all."""
 
     tries: int
     delay_min_s: float
@@ -36,7 +36,7 @@ class RoundLimits:
     call_s: float = 0.0
     """Longest time of one call."""
     key_window_s: float = 24 * 3600.0
-    """How long after its first use an idempotency key can be relied upon."""
+    """Time after its first use for which an idempotency key can be relied upon."""
     our_codes: frozenset[str] = frozenset()
     """Codes of declines that are about us, not about the order."""
 
@@ -56,16 +56,16 @@ class RoundLimits:
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """What is known of an order before its round."""
+    """Our knowledge of an order before its round."""
 
     ask_first: bool = False
-    """The bank may have it already: look before paying."""
+    """The bank may have the order already: look it up before paying."""
     accepted: bool = False
-    """The bank said that it has it: it is never sent again."""
+    """The bank said that it has the order: it is never sent again."""
     key_age_s: float = 0.0
-    """How long ago its idempotency key was first used."""
+    """Time since the first use of its idempotency key."""
     conflict: bool = False
-    """The bank knows its reference with another body: a look-up has to tell all of it to be believed."""
+    """The bank knows its reference with another body: only a look-up that repeats the whole order is believed."""
 
 
 def _always() -> bool:
@@ -82,12 +82,12 @@ async def run_round(
     may_pay: Callable[[], bool] = _always,
     may_retry: Callable[[], bool] = _always,
 ) -> RoundOutcome:
-    """Try to have `order` paid and return how that ended.
+    """Try to get `order` paid and return the outcome.
 
-    `lease_ends_at`, of the monotonic clock: no call begins that might outlast it. `may_pay` is asked before the
-    bank is asked to pay (payouts may have been paused), `may_retry` before each further try (a circuit that has
-    opened meanwhile ends the round early). Cancelled in the middle, the round raises `CancelledError`, and the
-    outcome is unknown to whoever cancelled it.
+    No call begins that might outlast `lease_ends_at` (of the monotonic clock). `may_pay` is checked before the bank is
+    asked to pay (payouts may have been paused), `may_retry` before each further try (if the circuit has opened
+    meanwhile, the round ends early). If cancelled halfway, the round raises `CancelledError`, and the outcome is
+    unknown to the caller.
     """
     payout_round = _Round(bank, order, limits, before, lease_ends_at, may_pay)
 
@@ -96,8 +96,8 @@ async def run_round(
             isinstance(outcome, BankUnavailable | OutcomeUnknown) and payout_round.has_time() and may_retry()
         )
 
-    # Nearly every round ends with its first try. Its two calls at most have timeouts of their own, and the
-    # lease outlasts them (Settings.check); tenacity and the deadline would be a sixth of a payout's cost.
+    # Nearly every round ends with its first try. That is at most two calls, each with its own timeout, and the lease
+    # outlasts them (Settings.check); tenacity and the deadline would add a sixth to a payout's cost.
     started = monotonic()
     first: RoundOutcome | None = await payout_round.try_once()
     if not wants_another(payout_round.outcome):
@@ -114,18 +114,18 @@ async def run_round(
         retry=retry_if_result(wants_another),
         stop=stop_after_attempt(limits.tries),
         wait=wait_random_exponential(multiplier=limits.delay_min_s, max=limits.delay_max_s),
-        retry_error_callback=lambda _: payout_round.outcome,  # the tries are used up: the last word counts
+        retry_error_callback=lambda _: payout_round.outcome,  # the tries are used up: the last outcome counts
     )
     try:
         async with asyncio.timeout(limits.deadline_s - (monotonic() - started)):
             await retrying(next_try)
     except TimeoutError:
-        pass  # the deadline: `outcome` tells whether a call was cut off
+        pass  # the deadline: `outcome` says whether a call was cut off
     return payout_round.outcome
 
 
 class _Round:
-    """The tries of one round, and what is known after each."""
+    """The tries of one round, and the outcome after each."""
 
     def __init__(
         self,
@@ -137,7 +137,7 @@ class _Round:
         may_pay: Callable[[], bool],
     ) -> None:
         self.outcome: RoundOutcome = BankUnavailable("not tried")
-        """What is known at this moment, also if the round is cut off here."""
+        """The outcome so far, also valid if the round is cut off now."""
         self._bank = bank
         self._order = order
         self._limits = limits
@@ -150,7 +150,7 @@ class _Round:
         self._tries = 0
 
     def has_time(self) -> bool:
-        """Tell whether enough of the lease is left for a call: after it, another attempt may begin."""
+        """Return whether enough of the lease is left for a call: after the lease, another attempt may begin."""
         return self._lease_ends_at is None or monotonic() + self._limits.call_s <= self._lease_ends_at
 
     async def try_once(self) -> RoundOutcome:
@@ -163,14 +163,14 @@ class _Round:
             found = await self._bank.find(self._order, compare_all=self._conflict)
             if not (isinstance(found, NotFound) or self._is_about_us(found)):
                 return self._learn(found)
-            # Not found means *not yet*: the order may still be on its way. Sending it again under the same
-            # key is safe in either case, as long as the bank keeps keys; giving the money back would not be.
+            # Not found means *not yet*: the order may still be on its way. In either case it is safe to send it again
+            # under the same key, as long as the bank keeps keys; giving the money back would not be safe.
             forbidden = self._why_not_again()
             if forbidden is not None:
                 self.outcome = forbidden
                 return forbidden
         if not self._may_pay():
-            # Also if the look-up before said nothing: the money stays held, and it is asked first again.
+            # This holds even if the look-up was inconclusive: the money stays held, and the next round looks up first.
             self.outcome = Postponed("payouts are paused")
             return self.outcome
         before = self.outcome
@@ -182,7 +182,7 @@ class _Round:
             self.outcome = Postponed(f"the bank declines because of us: {answer.code}", answer.code)
             return self.outcome
         if isinstance(answer, Declined) and self._ask_first:
-            # An earlier call may have been paid. Whether the bank has declined the order, it says when asked.
+            # An earlier call may have been paid. Only a look-up shows whether the bank has declined the order.
             answer = OutcomeUnknown(f"declined ({answer.code}) after an unknown outcome")
         if isinstance(answer, OutcomeUnknown):
             self._ask_first = True
@@ -193,7 +193,7 @@ class _Round:
         return isinstance(answer, Declined) and answer.code in self._limits.our_codes
 
     def _why_not_again(self) -> RoundOutcome | None:
-        """Return what the round comes to if the order, which the bank does not know, must not be sent again."""
+        """Return the round's outcome if an order that the bank does not know must not be sent again, otherwise None."""
         if self._before.accepted:
             return Unresolved("bank_contradiction", "the bank had accepted it and does not know it now")
         if monotonic() >= self._key_expires_at:
@@ -203,7 +203,7 @@ class _Round:
         return None if self.has_time() else self._learn(BankUnavailable("the lease is nearly over"))
 
     def _learn(self, answer: FindOutcome) -> RoundOutcome:
-        """Take in an answer. That the bank can't be reached now makes an unknown outcome no better known."""
+        """Take in an answer. An unknown outcome stays unknown if the bank can't be reached now."""
         assert not isinstance(answer, NotFound)
         if not (isinstance(answer, BankUnavailable) and isinstance(self.outcome, OutcomeUnknown)):
             self.outcome = answer

@@ -1,4 +1,4 @@
-"""What a background process has failed to do for some time, for its heartbeat: it runs, and does not do its work."""
+"""Lasting failures of a background process, for its heartbeat: the process runs, but part of its work fails."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from db.errors import is_odd, reason_of
 
 AGE_S_MIN = 3.0
 FAILURES_MIN = 2
-"""What failed once may go well at the next beat; that is not worth a lamp."""
+"""A single failure may be over at the next beat; that is not worth an alarm."""
 
 ITS_OWN_FAULT = "own_fault"
 
@@ -21,14 +21,14 @@ class _Trouble:
 
 
 class Troubles:
-    """What does not go well, each by a name for people. Belongs to one event loop."""
+    """The pieces of work that fail, each by a name for people. Belongs to one event loop."""
 
     def __init__(self, *, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._found: dict[str, _Trouble] = {}
 
     def failed(self, what: str, error: BaseException) -> None:
-        """Note that `what` failed, once more perhaps."""
+        """Note a failure of `what`, perhaps not the first."""
         reason = ITS_OWN_FAULT if is_odd(error) else reason_of(error)
         known = self._found.get(what)
         self._found[what] = _Trouble(
@@ -38,15 +38,15 @@ class Troubles:
         )
 
     def went_well(self, what: str) -> None:
-        """Note that `what` went well."""
+        """Note that `what` succeeded."""
         self._found.pop(what, None)
 
     def forget(self) -> None:
-        """Forget all: somebody else does the work now."""
+        """Forget all failures, because another process does the work now."""
         self._found.clear()
 
     def detail(self) -> dict[str, str]:
-        """Return what a heartbeat says of it: a member `trouble`, or nothing."""
+        """Return the heartbeat's part: a member `trouble`, or nothing."""
         lasting = [
             f"{what}: {trouble.reason}"
             for what, trouble in self._found.items()

@@ -1,4 +1,4 @@
-"""dramatiq's worker, embedded: its own command line forks, and ends everything when one process ends."""
+"""dramatiq's worker, embedded: dramatiq's own command line forks, and ends everything when one process ends."""
 
 import dramatiq
 
@@ -8,13 +8,13 @@ from runtime.settings import Settings
 from runtime.telemetry import log
 
 WORKER_TIMEOUT_MS = 500
-"""How often idle threads look up. Neither messages nor acknowledgements wait for it."""
+"""Interval at which idle threads check whether to stop. Neither messages nor acknowledgements wait for it."""
 
 STOP_MARGIN_MS = 5_000
 
 
 def start_worker(broker: dramatiq.Broker, threads: int) -> dramatiq.Worker:
-    """Start the threads. RabbitMQ may be away: they try again every second."""
+    """Start the threads. If RabbitMQ is away, they try again every second."""
     broker.emit_after("process_boot")  # time limits are watched from here on
     worker = dramatiq.Worker(broker, worker_threads=threads, worker_timeout=WORKER_TIMEOUT_MS)
     worker.start()
@@ -22,7 +22,7 @@ def start_worker(broker: dramatiq.Broker, threads: int) -> dramatiq.Worker:
 
 
 def stop_worker(worker: dramatiq.Worker, round_deadline_ms: int) -> None:
-    """Let what is under way end (a round has a deadline); what was only fetched goes back to the queue."""
+    """Let running payouts end (a round has a deadline); messages that were only fetched go back to the queue."""
     worker.stop(timeout=round_deadline_ms + STOP_MARGIN_MS)
     worker.broker.close()
 

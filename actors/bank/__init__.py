@@ -1,7 +1,7 @@
-"""The bank, seen from our side: one small protocol, and the module that the setting `WBS_BANK` names.
+"""The bank as we see it: one small protocol, and the module that the setting `WBS_BANK` names.
 
 Such a module offers `open_bank(settings: BankSettings) -> Bank` and passes `wbs bank check`
-(actors/bank/conformance.py). Actors, reconciler and the commands have no other way to the bank.
+(actors/bank/conformance.py). The actors, the reconciler and the commands reach the bank in no other way.
 """
 
 from importlib import import_module
@@ -27,5 +27,5 @@ def open_bank(settings: BankSettings) -> Bank:
 
 
 def require_bank(settings: Settings) -> None:
-    """Raise SettingsError if the bank can't be called with these settings. Nothing is connected."""
+    """Raise SettingsError if the bank can't be called with these settings. Opens no connection."""
     open_bank(settings.for_bank)

@@ -1,4 +1,4 @@
-"""The bank's books, read entry by entry: what can't be understood is named and passed over, the rest counts."""
+"""The bank's books, read entry by entry: an unreadable entry is reported and skipped, the others count."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -27,7 +27,7 @@ class _Twice:
 
 
 def page_of(body: bytes, after: str | None) -> BooksPage:
-    """Read a page that was asked for with cursor `after`. Raises BooksUnreadable if it is no page at all."""
+    """Read the page that follows cursor `after`. Raises BooksUnreadable if the body is not a page at all."""
     try:
         page = read_json(body, on_twice=_Twice)
         if not isinstance(page, dict) or not isinstance(page.get("payouts"), list):
@@ -39,7 +39,7 @@ def page_of(body: bytes, after: str | None) -> BooksPage:
     except (Unreadable, msgspec.ValidationError) as error:
         raise BooksUnreadable(f"the page can't be read: {error}") from None
     if following is not None and (following == after or not lines):
-        raise BooksUnreadable("the books don't move on")  # else we would read the same page for ever
+        raise BooksUnreadable("the books don't move on")  # otherwise we would read the same page for ever
     entries, passed_over, last = [], [], after
     for number, line in enumerate(lines):
         payout_id = _payout_id(line)
@@ -65,7 +65,10 @@ def _entry_of(line: Any) -> BookEntry:
 
 
 def _payout_id(line: Any) -> str | None:
-    """Return what a person finds the line by, and where to read on after it, also if the rest can't be understood."""
+    """Return the line's id, even if the rest is unreadable, or None if the id is unreadable too.
+
+    A person finds the line by it, and reading goes on after it.
+    """
     try:
         payout_id: str = msgspec.convert(line.get("payout_id") if isinstance(line, dict) else None, Word)
         check_words(payout_id)
@@ -75,7 +78,7 @@ def _payout_id(line: Any) -> str | None:
 
 
 async def pages_of(bank: Bank, after: str | None = None) -> AsyncIterator[BooksPage]:
-    """Yield the books from behind cursor `after` (None: the first entry) to their end at this moment.
+    """Yield the books from after cursor `after` (None: the first entry) to their present end.
 
     Raises BooksUnreadable.
     """

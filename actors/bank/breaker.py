@@ -1,10 +1,10 @@
-"""A circuit breaker: while the bank is away, withdrawals wait where waiting costs nothing.
+"""A circuit breaker: while the bank is away, withdrawals wait at no cost.
 
-Without it an outage would pull every waiting withdrawal through its retry ladder: 50,000 of them would each
-take a thread for seconds, write to the database and use up a round, to learn what the one before has learned
-already. With it, the actors stop taking payouts up; the messages stay in the queue and the withdrawals
-`pending`, so they can even be cancelled. Every `probe_interval_s` one payout is let through as a probe, and
-its round counts. The first answer closes the circuit and all go on at once.
+Without it, an outage would pull every waiting withdrawal through its retry ladder: each of 50,000 withdrawals would
+occupy a thread for seconds, write to the database and use up a round, only to learn what the previous one had already
+learned. With it, the actors start no payouts; the messages stay in the queue and the withdrawals stay `pending`, so
+clients can even cancel them. Once per `probe_interval_s` one payout goes through as a probe, and its round counts. The
+first answer closes the circuit, and all of them resume at once.
 
 The libraries for this (aiobreaker, purgatory, pybreaker) refuse calls by raising; none lets callers wait.
 """
@@ -18,7 +18,7 @@ from runtime.telemetry import log
 from wallet.outcomes import BankUnavailable, FindOutcome, NotFound, OutcomeUnknown, PayOutcome
 
 FAILURES_TO_OPEN = 20
-"""Calls in a row without an answer. With every second call failing, that comes once in a million calls."""
+"""Calls in a row without an answer. If every second call fails, this happens once in a million calls."""
 
 PROBE_INTERVAL_S_MAX = 1.0
 
@@ -26,7 +26,7 @@ _NO_ORDER = PayoutOrder("0" * 32, 1, "USD")
 
 
 class Breaker:
-    """Tells whether the bank may be called. Belongs to one event loop."""
+    """Decides whether the bank may be called. Belongs to one event loop."""
 
     def __init__(
         self, *, failures_to_open: int = FAILURES_TO_OPEN, probe_interval_s: float = PROBE_INTERVAL_S_MAX
@@ -42,17 +42,17 @@ class Breaker:
 
     @classmethod
     def of(cls, settings: Settings) -> "Breaker":
-        """Return a breaker that probes no more seldom than the ladder's first wait."""
+        """Return a breaker whose probe interval is at most the ladder's first wait."""
         return cls(probe_interval_s=min(PROBE_INTERVAL_S_MAX, settings.retry_delay_ms_min / 1000))
 
     @property
     def closed(self) -> bool:
-        """True while calls may be made freely."""
+        """True while calls are not restricted."""
         return self._failures < self._failures_to_open
 
     @property
     def bank_state(self) -> str:
-        """How the bank is found, for people: `ok`, or `away` and why."""
+        """The bank's state, for people: `ok`, or `away` and the reason."""
         return "ok" if self.closed else f"away: {self._last_reason}"
 
     async def admit(self, wait_s: float) -> bool:
@@ -86,7 +86,7 @@ class Breaker:
     def learn(self, answer: FindOutcome) -> None:
         """Take in how a call ended."""
         if isinstance(answer, NotFound):
-            return  # the bank can be asked; whether it can pay, the call that follows tells
+            return  # the bank answers look-ups; the call that follows shows whether it can pay
         was_closed = self.closed
         if isinstance(answer, BankUnavailable | OutcomeUnknown):
             self._failures += 1
@@ -102,10 +102,10 @@ class Breaker:
             log.info("bank_circuit_closed")
 
     async def probe(self, bank: Bank) -> None:
-        """Ask the bank about an order that is none, for ever, while the circuit is open and nobody waits to pay.
+        """Look up a nonexistent order, again and again, while the circuit is open and no payout waits.
 
-        So its recovery is seen without traffic. With traffic the payouts themselves are the probes: they tell whether
-        the bank pays, and not only whether it can be asked.
+        So the bank's recovery is noticed without traffic. With traffic, the payouts themselves are the probes: they
+        show whether the bank pays, and not only whether it answers look-ups.
         """
         while True:
             await asyncio.sleep(self._probe_interval_s)
@@ -118,13 +118,13 @@ class Breaker:
                 log.info("bank_circuit_closed", probed=True)
 
     def stop(self) -> None:
-        """Let nobody wait any longer: the process is stopping. Must be called on the event loop."""
+        """End all waits, because the process is stopping. Must be called on the event loop."""
         self._stopping = True
         self._wake.set()
 
 
 class WatchedBank:
-    """A `Bank` whose answers the breaker hears of."""
+    """A `Bank` that reports its answers to the breaker."""
 
     def __init__(self, bank: Bank, breaker: Breaker) -> None:
         self._bank = bank

@@ -1,7 +1,7 @@
-"""What any bank module must do for us, tried on the bank itself: `wbs bank check`.
+"""The conformance suite: rules that any bank module must keep, tried on the bank itself by `wbs bank check`.
 
-A bank that fails one of these rules would sooner or later pay twice, or somebody not at all. The rules know the bank
-by its protocol alone. Reading ones change nothing. Paying ones order payouts of a few minor units under references of
+A bank that breaks one of these rules would sooner or later pay somebody twice, or not at all. The rules know the bank
+only by its protocol. Reading rules change nothing. Paying rules order payouts of a few minor units under references of
 their own. The simulator's test destinations (`test:…`) make a bank decline, wait, lose replies and send money back; on
 other banks those rules are not tried.
 """
@@ -20,7 +20,7 @@ from actors.bank.trial import Failed, NotTried, Scope, Trial
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A rule and how its trial ended: True passed, False failed, None not tried."""
+    """A rule and the result of its trial: True passed, False failed, None not tried."""
 
     name: str
     passed: bool | None
@@ -28,7 +28,7 @@ class Check:
 
 
 class Conformance:
-    """All rules, in order, on one bank."""
+    """All the rules, in order, applied to one bank."""
 
     def __init__(self, bank: Bank, scope: Scope) -> None:
         trial = Trial(bank, scope)
@@ -42,7 +42,7 @@ class Conformance:
         ]
 
     async def checks(self) -> AsyncIterator[Check]:
-        """Try the rules, one after the other. Nothing that a bank does raises."""
+        """Try the rules, one after the other. No behaviour of the bank raises here."""
         for rule in self.rules:
             yield await self._tried(rule)
 
@@ -60,5 +60,5 @@ class Conformance:
             return Check(rule.name, False, str(error))
         except TimeoutError:
             return Check(rule.name, False, "it does not end")
-        except Exception as error:  # noqa: BLE001  # whatever a module of a stranger does is a result
+        except Exception as error:  # noqa: BLE001  # any failure of a third party's module is a result
             return Check(rule.name, False, f"the module raised {type(error).__name__}: {error}")

@@ -1,6 +1,6 @@
-"""The bank behind HTTP (docs/BANK.md): its calls. What its replies mean is in `actors.bank.replies` and `books`.
+"""Calls to the bank over HTTP (docs/BANK.md). `actors.bank.replies` and `books` interpret its replies.
 
-*Certainly not accepted* is a call only if the bank can't have acted on a single byte of it.
+A call is *certainly not accepted* only if the bank can't have acted on a single byte of it.
 """
 
 import ssl
@@ -43,10 +43,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 class HttpBank:
-    """A `Bank` over HTTP with pooled, kept-alive connections. Belongs to the event loop that it is used on.
+    """A `Bank` over HTTP with pooled, kept-alive connections. Belongs to the event loop that uses it.
 
-    `timeout_ms` bounds a call, `connect_timeout_ms` the part before the first byte is sent, `connections_max`
-    the calls under way. `tls`, `proxy` and `headers` as in `HttpClient`.
+    `timeout_ms` bounds a call, `connect_timeout_ms` the part before the first byte is sent, `connections_max` the
+    number of concurrent calls. `tls`, `proxy` and `headers` are the same as in `HttpClient`.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class HttpBank:
         return outcome
 
     async def find(self, order: PayoutOrder, *, compare_all: bool = False) -> FindOutcome:
-        """Look up what became of an order: `GET /payouts/{reference}`."""
+        """Look up the outcome of an order: `GET /payouts/{reference}`."""
         started = perf_counter()
         outcome: FindOutcome
         try:
@@ -122,12 +122,12 @@ class HttpBank:
 
 
 def outcome_of_error(error: NotSent | NoReply) -> BankUnavailable | OutcomeUnknown:
-    """Map the end of a call that has no whole reply."""
+    """Map the error of a call without a complete reply to its outcome."""
     return BankUnavailable(str(error)) if isinstance(error, NotSent) else OutcomeUnknown(str(error))
 
 
 def _visible(reference: str) -> str:
-    """Return a reference that may stand in a header. Ours are made of hexadecimal digits and hyphens."""
+    """Return a reference that a header may contain. Ours consist of hexadecimal digits and hyphens."""
     if not (reference.isascii() and reference.isprintable()):
         raise ValueError("a reference is made of visible ASCII characters")
     return reference

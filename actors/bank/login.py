@@ -1,4 +1,4 @@
-"""How we show the bank who we are, and how it shows us: TLS and credentials, from the settings. Nothing is logged."""
+"""Mutual authentication with the bank: TLS and credentials, from the settings. Nothing here is logged."""
 
 import base64
 import ssl
@@ -12,9 +12,9 @@ SECRET_BYTES_MAX = 8 * 1024
 
 
 def tls_of(settings: BankSettings) -> ssl.SSLContext | None:
-    """Return what `https` needs, None for `http`. Raises SettingsError, naming the variable whose file is unusable.
+    """Return the context for `https`, None for `http`. Raises SettingsError, naming the variable of an unusable file.
 
-    A CA file replaces the system's authorities: nobody else can vouch for a bank that has its own.
+    A CA file replaces the system's authorities: no other authority can vouch for a bank that has its own.
     """
     if urlsplit(settings.url).scheme != "https":
         return None
@@ -23,7 +23,7 @@ def tls_of(settings: BankSettings) -> ssl.SSLContext | None:
         _require_readable("WBS_BANK_CERT_FILE", settings.cert_file)
         _require_readable("WBS_BANK_KEY_FILE", settings.key_file)
         try:
-            # A key that wants a passphrase is refused, instead of asking for it on the terminal.
+            # A key with a passphrase is refused; otherwise OpenSSL would prompt for it on the terminal.
             context.load_cert_chain(settings.cert_file, settings.key_file, password=lambda: "")
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             raise SettingsError(
@@ -36,7 +36,7 @@ def tls_of(settings: BankSettings) -> ssl.SSLContext | None:
 def proxy_of(settings: BankSettings) -> Proxy | None:
     """Return the proxy on the way to the bank, None if there is none.
 
-    The system's authorities vouch for one that is spoken to by https: it is not the bank's.
+    The system's authorities vouch for an https proxy, because the proxy is not the bank's.
     """
     if not settings.proxy:
         return None
@@ -54,9 +54,9 @@ def proxy_of(settings: BankSettings) -> Proxy | None:
 
 
 def authorization_of(settings: BankSettings) -> str:
-    """Return the header line with the credential, its end of line included; nothing if there is none.
+    """Return the header line with the credential, including its line end; an empty text without a credential.
 
-    Raises SettingsError, naming the variable whose file is unusable.
+    Raises SettingsError, naming the variable of an unusable file.
     """
     if settings.token:
         return f"Authorization: Bearer {settings.token}\r\n"

@@ -1,10 +1,10 @@
-"""What a bank's reply means: the one place where bytes become one of the outcomes (docs/BANK.md).
+"""The meaning of a bank's reply: the only place where bytes become an outcome (docs/BANK.md).
 
-The rule behind every line: a reply counts only if it is certainly the bank's word about this order. It repeats our
-reference, and whatever else it repeats is right; it is JSON that can be read in one way only; its words are such as a
-person could have typed. *Certainly not accepted* is only what says so by its status; *declined* only what says just
-that about our reference. Everything else is unknown. Taking an answer for unknown costs a look-up later, taking it
-for paid or declined costs the money.
+One rule is behind every line: a reply counts only if it is certainly the bank's word about this order. It repeats our
+reference, and everything else that it repeats is right; it is JSON that can be read in only one way; its words are such
+as a person could have typed. A call is *certainly not accepted* only if the status says so, and *declined* only if the
+reply says exactly that about our reference. Everything else is unknown. If we wrongly take an answer for unknown, it
+costs a look-up later; if we wrongly take it for paid or declined, it costs the money.
 """
 
 import json
@@ -39,11 +39,11 @@ Word = Annotated[str, Meta(min_length=1, max_length=WORD_CHARACTERS_MAX)]
 
 
 class Unreadable(ValueError):
-    """These bytes are not what a bank says, or can be read in more than one way."""
+    """These bytes are not a valid reply of a bank, or can be read in more than one way."""
 
 
 class _PayoutReply(msgspec.Struct):
-    """What we rely on. A reply need not repeat amount, currency and destination, but if it does, they are right."""
+    """The members we rely on. A reply may omit amount, currency and destination; if it repeats them, they are right."""
 
     reference: Word
     status: Word
@@ -56,17 +56,18 @@ class _PayoutReply(msgspec.Struct):
 
 
 def outcome_of_pay_reply(order: PayoutOrder, status: int, body: bytes) -> PayOutcome:
-    """Map a whole reply to `POST /payouts`."""
+    """Map a complete reply to `POST /payouts`."""
     if status in _UNAVAILABLE:
         return BankUnavailable(f"http {status}")
     if status == 409:
-        # The bank knows our key with another body: something was ordered under this reference, perhaps paid.
-        # To refund would be to guess.
+        # The bank knows our key with another body: some order exists under this reference and is perhaps paid.
+        # A refund would be a guess.
         log.error("bank_conflict", reference=order.reference, amount=order.amount)
         return OutcomeUnknown("http 409: the bank knows this key with another body", conflict=True)
     if status not in (200, 201, 202, 422):
-        # Other 4xx say that *this call* was not understood or let in, as when a credential has expired; about an
-        # earlier call under the same key they say nothing. A 5xx may come after paying. A redirect is not followed.
+        # Other 4xx say that *this call* was not understood or not admitted, for example because a credential has
+        # expired; they say nothing about an earlier call under the same key. A 5xx may come after the payment. A
+        # redirect is not followed.
         return OutcomeUnknown(f"http {status}")
     said = _outcome_of_payout(order, body, compare_all=False)
     match said:
@@ -84,7 +85,7 @@ def outcome_of_pay_reply(order: PayoutOrder, status: int, body: bytes) -> PayOut
 def outcome_of_find_reply(
     order: PayoutOrder, status: int, body: bytes, *, compare_all: bool = False
 ) -> FindOutcome:
-    """Map a whole reply to `GET /payouts/{reference}`."""
+    """Map a complete reply to `GET /payouts/{reference}`."""
     if status == 200:
         return _outcome_of_payout(order, body, compare_all=compare_all)
     if status == 404:
@@ -120,7 +121,7 @@ def _outcome_of_payout(
 
 
 def _compare(order: PayoutOrder, reply: _PayoutReply) -> tuple[list[str], list[str]]:
-    """Return what the reply tells differently from the order, and what it does not tell."""
+    """Return the names of the fields in which the reply differs from the order, and of those that it omits."""
     wrong, missing = [], []
     if reply.reference != order.reference:
         wrong.append("reference")
@@ -145,7 +146,7 @@ def _compare(order: PayoutOrder, reply: _PayoutReply) -> tuple[list[str], list[s
 
 
 def _tells_what_came_back(order: PayoutOrder, reply: _PayoutReply) -> bool:
-    """Tell whether the amount is what came back: some banks show a payout so of which a part came back."""
+    """Return whether the amount is the returned part: some banks show a partly returned payout in this way."""
     return (
         reply.status == "returned"
         and reply.returned_amount is None
@@ -158,9 +159,9 @@ def _tells_what_came_back(order: PayoutOrder, reply: _PayoutReply) -> bool:
 
 
 def read_json(body: bytes, on_twice: Callable[[], Any] | None = None) -> Any:
-    """Return the document. Fractions become `Decimal`, so that nothing rounds what is compared.
+    """Return the document. Fractions become `Decimal`, so that comparisons use unrounded numbers.
 
-    An object that names a member twice makes the document unreadable, or, with `on_twice`, becomes what that returns.
+    An object that names a member twice makes the document unreadable or, with `on_twice`, is replaced by its result.
     Raises Unreadable.
     """
 
@@ -187,7 +188,10 @@ def read_json(body: bytes, on_twice: Callable[[], Any] | None = None) -> Any:
 
 
 def _decimal(text: str) -> Decimal | tuple[str]:
-    """Return a fraction; one with an exponent beyond all decimals in its canonical spelling, in a tuple: no text."""
+    """Return a fraction. If its exponent is too large for `Decimal`, return its canonical spelling in a tuple.
+
+    A tuple equals no JSON text.
+    """
     try:
         return Decimal(text)
     except ArithmeticError:
@@ -199,7 +203,7 @@ def _no_constant(name: str) -> Any:
 
 
 def check_words(*words: str | None) -> list[str | None]:
-    """Return the words if each is made of visible characters, without blanks around. Raises Unreadable."""
+    """Return the words if each consists of visible characters, without surrounding blanks. Raises Unreadable."""
     for word in words:
         if word is not None and (not word.isprintable() or word != word.strip()):
             raise Unreadable("a word with invisible characters")
@@ -207,7 +211,7 @@ def check_words(*words: str | None) -> list[str | None]:
 
 
 def _same_json(said: Any, ours: str) -> bool:
-    """Whether two documents have the same values: the order of members and the way a number is written don't count."""
+    """Return whether two documents have the same values, whatever the order of members and the spelling of numbers."""
     try:
         return bool(_typed(said) == _typed(read_json(ours.encode())))
     except (Unreadable, RecursionError):
@@ -215,7 +219,7 @@ def _same_json(said: Any, ours: str) -> bool:
 
 
 def _typed(value: Any) -> Any:
-    """Make values of different types unequal: to Python, true is 1."""
+    """Make values of different types unequal: in Python, True equals 1."""
     if isinstance(value, dict):
         return {name: _typed(member) for name, member in value.items()}
     if isinstance(value, list):

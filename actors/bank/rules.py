@@ -1,4 +1,4 @@
-"""A rule of the conformance suite: a name, what its trial needs, and the trial."""
+"""A rule of the conformance suite: a name, the needs of its trial, and the trial."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from enum import Enum, auto
 
 
 class Needs(Enum):
-    """What a trial needs to be allowed to do."""
+    """The permission that a trial needs."""
 
     NOTHING = auto()
-    """It reads."""
+    """It only reads."""
     PAYOUTS = auto()
     """It orders payouts."""
     SIMULATOR = auto()
@@ -18,7 +18,7 @@ class Needs(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a bank must do. `trial` returns what it saw, and raises Failed or NotTried."""
+    """A requirement for a bank. `trial` returns its observation, or raises Failed or NotTried."""
 
     name: str
     needs: Needs

@@ -1,4 +1,4 @@
-"""Rules about the bank's books, and about the answers in all: what can be told only once everything was tried."""
+"""Rules about the bank's books, and rules about all answers, which can be judged only after every other trial."""
 
 import asyncio
 from collections import Counter
@@ -10,14 +10,14 @@ from actors.bank.trial import Failed, NotTried, Trial
 from wallet.outcomes import CHECK_PREFIX
 
 PAGES_MAX = 5
-"""Pages of the books that are read where the whole is not needed."""
+"""Number of pages read when the complete books are not needed."""
 
 SLACK_S = 1.0
-"""What a busy machine may add to the time of a call."""
+"""Time that a busy machine may add to a call."""
 
 
 class BooksRules:
-    """The books before any order was placed, and after all of them."""
+    """Rules for the books before the first order and after the last."""
 
     def __init__(self, trial: Trial) -> None:
         self._trial = trial
@@ -91,7 +91,7 @@ class BooksRules:
         return f"{len(self._trial.paid)} payouts"
 
     async def _all_entered(self) -> list[BookEntry]:
-        """Return the entries of this run once all that was paid is among them. Raises Failed."""
+        """Return the entries of this run once all paid payouts are among them. Raises Failed."""
         give_up_at = monotonic() + self._trial.scope.patience_s
         while True:
             ours = await self._trial.entries()

@@ -1,4 +1,4 @@
-"""Rules about orders and look-ups that any bank can be asked to keep, with a few minor units."""
+"""Rules about orders and look-ups that can be tried on any bank, with a few minor units."""
 
 import asyncio
 
@@ -10,11 +10,11 @@ from wallet.outcomes import BankUnavailable, NotFound, OutcomeUnknown, Paid
 
 AT_ONCE = 8
 REPEATS = 4
-"""Of calls that must say nothing, so that a reply which is lost just then is not taken for it."""
+"""Number of times to repeat a call that must settle nothing, so that a lost reply does not pass for that."""
 
 
 class PayoutRules:
-    """One order, sent again and again; what resembles it; another one."""
+    """Rules for one order sent again and again, for orders that resemble it, and for another order."""
 
     def __init__(self, trial: Trial) -> None:
         self._trial = trial

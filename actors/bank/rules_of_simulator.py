@@ -1,4 +1,4 @@
-"""Rules that take test destinations: what a bank does seldom, or to its own disadvantage, is asked of the simulator."""
+"""Rules that need test destinations: the simulator shows behaviour that is rare at a bank or to its disadvantage."""
 
 from actors.bank.rules import Needs, Rule
 from actors.bank.trial import Failed, Trial
@@ -10,7 +10,7 @@ LARGE = 2**53 + 1
 
 
 class SimulatorRules:
-    """Declines, payouts that are settled later, replies that are lost, money that comes back."""
+    """Rules for declines, payouts that are settled later, lost replies, and returned money."""
 
     def __init__(self, trial: Trial) -> None:
         self._trial = trial

@@ -1,4 +1,4 @@
-"""Orders of a few minor units to try a bank with, placed as an actor places them."""
+"""Orders of a few minor units for trying a bank, placed in the same way as an actor places them."""
 
 import asyncio
 import secrets
@@ -26,22 +26,22 @@ from wallet.outcomes import (
 )
 
 PATIENCE_S = 60.0
-"""How long to wait for what the bank will say later, or for an answer at all."""
+"""Longest wait for an outcome that the bank reports later, or for any answer at all."""
 
 _Outcome = TypeVar("_Outcome", Paid, Declined, Returned)
 
 
 class Failed(Exception):
-    """The bank does not do what it must; the message says what it did."""
+    """The bank breaks the rule; the message says what it did."""
 
 
 class NotTried(Exception):
-    """It can't be tried here; the message says why."""
+    """The rule can't be tried here; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """How far a trial may go. `amount` in minor units of `currency`."""
+    """Limits of a trial. `amount` is in minor units of `currency`."""
 
     currency: str
     amount: int = 1
@@ -51,23 +51,23 @@ class Scope:
     """The bank knows the simulator's test destinations."""
     patience_s: float = PATIENCE_S
     later_ms: int = 500
-    """When the simulator is to say what it says later."""
+    """Delay after which the simulator reports a later outcome."""
     pause_s: float = 0.2
-    """Between two questions for what is not known yet."""
+    """Pause between two look-ups of an outcome that is not known yet."""
     call_s_max: float = 3.0
-    """How long a call may take: the setting `WBS_BANK_TIMEOUT_MS`."""
+    """Longest allowed time of a call: the setting `WBS_BANK_TIMEOUT_MS`."""
 
 
 class Trial:
-    """The orders of one run of the checks, and what must be in the books because of them."""
+    """The orders of one run of the checks, and the resulting entries that the books must have."""
 
     def __init__(self, bank: Bank, scope: Scope) -> None:
         self.bank = Witness(bank)
         self.scope = scope
         self.orders: dict[str, PayoutOrder] = {}
-        """What was made up so far, by reference."""
+        """All orders made so far, by reference."""
         self.paid: dict[str, str] = {}
-        """Reference and payout id of what was paid, also of what came back since."""
+        """Payout ids of the paid orders, by reference, including those whose money came back later."""
         self.first: tuple[PayoutOrder, str] | None = None
         """The first order that was paid, and its payout id."""
         self._run = secrets.token_hex(6)
@@ -75,7 +75,7 @@ class Trial:
         self._last_page: tuple[str | None, list[str]] = (None, [])
 
     def order(self, *, destination: object = None, amount: int | None = None) -> PayoutOrder:
-        """Return an order that was never placed."""
+        """Return a new order, which was never placed."""
         order = PayoutOrder(
             f"{CHECK_PREFIX}{self._run}-{len(self.orders) + 1}",
             amount or self.scope.amount,
@@ -92,7 +92,7 @@ class Trial:
         return self.first
 
     async def pays(self, order: PayoutOrder) -> str:
-        """Order until it is paid, as often as it takes; return the payout id. Raises Failed."""
+        """Send the order as often as needed until it is paid; return the payout id. Raises Failed."""
         outcome = await self.settled(order)
         if isinstance(outcome, Accepted):
             outcome = await self.becomes(order, Paid)
@@ -102,7 +102,7 @@ class Trial:
         return outcome.payout_id
 
     async def settled(self, order: PayoutOrder) -> FindOutcome:
-        """Order; after an answer that says nothing look up, and order again if it is not found."""
+        """Send the order; after an inconclusive answer, look it up, and send it again if it is not found."""
         outcome: FindOutcome = await self.bank.pay(order)
         give_up_at = monotonic() + self.scope.patience_s
         while isinstance(outcome, BankUnavailable | OutcomeUnknown | NotFound) and monotonic() < give_up_at:
@@ -113,7 +113,7 @@ class Trial:
         return outcome
 
     async def accepted(self, destination: str) -> tuple[PayoutOrder, Accepted]:
-        """Order until the bank says that it will say later: it can have said already. Raises Failed."""
+        """Send orders until the bank accepts one without settling it at once. Raises Failed."""
         for _ in range(3):
             order = self.order(destination=destination)
             outcome = await self.settled(order)
@@ -135,11 +135,11 @@ class Trial:
             await asyncio.sleep(self.scope.pause_s)
 
     async def look_up(self, order: PayoutOrder) -> FindOutcome:
-        """Look up until the bank says something."""
+        """Look up until the bank gives a conclusive answer."""
         return await self.said(lambda: self.bank.find(order), BankUnavailable | OutcomeUnknown)
 
     async def said(self, call: Callable[[], Awaitable[FindOutcome]], silent: UnionType | type) -> FindOutcome:
-        """Call until the outcome is not a silent one: a bank may be away for a moment, and replies get lost."""
+        """Call until the outcome is not a `silent` one: a bank may be away for a moment, and replies get lost."""
         give_up_at = monotonic() + self.scope.patience_s
         while True:
             outcome = await call()
@@ -158,7 +158,7 @@ class Trial:
             before = self._cursor = page.cursor
 
     async def last_page(self) -> tuple[list[str], list[str]]:
-        """Return the payout ids of the last page of before the first order, as they were and as they are now.
+        """Return the payout ids of the last page before the first order, as they were then and as they are now.
 
         Raises BooksUnreadable.
         """
@@ -169,7 +169,7 @@ class Trial:
         return were, [entry.payout_id for entry in page.entries][: len(were)]
 
     async def entries(self) -> list[BookEntry]:
-        """Read the books from where they ended; return what is of this run. Raises BooksUnreadable."""
+        """Read the books from their earlier end; return the entries of this run. Raises BooksUnreadable."""
         return [
             entry
             async for page in pages_of(self.bank, after=self._cursor)

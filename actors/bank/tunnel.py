@@ -1,6 +1,6 @@
-"""The way to a server through a proxy: CONNECT (RFC 9110, 9.3.6), then TLS with the server itself.
+"""Connecting to a server through a proxy: CONNECT (RFC 9110, 9.3.6), then TLS with the server itself.
 
-The proxy learns the server's name and port. What is said in the tunnel, credentials included, it can't read.
+The proxy learns the server's name and port. It can't read the traffic in the tunnel, including credentials.
 """
 
 import asyncio
@@ -13,24 +13,24 @@ REPLY_BYTES_MAX = 16 * 1024
 
 
 class TunnelRefused(OSError):
-    """There is no tunnel; the message says why, in words that tell no credential."""
+    """There is no tunnel; the message says why and contains no credential."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy; `tls` is for the way to it (None: in the clear)."""
+    """A proxy; `tls` is for the connection to it (None: unencrypted)."""
 
     host: str
     port: int
     tls: ssl.SSLContext | None = None
     authorization: str = field(default="", repr=False)
-    """A header line with its end of line, or nothing."""
+    """A header line including its line end, or an empty text."""
 
 
 async def open_tunnel(
     proxy: Proxy, host: str, port: int, protocol: asyncio.Protocol, tls: ssl.SSLContext
 ) -> None:
-    """Connect `protocol` with a server, by TLS through the proxy. Raises TunnelRefused, OSError, ssl.SSLError."""
+    """Connect `protocol` to a server by TLS through the proxy. Raises TunnelRefused, OSError, ssl.SSLError."""
     loop = asyncio.get_running_loop()
     handshake: _Handshake
     transport, handshake = await loop.create_connection(
@@ -47,7 +47,7 @@ async def open_tunnel(
         status = await handshake.status
         if not 200 <= status < 300:
             raise TunnelRefused(f"the proxy answers {status}")
-        protocol.connection_made(transport)  # so that it can hang up on whatever comes first
+        protocol.connection_made(transport)  # so that it can hang up if data arrives too early
         inner = await loop.start_tls(transport, protocol, tls, server_hostname=host)
         if inner is None:
             raise TunnelRefused("the connection was lost")
@@ -67,9 +67,9 @@ class _Handshake(asyncio.Protocol):
         self._bytes_left = REPLY_BYTES_MAX
 
     def data_received(self, data: bytes) -> None:
-        """Take what came in, from the event loop.
+        """Take received data from the event loop.
 
-        Whatever follows the head is dropped: the server itself says nothing before TLS begins.
+        Data after the head is dropped: the server itself sends nothing before TLS begins.
         """
         self._bytes_left -= len(data)
         if self._bytes_left < 0:
@@ -82,13 +82,13 @@ class _Handshake(asyncio.Protocol):
             self._refuse(f"the proxy does not speak HTTP: {type(error).__name__}")
 
     def on_headers_complete(self) -> None:
-        """Take the status, from the parser."""
+        """Take the status from the parser."""
         status = self._parser.get_status_code()
         if status >= 200 and not self.status.done():
             self.status.set_result(status)
 
     def eof_received(self) -> None:
-        """End the handshake: the proxy hangs up."""
+        """End the handshake: the proxy has hung up."""
         self._refuse("the proxy hung up")
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -101,6 +101,6 @@ class _Handshake(asyncio.Protocol):
 
 
 def _seen(status: asyncio.Future[int]) -> None:
-    """Take note of how it ended, so that asyncio does not complain where nobody waits any more."""
+    """Retrieve the result, so that asyncio does not complain if nobody waits for it any more."""
     if not status.cancelled():
         status.exception()

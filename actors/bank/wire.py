@@ -1,13 +1,13 @@
-"""HTTP/1.1 as a payer needs it: after every call it is certain whether the other side can have heard it.
+"""HTTP/1.1 for payments: after every call it is certain whether the other side can have received it.
 
-A call ends in a whole reply, in `NotSent` (no byte of it left: nothing can have happened), or in `NoReply`
-(anything may have happened). Nothing is ever sent twice. General clients blur just that: they repeat
-requests on connections that turn out to be closed, and take a reply that ends with its connection for a
-whole one. And a connection says nothing but replies to what was asked: whatever follows a reply, or comes before its
-request, makes the connection useless, and the reply that it came with unknown.
+A call ends with a complete reply, with `NotSent` (no byte was sent: nothing can have happened), or with `NoReply`
+(anything may have happened). Nothing is ever sent twice. General clients blur this distinction: they repeat requests
+on connections that turn out to be closed, and accept a reply that ends with its connection as complete. Here a
+connection carries nothing but replies to requests: data after a reply, or before its request, makes the connection
+unusable, and the reply that came with it counts as unknown.
 
-The other reason is time: with aiohttp a call took 220 µs of this process, a third of all that a payout costs
-an actor; here it is 45 µs. (Parsing is httptools', the parser of Node.js.)
+The other reason is time: with aiohttp a call took 220 µs of this process, a third of an actor's total cost of a
+payout; here it takes 45 µs. (httptools, the parser of Node.js, does the parsing.)
 """
 
 import asyncio
@@ -23,25 +23,25 @@ from actors.bank.tunnel import Proxy, TunnelRefused, open_tunnel
 
 HEAD_BYTES_MAX = 16 * 1024
 KEEPALIVE_S = 15.0
-"""How long an idle connection is kept. Servers close idle ones too, and a payment that meets a closed one
-has an unknown outcome: be the first to close."""
+"""Lifetime of an idle connection. Servers also close idle connections, and a payment sent on a closed connection has an
+unknown outcome: be the first to close."""
 
 
 class NotSent(Exception):
-    """Not connected: refused, no route, unknown name, TLS failed, too slow, spoken to first. Nothing was sent."""
+    """Nothing was sent: refused, no route, unknown name, TLS failed, too slow, or the server spoke first."""
 
 
 class NoReply(Exception):
-    """Sent, perhaps in part; no whole, readable reply came back."""
+    """The request was sent, perhaps in part; no complete, readable reply came back."""
 
 
 class HttpClient:
     """Calls one server over kept-alive connections. Belongs to one event loop.
 
-    `connect_timeout_s` bounds the way to a connection, `timeout_s` the time to the end of the reply,
-    that way included, `connections_max` the calls under way; one more is refused at once (`NotSent`). `tls` is
-    for https (None: the system's authorities); `proxy` is for https only; `headers` are whole lines, each with CRLF,
-    that go with every call. Raises `ValueError` if `url` is no address, or carries a credential.
+    `connect_timeout_s` bounds the connecting, `timeout_s` the time to the end of the reply, connecting included, and
+    `connections_max` the number of concurrent calls; one more is refused at once (`NotSent`). `tls` is for https
+    (None: the system's authorities); `proxy` is for https only; `headers` are complete lines, each with CRLF, that go
+    with every call. Raises `ValueError` if `url` is no address, or contains a credential.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class HttpClient:
         self._proxy = proxy
         self._base_path = parts.path.rstrip("/")
         self._headers = f"Host: {parts.netloc}\r\nAccept-Encoding: identity\r\n{headers}"
-        self._headers.encode("ascii")  # or each call would fail
+        self._headers.encode("ascii")  # fail now rather than at each call
         self._timeout_s = timeout_s
         self._connect_timeout_s = connect_timeout_s
         self._connections_max = connections_max
@@ -78,10 +78,10 @@ class HttpClient:
     async def call(
         self, method: str, path: str, *, headers: str = "", body: bytes = b"", bytes_max: int
     ) -> tuple[int, bytes]:
-        """Send a request and return status and body of the reply. `headers` are whole lines, each with CRLF.
+        """Send a request and return status and body of the reply. `headers` are complete lines, each with CRLF.
 
-        Raises `NotSent`, `NoReply`; a reply of more than `bytes_max` is `NoReply`. Cancelled, it closes the
-        connection and raises `CancelledError`.
+        Raises `NotSent`, `NoReply`; a reply of more than `bytes_max` is `NoReply`. If cancelled, closes the connection
+        and raises `CancelledError`.
         """
         if self._under_way >= self._connections_max:
             raise NotSent("too many calls under way")
@@ -103,12 +103,12 @@ class HttpClient:
             self._under_way -= 1
 
     async def close(self) -> None:
-        """Close the idle connections. Calls under way end as they would."""
+        """Close the idle connections. Calls under way are not affected."""
         while self._idle:
             self._idle.pop().abort()
 
     def _take_idle(self) -> "_Connection | None":
-        """Return the connection used last, if it is fresh; close those that have been idle for too long."""
+        """Return the most recently used connection, if it is fresh; close those that were idle for too long."""
         oldest_allowed = asyncio.get_running_loop().time() - KEEPALIVE_S
         while self._idle and self._idle[0].idle_since < oldest_allowed:
             self._idle.popleft().abort()
@@ -142,7 +142,7 @@ class HttpClient:
 
 
 def _why(error: Exception) -> str:
-    """Return what a person needs to know. The words are our libraries', never the other side's."""
+    """Return the reason for people. The words come from our libraries, never from the other side."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the server's certificate is not accepted: {error.verify_message}"
     if isinstance(error, ssl.SSLError) and error.reason:
@@ -151,7 +151,7 @@ def _why(error: Exception) -> str:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection; at most one call at a time. After anything but a whole reply it is closed."""
+    """One connection; at most one call at a time. After anything but a complete reply it is closed."""
 
     def __init__(self) -> None:
         self.idle_since = 0.0
@@ -167,14 +167,14 @@ class _Connection(asyncio.Protocol):
 
     @property
     def is_reusable(self) -> bool:
-        """True if another call may go over it."""
+        """True if another call may use it."""
         return self._keeps_alive and not self._transport.is_closing()
 
     def is_quiet(self) -> bool:
-        """Return whether a call may go over it now; if not, close it.
+        """Return whether a call may use it now; if not, close it.
 
-        What has arrived and was not read yet, bytes or the other side's goodbye, is asked of the socket: it
-        would be taken for the reply. (A new TLS connection still has tickets to read, which are no reply.)
+        The socket is checked for unread input, be it bytes or the other side's close, because it would be taken for
+        the reply. (A new TLS connection still has session tickets to read, which are no reply.)
         """
         if self.is_reusable:
             new_tls = self._parser is None and self._transport.get_extra_info("ssl_object") is not None
@@ -215,20 +215,20 @@ class _Connection(asyncio.Protocol):
     # --- Called by the event loop ---
 
     def connection_made(self, transport: Any) -> None:
-        """Begin: the connection stands."""
+        """Take the transport of the established connection."""
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Take what came in."""
+        """Take received data."""
         if self._reply is None or self._reply.done():
-            self._transport.abort()  # nobody asked
+            self._transport.abort()  # no request is waiting for a reply
             return
         self._bytes_left -= len(data)
         if self._bytes_left < 0:
             self._fail("the reply is too long")
             return
         try:
-            # The last byte by itself: a reply that is whole before it is followed by something.
+            # Parse the last byte by itself: if the reply is complete before it, something follows the reply.
             if len(data) > 1:
                 self._parser.feed_data(data[:-1])
             if self._whole is None:
@@ -263,11 +263,11 @@ class _Connection(asyncio.Protocol):
             self._fail("the reply is too long")
 
     def on_message_complete(self) -> None:
-        """Take the end of a reply. It never comes if only the end of the connection tells it."""
+        """Take the end of a reply. The parser does not call this if only the connection's end marks it."""
         status = self._parser.get_status_code()
         if self._parser.get_http_version() not in ("1.0", "1.1"):
             self._fail("not HTTP/1")
-        elif status >= 200 and self._whole is None:  # before it may come informational ones
+        elif status >= 200 and self._whole is None:  # informational replies may come before it
             self._whole = (status, bytes(self._body))
             self._whole_keeps_alive = self._parser.should_keep_alive()
         self._body.clear()

@@ -1,4 +1,4 @@
-"""Sees how a bank module answers: in time, within bounds, without raising."""
+"""Observes the answers of a bank module: their time and their bounds."""
 
 from collections.abc import Awaitable
 from time import monotonic
@@ -11,14 +11,14 @@ _T = TypeVar("_T")
 
 
 class Witness:
-    """A `Bank` that passes every call on and remembers the slowest, and what was out of bounds."""
+    """A `Bank` that passes every call on, and remembers the slowest call and every value out of bounds."""
 
     def __init__(self, bank: Bank) -> None:
         self._bank = bank
         self.calls = 0
         self.slowest_s = 0.0
         self.slowest = ""
-        """Which call that was."""
+        """Name of the slowest call."""
         self.out_of_bounds: list[str] = []
 
     async def pay(self, order: PayoutOrder) -> PayOutcome:
@@ -58,7 +58,7 @@ class Witness:
                 self.slowest_s, self.slowest = took_s, name
 
     def _look_at(self, answer: object) -> None:
-        """Remember words of the bank that are too long, or that nobody can see."""
+        """Remember words of the bank that are too long or contain invisible characters."""
         for name in ("payout_id", "reference", "currency", "code", "cursor"):
             word = getattr(answer, name, None)
             if word is None:

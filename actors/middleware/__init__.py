@@ -1,1 +1,1 @@
-"""What runs around each payout and at each process start and end; one class a file."""
+"""Middleware around each payout and at each start and end of a process; one class per file."""

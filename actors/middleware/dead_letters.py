@@ -1,4 +1,4 @@
-"""What becomes of a message whose payout did not run to its end."""
+"""The fate of a message whose payout did not complete."""
 
 from dramatiq import Broker, MessageProxy
 from dramatiq.middleware import Middleware
@@ -10,17 +10,16 @@ from runtime.telemetry import DEAD_LETTERS, log
 
 
 class DeadLetters(Middleware):
-    """Sends messages that no retry will help to `withdrawals.XQ`; gives back what could not be begun.
+    """Sends messages that no retry will help to `withdrawals.XQ`; requeues those that could not begin.
 
-    It stands in for dramatiq's `Retries`: that one acknowledges a message and enqueues a copy, and if the
-    enqueuing fails, the message is gone. Our retries stand in Postgres. Any other error is logged by
-    dramatiq and the message acknowledged: the withdrawal's lease ends, and the reconciler announces it
-    again.
+    It replaces dramatiq's `Retries`, which acknowledges a message and enqueues a copy: if the enqueuing fails, the
+    message is lost. Our retries are in Postgres. dramatiq logs any other error and acknowledges the message: the
+    withdrawal's lease ends, and the reconciler announces the withdrawal again.
     """
 
     @property
     def actor_options(self) -> set[str]:
-        """Let actors name what they raise on purpose: dramatiq logs that without a traceback."""
+        """Let actors name the errors that they raise on purpose: dramatiq logs them without a traceback."""
         return {"throws"}
 
     def after_process_message(
@@ -31,7 +30,7 @@ class DeadLetters(Middleware):
         result: object = None,
         exception: BaseException | None = None,
     ) -> None:
-        """Decide what becomes of the message after the actor has returned or raised."""
+        """Decide the message's fate after the actor has returned or raised."""
         if isinstance(exception, AlreadyDeadLettered) and not getattr(message, "redelivered", False):
             return
         if isinstance(exception, NoneOfOurs):

@@ -1,4 +1,4 @@
-"""Says every few seconds that this process is alive, and how it finds the bank."""
+"""Reports every few seconds that this process is alive, and the bank's state as it sees it."""
 
 import asyncio
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ from runtime.tasks import SupervisedTask
 
 _LOOK_S = 1.0
 _FAILING_S = 5.0
-"""A writer that could serve nobody so lately, while none has written since, can't write."""
+"""A writer is failing if it could serve nobody less than this long ago and no write has succeeded since."""
 
 
 class HeartbeatMiddleware(Middleware):
-    """Beats on the actors' event loop, so that a loop that hangs shows as a heart that stopped."""
+    """Beats on the actors' event loop, so that the beat stops if the loop hangs."""
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
@@ -30,11 +30,11 @@ class HeartbeatMiddleware(Middleware):
         self._consumers: list[ConsumerThread] = []
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        """Begin to beat, once the worker's threads have started."""
+        """Start the beat, once the worker's threads have started."""
         run_on_loop(self._start(worker))
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        """Stop beating, when the worker is told to stop."""
+        """Stop the beat, when the worker is told to stop."""
         run_on_loop(self._stop())
 
     async def _start(self, worker: Worker) -> None:
@@ -68,7 +68,7 @@ class HeartbeatMiddleware(Middleware):
         }
 
     def _rabbitmq(self) -> dict[str, str]:
-        """Whether messages can be had from each queue; nothing where there is no RabbitMQ."""
+        """Return whether each queue delivers messages; nothing without RabbitMQ."""
         if not self._resources.settings.rabbitmq_url:
             return {}
         consumers = [thread.consumer for thread in self._consumers]
@@ -77,7 +77,7 @@ class HeartbeatMiddleware(Middleware):
 
 
 async def _watch(threads: Sequence[Thread]) -> None:
-    """Fail for as long as a thread of dramatiq's has ended: nothing else would tell, and nothing starts it again."""
+    """Fail while one of dramatiq's threads has ended: nothing else would show it, and nothing restarts the thread."""
     while True:
         if ended := [thread.name for thread in threads if not thread.is_alive()]:
             raise RuntimeError(f"threads have ended: {', '.join(ended)}")

@@ -7,7 +7,7 @@ from actors.metrics import serve_metrics
 
 
 class Metrics(Middleware):
-    """An HTTP server thread from boot to end. (dramatiq's own middleware counts messages; we count money.)"""
+    """An HTTP server thread from boot to end. (dramatiq's own middleware counts messages; ours counts money.)"""
 
     def __init__(self, host: str, port: int) -> None:
         self._host = host

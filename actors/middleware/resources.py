@@ -1,4 +1,4 @@
-"""Opens what the actors need on their event loop, and closes it after the last of them."""
+"""Opens the actors' resources on their event loop, and closes them after the last payout."""
 
 import asyncio
 import os
@@ -33,7 +33,7 @@ class Resources(Middleware):
     gate: PayoutGate
     reader: Reader
     tasks: SupervisedTasks
-    """Those of the actors' event loop."""
+    """The tasks of the actors' event loop."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -41,17 +41,17 @@ class Resources(Middleware):
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Open everything, after the event loop has started and before any message is taken.
 
-        An ordinary exception in this hook is logged and swallowed by dramatiq, and the worker would go on
-        without a database; its `MiddlewareError` hangs the process. So: out.
+        dramatiq logs and swallows an ordinary exception in this hook, and the worker would go on without a database;
+        dramatiq's `MiddlewareError` hangs the process. So any failure exits the process.
         """
         try:
             run_on_loop(self._open_with_retries())
-        except Exception:  # noqa: BLE001  # whatever it is, there is nothing to go on with
+        except Exception:  # noqa: BLE001  # whatever it is, the process can't go on
             log.error("actors_not_started", exc_info=True)
             os._exit(1)
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        """Let nobody wait for the bank to come back, when the worker is told to stop."""
+        """End all waits for the bank, when the worker is told to stop."""
         thread = get_event_loop_thread()
         if thread is not None:
             thread.loop.call_soon_threadsafe(self.breaker.stop)
@@ -70,7 +70,7 @@ class Resources(Middleware):
         await retrying(self._open)
 
     async def _open(self) -> None:
-        # None of these needs its server to be there yet: each connects when it is first used.
+        # None of these needs its server yet: each connects at its first use.
         self.tasks = SupervisedTasks()
         self.reader = Reader(self.settings.database, size=2)
         self.breaker = Breaker.of(self.settings)
