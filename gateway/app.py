@@ -14,7 +14,7 @@ from gateway.routes.withdrawals import WithdrawalRoutes
 from gateway.services import Services
 from gateway.wire.admission import Admission
 from gateway.wire.application import Application, make_application
-from gateway.wire.auth import Authenticator
+from gateway.wire.auth import Authenticator, Login
 from gateway.wire.endpoint import Endpoints
 from gateway.wire.rate_limits import RateLimiter
 from runtime.settings import Settings
@@ -30,7 +30,10 @@ def create_app(settings: Settings) -> Application:
     app = make_application(admission, fast_path=bool(settings.fast_path))
     services = Services.make(settings)
     limiter = RateLimiter(settings.rate_limit_per_s) if settings.rate_limit_per_s else None
-    endpoints = Endpoints(app, Authenticator(settings.api_keys), limiter, services.flusher)
+    authenticator = Authenticator(
+        Login(settings.auth), settings.http_host, services.api_keys, settings.metrics_token
+    )
+    endpoints = Endpoints(app, authenticator, limiter, services.flusher)
     ChargeRoutes(services).register(endpoints)
     WithdrawalRoutes(services).register(endpoints)
     BalanceRoutes(services).register(endpoints)
@@ -38,8 +41,8 @@ def create_app(settings: Settings) -> Application:
     HealthRoutes(services).register(endpoints)
     MetricsRoutes(services).register(endpoints)
     CallbackRoutes(services).register(endpoints)
-    ConsoleRoutes().register(endpoints)
-    pages = PageRoutes(version("wallet-balance-split"), with_login=bool(settings.api_keys))
+    ConsoleRoutes(authenticator).register(endpoints)
+    pages = PageRoutes(version("wallet-balance-split"))
     pages.register(endpoints)  # last: it documents the others
     app.ctx.openapi = pages.document
     app.ctx.services = services

@@ -6,6 +6,7 @@ from functools import partial
 from db.ledger import Ledger
 from db.withdrawals import Withdrawals
 from db.write_trial import try_to_write
+from gateway.key_directory import KeyDirectory
 from gateway.long_poll import LongPoll
 from gateway.readiness import Readiness
 from gateway.reads import Reads
@@ -27,6 +28,7 @@ class Services:
     withdrawals: Withdrawals
     reads: Reads
     long_poll: LongPoll
+    api_keys: KeyDirectory
     flusher: MetricsFlusher
     readiness: Readiness
     draining: bool = False
@@ -46,6 +48,7 @@ class Services:
             withdrawals,
             reads,
             LongPoll(reads.ended, tasks),
+            KeyDirectory(settings, tasks),
             MetricsFlusher(tasks),
             Readiness(
                 [ledger.last_writes, withdrawals.last_transitions], partial(try_to_write, settings.database)
@@ -54,6 +57,7 @@ class Services:
 
     async def start(self) -> None:
         """Start all. The database may be away: they connect when it is there."""
+        await self.api_keys.start()
         self.reads.start()
         self.ledger.start()
         self.withdrawals.start()
@@ -70,6 +74,7 @@ class Services:
         await self.ledger.stop()
         await self.withdrawals.stop()
         await self.long_poll.stop()
+        await self.api_keys.stop()
         await self.reads.stop()
         await self.flusher.stop()
         await self.tasks.stop()

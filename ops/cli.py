@@ -29,6 +29,7 @@ MODULES = {
     "audit": ("ops.audit", "prove that the books balance"),
     "bank": ("ops.bank", "try whether the bank does what it must"),
     "dlq": ("ops.dlq", "dead letters: list, show, replay, discard"),
+    "keys": ("ops.keys", "API keys: create, list, revoke"),
     "payouts": ("ops.payouts", "pause, resume and look at payouts"),
     "reconcile": ("ops.reconcile", "compare our withdrawals with the bank's books"),
 }

@@ -69,11 +69,13 @@ class Settings:
         secret=True,
     )
     default_currency: str = _setting("WBS_DEFAULT_CURRENCY", "USD", "for requests that name none")
-    api_keys: str = _setting(
-        "WBS_API_KEYS",
-        "",
-        "name=secret, name@space=secret, either with :read at its end; comma separated; empty: no login",
-        secret=True,
+    auth: str = _setting(
+        "WBS_AUTH",
+        "auto",
+        "on: API keys are needed; off: they are not; auto: off only on loopback without any key",
+    )
+    metrics_token: str = _setting(
+        "WBS_METRICS_TOKEN", "", "bearer token that may read /metrics and nothing else", secret=True
     )
     rate_limit_per_s: int = _setting("WBS_RATE_LIMIT_PER_S", 0, "requests per client; 0: no limit", low=0)
     log_level: str = _setting("WBS_LOG_LEVEL", "info", "debug, info, warning or error")
@@ -237,9 +239,23 @@ class Settings:
                 "WBS_LOG_LEVEL must be debug, info, warning or error",
             ),
         ]
-        for holds, sentence in [*rules, *self.for_bank.rules(), *self._address_rules()]:
+        for holds, sentence in [
+            *rules,
+            *self.for_bank.rules(),
+            *self._address_rules(),
+            *self._access_rules(),
+        ]:
             if not holds:
                 raise SettingsError(sentence)
+
+    def _access_rules(self) -> list[tuple[bool, str]]:
+        return [
+            (self.auth in ("auto", "on", "off"), "WBS_AUTH must be auto, on or off"),
+            (
+                re.fullmatch("([!-~]{16,})?", self.metrics_token) is not None,
+                "WBS_METRICS_TOKEN must be at least 16 visible ASCII characters",
+            ),
+        ]
 
     def _address_rules(self) -> list[tuple[bool, str]]:
         return [

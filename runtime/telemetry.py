@@ -20,6 +20,7 @@ HTTP_REQUEST_SECONDS = Histogram(
     "wbs_http_request_seconds", "Time to the answer.", ["route"], buckets=_FAST_S
 )
 REFUSALS = Counter("wbs_refusals", "Requests refused, by code.", ["code"])
+WRONG_KEYS = Counter("wbs_wrong_keys", "Requests with an API key that is unknown, revoked or expired.")
 IDEMPOTENT_REPLAYS = Counter("wbs_idempotent_replays", "Requests answered from their key.")
 
 BATCH_SIZE = Histogram(

@@ -5,6 +5,7 @@
     ├── InsufficientFunds        insufficient_funds
     ├── BalanceLimitExceeded     balance_limit_exceeded
     ├── IdempotencyKeyReused     idempotency_key_reused
+    ├── WalletNotFound           wallet_not_found
     ├── WithdrawalNotFound       withdrawal_not_found
     ├── NotCancellable           not_cancellable
     ├── IllegalMove              illegal_move
@@ -64,6 +65,12 @@ class WithdrawalNotFound(WalletError):
     """There is no such withdrawal."""
 
     code = "withdrawal_not_found"
+
+
+class WalletNotFound(WalletError):
+    """There is no such wallet, or none that the caller may know of."""
+
+    code = "wallet_not_found"
 
 
 class NotCancellable(WalletError):

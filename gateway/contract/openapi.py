@@ -55,22 +55,20 @@ with each call there are `not_found` (404), `method_not_allowed` (405), `expecta
 """
 
 
-def document(operations: Iterable[Operation], *, version: str, with_login: bool) -> dict[str, Any]:
-    """Return the document. `with_login` says whether API keys are needed."""
+def document(operations: Iterable[Operation], *, version: str) -> dict[str, Any]:
+    """Return the document."""
     served = [operation for operation in operations if operation.documented]
     schemas = _Schemas(served)
     paths: dict[str, dict[str, Any]] = {}
     for operation in served:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(
-            operation, schemas, with_login
-        )
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, schemas)
     components: dict[str, Any] = {"schemas": schemas.components}
     components["securitySchemes"] = {
         "api_key": {
             "type": "http",
             "scheme": "bearer",
-            "description": "An API key of WBS_API_KEYS. Without that setting, none is needed."
-            + ("" if with_login else " None is set here."),
+            "description": "An API key, made by `wbs keys create`. None is needed while `WBS_AUTH` is `off`, or is "
+            "`auto`, the gateway listens on loopback and no key was ever made.",
         }
     }
     tags = list(dict.fromkeys(operation.tag for operation in served))
@@ -122,7 +120,7 @@ def _ecma(schema: Any) -> Any:
     return schema
 
 
-def _operation(operation: Operation, schemas: _Schemas, with_login: bool) -> dict[str, Any]:
+def _operation(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
     described: dict[str, Any] = {
         "operationId": operation.id,
         "tags": [operation.tag],
@@ -146,8 +144,8 @@ def _operation(operation: Operation, schemas: _Schemas, with_login: bool) -> dic
                 for media_type, (kind, example) in operation.body.kinds.items()
             },
         }
-    # Where no keys are configured, none is needed: the empty requirement stands beside the scheme.
-    described["security"] = [] if operation.open_to_all else [{"api_key": []}] + ([] if with_login else [{}])
+    # Where logins are off, no key is needed: the empty requirement stands beside the scheme.
+    described["security"] = [] if operation.scope is None else [{"api_key": [operation.scope.value]}, {}]
     return described
 
 

@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 
 from gateway.contract.bodies import BODY_BYTES_MAX, JSON
+from wallet.scopes import Scope
 
-READ_ERRORS = ("unauthorized", "rate_limited", "internal_error", "overloaded", "unavailable")
+READ_ERRORS = ("unauthorized", "forbidden", "rate_limited", "internal_error", "overloaded", "unavailable")
 """Codes that every endpoint which reads the database can answer with."""
 
 WRITE_ERRORS = (
@@ -61,10 +62,8 @@ class Operation:
     body: RequestBody | None = None
     path_parameters: dict[str, str] = field(default_factory=dict)
     """Identifiers in the path that are no fields of `query`: names and descriptions."""
-    writes: bool = False
-    """Whether an API key that may only read is refused."""
-    open_to_all: bool = False
-    """Whether no API key is needed."""
+    scope: Scope | None = None
+    """What an API key must be allowed to; None: no API key is needed."""
     documented: bool = True
     """Whether it is part of the API; pages and files for people are not."""
 

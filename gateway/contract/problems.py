@@ -66,7 +66,7 @@ class InvalidSignature(HttpRefusal):
 
 
 class Forbidden(HttpRefusal):
-    """The API key may only read."""
+    """The API key does not have the scope that this needs, or the request came in a way that needs a key."""
 
     code = "forbidden"
 
@@ -121,9 +121,9 @@ class RateLimited(HttpRefusal):
 
     code = "rate_limited"
 
-    def __init__(self, retry_after_s: float) -> None:
+    def __init__(self, retry_after_s: float, detail: str = "too many requests from this client") -> None:
         seconds = max(1, math.ceil(retry_after_s))
-        super().__init__("too many requests from this client", {"retry-after": str(seconds)})
+        super().__init__(detail, {"retry-after": str(seconds)})
 
 
 class ProblemKind(NamedTuple):
@@ -141,11 +141,12 @@ KINDS: dict[str, ProblemKind] = {
     ),
     "unauthorized": ProblemKind(401, "A valid API key is needed", "send Authorization: Bearer <key>"),
     "invalid_signature": ProblemKind(401, "The signature is not the bank's", "No matching signature found"),
-    "forbidden": ProblemKind(403, "This API key may not do that", "this key may only read"),
+    "forbidden": ProblemKind(403, "This API key may not do that", "this key does not have the scope charge"),
     "cross_site": ProblemKind(
         403, "Pages of other sites may not do that", "pages of other sites may not do that (WBS_CORS_ORIGINS)"
     ),
     "not_found": ProblemKind(404, "Nothing at this path", "there is no /chargee"),
+    "wallet_not_found": ProblemKind(404, "No such wallet", "no such wallet"),
     "withdrawal_not_found": ProblemKind(404, "No such withdrawal", "no such withdrawal"),
     "method_not_allowed": ProblemKind(405, "Method not allowed", "PUT is not allowed here"),
     "not_cancellable": ProblemKind(

@@ -10,6 +10,7 @@ from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints
 from gateway.wire.request import Request
 from gateway.wire.response import Response
+from wallet.scopes import Scope
 
 BALANCE = Operation(
     "GET",
@@ -26,7 +27,8 @@ BALANCE = Operation(
             {"user_id": 42, "currency": "USD", "total": 3100, "withdrawable": 600, "locked": 2500, "held": 0},
         )
     },
-    errors=(*READ_ERRORS, "validation_failed"),
+    errors=(*READ_ERRORS, "wallet_not_found", "validation_failed"),
+    scope=Scope.READ,
 )
 BALANCE_BY_QUERY = replace(
     BALANCE, path="/balance", summary="The split of a wallet (the same, other spelling)"
@@ -49,5 +51,6 @@ class BalanceRoutes:
     async def balance(self, request: Request, caller: Caller, **path: str) -> Response:
         """Return the split of a wallet."""
         query = self._parameters.read(request.query_string, **path)
+        caller.require_own(query.user_id)
         found = await self._reads.balance(query.user_id, query.currency or self._default_currency)
         return Response(encode(Balance(user_id_back(found.user_id), *found[1:])))

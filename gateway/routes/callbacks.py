@@ -80,7 +80,6 @@ CALLBACK = Operation(
         "overloaded",
         "unavailable",
     ),
-    open_to_all=True,
 )
 
 _decoder = msgspec.json.Decoder(BankCallback)

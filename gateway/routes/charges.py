@@ -32,6 +32,7 @@ from runtime.telemetry import IDEMPOTENT_REPLAYS, REFUSALS, log
 from wallet.commands import Charge
 from wallet.decide import ChargeReceipt, Recorded
 from wallet.errors import ValidationFailed, WalletError
+from wallet.scopes import Scope
 
 ITEMS_MAX = 1_000
 
@@ -72,7 +73,7 @@ CHARGE = Operation(
     body=RequestBody({JSON: (ChargeRequest, _EXAMPLE_LOCKED)}),
     responses={200: ResponseSpec("It took effect.", Transaction, _EXAMPLE_RESPONSE, headers=_REPLAYED_DOC)},
     errors=(*WRITE_ERRORS, "idempotency_key_reused", "balance_limit_exceeded"),
-    writes=True,
+    scope=Scope.CHARGE,
 )
 
 CHARGES = Operation(
@@ -99,7 +100,7 @@ CHARGES = Operation(
         )
     },
     errors=WRITE_ERRORS,
-    writes=True,
+    scope=Scope.CHARGE,
 )
 
 NOOP = Operation(
@@ -110,7 +111,7 @@ NOOP = Operation(
     body=CHARGE.body,
     responses={200: ResponseSpec("Nothing happened.", Transaction)},
     documented=False,
-    writes=True,
+    scope=Scope.CHARGE,
 )
 _NOOP_ID = UUID(_EXAMPLE_RESPONSE["id"])
 

@@ -63,7 +63,6 @@ HEALTH = Operation(
         200: ResponseSpec("`ok` or `degraded`.", Health, _EXAMPLE),
         503: ResponseSpec("Writes fail.", Health, _DOWN, headers={"Retry-After": "Seconds."}),
     },
-    open_to_all=True,
 )
 LIVE = Operation(
     "GET",
@@ -80,7 +79,6 @@ LIVE = Operation(
             headers={"Retry-After": "Seconds."},
         ),
     },
-    open_to_all=True,
 )
 READY = Operation(
     "GET",
@@ -97,7 +95,6 @@ READY = Operation(
             headers={"Retry-After": "Seconds."},
         ),
     },
-    open_to_all=True,
 )
 
 _SOURCES = {"rabbitmq": ("relay", "actors"), "bank": ("actors", "reconciler")}

@@ -12,6 +12,7 @@ from gateway.wire.endpoint import Endpoints
 from gateway.wire.request import Request
 from gateway.wire.response import Response
 from runtime.telemetry import DB_POOL_CONNECTIONS
+from wallet.scopes import Scope
 
 METRICS = Operation(
     "GET",
@@ -19,7 +20,7 @@ METRICS = Operation(
     "Operations",
     "Metrics of the gateways, for Prometheus",
     responses={200: ResponseSpec("Prometheus text format.", media_types=("text/plain",))},
-    open_to_all=True,
+    scope=Scope.METRICS,
 )
 
 

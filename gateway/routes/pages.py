@@ -1,5 +1,6 @@
 """GET /openapi.json, /docs and /problems/{code}: the documentation. Nothing is loaded from the internet."""
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,6 +22,8 @@ _TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".png": "image/png",
 }
+
+NO_HEADERS: Mapping[str, str] = {}
 
 PAGE_POLICY = {
     # Swagger UI draws its icons from data: addresses and sets styles on elements.
@@ -51,7 +54,6 @@ OPENAPI = Operation(
     "Operations",
     "This document",
     responses={200: ResponseSpec("OpenAPI 3.1.", dict)},
-    open_to_all=True,
 )
 PROBLEM = Operation(
     "GET",
@@ -61,13 +63,10 @@ PROBLEM = Operation(
     path_parameters={"code": "The last part of a problem's `type`."},
     responses={200: ResponseSpec("A few words.", media_types=("text/plain",))},
     errors=("not_found",),
-    open_to_all=True,
 )
-DOCS = Operation("GET", "/docs", "Pages", "Swagger UI", {}, open_to_all=True, documented=False)
-DOCS_FILE = Operation(
-    "GET", "/docs/{name}", "Pages", "Files of Swagger UI", {}, open_to_all=True, documented=False
-)
-ROOT = Operation("GET", "/", "Pages", "To the documentation", {}, open_to_all=True, documented=False)
+DOCS = Operation("GET", "/docs", "Pages", "Swagger UI", {}, documented=False)
+DOCS_FILE = Operation("GET", "/docs/{name}", "Pages", "Files of Swagger UI", {}, documented=False)
+ROOT = Operation("GET", "/", "Pages", "To the documentation", {}, documented=False)
 
 
 class StaticFiles:
@@ -77,21 +76,21 @@ class StaticFiles:
         self._files = files
         self._read: dict[str, bytes] = {}
 
-    def response(self, name: str) -> Response:
+    def response(self, name: str, status: int = 200, headers: Mapping[str, str] = NO_HEADERS) -> Response:
         """Return the file. Raises PathNotFound."""
         path = self._files.get(name)
         if path is None:
             raise PathNotFound(f"there is no file {name[:100]}")
         if name not in self._read:
             self._read[name] = path.read_bytes()
-        return Response(self._read[name], content_type=_TYPES[path.suffix], extra=PAGE_POLICY)
+        extra = {**PAGE_POLICY, **headers}
+        return Response(self._read[name], status, _TYPES[path.suffix], extra)
 
 
 class PageRoutes:
     """Serves the documentation."""
 
-    def __init__(self, version: str, *, with_login: bool) -> None:
-        self._with_login = with_login
+    def __init__(self, version: str) -> None:
         self._version = version
         self._page = StaticFiles({"docs.html": STATIC / "docs.html"})
         self._files = StaticFiles(_DOCS_FILES)
@@ -105,7 +104,7 @@ class PageRoutes:
         endpoints.add(DOCS, self.docs)
         endpoints.add(DOCS_FILE, self.file)
         endpoints.add(ROOT, self.root)
-        described = document(endpoints.operations, version=self._version, with_login=self._with_login)
+        described = document(endpoints.operations, version=self._version)
         self.document = msgspec.json.encode(described)
 
     async def openapi(self, request: Request, caller: Caller) -> Response:

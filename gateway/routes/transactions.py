@@ -13,6 +13,7 @@ from gateway.wire.endpoint import Endpoints
 from gateway.wire.request import Request
 from gateway.wire.response import Response
 from wallet.errors import ValidationFailed
+from wallet.scopes import Scope
 
 _EXAMPLE = {
     "transactions": [
@@ -55,7 +56,8 @@ TRANSACTIONS = Operation(
     f"ones come. `page` reaches the first {OFFSET_MAX}.",
     query=TransactionsQuery,
     responses={200: ResponseSpec("A page.", TransactionsPage, _EXAMPLE)},
-    errors=(*READ_ERRORS, "validation_failed"),
+    errors=(*READ_ERRORS, "wallet_not_found", "validation_failed"),
+    scope=Scope.READ,
 )
 TRANSACTIONS_BY_QUERY = replace(
     TRANSACTIONS,
@@ -80,6 +82,7 @@ class TransactionRoutes:
     async def transactions(self, request: Request, caller: Caller, **path: str) -> Response:
         """Return a page of a wallet's transactions, newest first."""
         query = self._parameters.read(request.query_string, **path)
+        caller.require_own(query.user_id)
         before, page = _position(query)
         currency = query.currency or self._default_currency
         skip = 0 if page is None else (page - 1) * query.limit

@@ -24,6 +24,7 @@ from runtime.telemetry import IDEMPOTENT_REPLAYS
 from wallet.commands import CLIENT
 from wallet.decide import WithdrawReceipt
 from wallet.errors import WithdrawalNotFound
+from wallet.scopes import Scope
 from wallet.withdrawal import END_STATES, Status
 
 POLL_AFTER = {"retry-after": "1"}
@@ -101,8 +102,8 @@ WITHDRAW = Operation(
             },
         )
     },
-    errors=(*WRITE_ERRORS, "idempotency_key_reused", "insufficient_funds"),
-    writes=True,
+    errors=(*WRITE_ERRORS, "wallet_not_found", "idempotency_key_reused", "insufficient_funds"),
+    scope=Scope.WITHDRAW,
 )
 
 WITHDRAWAL = Operation(
@@ -114,6 +115,7 @@ WITHDRAWAL = Operation(
     path_parameters=_ID_DOC,
     responses={200: ResponseSpec("As it is now.", Withdrawal, _COMPLETED, headers=_RETRY_DOC)},
     errors=(*READ_ERRORS, "withdrawal_not_found", "validation_failed"),
+    scope=Scope.READ,
 )
 
 WITHDRAWAL_BY_KEY = Operation(
@@ -125,6 +127,7 @@ WITHDRAWAL_BY_KEY = Operation(
     query=WithdrawalByKeyQuery,
     responses={200: ResponseSpec("As it is now.", Withdrawal, _COMPLETED, headers=_RETRY_DOC)},
     errors=(*READ_ERRORS, "withdrawal_not_found", "validation_failed"),
+    scope=Scope.READ,
 )
 
 CANCEL = Operation(
@@ -151,7 +154,7 @@ CANCEL = Operation(
         "overloaded",
         "unavailable",
     ),
-    writes=True,
+    scope=Scope.CANCEL,
 )
 
 _MOVING = (Status.PENDING, Status.PROCESSING)
@@ -193,19 +196,26 @@ class WithdrawalRoutes:
     async def withdrawal(self, request: Request, caller: Caller, withdrawal_id: str) -> Response:
         """Return a withdrawal as it is now, or when it has ended."""
         query = self._parameters.read(request.query_string)
-        return await self._ended_or_late(await self._reads.withdrawal(_id(withdrawal_id)), query.wait)
+        found = await self._own(_id(withdrawal_id), caller)
+        return await self._ended_or_late(found, query.wait)
 
     async def withdrawal_by_key(self, request: Request, caller: Caller) -> Response:
         """Return the withdrawal that was made with an idempotency key, as it is now, or when it has ended."""
         query = self._parameters_by_key.read(request.query_string)
-        found = await self._reads.withdrawal_by_key(caller.space, query.key())
+        found = _owned(await self._reads.withdrawal_by_key(caller.space, query.key()), caller)
         return await self._ended_or_late(found, query.wait)
 
     async def cancel(self, request: Request, caller: Caller, withdrawal_id: str) -> Response:
         """Cancel a withdrawal, if the bank was not called for it yet."""
         id = _id(withdrawal_id)
+        if caller.user_prefix is not None:
+            await self._own(id, caller)
         await self._withdrawals.cancel(id, CLIENT if caller.name is None else f"{CLIENT}:{caller.name}")
         return _response(await self._reads.withdrawal(id))
+
+    async def _own(self, id: UUID, caller: Caller) -> WithdrawalView:
+        """Return a withdrawal of the caller's. Raises WithdrawalNotFound: another's is as if it were not there."""
+        return _owned(await self._reads.withdrawal(id), caller)
 
     async def _ended_or_late(self, found: WithdrawalView, wait_s: float) -> Response:
         """Respond once the withdrawal has ended, after `wait_s` at the latest."""
@@ -221,6 +231,12 @@ def _id(text: str) -> UUID:
     if id is None:
         raise WithdrawalNotFound("no such withdrawal")
     return id
+
+
+def _owned(view: WithdrawalView, caller: Caller) -> WithdrawalView:
+    if not caller.owns(view.user_id):
+        raise WithdrawalNotFound("no such withdrawal")
+    return view
 
 
 def _response(view: WithdrawalView) -> Response:

@@ -20,7 +20,7 @@ function wallet() {
 
 async function call(path, body) {
   const headers = {};
-  const secret = $("wallet").elements.secret.value;
+  const secret = $("wallet").elements.secret.value || sessionStorage.getItem("wbs-key");
   if (secret) headers.authorization = `Bearer ${secret}`;
   if (body) headers["content-type"] = "application/json";
   const reply = await fetch(path, { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body) });

@@ -1,83 +1,163 @@
-"""Finds out which client calls, and what it may do.
+"""Finds out who calls, and what the caller may do.
 
-A client has a name, which is recorded with everything that it writes, and its own rate limit. Its idempotency keys are
-unique in a space: `default`, unless the setting gives it another one.
+An API key has a name, which is recorded with everything that it writes, and its own rate limit. Its idempotency keys
+are unique in its space.
 """
 
-from hashlib import sha256
-from typing import NamedTuple
+import hmac
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from enum import StrEnum
+from ipaddress import ip_address
+from typing import NamedTuple, Protocol
 
-from gateway.contract.problems import Unauthorized
-from runtime.settings import SettingsError
+from sanic import Request
 
-NAME_CHARS_MAX = 64
-SECRET_CHARS_MIN = 8
+from db.api_keys import DEFAULT_SPACE, ApiKey
+from gateway.contract.problems import Forbidden, RateLimited, Unauthorized
+from runtime.telemetry import WRONG_KEYS, log
+from runtime.throttle import Throttle
+from wallet.errors import WalletNotFound
+from wallet.scopes import Scope
+
+WRONG_KEYS_BURST = 10
+"""Wrong keys that one address may send before it has to wait: a client with an old key finds out by these."""
+WRONG_KEYS_PER_S = 1.0
+ADDRESSES_MAX = 10_000
+"""Addresses that are remembered; the one that was heard of longest ago is forgotten first."""
 
 
 class Caller(NamedTuple):
-    """The client that sends a request, and its rights. It may have several API keys, so that they can be rotated."""
+    """Who sends a request, and what it may do."""
 
     name: str | None
-    """None while authentication is off."""
+    """The API key's; None while logins are off."""
     space: str
     """Idempotency keys are unique within it."""
-    may_write: bool
+    scopes: frozenset[Scope]
+    user_prefix: str | None = None
+    """It sees and moves only wallets of users whose ids begin so; None: all."""
+
+    def owns(self, user_id: str) -> bool:
+        """Tell whether this user's wallets are there for the caller."""
+        return self.user_prefix is None or user_id.startswith(self.user_prefix)
+
+    def require_own(self, user_id: str) -> None:
+        """Raise WalletNotFound unless this user's wallets are there for the caller."""
+        if not self.owns(user_id):
+            raise WalletNotFound("no such wallet")
 
 
-DEFAULT_SPACE = "default"
-"""The space of all clients that are given no other. It is not a client's name: API keys may be rotated or renamed, and
-login switched on, while clients repeat their requests."""
+NOBODY = Caller(None, DEFAULT_SPACE, frozenset(Scope))
+"""The caller of every request while logins are off."""
 
-NOBODY = Caller(None, DEFAULT_SPACE, may_write=True)
-"""The caller of every request while authentication is off."""
+PROMETHEUS = Caller("prometheus", DEFAULT_SPACE, frozenset({Scope.METRICS}))
+"""Whoever has WBS_METRICS_TOKEN."""
+
+
+class Login(StrEnum):
+    """`WBS_AUTH`: whether requests need an API key."""
+
+    AUTO = "auto"
+    """They do, unless the gateway listens on loopback, no key was ever created, and no proxy has forwarded them."""
+    ON = "on"
+    OFF = "off"
+
+
+class Directory(Protocol):
+    """Knows the API keys (`gateway.key_directory`)."""
+
+    @property
+    def any_key(self) -> bool:
+        """Whether a key was ever created. Raises Unavailable."""
+
+    def find(self, secret: str) -> ApiKey | None:
+        """Return the key with this secret. Raises Unavailable."""
 
 
 class Authenticator:
-    """Knows the API keys (`WBS_API_KEYS`), by their hashes only."""
+    """Lets requests in, or not."""
 
-    def __init__(self, api_keys: str) -> None:
-        self._callers = _parse(api_keys)
-        self.enabled = bool(self._callers)
+    def __init__(
+        self,
+        login: Login,
+        http_host: str,
+        directory: Directory,
+        metrics_token: str = "",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if login is Login.AUTO and not is_loopback(http_host):
+            login = Login.ON
+        self.login = login
+        self._directory = directory
+        self._metrics_token = metrics_token.encode()
+        self._wrong_keys = _WrongKeys(clock)
 
-    def identify(self, authorization: str | None) -> Caller:
-        """Return the caller that an `Authorization` header names. Raises Unauthorized.
+    def identify(self, request: Request, scope: Scope) -> Caller:
+        """Return who calls. Raises Unauthorized, Forbidden, RateLimited after many wrong keys, or Unavailable."""
+        if self.login is Login.OFF:
+            return NOBODY
+        if self.login is Login.AUTO and not self._directory.any_key:
+            if any(name == "forwarded" or name.startswith("x-forwarded-") for name in request.headers):
+                raise Forbidden(
+                    "a proxy has forwarded this request, and there are no API keys: create one (wbs keys create), or "
+                    "say WBS_AUTH=off"
+                )
+            return NOBODY
+        caller = self._caller(request, scope)
+        if scope not in caller.scopes and not (scope is Scope.METRICS and Scope.OPERATE in caller.scopes):
+            raise Forbidden(f"this key does not have the scope {scope.value}")
+        return caller
 
-        The secret is looked up by its SHA-256, so that the time it takes does not tell how much of a guess was right.
-        """
+    def _caller(self, request: Request, scope: Scope) -> Caller:
+        authorization = request.headers.get("authorization")
         if not authorization:
             raise Unauthorized("send Authorization: Bearer <key>")
         scheme, _, secret = authorization.partition(" ")
         if scheme.lower() != "bearer":
             raise Unauthorized("send Authorization: Bearer <key>")
-        caller = self._callers.get(_digest(secret.strip()))
-        if caller is None:
-            raise Unauthorized("this key is not known")
-        return caller
+        secret = secret.strip()
+        if scope is Scope.METRICS and self._is_metrics_token(secret):
+            return PROMETHEUS
+        key = self._directory.find(secret)
+        if key is None:
+            self._wrong_keys.count(request.ip)
+            raise Unauthorized("this key is not known, or has expired or been revoked")
+        return Caller(key.name, key.space, key.scopes, key.user_prefix)
+
+    def _is_metrics_token(self, secret: str) -> bool:
+        given = secret.encode(errors="surrogateescape")
+        return bool(self._metrics_token) and hmac.compare_digest(given, self._metrics_token)
 
 
-def _digest(secret: str) -> bytes:
-    return sha256(secret.encode(errors="surrogateescape")).digest()
+class _WrongKeys:
+    """Slows down who guesses: a token bucket per address. A right key is never slowed down by wrong ones beside it."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        """address → (tries left, when they were counted)."""
+        self._throttle = Throttle()
+
+    def count(self, address: str) -> None:
+        """Count a wrong key. Raises RateLimited if there were too many."""
+        WRONG_KEYS.inc()
+        if self._throttle.lets_through():
+            log.warning("wrong_api_key", address=address, left_out=self._throttle.left_out)
+        now = self._clock()
+        left, at = self._buckets.pop(address, (float(WRONG_KEYS_BURST), now))
+        left = min(float(WRONG_KEYS_BURST), left + (now - at) * WRONG_KEYS_PER_S) - 1
+        self._buckets[address] = (max(left, -1.0), now)
+        if len(self._buckets) > ADDRESSES_MAX:
+            self._buckets.popitem(last=False)
+        if left < 0:
+            raise RateLimited(-left / WRONG_KEYS_PER_S, "too many wrong keys from this address")
 
 
-def _parse(api_keys: str) -> dict[bytes, Caller]:
-    callers: dict[bytes, Caller] = {}
-    for number, item in enumerate(filter(None, (item.strip() for item in api_keys.split(","))), start=1):
-        label, _, secret = item.partition("=")
-        name, at, space = label.partition("@")
-        space = space if at else DEFAULT_SPACE
-        may_write = not secret.endswith(":read")
-        secret = secret.removesuffix(":read")
-        if not _is_name(name) or not _is_name(space) or len(secret) < SECRET_CHARS_MIN:
-            raise SettingsError(
-                f"WBS_API_KEYS: entry {number} must be name=secret or name@space=secret, perhaps with :read at its "
-                f"end, name and space of at most {NAME_CHARS_MAX} printable characters without blanks around them, "
-                f"the secret of at least {SECRET_CHARS_MIN}"
-            )
-        if _digest(secret) in callers:
-            raise SettingsError(f"WBS_API_KEYS: entry {number} has the secret of an earlier one")
-        callers[_digest(secret)] = Caller(name, space, may_write)
-    return callers
-
-
-def _is_name(text: str) -> bool:
-    return 0 < len(text) <= NAME_CHARS_MAX and text.isprintable() and text == text.strip()
+def is_loopback(host: str) -> bool:
+    """Tell whether nobody but this machine can reach a server that listens on `host`."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -15,15 +15,15 @@ from sanic.exceptions import RequestCancelled
 
 from gateway.contract.bodies import BODY_BYTES_MAX, JSON
 from gateway.contract.operation import Operation
-from gateway.contract.problems import Forbidden
 from gateway.wire.admission import Admission
 from gateway.wire.application import Application
-from gateway.wire.auth import NOBODY, Authenticator, Caller
+from gateway.wire.auth import NOBODY, Authenticator, Caller, Login
 from gateway.wire.body import read_body
 from gateway.wire.error_responses import ErrorResponder
 from gateway.wire.metrics import MetricsFlusher, RouteMetrics
 from gateway.wire.rate_limits import RateLimiter
 from gateway.wire.response import Response
+from wallet.scopes import Scope
 
 REQUEST_ID_CHARS_MAX = 128
 UNROUTED = "unrouted"
@@ -76,20 +76,22 @@ class Endpoints:
         # A body that an endpoint has no use for is read and ignored. It has to be JSON all the same.
         media_types = tuple(operation.body.kinds) if operation.body else (JSON,)
         bytes_max = operation.body.bytes_max if operation.body else BODY_BYTES_MAX
-        identify = None if operation.open_to_all else self._identifier(operation.writes)
+        identify = None if operation.scope is None else self._identifier(operation.scope)
 
         async def wrapper(request: Request, **parts: str) -> Response:
             started = perf_counter()
             request_id = ids.of(request)
+            caller = NOBODY
             try:
-                caller = NOBODY if identify is None else identify(request)
+                if identify is not None:
+                    caller = identify(request)
                 if expects_body or request.body or request.stream.request_body:  # type: ignore[union-attr]
                     request.body = await read_body(request, media_types, bytes_max)
                 response = await handler(request, caller, **parts)
             except RequestCancelled:
                 raise
             except Exception as error:  # noqa: BLE001 - the boundary: every error becomes a response
-                response = refuse(request, error, request_id)
+                response = refuse(request, error, request_id, caller.name)
             response.request_id = request_id
             metrics.observe(method, response.status, perf_counter() - started)
             return response
@@ -106,18 +108,14 @@ class Endpoints:
         self._flusher.add(metrics.flush)
         return metrics
 
-    def _identifier(self, writes: bool) -> Callable[[Request], Caller] | None:
+    def _identifier(self, scope: Scope) -> Callable[[Request], Caller] | None:
         """Return the function that finds out who sent a request, or None if there is nothing to find out."""
         authenticator, limiter = self._authenticator, self._limiter
-        if not authenticator.enabled and limiter is None:
+        if authenticator.login is Login.OFF and limiter is None:
             return None
 
         def identify(request: Request) -> Caller:
-            caller = NOBODY
-            if authenticator.enabled:
-                caller = authenticator.identify(request.headers.get("authorization"))
-                if writes and not caller.may_write:
-                    raise Forbidden("this key may only read")
+            caller = authenticator.identify(request, scope)
             if limiter is not None:
                 limiter.take(caller.name)
             return caller

@@ -26,15 +26,15 @@ class ErrorResponder:
     def __init__(self) -> None:
         self._failures = ThrottledLogger()
 
-    def respond(self, request: Request, error: Exception, request_id: str) -> Response:
-        """Return the response to `error`. Count it, and log it if the service failed."""
+    def respond(self, request: Request, error: Exception, request_id: str, by: str | None = None) -> Response:
+        """Return the response to `error`. Count it, and log it if the service failed. `by`: the API key's name."""
         error = _translated(request, error)
         problem = problem_of(error, request_id)
         REFUSALS.labels(problem.code).inc()
         if problem.status >= 500:
-            self._failures.log(problem.code, error, request, request_id)
+            self._failures.log(problem.code, error, request, request_id, by)
         else:
-            log.debug("request_refused", code=problem.code, path=request.path, request_id=request_id)
+            log.debug("request_refused", code=problem.code, path=request.path, request_id=request_id, by=by)
         headers = headers_of(error)
         return Response(encode_problem(problem), problem.status, headers.pop("content-type"), headers)
 
@@ -45,7 +45,9 @@ class ThrottledLogger:
     def __init__(self) -> None:
         self._throttles: dict[str, Throttle] = {}
 
-    def log(self, code: str, error: Exception, request: Request, request_id: str) -> None:
+    def log(
+        self, code: str, error: Exception, request: Request, request_id: str, by: str | None = None
+    ) -> None:
         """Log `error`, or count it as left out. Called while `error` is handled."""
         throttle = self._throttles.setdefault(code, Throttle())
         if not throttle.lets_through():
@@ -54,6 +56,7 @@ class ThrottledLogger:
             "code": code,
             "path": request.path,
             "request_id": request_id,
+            "by": by,
             "left_out": throttle.left_out,
         }
         if isinstance(error, WalletError):

@@ -36,7 +36,7 @@ class RequestReader:
         self._default_currency = default_currency
 
     def charge(self, body: bytes, caller: Caller, header_keys: Sequence[str] = ()) -> Charge:
-        """Return the command in `body`. Raises `ValidationFailed` or `MalformedJson`."""
+        """Return the command in `body`. Raises `ValidationFailed`, `MalformedJson` or `WalletNotFound`."""
         try:
             asked = _charge_decoder.decode(body)
             if body.count(b'"') != _quotes(asked) or _BACKSLASH in body:
@@ -46,7 +46,7 @@ class RequestReader:
             raise explain(body, ChargeRequest, header_keys) from None
 
     def withdraw(self, body: bytes, caller: Caller, header_keys: Sequence[str] = ()) -> Withdraw:
-        """Return the command in `body`. Raises `ValidationFailed` or `MalformedJson`."""
+        """Return the command in `body`. Raises `ValidationFailed`, `MalformedJson` or `WalletNotFound`."""
         try:
             asked = _withdraw_decoder.decode(body)
             quotes = _quotes(asked)
@@ -54,10 +54,12 @@ class RequestReader:
                 quotes += 2 + bytes(asked.destination).count(b'"')
             if body.count(b'"') != quotes or _BACKSLASH in body:
                 checked_json(body.decode())
+            user_id = _text(asked.user_id)
+            caller.require_own(user_id)
             return Withdraw(
                 caller.space,
                 one_key(asked.idempotency_key, header_keys),
-                _text(asked.user_id),
+                user_id,
                 asked.currency or self._default_currency,
                 asked.amount,
                 None if asked.destination is UNSET else kept_destination(asked.destination),
@@ -72,6 +74,8 @@ class RequestReader:
 
         Raises `ValidationFailed` if `body` is not an array, `MalformedJson` if it is not JSON.
         """
+        if caller.user_prefix is not None:
+            return [self._item(raw, caller) for raw in raw_items(body)]  # each is refused or taken by itself
         try:
             asked = _charges_decoder.decode(body)
             if body.count(b'"') != sum(map(_quotes, asked)) or _BACKSLASH in body:
@@ -91,11 +95,13 @@ class RequestReader:
             return error
 
     def _charge(self, asked: ChargeRequest, caller: Caller, header_keys: Sequence[str]) -> Charge:
-        """Return the command. Raises the errors in UNREADABLE."""
+        """Return the command. Raises the errors in UNREADABLE, or WalletNotFound."""
+        user_id = _text(asked.user_id)
+        caller.require_own(user_id)
         return Charge(
             caller.space,
             one_key(asked.idempotency_key, header_keys),
-            _text(asked.user_id),
+            user_id,
             asked.currency or self._default_currency,
             asked.amount,
             None if asked.release_at is None else utc(asked.release_at),

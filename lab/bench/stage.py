@@ -28,7 +28,7 @@ _ENVIRONMENT = {
     "DATABASE_URL": "",
     "RABBITMQ_URL": "",
     "WBS_RABBITMQ_MANAGEMENT_URL": "",
-    "WBS_API_KEYS": "",
+    "WBS_AUTH": "off",
     "WBS_RATE_LIMIT_PER_S": "0",
     "WBS_BANK_URL": "",
     "WBS_BANK_FAULTS": "{}",

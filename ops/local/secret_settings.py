@@ -23,7 +23,7 @@ SECRETS = frozenset({str(item.metadata["env"]) for item in fields(Settings) if n
 """What `Settings` never shows, and what goes with the bank's credentials."""
 
 NEEDED = {
-    "gateway": _DATABASE | _CALLBACKS | {"WBS_API_KEYS"},
+    "gateway": _DATABASE | _CALLBACKS | {"WBS_METRICS_TOKEN"},
     "relay": _DATABASE | _BROKER,
     "actors": _DATABASE | _BROKER | _BANK_LOGIN,
     "reconciler": _DATABASE | _BROKER | _BANK_LOGIN,

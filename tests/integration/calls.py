@@ -6,11 +6,13 @@ that what it takes for done is done.
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from db import reconciliation, stack
+from db import api_keys, reconciliation, stack
 from db.adoptions import BankPayout, adopt_payout
+from db.api_keys import NewApiKey
 from db.connections import Reader, connect, understood
 from db.leases import Lease
 from db.ledger import Ledger
@@ -21,6 +23,7 @@ from runtime.tasks import SupervisedTasks
 from tests.integration.db.conftest import charge, withdraw
 from tests.integration.loops import Direct, new_user
 from wallet.errors import Unavailable
+from wallet.scopes import Scope
 
 Call = Callable[[Settings, Direct], Awaitable[None]]
 
@@ -211,7 +214,24 @@ async def _look_ups(direct: Direct, id_: object) -> int:
     return count
 
 
+async def api_key_calls(settings: Settings, direct: Direct) -> None:
+    """An operator creates and revokes an API key; a gateway reads the keys and writes down which were used."""
+    async with _connection(settings) as connection, _reader(settings) as reader:
+        name, hashed = uuid4().hex, api_keys.digest
+        before = await understood(api_keys.revision, reader)
+        created = await api_keys.create(connection, NewApiKey(name, frozenset({Scope.READ})), "operator:eve")
+        after = await understood(api_keys.revision, reader)
+        _believed(after.number > before.number and after.any_key)
+        live = await understood(api_keys.live_keys, reader)
+        _believed(hashed(created.secret) in live)
+        await understood(api_keys.write_used, reader, {hashed(created.secret): datetime.now(UTC)})
+        _believed(created.prefix in {row["prefix"] for row in await understood(api_keys.list_keys, reader)})
+        _believed(await understood(api_keys.revoke, reader, name, "operator:eve") == created.prefix)
+        assert await direct.connection.fetchval("select revoked_by from api_keys where name = $1", name)
+
+
 CALLS: dict[str, Call] = {
+    "API keys": api_key_calls,
     "pausing": pausing,
     "pausing by itself": pausing_by_itself,
     "trial": trial,

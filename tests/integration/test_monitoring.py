@@ -30,7 +30,7 @@ FAULTS = {"seed": 3, "latency_ms": 5, "decline_rate": 0.2, "error_rate": 0.6}
 ENVIRONMENT = {
     "DATABASE_URL": "",
     "RABBITMQ_URL": "",
-    "WBS_API_KEYS": "",
+    "WBS_METRICS_TOKEN": "",
     "WBS_BANK_URL": "",
     "WBS_BANK_FAULTS": json.dumps(FAULTS),
     "WBS_BANK_TRIES": "2",

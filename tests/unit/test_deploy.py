@@ -110,7 +110,7 @@ def test_each_secret_reaches_only_who_needs_it(compose: dict[str, Any]) -> None:
     needed = {
         "DATABASE_URL": {"migrate", "gateway", "relay", "actors", "reconciler"},
         "RABBITMQ_URL": {"relay", "actors", "reconciler"},
-        "WBS_API_KEYS": {"gateway"},
+        "WBS_METRICS_TOKEN": {"gateway"},
         "WBS_BANK_TOKEN": {"actors", "reconciler"},
         "WBS_BANK_PASSWORD": {"actors", "reconciler"},
         "WBS_BANK_PROXY": {"actors", "reconciler"},

@@ -14,6 +14,7 @@ CODES = {
     "InsufficientFunds": "insufficient_funds",
     "BalanceLimitExceeded": "balance_limit_exceeded",
     "IdempotencyKeyReused": "idempotency_key_reused",
+    "WalletNotFound": "wallet_not_found",
     "WithdrawalNotFound": "withdrawal_not_found",
     "NotCancellable": "not_cancellable",
     "IllegalMove": "illegal_move",

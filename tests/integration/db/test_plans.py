@@ -77,6 +77,15 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ("reads", "heartbeats"): [],
     ("reads", "beat"): ["'relay'", "'1'", "'{}'"],
     ("reads", "forget_heartbeats"): [],
+    ("api_keys", "revision"): [],
+    ("api_keys", "live"): [],
+    ("api_keys", "all"): [],
+    ("api_keys", "neighbours"): ["'shop'", "'default'"],
+    ("api_keys", "create"): [
+        "'shop'", "'wbs_abcdefgh'", "'\\x00'::bytea", "array['read']", "'default'", "null", "null", "'operator:eve'",
+    ],
+    ("api_keys", "revoke"): ["'shop'", "'operator:eve'"],
+    ("api_keys", "used"): ["array['\\x00'::bytea]", f"array[{NOW}]"],
     ("withdrawals", "begin"): [IDS, "array['user-1']", "'20 s'"],
     ("withdrawals", "lock"): [IDS],
     ("withdrawals", "held_elsewhere"): [IDS],
@@ -140,9 +149,20 @@ FILES = (
     "health",
     "stack",
     "adoptions",
+    "api_keys",
 )
 
-BOUNDED = {"bank_cursor", "heartbeats", "leases", "look_ups", "pg_database", "stack", "write_trials"}
+BOUNDED = {
+    "api_keys",
+    "api_keys_revision",
+    "bank_cursor",
+    "heartbeats",
+    "leases",
+    "look_ups",
+    "pg_database",
+    "stack",
+    "write_trials",
+}
 """Tables of a few rows."""
 
 COUNTS_ALL = {("outbox", "depth")}
@@ -226,6 +246,8 @@ WALKS = {
     ("reconciliation", "look_up_open"), ("reconciliation", "bank_prefix"), ("stack", "look"), ("stack", "server"),
     ("stack", "write_down"), ("stack", "pause"), ("stack", "pause_by_itself"), ("stack", "resume"),
     ("stack", "resume_by_itself"),
+    ("api_keys", "revision"), ("api_keys", "live"), ("api_keys", "all"), ("api_keys", "neighbours"),
+    ("api_keys", "revoke"), ("api_keys", "used"),
 }  # fmt: skip
 
 

@@ -167,7 +167,7 @@ StartGateway = Callable[..., Any]
 def start_gateway(
     spawn_gateway: Callable[..., Gateway], database_url: str, session: aiohttp.ClientSession
 ) -> StartGateway:
-    """`await start_gateway(WBS_API_KEYS=…)`: a gateway that answers, on the test's database."""
+    """`await start_gateway(WBS_AUTH=…)`: a gateway that answers, on the test's database."""
 
     async def start(**environment: str) -> Gateway:
         return await spawn_gateway(**{**PATIENT, "DATABASE_URL": database_url, **environment}).ready(session)
@@ -204,11 +204,21 @@ def fast_path() -> str:
 
 
 @pytest.fixture(scope="module")
+def shared_environment() -> dict[str, str]:
+    """Settings of the shared gateway beside the usual ones; a module that needs any overrides it."""
+    return {}
+
+
+@pytest.fixture(scope="module")
 def shared_gateway(
-    shared_database_url: str, fast_path: str, tmp_path_factory: pytest.TempPathFactory
+    shared_database_url: str,
+    fast_path: str,
+    shared_environment: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Gateway]:
     """One gateway for the module's tests that need neither a fresh database nor settings of their own."""
     environment = {**PATIENT, "DATABASE_URL": shared_database_url, "WBS_FAST_PATH": fast_path}
+    environment |= shared_environment
     gateway = Gateway(tmp_path_factory.mktemp("shared"), environment)
     gateway.start()
     yield gateway

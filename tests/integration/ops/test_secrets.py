@@ -18,7 +18,7 @@ KINDS |= {supervision.NAME}
 KNOWS = {
     "the database's password": {"gateway", "relay", "actors", "reconciler"},
     "RabbitMQ's password": {"relay", "actors", "reconciler"},
-    "WBS_API_KEYS": {"gateway"},
+    "WBS_METRICS_TOKEN": {"gateway"},
     "WBS_BANK_WEBHOOK_SECRET": {"gateway", "bank_sim"},
     "WBS_BANK_TOKEN": {"actors", "reconciler"},
     "WBS_BANK_PASSWORD": {"actors", "reconciler"},
@@ -29,7 +29,7 @@ KNOWS = {
 """Which kinds of processes are told a secret: all others must not find it in their environment."""
 
 GIVEN = {
-    "WBS_API_KEYS": "shop=s3cret-of-the-shop",
+    "WBS_METRICS_TOKEN": "s3cret-of-prometheus",
     "WBS_BANK_WEBHOOK_SECRET": "whsec_c2VjcmV0IG9mIHRoZSBiYW5rJ3MgY2FsbGJhY2tz",
 }
 LOGINS = [
@@ -103,7 +103,7 @@ def test_the_table_knows_every_secret() -> None:
         told_to = {kind for kind in NEEDED if told(kind, {secret: "x"})}
         assert told_to == KNOWS[names.get(secret, secret)], secret
     assert not told(supervision.NAME, dict.fromkeys(SECRETS, "x"))
-    assert told("", {"PATH": "/bin", "WBS_API_KEYS": "a=b"}) == {"PATH": "/bin"}
+    assert told("", {"PATH": "/bin", "WBS_METRICS_TOKEN": "x" * 16}) == {"PATH": "/bin"}
 
 
 def test_what_goes_together_stays_together() -> None:

@@ -42,7 +42,10 @@ async def test_without_the_extra(tmp_path: Path, database_url: str, words: list[
         assert code == 2
         assert is_one_sentence(err)
         assert "bank" in err
-    elif words[:2] == ["dlq", "show"]:  # no such withdrawal
+    elif words[:2] == ["keys", "create"]:  # the secret alone is its output
+        assert (code, len(out.splitlines()), len(err.splitlines())) == (0, 1, 1)
+        assert out.startswith("wbs_")
+    elif words[:2] in (["dlq", "show"], ["keys", "revoke"]):  # no such withdrawal, no such key
         assert code == 1
         assert is_one_sentence(err)
     else:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 SECRETS = {
     "DATABASE_URL": "postgresql://me:s3cret@db/wallets",
     "RABBITMQ_URL": "amqp://me:s3cret@broker/",
-    "WBS_API_KEYS": "shop=s3cret",
+    "WBS_METRICS_TOKEN": "metrics-s3cret-metrics",
     "WBS_BANK_WEBHOOK_SECRET": "whsec_" + 6 * "s3cret",
     "WBS_BANK_TOKEN": "s3cret",
     "WBS_BANK_PROXY": "https://me:s3cret@proxy",
@@ -170,7 +170,7 @@ def test_the_example_tells_the_defaults() -> None:
     """Goal: whoever uncomments a line of .env.example as it stands changes nothing."""
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     offered = dict(re.findall(r"^#?([A-Z_]+)=(\S*)", example, re.MULTILINE))
-    examples_only = {"DATABASE_URL", "RABBITMQ_URL", "WBS_API_KEYS", "WBS_BANK_WEBHOOK_SECRET"}
+    examples_only = {"DATABASE_URL", "RABBITMQ_URL", "WBS_BANK_WEBHOOK_SECRET"}
     default = Settings.from_env({})
     for item in fields(Settings):
         name = item.metadata["env"]

@@ -1,82 +1,186 @@
-"""API keys: who calls, and what they may do."""
+"""Who calls, and what the caller may do."""
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from gateway.contract.problems import Unauthorized
-from gateway.wire.auth import Authenticator, Caller
-from runtime.settings import SettingsError
-
-KEYS = (
-    "shop=shop-secret, viewer=viewer-secret:read, shop=second-secret, partner@theirs=partner-secret,"
-    "old@old=old-=-secret:read, bob@bob@example.com=bobs@secret"
+from db.api_keys import ApiKey
+from gateway.contract.problems import Forbidden, RateLimited, Unauthorized
+from gateway.wire.auth import (
+    NOBODY,
+    PROMETHEUS,
+    WRONG_KEYS_BURST,
+    WRONG_KEYS_PER_S,
+    Authenticator,
+    Login,
+    is_loopback,
 )
+from wallet.errors import Unavailable, WalletNotFound
+from wallet.scopes import Scope
+
+SHOP = ApiKey("shop", frozenset({Scope.READ, Scope.CHARGE}), "default", None, None)
+ACME = ApiKey("acme", frozenset({Scope.READ}), "acme", "acme-", datetime.now(UTC) + timedelta(days=1))
+OPERATOR = ApiKey("eve", frozenset({Scope.OPERATE}), "default", None, None)
+
+
+class Clock:
+    """A monotonic clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Directory:
+    """Keys by their secrets, in memory."""
+
+    def __init__(self, **keys: ApiKey) -> None:
+        self.keys = keys
+        self.is_known = True
+
+    @property
+    def any_key(self) -> bool:
+        self._require_known()
+        return bool(self.keys)
+
+    def find(self, secret: str) -> ApiKey | None:
+        self._require_known()
+        return self.keys.get(secret)
+
+    def _require_known(self) -> None:
+        if not self.is_known:
+            raise Unavailable("API keys can't be checked now", reason="api_keys_unknown")
+
+
+def request(authorization: str | None = None, address: str = "127.0.0.1", **headers: str) -> Any:
+    found = {name.replace("_", "-"): value for name, value in headers.items()}
+    if authorization is not None:
+        found["authorization"] = authorization
+    return SimpleNamespace(headers=found, ip=address)
+
+
+@pytest.fixture
+def directory() -> Directory:
+    return Directory(shop=SHOP, acme=ACME, eve=OPERATOR)
+
+
+@pytest.mark.parametrize(("secret", "key"), [("shop", SHOP), ("acme", ACME)])
+@pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER  "])
+def test_a_key_says_who_calls(directory: Directory, secret: str, key: ApiKey, scheme: str) -> None:
+    """Goal: a caller has the name, the scopes, the space and the users of its key."""
+    caller = Authenticator(Login.ON, "127.0.0.1", directory).identify(request(scheme + secret), Scope.READ)
+    assert tuple(caller) == (key.name, key.space, key.scopes, key.user_prefix)
 
 
 @pytest.mark.parametrize(
-    ("secret", "caller"),
-    [
-        ("shop-secret", Caller("shop", "default", True)),
-        ("second-secret", Caller("shop", "default", True)),
-        ("viewer-secret", Caller("viewer", "default", False)),
-        ("partner-secret", Caller("partner", "theirs", True)),
-        ("old-=-secret", Caller("old", "old", False)),
-        ("bobs@secret", Caller("bob", "bob@example.com", True)),
-    ],
+    "header", [None, "", "shop", "Basic shop", "Bearer", "Bearer ", "Bearer sho", "Bearer shop x"]
 )
-def test_known_keys(secret: str, caller: Caller) -> None:
-    """Goal: a key names its client, what it may do, and the space of its idempotency keys, `default` if it names none.
-
-    A client may have two, so that they can be rotated.
-    """
-    assert Authenticator(KEYS).identify(f"Bearer {secret}") == caller
-
-
-@pytest.mark.parametrize(
-    "header",
-    [
-        None,
-        "",
-        "shop-secret",
-        "Basic shop-secret",
-        "Bearer",
-        "Bearer ",
-        "Bearer shop-secre",
-        "Bearer shop-secret x",
-    ],
-)
-def test_unknown_keys(header: str | None) -> None:
+def test_whatever_is_no_key_is_refused(directory: Directory, header: str | None) -> None:
     """Goal: whatever is not exactly a key is refused."""
     with pytest.raises(Unauthorized):
-        Authenticator(KEYS).identify(header)
+        Authenticator(Login.ON, "127.0.0.1", directory).identify(request(header), Scope.READ)
 
 
-def test_off_by_default() -> None:
-    """Goal: without keys there is no login."""
-    assert not Authenticator("").enabled
-    assert not Authenticator(" , ").enabled
+@pytest.mark.parametrize("scope", list(Scope))
+def test_a_key_may_what_its_scopes_say(directory: Directory, scope: Scope) -> None:
+    """Goal: each scope is needed by name; only `operate` includes another, `metrics`."""
+    authenticator = Authenticator(Login.ON, "127.0.0.1", directory)
+    for secret, key in directory.keys.items():
+        may = scope in key.scopes or (scope is Scope.METRICS and Scope.OPERATE in key.scopes)
+        if may:
+            assert authenticator.identify(request(f"Bearer {secret}"), scope).name == key.name
+        else:
+            with pytest.raises(Forbidden):
+                authenticator.identify(request(f"Bearer {secret}"), scope)
 
 
-@pytest.mark.parametrize(
-    "keys",
-    [
-        "shop",
-        "=shop-secret",
-        "shop=",
-        "shop=short",
-        "a=same-secret,b=same-secret",
-        "shop@=shop-secret",
-        "@space=shop-secret",
-        "shop@ space=shop-secret",
-        "shop @space=shop-secret",
-        "sh\top=shop-secret",
-        "shop@a\x1fb=shop-secret",
-        "shop@" + "x" * 65 + "=shop-secret",
-        "x" * 65 + "=shop-secret",
-    ],
-)
-def test_bad_settings_do_not_show_the_secret(keys: str) -> None:
-    """Goal: a mistake in the setting is found at start, and told without the secret."""
-    with pytest.raises(SettingsError) as refused:
-        Authenticator(keys)
-    assert "shop-secret" not in str(refused.value)
-    assert "same-secret" not in str(refused.value)
+def test_the_token_of_prometheus(directory: Directory) -> None:
+    """Goal: it reads metrics and nothing else; without the setting nothing is such a token, not even nothing."""
+    authenticator = Authenticator(Login.ON, "127.0.0.1", directory, "metrics-token-16")
+    assert authenticator.identify(request("Bearer metrics-token-16"), Scope.METRICS) is PROMETHEUS
+    for header, scope in (
+        ("Bearer metrics-token-16", Scope.OPERATE),
+        ("Bearer metrics-token-1", Scope.METRICS),
+    ):
+        with pytest.raises(Unauthorized):
+            authenticator.identify(request(header), scope)
+    with pytest.raises(Unauthorized):
+        Authenticator(Login.ON, "127.0.0.1", directory).identify(request("Bearer "), Scope.METRICS)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.8.9.1"])
+def test_auto_lets_everybody_in_on_loopback_without_keys(host: str) -> None:
+    """Goal: on loopback, while no key was ever made, nobody needs one, unless a proxy stands before us."""
+    authenticator = Authenticator(Login.AUTO, host, Directory())
+    assert authenticator.identify(request("Bearer whatever"), Scope.OPERATE) is NOBODY
+    for name in ("forwarded", "x_forwarded_for", "x_forwarded_proto", "x_forwarded_anything"):
+        with pytest.raises(Forbidden, match="proxy"):
+            authenticator.identify(request(**{name: "1"}), Scope.READ)
+
+
+def test_auto_needs_keys_once_there_was_one(directory: Directory) -> None:
+    """Goal: the first key switches logins on."""
+    with pytest.raises(Unauthorized):
+        Authenticator(Login.AUTO, "127.0.0.1", directory).identify(request(), Scope.READ)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "example.com", "127.0.0.1.example.com"])
+def test_auto_is_on_elsewhere(host: str) -> None:
+    """Goal: where others can reach us, an empty list of keys opens nothing."""
+    assert not is_loopback(host)
+    with pytest.raises(Unauthorized):
+        Authenticator(Login.AUTO, host, Directory()).identify(request(), Scope.READ)
+
+
+@pytest.mark.parametrize("login", [Login.AUTO, Login.ON])
+def test_nobody_is_let_in_while_keys_are_unknown(directory: Directory, login: Login) -> None:
+    """Goal: it fails closed, with and without keys, whatever is sent."""
+    for known in (directory, Directory()):
+        known.is_known = False
+        with pytest.raises(Unavailable):
+            Authenticator(login, "127.0.0.1", known).identify(request("Bearer shop"), Scope.READ)
+
+
+def test_off_is_off() -> None:
+    """Goal: `off`, in words, asks for nothing."""
+    unknown = Directory()
+    unknown.is_known = False
+    authenticator = Authenticator(Login.OFF, "0.0.0.0", unknown)
+    assert authenticator.identify(request(forwarded="for=x"), Scope.OPERATE) is NOBODY
+
+
+def test_wrong_keys_are_slowed_down(directory: Directory) -> None:
+    """Goal: an address that guesses has to wait; others don't, and neither does a right key from the same one."""
+    clock = Clock()
+    authenticator = Authenticator(Login.ON, "127.0.0.1", directory, clock=clock)
+
+    def guess(address: str = "10.0.0.1") -> None:
+        authenticator.identify(request("Bearer guess", address), Scope.READ)
+
+    for _ in range(WRONG_KEYS_BURST):
+        with pytest.raises(Unauthorized):
+            guess()
+    with pytest.raises(RateLimited) as refused:
+        guess()
+    assert int(refused.value.headers["retry-after"]) >= 1
+    with pytest.raises(Unauthorized):
+        guess("10.0.0.2")
+    assert authenticator.identify(request("Bearer shop", "10.0.0.1"), Scope.READ).name == "shop"
+    clock.now += 2.5 / WRONG_KEYS_PER_S
+    with pytest.raises(Unauthorized):
+        guess()
+
+
+def test_who_owns_a_wallet() -> None:
+    """Goal: a key that is bound to users has these and no others; any other key has all."""
+    authenticator = Authenticator(Login.ON, "127.0.0.1", Directory(acme=ACME, shop=SHOP))
+    acme = authenticator.identify(request("Bearer acme"), Scope.READ)
+    acme.require_own("acme-1")
+    for other in ("acme", "acm", "Acme-1", " acme-1", "x-acme-1", ""):
+        with pytest.raises(WalletNotFound):
+            acme.require_own(other)
+    authenticator.identify(request("Bearer shop"), Scope.READ).require_own("anybody")

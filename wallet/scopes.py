@@ -1,0 +1,23 @@
+"""What an API key may do."""
+
+from enum import StrEnum
+
+
+class Scope(StrEnum):
+    """A right. A key has one or several; none includes another, but for `operate`, which includes `metrics`."""
+
+    CHARGE = "charge"
+    WITHDRAW = "withdraw"
+    TRANSFER = "transfer"
+    HOLD = "hold"
+    REVERSE = "reverse"
+    CANCEL = "cancel"
+    READ = "read"
+    EVENTS = "events"
+    OPERATE = "operate"
+    METRICS = "metrics"
+    """Reading the metrics: what Prometheus's token may, and no key that is created."""
+
+
+GRANTABLE = frozenset(Scope) - {Scope.METRICS}
+"""Scopes that a key can be created with."""
