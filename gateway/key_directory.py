@@ -28,9 +28,8 @@ class KeyDirectory:
     """Finds API keys by their secrets."""
 
     def __init__(self, settings: Settings, tasks: SupervisedTasks) -> None:
-        self._settings = settings
         self._tasks = tasks
-        self._reader = Reader(settings, 1)
+        self._reader = Reader(settings.database, 1)
         self._keys: dict[bytes, ApiKey] = {}
         self._revision: Revision | None = None
         self._read_at = float("-inf")

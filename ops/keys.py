@@ -80,7 +80,7 @@ async def _act(
     settings: Settings, action: Callable[[Any, argparse.Namespace], Awaitable[None]], args: argparse.Namespace
 ) -> None:
     try:
-        connection = await connect(settings)
+        connection = await connect(settings.database)
         try:
             await action(connection, args)
         finally:
