@@ -29,7 +29,7 @@ create table api_keys (
 
 create unique index api_keys_name on api_keys (name) where revoked_at is null;
 
-comment on table api_keys is 'Who may call. The secret is not kept, only its SHA-256 (docs/adr/0020).';
+comment on table api_keys is 'Who may call. The secret is not kept, only its SHA-256 (docs/adr/0022).';
 comment on column api_keys.prefix is 'How the secret begins, for people to recognize it by.';
 comment on column api_keys.space is 'What idempotency keys are unique in.';
 comment on column api_keys.user_prefix is 'The key sees and moves only wallets of users whose ids begin so; null: all.';
