@@ -232,8 +232,8 @@ class HealthRoutes:
 def _response(report: Health) -> Response:
     if report.status == "down":
         return _unavailable(report)
-    return Response(encode(report), extra={"cache-control": "no-store"})
+    return Response(encode(report))
 
 
 def _unavailable(report: Health | Liveness) -> Response:
-    return Response(encode(report), 503, extra={"retry-after": "1", "cache-control": "no-store"})
+    return Response(encode(report), 503, extra={"retry-after": "1"})

@@ -64,6 +64,8 @@ class CheckedHttp(Http):
         await super().http1_request_header()  # type: ignore[no-untyped-call]
         if self.chunks:
             del buffer[:2]  # Sanic leaves the end of the head there
+        elif not self.request_bytes_left:
+            self.request_body = None  # a length of 0 announces no body
         self.head_only = self.request.method == "HEAD"
         if self.request.version == "1.0":
             self.expecting_continue = False  # RFC 9110, 10.1.1
@@ -89,10 +91,11 @@ class CheckedHttp(Http):
     def leave_body(self) -> None:
         """Prepare for a response before the body was read: what is left is dropped, or ends the connection.
 
-        It ends where the next request can't be told from what is left, and where that may never come.
+        It ends where the client wants so, where the next request can't be told from what is left, and where that is
+        much or may never come.
         """
         is_short = not self.chunks and (self.request_bytes_left or 0) <= DISCARD_BYTES_MAX
-        if self.expecting_continue or not is_short:
+        if self.expecting_continue or not self.keep_alive or not is_short:
             self.expecting_continue = False
             self.keep_alive = False
             self.request_body = None

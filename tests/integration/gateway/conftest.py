@@ -255,3 +255,16 @@ def movements(connection: asyncpg.Connection) -> Callable[[], Any]:
 async def together(*calls: Any) -> list[Reply]:
     """Make all calls at once."""
     return list(await asyncio.gather(*calls))
+
+
+async def raw_request(api: Api, data: bytes, *, close: bool = True) -> bytes:
+    """Send bytes, return what comes until the connection ends."""
+    host, port = api.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    if close:
+        data = data.replace(b"host: localhost\r\n", b"host: localhost\r\nconnection: close\r\n")
+    writer.write(data)
+    async with asyncio.timeout(60):
+        answer = await reader.read()
+    writer.close()
+    return answer

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.gateway.conftest import Api, Gateway, new_key
+from tests.integration.gateway.conftest import Api, Gateway, new_key, raw_request
 
 JSON = {"content-type": "application/json"}
 CHUNKED = (
@@ -123,19 +123,6 @@ async def test_request_id(shared_api: Api) -> None:
         shared_api, b"GET /health/live HTTP/1.1\r\nhost: localhost\r\nx-request-id: \xff\xfe\r\n\r\n"
     )
     assert raw.startswith(b"HTTP/1.1 200 ")
-
-
-async def raw_request(api: Api, data: bytes, *, close: bool = True) -> bytes:
-    """Send bytes, return what comes until the connection ends."""
-    host, port = api.url.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    if close:
-        data = data.replace(b"host: localhost\r\n", b"host: localhost\r\nconnection: close\r\n")
-    writer.write(data)
-    async with asyncio.timeout(60):
-        answer = await reader.read()
-    writer.close()
-    return answer
 
 
 @pytest.mark.parametrize(

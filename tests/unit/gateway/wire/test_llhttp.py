@@ -5,6 +5,7 @@ The binding that Sanic brings is always there; the real Node.js is asked where t
 
 import base64
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -25,6 +26,10 @@ from tests.unit.gateway.wire.received import HEADER_BYTES_MAX, Message, read_all
 NODE = shutil.which("node") or shutil.which("nodejs")
 
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
+
+SEEDED = "FUZZ_EXAMPLES" not in os.environ
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "3000"))
+"""Always the same ones, unless FUZZ_EXAMPLES asks for many others."""
 
 Reader = Callable[[bytes], list[Message]]
 
@@ -130,7 +135,7 @@ def check(data: bytes, theirs: list[Message]) -> None:
         assert ours == theirs[: len(ours)]
 
 
-@settings(max_examples=3_000)
+@settings(max_examples=EXAMPLES, derandomize=SEEDED)
 @given(requests())
 def test_what_we_take_llhttp_takes(data: bytes) -> None:
     """Goal: no request, and no end of one, is read otherwise than by a proxy that uses `llhttp`."""
@@ -140,7 +145,7 @@ def test_what_we_take_llhttp_takes(data: bytes) -> None:
 def test_what_we_take_node_takes(read_by_node: Reader) -> None:
     """Goal: the same, by the server of Node.js itself."""
 
-    @settings(max_examples=1_000)
+    @settings(max_examples=EXAMPLES // 3, derandomize=SEEDED)
     @given(requests())
     def compare(data: bytes) -> None:
         check(data, read_by_node(data))
