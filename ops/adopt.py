@@ -1,8 +1,9 @@
 """`wbs reconcile --adopt`: books payouts that only the bank knows, as after the restore of an older backup.
 
-Each becomes a completed withdrawal of the user who is named for it, under the bank's reference: a client that repeats
-the request with its key meets it and is not paid twice. What it is of, the bank says, not the operator. A wallet that
-has too little (its charges were lost too) is filled up by an adjustment, with your name and reason.
+Each payout becomes a completed withdrawal of the user who is named for it, under the bank's reference: a client that
+repeats the request with its key meets it and is not paid twice. Amount and currency are the bank's, never the
+operator's. A wallet that has too little (its charges were lost too) is filled up by an adjustment, with your name and
+reason.
 """
 
 import argparse
@@ -31,7 +32,7 @@ _USER_LENGTH_MAX = 128
 
 @dataclass(frozen=True, slots=True)
 class AdoptionResult:
-    """What became of one reference."""
+    """The result for one reference."""
 
     reference: str
     user_id: str
@@ -45,7 +46,7 @@ class AdoptionResult:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what `--adopt` takes."""
+    """Add the arguments of `--adopt`."""
     parser.add_argument(
         "--adopt",
         metavar="FILE|REFERENCE",

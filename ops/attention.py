@@ -1,4 +1,4 @@
-"""What requires attention, and the dead letters, as `wbs dlq list` and `show` print them."""
+"""Withdrawals that require attention, and dead letters, as `wbs dlq list` and `show` print them."""
 
 import json
 import sys
@@ -24,18 +24,18 @@ _TEXT_SHOWN = 100
 
 @dataclass(slots=True)
 class _Letters:
-    """The dead letters, as far as they are of interest."""
+    """The dead letters, sorted by whether they are about withdrawals that require attention."""
 
     about: set[UUID] = field(default_factory=set)
-    """Withdrawals that require attention and have one."""
+    """Withdrawals that require attention and have a dead letter."""
     others: list[DeadLetter] = field(default_factory=list)
-    """The first of those about nothing that requires attention."""
+    """The first dead letters about nothing that requires attention."""
     others_total: int = 0
 
 
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[tuple[Reader, Withdrawals]]:
-    """Open what reads and what moves withdrawals for the length of the block."""
+    """Open a reader and a writer of withdrawals for the length of the block."""
     reader = Reader(settings.database, size=1)
     withdrawals = Withdrawals(settings)
     withdrawals.start()
@@ -141,7 +141,7 @@ def _sort_letters(settings: Settings, needing: set[UUID]) -> _Letters:
 
 
 def _letters(settings: Settings) -> Iterator[DeadLetter]:
-    """Yield what lies in the queue. Raises DeadLettersUnreachable."""
+    """Yield the dead letters in the queue. Raises DeadLettersUnreachable."""
     if settings.broker is not None:
         for letter, _ in look_through(settings.broker, lambda _: False, letters_max=_LETTERS_MAX):
             yield letter

@@ -37,7 +37,7 @@ _PROGRESS_EVERY_S = 1.0
 
 @dataclass(slots=True)
 class Report:
-    """What an audit found. `ok` is True if every invariant holds."""
+    """The findings of an audit. `ok` is True if every invariant holds."""
 
     ok: bool
     findings: Findings

@@ -1,7 +1,7 @@
 """The `wbs` command.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or settings, or a server that it needs is away or answers errors; others
-as a command says. Whatever goes wrong, one sentence says what; WBS_LOG_LEVEL=debug adds where.
+Exit codes: 0 done, 1 failed, 2 wrong usage or settings, nothing is running, or a server is away or answers errors;
+other codes as a command says. One sentence tells what went wrong; with WBS_LOG_LEVEL=debug, the traceback follows.
 """
 
 import argparse
@@ -24,7 +24,7 @@ LOCAL = "ops.local.up"
 THREADS_DEFAULT = 50
 
 # Commands in modules of their own: `add_parser(subparsers)` describes one, `run(args)` executes it. Some load
-# a lot (plots, load generators), so only the one that is asked for is imported.
+# a lot (plots, load generators), so only the module of the command at hand is imported.
 MODULES = {
     "audit": ("ops.audit", "prove that the books balance"),
     "bank": ("ops.bank", "try whether the bank does what it must"),
@@ -45,7 +45,7 @@ if importlib.util.find_spec("lab"):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command."""
     words = list(sys.argv[1:] if argv is None else argv)
-    # What the library code logs is for the logs of processes; here it would come between a sentence and its reader.
+    # Logging is for the logs of processes; here it would come between the sentence and its reader.
     logging.getLogger().addHandler(logging.NullHandler())
     try:
         args = build_parser(words[0] if words else "").parse_args(words)
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # whoever read our output has seen enough
+    except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13
     except Exception as error:  # noqa: BLE001  # the one place where a command's failure becomes a sentence
@@ -99,7 +99,7 @@ def build_parser(asked_for: str) -> argparse.ArgumentParser:
         if name == asked_for:
             loaded = importlib.import_module(module)
             loaded.add_parser(subparsers)
-            # A module may give its subcommands functions of their own; what gives none runs `run`.
+            # A module may give its subcommands functions of their own; the others run `run`.
             subparsers.choices[name].set_defaults(command=loaded.run)
         else:
             subparsers.add_parser(name, help=text)
@@ -134,7 +134,7 @@ def _add_up(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         type=int,
         default=THREADS_DEFAULT,
         metavar="N",
-        help="payouts at once, a process (default 50)",
+        help="payouts at once per process (default 50)",
     )
 
 

@@ -1,17 +1,17 @@
 """`wbs dlq`: withdrawals that require attention, and their dead letters.
 
 The truth is in the database: a withdrawal in `requires_attention` holds its money until it is replayed, or
-the bank is heard to have paid or declined. Its message in `withdrawals.XQ` only tells of it, and expires
-after a week.
+the bank says that it has paid or declined. Its message in `withdrawals.XQ` is a copy for the operator, and
+expires after a week.
 
-  list              what requires attention, and which of it has a dead letter; then the first of the dead
-                    letters that are about none of these: of other withdrawals, or no messages of ours at all
+  list              withdrawals that require attention, marked if they have a dead letter; then the first of
+                    the other dead letters: of other withdrawals, or no messages of ours at all
   show ID           one withdrawal, its history and its dead letter
   replay ID… | --all
                     try again from the first rung of the ladder; the dead letters go
   discard ID… | --all | --others --yes
                     drop dead letters (others: those about nothing that requires attention). The withdrawals
-                    stay as they are, their money stays held
+                    stay as they are, and their money stays held
 
 Exit codes: 0 done, 1 not everything could be done as asked, 2 the database (or, to discard, RabbitMQ) is
 away.
@@ -39,7 +39,7 @@ _AT_ONCE = 200
 
 @dataclass(slots=True)
 class Replayed:
-    """What a replay did. `letters_removed` is None if RabbitMQ could not be reached."""
+    """The result of a replay. `letters_removed` is None if RabbitMQ could not be reached."""
 
     replayed: list[UUID] = field(default_factory=list)
     refused: dict[UUID, str] = field(default_factory=dict)
@@ -56,7 +56,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, text in (
-        ("list", "what requires attention"),
+        ("list", "withdrawals that require attention"),
         ("show", "one withdrawal and its dead letter"),
         ("replay", "try again from the first rung"),
         ("discard", "drop dead letters, not money"),
@@ -112,7 +112,7 @@ async def replay(settings: Settings, ids: Sequence[UUID] | None, by: str = OPERA
     Raises TryLater if the database is away.
     """
     result = Replayed()
-    letters_max = _count_letters(settings)  # letters that come in from here on are about something newer
+    letters_max = _count_letters(settings)  # later letters are about something newer
     async with opened(settings) as (reader, withdrawals):
         wanted = list(ids) if ids is not None else [a.id async for a in all_requiring_attention(reader)]
         for start in range(0, len(wanted), _AT_ONCE):
@@ -137,7 +137,7 @@ async def replay(settings: Settings, ids: Sequence[UUID] | None, by: str = OPERA
 
 
 async def _replay_one(withdrawals: Withdrawals, id_: UUID, by: str) -> str | None:
-    """Return why it could not be replayed, or None."""
+    """Replay one withdrawal; return the reason if it is refused, else None."""
     try:
         await withdrawals.replay(id_, by)
     except (IllegalMove, WithdrawalNotFound) as error:
@@ -156,7 +156,7 @@ def _count_letters(settings: Settings) -> int | None:
 
 
 def _remove(settings: Settings, wanted: Callable[[DeadLetter], bool], letters_max: int | None) -> int | None:
-    if settings.broker is None:  # what the in-memory broker drops, nobody can look through
+    if settings.broker is None:  # the in-memory broker keeps none to look through
         return 0
     try:
         letters = look_through(settings.broker, wanted, letters_max=letters_max)

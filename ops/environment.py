@@ -18,7 +18,7 @@ def load_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]
     """
     own = dict(os.environ if environ is None else environ)
     state = StateDir.from_env(own)
-    # A stack that was killed leaves its file: whatever listens on its ports by now is not ours.
+    # A stack that was killed leaves its file; another program may listen on its ports by now.
     stack = read_json(state.env_file) if processes.recorded(state, processes.SUPERVISOR) else {}
     return {**stack, **{name: value for name, value in own.items() if value}}
 

@@ -1,4 +1,4 @@
-"""What goes wrong while a stack is provisioned, started or stopped."""
+"""Errors of commands: each is one sentence for the person at the terminal."""
 
 
 class OpsError(Exception):

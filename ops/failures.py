@@ -1,4 +1,4 @@
-"""What went wrong, in one sentence for the person at the terminal, whatever it was."""
+"""One sentence for the person at the terminal about any error."""
 
 import aiohttp
 

@@ -1,4 +1,4 @@
-"""Who does it: commands that change something write down the operator's name."""
+"""The operator's name: commands that change something write it down."""
 
 import argparse
 import getpass

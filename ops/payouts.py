@@ -1,10 +1,10 @@
-"""`wbs payouts`: pause and resume what the bank is asked to pay.
+"""`wbs payouts`: pause and resume payouts.
 
-  status            how payouts stand, and why
-  pause --reason R  ask the bank to pay nothing more. Every actor obeys within 2 s; withdrawals are still accepted,
-                    looked up and taken back
-  resume            go on, on this database as it is. After history was lost: first adopt or repeat what the bank
-                    knows and we don't (docs/OPERATIONS.md, "Restore")
+  status            whether payouts go on, and why not
+  pause --reason R  order no more payouts at the bank. Every actor obeys within 2 s; withdrawals are still accepted,
+                    looked up and cancelled
+  resume            go on, with this database as it is. After history was lost, first adopt or repeat the payouts that
+                    only the bank knows (docs/OPERATIONS.md, "Restore")
 
 Exit codes: 0 done (status: payouts go on), 1 status: they don't, 2 the database is away.
 """
@@ -33,8 +33,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    status = actions.add_parser("status", help="how payouts stand")
-    pause = actions.add_parser("pause", help="ask the bank to pay nothing more")
+    status = actions.add_parser("status", help="whether payouts go on")
+    pause = actions.add_parser("pause", help="order no more payouts at the bank")
     pause.add_argument("--reason", required=True, help="told by status, health and the heartbeats")
     resume = actions.add_parser("resume", help="go on")
     for action in (status, pause, resume):

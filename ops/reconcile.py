@@ -1,8 +1,9 @@
-"""`wbs reconcile`: reads all of the bank's books, settles what the bank knows better, names what does not agree.
+"""`wbs reconcile`: reads all of the bank's books, settles what the bank has decided, names the differences.
 
-What was paid at the bank and is open here becomes completed; what was sent back there is taken back here; what
-requires attention is settled by the bank's answer. The rest is named and left alone: missing there, unknown here,
-different in amount, doubled. The reconciler process does the same all the time, a piece at a time.
+A withdrawal that the bank has paid and that is open here becomes completed; a payout that the bank got back is
+returned here; a withdrawal that requires attention is settled by the bank's answer. Other differences are named and
+left alone: missing there, unknown here, different in amount, doubled. The reconciler process does the same all the
+time, page by page.
 
 `--adopt` books payouts that only the bank knows instead, as after the restore of an older backup (ops/adopt.py).
 
@@ -32,19 +33,19 @@ from runtime.settings import Settings
 from wallet.errors import TryLater
 
 _NAMED = ("contradiction", "not_writable", "returned_less", "unreadable")
-"""What a comparison of the books does not show."""
+"""Kinds of discrepancies that a comparison of the books does not show."""
 _NAMED_MAX = 100
 
 
 @dataclass(slots=True)
 class Reconciliation:
-    """What was settled by the bank's word, and what does not agree after that."""
+    """The number of withdrawals that the bank's word settled, and the differences after that."""
 
     entries: int
     settled: int
     differences: Findings
     named: list[Discrepancy]
-    """What the bank says that can't be booked, or not in full: for a person."""
+    """Statements of the bank that can't be booked, or not in full: for a person."""
 
 
 async def reconcile(settings: Settings) -> Reconciliation:

@@ -1,11 +1,11 @@
 """The state folder (`.wbs/`, `WBS_STATE_DIR`): everything private to one stack.
 
-| file | what |
+| file | content |
 |---|---|
 | `private.json` | ports and secrets, chosen at the first start and kept |
 | `env.json` | environment of the running stack; there only while it runs |
-| `programs.json` | what each supervised program executes |
-| `run/` | who runs (pid and start time), control socket, stamps |
+| `programs.json` | the command and environment of each supervised program |
+| `run/` | the processes that run (pid and start time), control socket, stamps |
 | `log/` | one file per program |
 | `postgres/`, `rabbitmq/`, `bank/`, `metrics/` | data |
 """
@@ -26,7 +26,7 @@ from ops.errors import OpsError
 DEFAULT_NAME = ".wbs"
 # Unix socket paths are limited to 108 bytes; supervisor binds `<path>.<pid>` first and then links it.
 SOCKET_PATH_LENGTH_MAX = 90
-# For what another user must reach (PostgreSQL refuses root) when that user cannot enter the state folder.
+# For files that another user must reach (PostgreSQL refuses root) if that user can't enter the state folder.
 PUBLIC_BASE = Path("/var/tmp")
 
 
@@ -63,7 +63,7 @@ class StateDir:
 
     @property
     def run(self) -> Path:
-        """Who runs: pids, the control socket, stamps."""
+        """The processes that run: pids, the control socket, stamps."""
         return self.root / "run"
 
     @property
@@ -83,7 +83,7 @@ class StateDir:
 
     @property
     def programs_file(self) -> Path:
-        """What each supervised program executes."""
+        """The command and environment of each supervised program."""
         return self.root / "programs.json"
 
     @property
@@ -116,7 +116,7 @@ class StateDir:
 
     @property
     def public_folder(self) -> Path:
-        """Our folder outside, for what another user must reach; made by `make_public_folder`."""
+        """Our folder outside, for files that another user must reach; made by `make_public_folder`."""
         return PUBLIC_BASE / f"wbs-{os.geteuid()}-{self.digest}"
 
     def make_public_folder(self) -> Path:

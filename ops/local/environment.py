@@ -16,7 +16,7 @@ from runtime.settings import Settings, SettingsError
 SWAGGER_ORIGINS = "http://127.0.0.1:8282,http://localhost:8282"
 """Where docker-compose.yml has Swagger UI: its page may use the API, unless WBS_CORS_ORIGINS says otherwise."""
 
-# What belongs to one process, or to a supervisor above us, and must not be inherited by a stack's processes.
+# Variables of one process, or of a supervisor above us, that a stack's processes must not inherit.
 NOT_INHERITED = ("PROMETHEUS_MULTIPROC_DIR", "WBS_METRICS_PORT", "WBS_BEAT_FILE", "NOTIFY_SOCKET")
 
 
@@ -42,7 +42,7 @@ def base(
         require_bank(settings)
     except SettingsError as error:
         raise OpsError(f"{error}.") from error
-    # Kept beside the private ones, so that none of those is the same.
+    # Kept beside the private ports, so that none of those is the same.
     state.remember("ports", "http", settings.http_port)
     state.remember("ports", "bank", settings.bank_port)
     environment["WBS_HTTP_PORT"] = str(settings.http_port)

@@ -14,7 +14,7 @@ from ops.local.servers import Servers
 from ops.local.supervision import Program
 from ops.state import StateDir, write_private
 
-STARTS_MAX = 4  # a program started more often than that while we wait does not come up by itself
+STARTS_MAX = 4  # a program that starts more often than that during the wait does not come up by itself
 LOG_LINES_SHOWN = 8
 VERDICT_TIMEOUT_S = 10.0
 
@@ -92,7 +92,7 @@ def answers(program: Program, pid: int | None, env: Mapping[str, str]) -> bool:
         return False
     host = reachable(env)
     if program.kind == "gateway":
-        # The gateways share their port: that *one* answers does not tell that this one does.
+        # The gateways share their port: an answer may come from another gateway than this one.
         port = int(env["WBS_HTTP_PORT"])
         return listens(pid, port) and get(host, port, "/health/ready")[0] == 200
     if program.kind == "bank_sim":

@@ -17,7 +17,7 @@ from ops.state import StateDir, read_json, write_json
 from runtime.parent import die_with_parent
 
 # supervisord starts a program again at once, for ever (startsecs=0); its own backoff would grow without end
-# under repeated kills. So starts are spaced here: never more than one a second.
+# under repeated kills. So starts are spaced here: at most one per second.
 START_INTERVAL_S = 1.0
 EPMD_WAIT_S = 5.0
 
@@ -73,7 +73,7 @@ def clear_postgres(data: Path) -> None:
     """
     # Nothing that was committed is lost with them: the log is on disk, and is replayed at the start.
     processes.end_orphans(data, "postgres")
-    # Nobody works in this folder now, so a pid in the lock file is stale, or somebody else's by now.
+    # No server works in this folder now, so a pid in the lock file is stale, or another program's by now.
     (data / "postmaster.pid").unlink(missing_ok=True)
 
 

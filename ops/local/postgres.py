@@ -81,7 +81,7 @@ class Postgres:
 
     @property
     def argv(self) -> list[str]:
-        """What starts it in the foreground."""
+        """The command that starts it in the foreground."""
         return [str(self.bin_dir / "postgres"), "-D", str(self.data)]
 
     def ready(self) -> bool:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TextIO
 
-TICK_S = 3.0  # a wait longer than this says so again, so that nobody looks at silence
+TICK_S = 3.0  # a longer wait prints a line again, so that the terminal is never silent for long
 
 
 class Progress:

@@ -18,7 +18,7 @@ from ops.state import StateDir, write_private
 USER = "wbs"
 PACKAGE = "rabbitmq-server"
 DOCKER_IMAGE = "rabbitmq:3.13-management"
-# The package's own command switches to user `rabbitmq`; the script behind it runs as whoever calls it.
+# The package's own command switches to user `rabbitmq`; the script behind it runs as its caller.
 INSTALLED_SCRIPTS = "rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server"
 
 CONFIGURATION = """\
@@ -42,7 +42,7 @@ log.file = false
 class RabbitMQ:
     """A configured private node, not necessarily running."""
 
-    source: str  # for people: where it comes from
+    source: str  # its origin, for people
     amqp_port: int
     management_port: int
     prometheus_port: int
@@ -60,7 +60,7 @@ class RabbitMQ:
 
     @property
     def management_url(self) -> str:
-        """Where the management page is, without a login."""
+        """The address of the management page, without a login."""
         return f"http://127.0.0.1:{self.management_port}"
 
     def listens(self) -> bool:

@@ -1,4 +1,4 @@
-"""Which process is told which secret: a process that is broken into tells no more than it needed to know."""
+"""The secrets that each kind of process is told: one that is broken into betrays no more than it needed."""
 
 from collections.abc import Mapping
 from dataclasses import fields

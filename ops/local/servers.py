@@ -1,4 +1,4 @@
-"""Which PostgreSQL and which broker a stack uses: given ones, private ones, or the in-memory broker."""
+"""The PostgreSQL and the broker of a stack: given ones, private ones, or the in-memory broker."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ RabbitMQ: NONE here and none can be installed. One process runs relay and actors
 
 @dataclass(frozen=True)
 class Servers:
-    """What the processes connect to. `postgres` and `rabbitmq` are set only for private servers."""
+    """The servers that the processes connect to. `postgres` and `rabbitmq` are set only for private ones."""
 
     database_url: str
     rabbitmq_url: str  # empty: in-memory broker

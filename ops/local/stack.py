@@ -23,7 +23,7 @@ from ops.local.supervision import Program
 from ops.migration import migrate, require_fit_database
 from ops.state import StateDir, read_json, write_json
 
-POSTGRES_READY_TIMEOUT_S = 120.0  # a crash recovery with much to replay takes its time
+POSTGRES_READY_TIMEOUT_S = 120.0  # a crash recovery may have much to replay
 RABBITMQ_READY_TIMEOUT_S = 90.0
 HEALTHY_TIMEOUT_S = 60.0
 
@@ -60,7 +60,7 @@ class Stack:
         self.env: dict[str, str] = {}  # of the processes; filled by `start`
         self.programs: list[Program] = []
         self.servers: Servers | None = None
-        self.not_well = ""  # what was not, in words, when all processes answered
+        self.not_well = ""  # what was wrong, in words, when all processes answered
         self._overrides = dict(env or {})
         self._counts = {"gateways": gateways, "actors": actors, "threads": threads}
         self._servers_only = servers_only
@@ -267,7 +267,7 @@ class Stack:
 
     @property
     def urls(self) -> dict[str, str]:
-        """Where everything is: api, docs, console, metrics, bank, rabbitmq."""
+        """The addresses: api, docs, console, metrics, bank, rabbitmq."""
         return environment.urls(self.env)
 
     def __enter__(self) -> "Stack":

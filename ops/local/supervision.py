@@ -50,7 +50,7 @@ class Program:
     """One supervised process."""
 
     name: str
-    kind: str  # as `wbs ps` shows it; empty for what is not shown
+    kind: str  # as `wbs ps` shows it; empty for programs that it does not show
     group: str
     argv: list[str]
     environment: dict[str, str]
@@ -143,7 +143,7 @@ def start(state: StateDir, configuration: Path, *, bound: bool) -> subprocess.Po
         stamp.unlink()
     state.make_socket_folder()
     state.control_socket.unlink(missing_ok=True)
-    # The kernel ties the signal to the thread that starts the child: only one that lasts may ask for it.
+    # The kernel ties the signal to the thread that starts the child, so only a thread that lasts may ask for it.
     tie = bound and threading.current_thread() is threading.main_thread()
     own_pid = os.getpid()
     with (state.log / "supervisord.out").open("wb") as output:
