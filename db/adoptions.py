@@ -1,4 +1,4 @@
-"""Payouts that only the bank knows, booked by an operator. What is written of one is decided in `wallet.adopt`."""
+"""Payouts that only the bank knows, booked by an operator. `wallet.adopt` decides the rows to be written."""
 
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -14,7 +14,7 @@ _SQL = load("adoptions")
 
 
 class BankPayout(NamedTuple):
-    """A payout as the bank tells of it, and whose it is."""
+    """A payout as the bank reports it, and the user whom it belongs to."""
 
     reference: str
     """32 hexadecimal digits, or a withdrawal's identifier with hyphens."""
@@ -25,24 +25,24 @@ class BankPayout(NamedTuple):
 
 
 class Adopted(NamedTuple):
-    """What became of it. `new` is False if there is such a withdrawal already; `status` is what it is then."""
+    """The result. `new` is False if the withdrawal existed already; `status` is then its present status."""
 
     id: UUID
     user_id: str
     status: str
     new: bool
     adjusted: int = 0
-    """What the wallet lacked and was put in, in minor units."""
+    """The amount that the wallet lacked and that an adjustment added, in minor units."""
 
 
 async def adopt_payout(connection: Any, payout: BankPayout, by: str, reason: str) -> Adopted:
-    """Book a payout, all of it in one transaction, once however often this is called.
+    """Book a payout completely in one transaction; repeated calls book it only once.
 
-    Raises the errors of `db.errors.DATABASE_ERRORS`, and nothing of it stays.
+    Raises the errors of `db.errors.DATABASE_ERRORS`; then nothing is booked.
     """
     wallet_id = (payout.user_id, payout.currency)
     await create_wallets(connection, [wallet_id])
-    # What has matured belongs to the wallet, and is missing nowhere.
+    # Release matured locks first: that money belongs to the wallet and needs no adjustment.
     while (
         step := (await release_oldest(connection, [wallet_id], STEP_LOCKS_MAX)).get(wallet_id)
     ) and step.locks:

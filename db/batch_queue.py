@@ -1,4 +1,4 @@
-"""What waits for the next batch, and when that batch begins: for group commits and grouped reads alike."""
+"""The queue for the next batch, and the timing of batches, for group commits and grouped reads alike."""
 
 import asyncio
 from collections import deque
@@ -10,21 +10,21 @@ from typing import Any, Generic, TypeVar
 Item = TypeVar("Item")
 
 _RUN_MAX = 4
-"""Batches that are put in order together."""
+"""Maximum number of batches that are sorted together."""
 
 
 class BatchQueue(Generic[Item]):
-    """A queue that is emptied in batches. Bounded by whoever adds to it.
+    """A queue that is emptied in batches. The callers that add items bound its length.
 
-    An idle service takes a single item at once. Under load, a batch waits until a share (`awaited`) of those under way
-    have come, `linger_s` at most. All of them make the largest batches, but then whoever deals with a batch and
-    whoever asks take turns. Half of them come while the other half are dealt with, so that both are always at work;
-    and where items come at a steady pace, whatever the answers do, half of those under way are there from the start.
-    This is PostgreSQL's own commit_delay with commit_siblings.
+    An idle service takes a single item at once. Under load, a batch waits until a share (`awaited`) of the items under
+    way has arrived, but at most for `linger_s`. A share of 1 makes the largest batches, but then the writer of a batch
+    and the callers take turns. With a share of 0.5, one half of the items arrives while the other half is processed, so
+    that both sides are always busy; and if items arrive at a steady pace, independently of the answers, half of those
+    under way are there from the start. This is like PostgreSQL's own commit_delay with commit_siblings.
 
-    More than one batch can take make a *run* of several, which share them out by `order` (a sort key; of equal ones the
-    first come first). Items that need the same lock are in the same batch then, so of batches that two processes write
-    at a time each is about another part of what there is, and seldom has to wait for the other.
+    If more items wait than fit into one batch, they make a *run* of several batches, sorted by `order` (a sort key;
+    equal items stay in arrival order). Items that need the same lock are then in the same batch. So if two processes
+    write at the same time, their batches concern different parts of the data, and one seldom waits for the other.
     """
 
     def __init__(
@@ -36,10 +36,10 @@ class BatchQueue(Generic[Item]):
         self._order = order
         self._waiting: deque[Item] = deque()
         self._sizes: deque[int] = deque()
-        """Of the batches that the present run still has; they are the first that wait."""
+        """Sizes of the remaining batches of the present run, whose items are at the front of the queue."""
         self._arrived = asyncio.Event()
         self._wanted = 1
-        """So many have to wait before `_arrived` is set."""
+        """Number of waiting items at which `_arrived` is set."""
         self._last_size = 0
         self._closed = False
 
@@ -47,25 +47,25 @@ class BatchQueue(Generic[Item]):
         return len(self._waiting)
 
     def add(self, item: Item) -> None:
-        """Let an item wait for the next batch."""
+        """Add an item for the next batch."""
         self._waiting.append(item)
         if len(self._waiting) >= self._wanted:
             self._arrived.set()
 
     def close(self) -> None:
-        """Nothing more will come: wait for nothing."""
+        """Stop waiting, because no more items will come."""
         self._closed = True
         self._arrived.set()
 
     def take_all(self) -> list[Item]:
-        """Return everything that waits, to be dealt with otherwise."""
+        """Remove and return all waiting items, for another treatment."""
         items = list(self._waiting)
         self._waiting.clear()
         self._sizes.clear()
         return items
 
     async def next_batch(self) -> list[Item]:
-        """Return the next batch, by `order` or arrival; an empty one if closed and nothing waits any more."""
+        """Return the next batch, by `order` or arrival; an empty one if the queue is closed and empty."""
         if not self._sizes:
             await self._wait()
             self._begin_run()
@@ -73,9 +73,9 @@ class BatchQueue(Generic[Item]):
         return [self._waiting.popleft() for _ in range(self._last_size)]
 
     async def _wait(self) -> None:
-        """Return when the next batch should begin."""
+        """Wait until the next batch should begin."""
         under_way = self._last_size + len(self._waiting)
-        """So many there were together while the last batch was dealt with."""
+        """Number of items in the last batch and in the queue together, after that batch was processed."""
         loop = asyncio.get_running_loop()
         if not self._waiting and not self._closed:
             idle_since = loop.time()
@@ -94,7 +94,7 @@ class BatchQueue(Generic[Item]):
             linger.cancel()
 
     def _begin_run(self) -> None:
-        """Make batches of what waits: one, or several of the same length if it has to be put in order."""
+        """Divide the waiting items into batches: one, or several of equal size if they must be sorted."""
         batches_max = _RUN_MAX if self._order else 1
         size = min(len(self._waiting), batches_max * self._batch_max)
         batches = max(ceil(size / self._batch_max), 1)

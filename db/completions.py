@@ -1,4 +1,4 @@
-"""How whoever waits for a batch gets an answer: with the batch, or later in another way."""
+"""Answers to the callers of a batch: with the batch, or later in another way."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -13,15 +13,15 @@ Answer = TypeVar("Answer")
 
 
 class SetApart(Generic[Answer]):
-    """Instead of an answer: whoever asked waits on, and is answered in another way than with its batch."""
+    """Takes the place of an answer: the caller keeps waiting and is answered later, not with its batch."""
 
     def __init__(self, take: "Callable[[asyncio.Future[Answer]], None]") -> None:
         self.take = take
-        """Is given what will be the answer; may raise a WalletError."""
+        """Takes the future of the answer; may raise a WalletError."""
 
 
 def resolve(future: "asyncio.Future[Any]", answer: Any) -> None:
-    """Hand over the answer (or raise it), unless whoever asked has gone away."""
+    """Set the answer (or raise it in the caller), unless the caller has gone away."""
     if future.done():
         return
     if isinstance(answer, SetApart):
@@ -36,14 +36,14 @@ def resolve(future: "asyncio.Future[Any]", answer: Any) -> None:
 
 
 class Refusals:
-    """Tells those who can't be served why, and the log now and then."""
+    """Tells callers why they can't be served, and logs it from time to time."""
 
     def __init__(self, kind: str) -> None:
         self._kind = kind
         self._throttle = Throttle()
 
     def refuse_all(self, futures: "Sequence[asyncio.Future[Any]]", error: Exception) -> None:
-        """Nobody can be served. What a single request would be told may be untrue of the others."""
+        """Refuse all requests in general words: the answer to a single request may not be true for the others."""
         self._log("batch_refused", error)
         refusal = translate(error)
         words = str(refusal) if isinstance(refusal, Unavailable) else "the database has a fault"
@@ -53,7 +53,7 @@ class Refusals:
     def refuse_alone(
         self, alone: "Sequence[tuple[asyncio.Future[Any], Exception]]", *, others_went_through: bool
     ) -> None:
-        """Each of these failed on its own."""
+        """Refuse requests each of which failed on its own."""
         self._log("requests_failed", alone[0][1])
         for future, error in alone:
             resolve(future, translate(error, others_went_through=others_went_through) or error)
@@ -64,5 +64,5 @@ class Refusals:
 
 
 def text_of(error: BaseException) -> str:
-    """Return an error for the log."""
+    """Return the error's text for the log."""
     return f"{type(error).__name__}: {error}"

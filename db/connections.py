@@ -1,4 +1,4 @@
-"""Transactions on a connection, and the connections that reads share, with their limits in time and number."""
+"""Transactions on a connection, and the connections that reads share, limited in time and number."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -23,16 +23,18 @@ _NOT_UNDERSTOOD = Throttle()
 
 @asynccontextmanager
 async def transaction(connection: Any) -> AsyncIterator[None]:
-    """Commit what the block does, or nothing of it.
+    """Commit the block's work completely, or not at all.
 
-    A block that is cut off (cancelled, or its connection failed) costs the connection: to roll back would be
-    to wait for a server that may not answer, beyond every deadline. The server rolls back when it sees the end.
+    If the block is cut off (cancelled, or its connection failed), the connection is closed: a rollback would have to
+    wait, beyond every deadline, for a server that may not answer. The server rolls back when the connection ends.
     """
-    # Plain statements: asyncpg's transaction object costs as much again as the round trips it makes.
+    # Plain statements: asyncpg's transaction object costs as much as the round trips it makes.
     try:
-        _require(await connection.execute("begin"), "BEGIN")  # else each statement would commit by itself
+        _require(
+            await connection.execute("begin"), "BEGIN"
+        )  # otherwise each statement would commit by itself
         yield
-        # A transaction that had failed unseen is rolled back by `commit`, and that is no error to PostgreSQL.
+        # If the transaction had failed unnoticed, `commit` rolls it back, which PostgreSQL does not call an error.
         _require(await connection.execute("commit"), "COMMIT")
     except (asyncio.CancelledError, *CONNECTION_ERRORS):
         connection.terminate()
@@ -53,7 +55,7 @@ def _require(answer: str, expected: str) -> None:
 
 @asynccontextmanager
 async def autocommit(connection: Any) -> AsyncIterator[None]:
-    """Run one statement that is a transaction of its own. Cut off, it costs the connection, as in `transaction`."""
+    """Run one statement as a transaction of its own. If it is cut off, close the connection, as in `transaction`."""
     try:
         yield
     except (asyncio.CancelledError, *CONNECTION_ERRORS):
@@ -64,7 +66,7 @@ async def autocommit(connection: Any) -> AsyncIterator[None]:
 async def understood(
     read: Callable[..., Awaitable[Result]], reader: "Reader", *arguments: Any, **named: Any
 ) -> Result:
-    """Return what `read` reads. Raises Unavailable also where the rows make no sense: a NULL, say, that can't be."""
+    """Return the result of `read`. Raises Unavailable also if the rows make no sense, as with an impossible NULL."""
     try:
         return await read(reader, *arguments, **named)
     except Exception as error:
@@ -77,9 +79,9 @@ async def understood(
 
 
 class Reader:
-    """Runs queries on up to `size` connections of its own, in order of arrival, each within a bound of time.
+    """Runs queries on up to `size` connections of its own, in arrival order, each within a time limit.
 
-    asyncpg's pool costs a small query more than the query does, and lets newcomers overtake who waits.
+    asyncpg's pool would cost more than a small query itself, and lets new callers overtake waiting ones.
     """
 
     def __init__(self, database: DatabaseSettings, size: int) -> None:
@@ -89,17 +91,17 @@ class Reader:
         self._terminated = False
         self._open: set[Any] = set()
         self._idle: list[Any] = []
-        """The one used last on top: its caches are warm."""
+        """The most recently used one is on top: its caches are warm."""
 
     @property
     def connections(self) -> tuple[int, int]:
-        """Connections in use, and idle."""
+        """Number of connections in use and number of idle ones."""
         return len(self._open) - len(self._idle), len(self._idle)
 
     async def fetch(self, query: str, *arguments: Any) -> list[Any]:
-        """Return the rows. Raises Unavailable if the database can't give them in time, a second try included.
+        """Return the rows. Raises Unavailable if the database can't deliver them in time, including a second try.
 
-        Connects when it is needed, so that a database that is away stops nothing before.
+        Connects only when needed, so that a database that is away does not prevent the start.
         """
         try:
             async with asyncio.timeout(self._timeout_s), self._turns:
@@ -109,7 +111,7 @@ class Reader:
                     except TimeoutError:
                         raise
                     except Exception as error:
-                        # It may have died since its last use, or know the schema as it was before; a new one tells.
+                        # The connection may have died since its last use, or know an old schema: try a new one.
                         if fault_of(error) not in (Fault.CONNECTION, Fault.SERVER, Fault.CONTENTION):
                             raise
                 return await self._fetch(await self._connect(), query, arguments)
@@ -125,7 +127,7 @@ class Reader:
         return rows[0] if rows else None
 
     def terminate(self) -> None:
-        """Close the connections at once, and open no more."""
+        """Close the connections at once, and open no new ones."""
         self._terminated = True
         for connection in self._open:
             connection.terminate()

@@ -1,8 +1,8 @@
-"""What PostgreSQL says → what the domain says. The one place that knows SQLSTATEs and constraint names.
+"""Translates PostgreSQL's errors to the domain's. The only place that knows SQLSTATEs and constraint names.
 
-Two questions are answered here of any error: what is to be done about it (`fault_of`), and what whoever asked is told
-(`translate`). What the server can't do now, for whatever reason, is `Unavailable`, with a reason that a machine can
-read. SQLSTATEs: PostgreSQL's manual, appendix A.
+For any error it answers two questions: what to do about it (`fault_of`), and what to tell the caller (`translate`).
+If the server can't do something now, for whatever reason, that is `Unavailable`, with a machine-readable reason. For
+SQLSTATEs see PostgreSQL's manual, appendix A.
 """
 
 from collections.abc import Callable, Mapping
@@ -39,11 +39,11 @@ CONNECTION_ERRORS = (
     OSError,
     TimeoutError,
 )
-"""The connection is of no use any more; whether its last commit took place is not known."""
+"""The connection is unusable; whether its last commit took place is unknown."""
 
 
 class MalformedAnswer(Exception):
-    """The server's answer can't be: a row too few, a NULL or a type where none can be, another tag (`db.strict`)."""
+    """The server's answer is impossible: a row too few, an unexpected NULL, type or command tag (`db.strict`)."""
 
 
 DATABASE_ERRORS = (
@@ -53,11 +53,11 @@ DATABASE_ERRORS = (
     asyncpg.InternalClientError,
     MalformedAnswer,
 )
-"""Whatever can go wrong with a database, for commands that can only say so."""
+"""All errors of a database, for commands that can only report them."""
 
 
 class Fault(Enum):
-    """What an error is about, and so what is to be done."""
+    """The class of an error, which decides what to do about it."""
 
     CONNECTION = "the connection is of no use; whether its last commit took place is not known: connect anew"
     CONTENTION = (
@@ -96,7 +96,7 @@ _SQLSTATES = {
     "3D": (Fault.CONNECTION, MISCONFIGURED),
     "3F": (Fault.SERVER, MISCONFIGURED),
     "40": (Fault.CONTENTION, CONTENDED),
-    "40003": (Fault.CONNECTION, AWAY),  # nobody knows whether it was done
+    "40003": (Fault.CONNECTION, AWAY),  # it is unknown whether the statement took effect
     "42": (Fault.SERVER, MISCONFIGURED),
     "53": (Fault.SHORTAGE, OUT_OF_RESOURCES),
     "53100": (Fault.SHORTAGE, DISK_FULL),
@@ -105,15 +105,15 @@ _SQLSTATES = {
     "55000": (Fault.SERVER, MISCONFIGURED),  # a database that allows no connections
     "55006": (Fault.CONTENTION, LOCKED),
     "55P03": (Fault.LOCKED, LOCKED),
-    "57": (Fault.CONTENTION, SLOW),  # cancelled, by somebody or by its time limit
+    "57": (Fault.CONTENTION, SLOW),  # cancelled by another session or by its time limit
     "57P": (Fault.CONNECTION, AWAY),
     "57P04": (Fault.CONNECTION, MISCONFIGURED),
     "P0": (Fault.SERVER, MISCONFIGURED),
 }
-"""By SQLSTATE, its first three or its first two characters; whatever is not here is the server's own fault."""
+"""By SQLSTATE, or its first three or two characters. An SQLSTATE that is not here is the server's own fault."""
 
 _UNSTORABLE = ("22021", "22P05")
-"""A character that the database can't hold: always the request's fault."""
+"""SQLSTATEs for a character that the database can't store: always the request's fault."""
 
 _CONSTRAINTS: dict[str, Callable[[], WalletError]] = {
     "wallets_total_limit": lambda: BalanceLimitExceeded("the wallet's total would be too great"),
@@ -124,10 +124,10 @@ _CONSTRAINTS: dict[str, Callable[[], WalletError]] = {
 }
 
 NONSENSE = (LookupError, TypeError, ValueError, AttributeError, AssertionError, BufferError)
-"""What reading a row raises that is not what it should be: missing, too short, NULL, of another type."""
+"""Errors from reading a malformed row: missing, too short, NULL, or of another type."""
 
 ARGUMENT_ERRORS = (asyncpg.InterfaceError, UnicodeEncodeError)
-"""What asyncpg raises of an argument that it can't encode, though it is a ValueError too: the request's fault."""
+"""Errors from asyncpg about an argument that it can't encode, although they may be ValueErrors: the request's fault."""
 
 _SENTENCES = {
     AWAY: "the database can't be reached",
@@ -147,7 +147,7 @@ _SENTENCES = {
 
 
 class UnfitServer(ConnectionError):
-    """The server answers, and must not be used (`db.sessions`). `reason` is one of the tokens above; the message says
+    """The server answers but must not be used (`db.sessions`). `reason` is one of the tokens above; the message says
     what to change."""
 
     def __init__(self, reason: str, message: str) -> None:
@@ -156,43 +156,44 @@ class UnfitServer(ConnectionError):
 
 
 class Rejected(NamedTuple):
-    """Instead of outcomes: nothing of the batch was written, it is to be written again."""
+    """Takes the place of outcomes: nothing of the batch was written, and it must be written again."""
 
     reason: str
     missing_wallets: frozenset[WalletId] = frozenset()
-    """Wallets that have to be created before."""
+    """Wallets that must be created first."""
     adopted: Mapping[str, Withdraw] = MappingProxyType({})
     """Requests, by the ends of their references, for withdrawals that were adopted from the bank's books.
 
-    Their keys have to be claimed before.
+    Their keys must be claimed first.
     """
 
 
 class BatchRejected(Exception):
-    """A batch was written again and again, and rejected each time."""
+    """A batch was tried again and again, and rejected each time."""
 
 
 def fault_of(error: BaseException) -> Fault:
-    """Return what is to be done about an error that came of asking the database."""
+    """Return the class of an error from the database, which decides what to do about it."""
     return _judge(error)[0]
 
 
 def reason_of(error: BaseException) -> str:
-    """Return why the database can't do it now, as a token: one of those above."""
+    """Return why the database can't do it now, as one of the tokens above."""
     return error.reason if isinstance(error, TryLater) else _judge(error)[1]
 
 
 def translate(error: BaseException, *, others_went_through: bool = False) -> WalletError | None:
-    """Return what whoever asked is told of a database error; None if it is a bug of our own.
+    """Return the error for the caller of a failed database call; None if it is a bug of our own.
 
-    A request that fails while others of its batch went through is itself at fault where it can be (`ValidationFailed`);
-    one that fails alone may as well have met a server that refuses all of them, so it may come again (`Unavailable`).
+    A request that fails while others of its batch succeeded is itself at fault, if the error allows that
+    (`ValidationFailed`). If no other succeeded, the server may be refusing all requests, so the request may be sent
+    again (`Unavailable`).
     """
     if isinstance(error, WalletError):
         return error
     fault, reason = _judge(error)
     if fault is Fault.BUG or (others_went_through and isinstance(error, NONSENSE)):
-        return None  # what the others read was none: it is ours that this one can't be dealt with
+        return None  # the others read sensible rows, so this failure is our own bug
     if isinstance(error, asyncpg.IntegrityConstraintViolationError) and error.constraint_name in _CONSTRAINTS:
         return _CONSTRAINTS[error.constraint_name]()
     certain = not isinstance(error, asyncpg.PostgresError) or error.sqlstate in _UNSTORABLE
@@ -202,7 +203,7 @@ def translate(error: BaseException, *, others_went_through: bool = False) -> Wal
 
 
 def is_odd(error: BaseException) -> bool:
-    """Whether its traceback tells more than its message: it is no plain word of the server or of ours."""
+    """Return whether the traceback says more than the message: the error is neither the database's nor the domain's."""
     return not isinstance(error, (*DATABASE_ERRORS, WalletError))
 
 
@@ -215,7 +216,7 @@ def _judge(error: BaseException) -> tuple[Fault, str]:
             or _SQLSTATES.get(code[:2])
             or (Fault.SERVER, BROKEN)
         )
-        # The server closes the connection after these, whatever else they say.
+        # The server closes the connection after these severities, whatever the SQLSTATE.
         is_fatal = (error.severity_en or error.severity) in ("FATAL", "PANIC")
         return (Fault.CONNECTION if is_fatal else fault), reason
     if isinstance(error, BatchRejected):
@@ -223,7 +224,7 @@ def _judge(error: BaseException) -> tuple[Fault, str]:
     if isinstance(error, asyncpg.ClientConfigurationError):
         return Fault.CONNECTION, MISCONFIGURED
     if isinstance(error, UnicodeEncodeError) or (
-        # asyncpg's complaint of an argument that it can't encode (its name is hidden by PostgreSQL's DataError)
+        # asyncpg's error for an argument that it can't encode (PostgreSQL's DataError hides its name)
         isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
     ):
         return Fault.REQUEST, MISCONFIGURED

@@ -1,12 +1,12 @@
-"""Group commit: what arrives while earlier commits are in flight is written as one transaction.
+"""Group commit: requests that arrive while earlier commits are in flight are written as one transaction.
 
 One commit per request wastes the disk and the database. An idle service commits a single request at once, a busy one
 commits many together. See docs/adr/0002-group-commit.md.
 
-A batch whose connection died is sent once more: its idempotency keys, or the state of its withdrawals, tell
-what had already happened. A batch that fails as a whole for another reason is split until the culprit is alone,
-and one that waited too long for a lock goes on without those who need that lock. Where no part of a batch goes
-through, the server is at fault, and all of it is told to come again. Whatever happens, each request is answered.
+If a batch's connection dies, the batch is sent once more: its idempotency keys, or the state of its withdrawals, show
+what had already happened. If a batch fails as a whole for another reason, it is split until the culprit is alone. If a
+batch waits too long for a lock, it goes on without the requests that need that lock. If no part of a batch succeeds,
+the server is at fault, and all the requests are refused as unavailable. In every case each request is answered.
 """
 
 import asyncio
@@ -34,22 +34,22 @@ Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 Answers = Sequence[Answer | WalletError | SetApart[Answer]]
 WriteBatch = Callable[[Any, Sequence[Request]], Awaitable[Answers[Answer] | Rejected]]
-"""Writes a batch in one transaction on the connection; returns one answer per request, in order, or why it has to be
-written again."""
+"""Writes a batch in one transaction on the connection; returns one answer per request, in order, or the reason why it
+must be written again."""
 
 _Waiting = list[tuple[Request, "asyncio.Future[Answer]"]]
 
 _RETRIES_MAX = 4
 _FUTILE_MAX = 32
-"""Parts of a batch that fail, before any goes through, until the server is taken to be at fault for all of them."""
+"""Number of failed parts of a batch, before any part succeeds, after which the server is taken to be at fault."""
 _RENEW_INTERVAL_S = 1.0
-"""A connection is given up for a fault of the server at most so often: a row that is broken must not cost others."""
+"""Shortest interval between two reconnections for a fault of the server, so that a broken row does not slow others."""
 _PATIENCE_PARTS = 4
-"""A batch waits for a lock for this part of the time that a request does."""
+"""A batch waits for a lock for a fraction of the time that a single request waits: one divided by this."""
 _CULPRIT_WAIT_MS = 20
-"""Where it is looked for by halves who needs a lock that nobody gets."""
+"""Lock timeout while a batch is halved to find the request that needs an unavailable lock."""
 _STOP_TIMEOUT_S = 5.0
-"""For what is waiting when the service stops."""
+"""Time for the waiting requests when the service stops."""
 
 
 class GroupCommit(Generic[Request, Answer]):
@@ -82,7 +82,7 @@ class GroupCommit(Generic[Request, Answer]):
         self._held: HeldLane[Request, Answer] = HeldLane(
             kind, database, batches, tasks, names_of, held_elsewhere, self.resubmit, self.last_writes
         )
-        # Whoever needs what is held waits in that lane; the batch need not be as patient.
+        # Requests that need a held lock wait in the held lane; the batch itself can be less patient.
         lock_wait_ms = max(database.lock_timeout_ms // _PATIENCE_PARTS, 1)
         self._database = replace(database, lock_timeout_ms=lock_wait_ms)
         self._looking_for_culprit = False
@@ -97,14 +97,14 @@ class GroupCommit(Generic[Request, Answer]):
         self._backlog_metric = BACKLOG.labels(kind)
 
     def start(self) -> None:
-        """Begin to write. Connects with the first batch, so a database that is away stops nothing here."""
+        """Begin to write. Connects with the first batch, so that a database that is away does not prevent the start."""
         assert self._task is None
         name = f"group-commit-{self._kind}"
         self._task = self._tasks.start(name, self._run, ends_when=lambda: self._stopping)
         self._held.start()
 
     async def stop(self) -> None:
-        """Write what is waiting, then end. Bounded: what can't be written in time is refused as unavailable."""
+        """Write the waiting requests, then end. Requests that can't be written in time are refused as unavailable."""
         self._stopping = True
         await self._held.stop()
         self._queue.close()
@@ -115,11 +115,11 @@ class GroupCommit(Generic[Request, Answer]):
         self._disconnect()
 
     def submit(self, request: Request) -> "asyncio.Future[Answer]":
-        """Take the request, return what will be its answer once it is committed: many at once need no task each.
+        """Accept the request and return the future of its answer after the commit, without a task per request.
 
-        It may raise a WalletError: a refusal of this request only, or Unavailable if the database is away (the request
-        may or may not have taken effect then; sending it again under its key is safe). Raises Overloaded or
-        Unavailable at once if too many wait, or the service is stopping: it was not taken.
+        The future may raise a WalletError: a refusal of this request only, or Unavailable if the database is away (the
+        request may or may not have taken effect then; sending it again under its key is safe). `submit` itself raises
+        Overloaded if too many requests wait, or Unavailable if the service is stopping: the request was not accepted.
         """
         if len(self._queue) >= self._backlog_max:
             raise Overloaded("too many requests are waiting")
@@ -131,7 +131,7 @@ class GroupCommit(Generic[Request, Answer]):
         return future
 
     def resubmit(self, request: Request, future: "asyncio.Future[Answer]") -> None:
-        """Take a request back that was set apart."""
+        """Accept a request that was set apart."""
         if self._stopping:
             resolve(future, Unavailable("the service is stopping", reason="stopping"))
         elif not future.done():
@@ -155,16 +155,16 @@ class GroupCommit(Generic[Request, Answer]):
     async def _commit(self, batch: "_Waiting[Request, Answer]", deadline: float) -> None:
         """Answer every request of the batch by the deadline (of the event loop's clock), whatever the server says.
 
-        The parts of a batch that fails are tried by breadth, so that it shows soon whether any of it goes through.
+        The parts of a failed batch are tried breadth-first, so that it soon shows whether any of them succeeds.
         """
         parts = deque([batch])
         alone: list[tuple[Request, asyncio.Future[Answer], Exception]] = []
-        """Whoever failed on its own, and why."""
+        """Requests that failed on their own, with the error."""
         stuck: _Waiting[Request, Answer] = []
-        """Whoever waited alone for a lock that can't be looked at."""
+        """Requests that waited alone for a lock that no query can check."""
         futile = 0
         served: set[type] = set()
-        """Of which kinds any went through."""
+        """Types of the requests that succeeded."""
         while parts:
             part = parts.popleft()
             try:
@@ -233,9 +233,9 @@ class GroupCommit(Generic[Request, Answer]):
         return answers
 
     def _distrusts(self, error: Exception) -> bool:
-        """Whether a fault of the server may be one of this session only, so that another one could do better."""
+        """Return whether the fault may be limited to this session, so that a new session may help."""
         if not isinstance(error, PostgresError):
-            return True  # its answer made no sense: what comes next on this connection may not either
+            return True  # the answer made no sense: the next one on this connection may not either
         now = asyncio.get_running_loop().time()
         if now < self._renewed_at + _RENEW_INTERVAL_S:
             return False
@@ -249,17 +249,17 @@ class GroupCommit(Generic[Request, Answer]):
         deadline: float,
         error: Exception,
     ) -> "list[_Waiting[Request, Answer]]":
-        """Set those apart who need a lock that is held elsewhere, return the rest: to be tried at once.
+        """Set the requests apart that need a lock held elsewhere; return the others, to be tried at once.
 
-        To find these out by halves would be to wait for the lock again and again. Only a lock that can't be looked at
-        is looked for in that way, with hardly any patience. Where even the question has to wait (a table is locked)
-        all are refused, also those who wait behind them.
+        Finding these by halves would mean waiting for the lock again and again. Only a lock that no query can check is
+        found in that way, with a very short lock timeout. If even the query has to wait (a table is locked), all
+        requests are refused, including those in the queue.
         """
         try:
             async with asyncio.timeout_at(deadline):
                 held = await self._held_elsewhere(self._connection, [request for request, _ in part])
             free = [one for one, is_held in zip(part, held, strict=True) if not is_held]
-        except Exception as problem:  # noqa: BLE001  # whatever it is, nobody is left without an answer
+        except Exception as problem:  # noqa: BLE001  # whatever it is, each request gets an answer
             self._disconnect()
             waited = fault_of(problem) in (Fault.LOCKED, Fault.CONNECTION)
             self._refuse(part, error if waited else problem, and_waiting=True)
@@ -277,19 +277,19 @@ class GroupCommit(Generic[Request, Answer]):
         return [part[len(part) // 2 :], part[: len(part) // 2]]
 
     async def _wait_for_locks(self, deadline: float, wait_ms: int) -> None:
-        """From here on, wait for each lock for so long."""
+        """Set the time to wait for each lock from here on."""
         self._looking_for_culprit = wait_ms == _CULPRIT_WAIT_MS
         try:
             async with asyncio.timeout_at(deadline):
                 await self._connection.execute(f"set lock_timeout = {wait_ms}")
-        except Exception as error:  # noqa: BLE001  # a new connection waits as it should
+        except Exception as error:  # noqa: BLE001  # a new connection has the right lock timeout
             log.debug("lock_timeout_not_set", kind=self._kind, error=text_of(error))
             self._disconnect()
 
     def _refuse(
         self, part: "_Waiting[Request, Answer]", error: Exception, *, and_waiting: bool = False
     ) -> None:
-        """Nobody can be served: answer at once, those who wait behind this batch too, so that none hangs."""
+        """Refuse the requests at once and, with `and_waiting`, those in the queue too, so that none hangs."""
         self.last_writes.failed(error)
         everybody = part + (self._queue.take_all() if and_waiting else [])
         self._refusals.refuse_all([future for _, future in everybody], error)

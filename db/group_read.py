@@ -1,8 +1,8 @@
-"""Grouped reads: what arrives while an earlier query is in flight is asked for with one query.
+"""Grouped reads: one query serves all the requests that arrive while an earlier query is in flight.
 
-A query a request costs the gateway more than all the rest of a read: taking a connection, its time limits,
-the round trip. An idle service asks for a single key at once. What is read is as fresh as by a query of one's
-own, because a request only ever joins a query that has not been sent yet.
+One query per request would cost the gateway more than all the rest of a read: taking a connection, its time limits,
+the round trip. An idle service reads a single key at once. The values are as fresh as those of a separate query,
+because a request only ever joins a query that has not been sent yet.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 KEYS_MAX = 256
-"""Keys in one query."""
+"""Number of keys per query."""
 WAITING_MAX = 4096
-"""Requests that wait for a query."""
+"""Number of requests that may wait for a query."""
 _FUTILE_MAX = 16
-"""Parts of a batch that fail, before any can be read, until the server is taken to be at fault for all of them."""
+"""Number of failed parts of a batch, before any part is read, after which the server is taken to be at fault."""
 
 _Waiting = list[tuple[Key, "asyncio.Future[Value]"]]
 
@@ -33,7 +33,7 @@ _Waiting = list[tuple[Key, "asyncio.Future[Value]"]]
 class GroupRead(Generic[Key, Value]):
     """Collects keys and reads them in batches, one query at a time.
 
-    `read` returns a value for each of the keys it is given; it is to be bounded in time.
+    `read` returns a value for each of its keys; it must be bounded in time.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class GroupRead(Generic[Key, Value]):
     ) -> None:
         self._kind = kind
         self._read = read
-        # All are awaited: a query takes so little time that nobody is kept idle by it.
+        # Wait for all of them: a query takes so little time that nobody is idle for long.
         self._queue: BatchQueue[tuple[Key, asyncio.Future[Value]]] = BatchQueue(
             batch_max=KEYS_MAX, linger_s=linger_us / 1e6, awaited=1.0
         )
@@ -56,18 +56,21 @@ class GroupRead(Generic[Key, Value]):
         self._size_metric = BATCH_SIZE.labels(kind)
 
     def start(self) -> None:
-        """Begin to read; needs a running event loop, no server yet."""
+        """Begin to read. Needs a running event loop, but no server yet."""
         self._task = self._tasks.start(f"group-read-{self._kind}", self._run)
 
     async def stop(self) -> None:
-        """Stop reading; who still waits is told so."""
+        """Stop reading; refuse the requests that still wait."""
         if self._task is not None:
             await self._task.stop()
             self._task = None
         _fail(self._queue.take_all(), Unavailable("the service is stopping", reason="stopping"))
 
     def get(self, key: Key) -> "asyncio.Future[Value]":
-        """Return what will have the value of `key`, or what `read` raises. Raises Overloaded if too many wait."""
+        """Return the future of the value of `key`, or of the error that `read` raises.
+
+        Raises Overloaded if too many requests wait, Unavailable if the service is starting or stopping.
+        """
         if self._task is None:
             raise Unavailable("the service is starting or stopping", reason="stopping")
         if len(self._queue) >= WAITING_MAX:
@@ -86,7 +89,7 @@ class GroupRead(Generic[Key, Value]):
                 raise
 
     async def _answer(self, batch: "_Waiting[Key, Value]") -> None:
-        """Answer all of the batch. If it can't be read for a row that is broken, that costs only those who want it."""
+        """Answer the whole batch. If a broken row prevents the read, only the requests for that row fail."""
         parts = deque([batch])
         futile = 0
         one_was_read = False
@@ -95,7 +98,7 @@ class GroupRead(Generic[Key, Value]):
             try:
                 values = await self._read(list({key for key, _ in part}))
                 for key, future in part:
-                    if not future.done():  # else whoever asked has gone away
+                    if not future.done():  # otherwise the caller has gone away
                         future.set_result(values[key])
                 one_was_read = True
             except TryLater as error:
@@ -105,18 +108,18 @@ class GroupRead(Generic[Key, Value]):
                 elif self._may_be_of_one(error) and one_was_read:
                     _fail(part, error)
                 else:
-                    # The database is away: who waits behind this query is told as soon; nobody waits twice.
+                    # The database is away: refuse the requests behind this query at once, so that nobody waits twice.
                     rest = [one for others in parts for one in others]
                     parts.clear()
                     _fail(part + rest + self._queue.take_all(), error)
-            except Exception as error:  # noqa: BLE001  # handed to those who asked; the reader lives on
+            except Exception as error:  # noqa: BLE001  # passed to the callers; the reader lives on
                 if self._throttle.lets_through():
                     log.error("read_failed", exc_info=True, kind=self._kind)
                 _fail(part, translate(error) or error)
 
     @staticmethod
     def _may_be_of_one(error: TryLater) -> bool:
-        """Whether the rows that one of them asked for may be all that is wrong."""
+        """Return whether the fault may be limited to the rows of one request."""
         return error.__cause__ is not None and fault_of(error.__cause__) in (Fault.SERVER, Fault.REQUEST)
 
 

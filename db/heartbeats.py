@@ -1,4 +1,4 @@
-"""Heartbeats: what each background process last said of itself and of what it talks to, for /health."""
+"""Heartbeats: the last report of each background process about itself and its peers, for /health."""
 
 import json
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ _SQL = load("reads")
 
 
 class Heartbeat(NamedTuple):
-    """What a process said `age_s` seconds ago (by the database's clock)."""
+    """The report of a process, made `age_s` seconds ago (by the database's clock)."""
 
     kind: str
     instance: str
@@ -20,12 +20,12 @@ class Heartbeat(NamedTuple):
 
 
 async def beat(reader: Reader, kind: str, instance: str, detail: dict[str, Any]) -> None:
-    """Say that this process is alive and what it sees. Raises Unavailable."""
+    """Report that this process is alive, with its observations. Raises Unavailable."""
     await reader.fetch(_SQL["beat"], kind, instance, json.dumps(detail))
 
 
 async def heartbeats(reader: Reader) -> list[Heartbeat]:
-    """Return what all processes said in the last ten minutes. Raises Unavailable."""
+    """Return the reports of all processes in the last ten minutes. Raises Unavailable."""
     rows = await reader.fetch(_SQL["heartbeats"])
     return [
         Heartbeat(r["kind"], r["instance"], r["age_s"], json.loads(r["detail"])) for r in map(whole, rows)
@@ -33,5 +33,5 @@ async def heartbeats(reader: Reader) -> list[Heartbeat]:
 
 
 async def forget_old(reader: Reader) -> None:
-    """Remove heartbeats older than ten minutes: processes that are gone. Raises Unavailable."""
+    """Remove heartbeats older than ten minutes, of processes that are gone. Raises Unavailable."""
     await reader.fetch(_SQL["forget_heartbeats"])

@@ -1,8 +1,8 @@
-"""What somebody else keeps locked: requests that need it wait apart, so that no batch waits for them.
+"""The held lane: requests that need rows locked by another session wait here, so that no batch waits for them.
 
-A batch that waited for a lock goes on without those who need what is held. They come here, and so does from then on
-whoever needs the same: it is looked at, on a connection of its own and without waiting, whether it is free again. Who
-has waited long enough is told to come again. What is free goes back to the batches.
+If a batch waited for a lock, it goes on without the requests that need held rows. Those come here, and later requests
+for the same rows do too. The lane checks, on a connection of its own and without waiting, whether the rows are free
+again. Requests for free rows go back to the batches; requests that have waited long enough are refused as unavailable.
 """
 
 import asyncio
@@ -26,28 +26,28 @@ Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 
 HeldElsewhere = Callable[[Any, Sequence[Request]], Awaitable[Sequence[bool]]]
-"""Tells of each request, without waiting, whether somebody else has locked what it needs."""
+"""Returns for each request, without waiting, whether another session has locked rows that it needs."""
 
 NamesOf = Callable[[Request], tuple[Hashable, Hashable]]
-"""What a request needs locked: what can be looked at, and what can only be run into (a key that is being used)."""
+"""The locks that a request needs: one that a query can check, and one that only an attempt meets (a key in use)."""
 
 
 class _Move(Protocol):
     @property
     def withdrawal_id(self) -> UUID:
-        """Of which withdrawal."""
+        """The withdrawal concerned."""
 
 
 HELD_MAX = 1_024
-"""Things that are remembered as held."""
+"""Number of locks remembered as held."""
 LOOK_INTERVAL_S = 0.025
 IDLE_LOOK_INTERVAL_S = 0.5
-"""While nobody waits."""
+"""Interval between looks while no request waits."""
 KNOWN_PATIENCE_S = 0.1
-"""How long a request waits for what has been held for long: some looks, since others who work lock it too."""
+"""Time that a request waits for a lock held for long: several looks, because working sessions lock the row too."""
 BARRED_S_MIN = 2.0
 BARRED_S_MAX = 30.0
-"""How long a request that can't be looked at is refused; then one batch runs into it again."""
+"""Time for which requests are refused whose lock no query can check; then one batch tries it again."""
 
 
 class _Held(Generic[Request, Answer]):
@@ -57,11 +57,11 @@ class _Held(Generic[Request, Answer]):
         self.one_of_them = one_of_them
         self.since = since
         self.waiting: list[tuple[Request, asyncio.Future[Answer], float]] = []
-        """With the instant, of the event loop's clock, up to which each waits."""
+        """Each with its deadline, of the event loop's clock."""
 
 
 class HeldLane(Generic[Request, Answer]):
-    """Where the requests wait that need what somebody else keeps locked."""
+    """The waiting room for requests that need rows locked by another session."""
 
     def __init__(
         self,
@@ -85,18 +85,18 @@ class HeldLane(Generic[Request, Answer]):
         self._patience_s = database.lock_timeout_ms / 1000
         self._held: dict[Hashable, _Held[Request, Answer]] = {}
         self._barred: dict[Hashable, tuple[float, float]] = {}
-        """Up to which instant, and for how long the next time."""
+        """The end of each bar, and the length of the next one."""
         self._waiting = 0
         self._wake = asyncio.Event()
         self._connection: Any = None
         self._task: SupervisedTask | None = None
 
     def start(self) -> None:
-        """Begin to look; needs a running event loop, no server yet."""
+        """Begin to look. Needs a running event loop, but no server yet."""
         self._task = self._tasks.start(f"held-{self._kind}", self._run)
 
     async def stop(self) -> None:
-        """Stop; who still waits is told so."""
+        """Stop; refuse the requests that still wait."""
         if self._task is not None:
             await self._task.stop()
             self._task = None
@@ -105,11 +105,14 @@ class HeldLane(Generic[Request, Answer]):
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is known to be held, as nearly always."""
+        """True if no lock is known to be held, which is nearly always so."""
         return not self._held and not self._barred
 
     def takes(self, request: Request, future: "asyncio.Future[Answer]") -> bool:
-        """Let a request wait here, or refuse it, if it needs what is known to be held. Raises Overloaded."""
+        """Let a request wait here, or refuse it, if it needs a lock known to be held. Raises Overloaded.
+
+        Return False if it needs none.
+        """
         seen, met = self._names_of(request)
         if seen in self._held:
             self.add(request, future)
@@ -121,7 +124,7 @@ class HeldLane(Generic[Request, Answer]):
         return False
 
     def add(self, request: Request, future: "asyncio.Future[Answer]") -> None:
-        """Let a request wait here for what was found held. Raises Overloaded if too many do."""
+        """Let a request wait here for a lock found held. Raises Overloaded if too many requests wait."""
         now = asyncio.get_running_loop().time()
         name, _ = self._names_of(request)
         held = self._held.get(name)
@@ -136,7 +139,7 @@ class HeldLane(Generic[Request, Answer]):
         self._wake.set()
 
     def bar(self, request: Request) -> None:
-        """Refuse requests like this one for a while: a batch had to wait for something that can't be looked at."""
+        """Refuse requests like this one for a while: a batch had to wait for a lock that no query can check."""
         now = asyncio.get_running_loop().time()
         self._barred = {name: bar for name, bar in self._barred.items() if bar[0] + BARRED_S_MAX > now}
         if len(self._barred) < HELD_MAX:
@@ -171,7 +174,7 @@ class HeldLane(Generic[Request, Answer]):
             pass
 
     async def _look(self) -> None:
-        """Hand back who needs what is free again, and refuse who has waited long enough."""
+        """Hand back the requests whose lock is free again, and refuse those that have waited long enough."""
         if self._connection is None or self._connection.is_closed():
             self._connection = await connect(self._database)
         names = list(self._held)
@@ -214,7 +217,7 @@ def _refusal() -> Unavailable:
 
 
 async def held_wallets(connection: Any, commands: Sequence[LedgerCommand]) -> list[bool]:
-    """Tell of each command whether somebody else has locked its wallet."""
+    """Return for each command whether another session has locked its wallet."""
     ids = [(command.user_id, command.currency) for command in commands]
     rows = await connection.fetch(load("ledger")["held_elsewhere"], *zip(*set(ids), strict=True))
     free = {(row["user_id"], row["currency"]) for row in rows if whole(row)["free"]}
@@ -223,12 +226,12 @@ async def held_wallets(connection: Any, commands: Sequence[LedgerCommand]) -> li
 
 
 async def held_withdrawals(connection: Any, moves: Sequence[_Move]) -> list[bool]:
-    """Tell of each move whether somebody else has locked its withdrawal."""
+    """Return for each transition whether another session has locked its withdrawal."""
     return await _held_of(load("withdrawals")["held_elsewhere"], connection, moves)
 
 
 async def held_withdrawals_or_wallets(connection: Any, moves: Sequence[_Move]) -> list[bool]:
-    """Tell of each move whether somebody else has locked its withdrawal, or the wallet of that."""
+    """Return for each transition whether another session has locked its withdrawal, or the withdrawal's wallet."""
     return await _held_of(load("withdrawals")["held_elsewhere_with_wallets"], connection, moves)
 
 
@@ -239,10 +242,10 @@ async def _held_of(statement: str, connection: Any, moves: Sequence[_Move]) -> l
 
 
 def names_of_command(command: LedgerCommand) -> tuple[Hashable, Hashable]:
-    """Return what a command needs locked: its wallet, and its key, which no other session sees before the commit."""
+    """Return the locks that a command needs: its wallet, and its key, which no other session sees before the commit."""
     return (command.user_id, command.currency), (command.space, command.key)
 
 
 def names_of_transition(move: _Move) -> tuple[Hashable, Hashable]:
-    """Return what a move needs locked: its withdrawal. (Its wallet is not known here; both are looked at together.)"""
+    """Return the lock that a transition needs: its withdrawal. (Its wallet, unknown here, is checked with it.)"""
     return move.withdrawal_id, move.withdrawal_id

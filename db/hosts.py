@@ -1,17 +1,17 @@
 """The hosts of a DSN, each tried within its own share of the time, the last good one first.
 
-asyncpg's own limit covers all hosts together: a first one that swallows packets would eat it.
+asyncpg's own limit covers all hosts together: a first host that swallows packets would use it up.
 """
 
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 
 def single_hosts(dsn: str) -> list[str]:
-    """Return the DSN once for each of its hosts, in order; as it is if it names one host or none."""
+    """Return one DSN per host, in order; the DSN unchanged if it names one host or none."""
     try:
         parts = urlsplit(dsn)
     except ValueError:
-        return [dsn]  # no URL: whoever connects says so
+        return [dsn]  # not a URL: connecting will report it
     userinfo, at, hosts = parts.netloc.rpartition("@")
     if "," in hosts:
         return [urlunsplit(parts._replace(netloc=f"{userinfo}{at}{host}")) for host in hosts.split(",")]
@@ -32,7 +32,7 @@ def single_hosts(dsn: str) -> list[str]:
 
 
 class Hosts:
-    """The hosts of one DSN, and which of them was good last."""
+    """The hosts of one DSN, and the last good one among them."""
 
     def __init__(self, dsn: str) -> None:
         self._dsns = single_hosts(dsn)
@@ -42,9 +42,9 @@ class Hosts:
         return len(self._dsns)
 
     def in_turn(self) -> list[str]:
-        """Return the hosts' DSNs, the last good one first, the others in the order they are written in."""
+        """Return the hosts' DSNs, the last good one first, the others in their order in the DSN."""
         return sorted(self._dsns, key=lambda dsn: dsn != self._good)
 
     def remember(self, dsn: str) -> None:
-        """Say that this one was good."""
+        """Remember this one as the last good one."""
         self._good = dsn

@@ -1,4 +1,4 @@
-"""What became of a writer's last transactions: what health asks before anything else."""
+"""The results of a writer's last transactions, which health checks before anything else."""
 
 import time
 from collections.abc import Callable, Collection, Hashable
@@ -10,22 +10,23 @@ from wallet.errors import Unavailable
 _NEVER = -float("inf")
 _SUSPICIOUS = 2
 _SUSPICIOUS_IF_LOCKED = 5
-"""So many whose requests fail one after the other are not at fault themselves. A few wallets may well be locked."""
+"""If the requests of this many wallets or withdrawals fail in a row, they are not at fault themselves. The number is
+higher for locks, because a few wallets may well be locked."""
 
 
 @dataclass(slots=True)
 class _Alone:
-    """Requests of one kind that failed all by themselves, since one of that kind last went through."""
+    """Requests of one kind that failed on their own since the last success of that kind."""
 
     whose: set[Hashable] = field(default_factory=set)
-    """Some of those whose requests they were."""
+    """Some of the wallets or withdrawals of these requests."""
     failed_at: float = _NEVER
-    """When one last failed after those of others."""
+    """Time of the last failure, once enough others have failed too."""
     reason: str = ""
 
 
 class LastWrites:
-    """When a writer last wrote, and when and why it last could not write. By its own monotonic clock."""
+    """The time of a writer's last success, and the time and reason of its last failure, by its own monotonic clock."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -34,7 +35,7 @@ class LastWrites:
         self._alone: dict[type, _Alone] = {}
 
     def succeeded(self, kinds: Collection[type] = ()) -> None:
-        """Note that a transaction went through, with requests of these kinds."""
+        """Note that a transaction succeeded, with requests of these kinds."""
         self._succeeded_at = self._clock()
         if self._alone:
             self._alone = {kind: one for kind, one in self._alone.items() if kind not in kinds}
@@ -49,7 +50,7 @@ class LastWrites:
         It may be at fault. It is not, once other requests of its kind fail too, and none in between went through.
         """
         if not isinstance(translate(error), Unavailable):
-            return  # it is at fault
+            return  # the request is at fault
         known, reason = self._alone.setdefault(kind, _Alone()), reason_of(error)
         enough = _SUSPICIOUS_IF_LOCKED if reason == LOCKED else _SUSPICIOUS
         if len(known.whose) < _SUSPICIOUS_IF_LOCKED:
@@ -58,16 +59,16 @@ class LastWrites:
             known.failed_at, known.reason = self._clock(), reason
 
     def success_age_s(self) -> float:
-        """Return how long ago a transaction last went through."""
+        """Return the time since the last successful transaction."""
         return self._clock() - self._succeeded_at
 
     def failing(self, within_s: float) -> str | None:
-        """Return why nobody could be served, if that was less than `within_s` ago and nothing went through since."""
+        """Return why no request was served, if that was less than `within_s` ago and no transaction succeeded since."""
         if self._failed_at <= self._succeeded_at or self._clock() - self._failed_at > within_s:
             return None
         return self._reason
 
     def failing_kind(self, within_s: float) -> str | None:
-        """Return why nobody of one kind could be served less than `within_s` ago, whatever others went through."""
+        """Return why requests of one kind failed less than `within_s` ago, even if other kinds succeeded."""
         now = self._clock()
         return next((one.reason for one in self._alone.values() if now - one.failed_at <= within_s), None)

@@ -1,10 +1,10 @@
-"""A lease: of several processes one leads, and its lead ends by itself when it does not renew it.
+"""A lease: one of several processes leads, and its lead ends by itself if it does not renew the lease.
 
-No clock is compared with another. The holder counts renewals in the lease's row. A challenger that has seen no
-renewal for `LAPSES_S`, by its own monotonic clock, takes the lease by compare-and-set. The holder stops leading by
-itself, by its own monotonic clock, when it has not renewed for `LEADS_S`, which is less: it began to count before its
-renewal was sent, the challenger after it was seen. So a holder that was frozen, or cut off, does not lead beside its
-successor, beyond the one step that was under way: steps have to be idempotent.
+No clock is compared with another. The holder counts renewals in the lease's row. A challenger that has seen no renewal
+for `LAPSES_S`, by its own monotonic clock, takes the lease by compare-and-set. The holder stops leading by itself, by
+its own monotonic clock, when it has not renewed for `LEADS_S`, which is less: it starts counting before it sends the
+renewal, the challenger after it has seen it. So a holder that was frozen or cut off does not lead at the same time as
+its successor, except for the one step that was under way: steps must be idempotent.
 """
 
 import time
@@ -19,13 +19,13 @@ from runtime.identity import instance
 LAPSES_S = 8.0
 LEADS_S = 6.0
 RENEW_S = 1.0
-"""A lease that was renewed less than this ago is not renewed again."""
+"""Shortest interval between two renewals."""
 
 _SQL = load("leases")
 
 
 class Lease:
-    """This process's claim to one lease. Ask it before each step; it renews itself when it is due."""
+    """This process's claim to one lease. Call `hold` before each step; it renews the lease when due."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Lease:
         leads_s: float = LEADS_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`lapses_s` must be the same for all who want the lease, and above `leads_s`."""
+        """Make a claim. `lapses_s` must be the same for all claimants of the lease, and above `leads_s`."""
         assert leads_s < lapses_s
         self._name = name
         self._holder = f"{instance()}:{uuid4().hex[:8]}"
@@ -49,23 +49,23 @@ class Lease:
 
     @property
     def is_held(self) -> bool:
-        """Whether this process leads now, as far as it can know without asking."""
+        """True if this process leads now, as far as it can know without asking the database."""
         return self._renewed_at is not None and self._clock() - self._renewed_at < self._leads_s
 
     @property
     def unled_s(self) -> float:
-        """For how many seconds, as far as this process can know, neither it nor another has led."""
+        """Seconds for which, as far as this process can know, no process has led."""
         return self._clock() - self._led_at
 
     async def hold(self, connection: Any) -> bool:
         """Renew the lease, or take it if it is free or has lapsed; return whether this process leads.
 
-        Raises what the connection raises.
+        Raises the connection's errors.
         """
         now = self._clock()
         if self._renewed_at is not None and now - self._renewed_at < RENEW_S:
             return True
-        # Also after an error, which leaves open whether the lease was taken.
+        # Try to renew even after an error, which leaves open whether the lease was taken.
         if await self._written(connection, _SQL["renew"]) or await self._take(connection, now):
             self._renewed_at = self._led_at = now
         else:
@@ -73,7 +73,7 @@ class Lease:
         return self.is_held
 
     async def give_up(self, connection: Any) -> None:
-        """Let another one lead at once. Raises what the connection raises."""
+        """Let another process lead at once. Raises the connection's errors."""
         self._renewed_at = None
         rows_of(await connection.execute(_SQL["give_up"], self._name, self._holder), "DELETE")
 

@@ -1,10 +1,10 @@
-"""Writes charges and withdrawals: what `wallet.decide` decided, under lock, in one transaction per batch.
+"""Writes charges and withdrawals according to the decisions of `wallet.decide`, under lock, one transaction per batch.
 
-Locks are taken in the order withdrawals → wallets → keys by every process, each sorted. The unique key of
-idempotency_keys guarantees that a key is used once.
+Every process takes locks in the order withdrawals → wallets → keys, each sorted. The primary key of idempotency_keys
+guarantees that a key is used once.
 
-Nearly always all keys are new and all requests can be accepted. So the OptimisticWriter writes a batch first, and the
-LockingWriter only where that one rejects it. A property test holds the two against each other (`wallet.optimistic`).
+Nearly always all keys are new and all requests can be accepted. So the OptimisticWriter tries a batch first, and the
+LockingWriter writes it only if the first one rejects it. A property test compares the two (`wallet.optimistic`).
 """
 
 import asyncio
@@ -29,11 +29,11 @@ from wallet.decide import Recorded, ReleasesNeeded
 from wallet.errors import WalletError
 
 _LOCKING_BATCHES = 8
-"""Batches that the LockingWriter writes after one that needed it: replays and refusals seldom come alone."""
+"""Number of batches that go to the LockingWriter after one that needed it: replays and refusals seldom come alone."""
 
 
 class Ledger:
-    """Takes charges and withdrawals and answers each once it is committed."""
+    """Accepts charges and withdrawals, and answers each after its commit."""
 
     def __init__(self, settings: Settings, tasks: SupervisedTasks | None = None) -> None:
         tasks = tasks or SupervisedTasks()
@@ -54,26 +54,26 @@ class Ledger:
         self._releases = ReleaseLane(settings.database, tasks, self._group_commit.resubmit)
         self.last_writes = self._group_commit.last_writes
         self._locking_batches = 0
-        """Batches to come that the LockingWriter writes."""
+        """Number of the next batches that go to the LockingWriter."""
 
     def start(self) -> None:
-        """Begin to write; needs a running event loop, no server yet."""
+        """Begin to write. Needs a running event loop, but no server yet."""
         self._group_commit.start()
         self._releases.start()
         self._notifier.start()
 
     async def stop(self) -> None:
-        """Write what is waiting, then close the connections."""
+        """Write the waiting requests, then close the connections."""
         await self._releases.stop()
         await self._group_commit.stop()
         await self._notifier.stop()
 
     def submit(self, command: LedgerCommand) -> "asyncio.Future[Recorded]":
-        """Return what will be the receipt once the movement is committed; the first one if the key was used before.
+        """Return the future of the receipt after the commit; of the first receipt if the key was used before.
 
-        Or what it raises: ValidationFailed, InsufficientFunds, BalanceLimitExceeded, IdempotencyKeyReused (nothing
-        moved, a refused request leaves its key free), or Unavailable (may or may not have taken effect). What is not
-        even taken raises at once: Overloaded, or Unavailable.
+        The future may raise ValidationFailed, InsufficientFunds, BalanceLimitExceeded, IdempotencyKeyReused (no money
+        moved; a refused request leaves its key free), or Unavailable (the request may or may not have taken effect).
+        If the request is not accepted, `submit` itself raises Overloaded or Unavailable.
         """
         return self._group_commit.submit(command)
 
@@ -105,7 +105,7 @@ class Ledger:
         written = await self._locking.write(connection, commands)
         if isinstance(written, Rejected):
             if written.missing_wallets:
-                self._locking_batches = 0  # once they are there, all of the batch may be accepted
+                self._locking_batches = 0  # once the wallets exist, the whole batch may be accepted
             await self._locking.prepare(connection, written)
         elif any(isinstance(o, WalletError) or (isinstance(o, Recorded) and o.replayed) for o in written):
             self._locking_batches = _LOCKING_BATCHES

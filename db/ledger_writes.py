@@ -1,4 +1,4 @@
-"""The steps that every change of balances is made of: lock the wallets, then write the books and the balances."""
+"""The steps of every change of balances: lock the wallets, then write the transfers and the balances."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -22,17 +22,17 @@ _NO_KEY = (None, None, None)
 _TOLD_ONCE = ("used", "known_references")
 
 MATURED_MAX = 500
-"""Matured locks of one wallet that requests of one batch may have released, each as many as it needs."""
+"""Number of matured locks of one wallet that one batch may release, as many as its requests need."""
 
 
 class Locked(NamedTuple):
-    """Wallets under lock (those that exist), the database's clock after the lock, and what is known already."""
+    """The existing wallets, under lock; the database's clock after the lock; and the keys and references in use."""
 
     wallets: dict[WalletId, Wallet]
     now: datetime
     used_keys: list[KeyId]
     known_references: list[str]
-    """Ends of the references that withdrawals have already."""
+    """Ends of the references that existing withdrawals have."""
 
 
 async def lock_wallets(
@@ -44,7 +44,7 @@ async def lock_wallets(
 ) -> Locked:
     """Lock the wallets until the transaction ends, in key order, as every process does.
 
-    `references`: users and ends of references for the bank, of which those that are known are told.
+    `references` holds users and ends of bank references; the result names those that existing withdrawals have.
     """
     rows = await connection.fetch(
         _SQL["lock_wallets"], *_split(ids), *_split(keys), *_split(references), bank_prefix
@@ -62,13 +62,13 @@ async def lock_wallets(
 
 
 async def create_wallets(connection: Any, ids: Iterable[WalletId]) -> None:
-    """Create the wallets that are not there yet, in a transaction of their own."""
+    """Create the missing wallets, in a transaction of their own."""
     async with autocommit(connection):
         rows_of(await connection.execute(_SQL["create_wallets"], *_split(ids)), "INSERT 0")
 
 
 async def list_matured(connection: Any, wallets: Sequence[Wallet], now: datetime) -> None:
-    """Fill in the matured locks of the wallets, the oldest first, at most MATURED_MAX each."""
+    """Fill in the matured locks of the wallets, the oldest first, at most MATURED_MAX per wallet."""
     by_id = {(wallet.user_id, wallet.currency): wallet for wallet in wallets}
     rows = await connection.fetch(_SQL["matured_locks"], *_split(by_id), now, MATURED_MAX + 1)
     for row in rows:
@@ -86,7 +86,7 @@ async def record(
     wallets: Iterable[Wallet],
     keys: Mapping[UUID, NewKey] = _NO_KEYS,
 ) -> None:
-    """Write transfers, their keys and the balances of the wallets that follow.
+    """Write transfers, their keys and the resulting balances of the wallets.
 
     Raises asyncpg.UniqueViolationError if one of the keys was used before (`is_used_key`).
     """
@@ -125,12 +125,12 @@ async def end_locks(connection: Any, releases: Sequence[Transfer], released: Ite
 
 
 def is_used_key(error: asyncpg.UniqueViolationError) -> bool:
-    """Tell whether an idempotency key was used before, by a request that was committed meanwhile perhaps."""
+    """Return whether an idempotency key was used before, perhaps by a request committed meanwhile."""
     return bool(error.constraint_name == "idempotency_keys_pkey")
 
 
 def is_known_reference(error: asyncpg.UniqueViolationError) -> bool:
-    """Tell whether a withdrawal has this reference already, as one that was adopted from the bank's books has."""
+    """Return whether a withdrawal has this reference already, for example one adopted from the bank's books."""
     return bool(error.constraint_name == "withdrawals_reference")
 
 

@@ -1,4 +1,4 @@
-"""Writes a batch whatever becomes of its requests: look up the keys, lock, decide, and write what was decided."""
+"""Writes any batch, even if requests are refused: look up the keys, lock, decide, and write the decisions."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -45,7 +45,7 @@ class _NothingWritten(Exception):
 
 
 class LockingWriter:
-    """Locks the wallets, lets `wallet.decide` decide request by request, and writes that, in one transaction.
+    """Locks the wallets, lets `wallet.decide` decide request by request, and writes the result, in one transaction.
 
     Its parameters are those of `db.optimistic_writer.OptimisticWriter`.
     """
@@ -55,7 +55,7 @@ class LockingWriter:
         self._bank_prefix = bank_prefix
 
     async def write(self, connection: Any, commands: Sequence[LedgerCommand]) -> Sequence[Outcome] | Rejected:
-        """Write the batch; return what became of each request, in order, or why nothing was written."""
+        """Write the batch; return the outcome of each request, in order, or the reason why nothing was written."""
         try:
             async with transaction(connection):
                 written = await self._decide_and_write(connection, commands)
@@ -70,10 +70,10 @@ class LockingWriter:
         return written
 
     async def prepare(self, connection: Any, rejected: Rejected) -> None:
-        """Write what a batch was rejected for want of, so that it can be written again.
+        """Write the rows for want of which a batch was rejected, so that it can be written again.
 
-        Not while it is written, under lock: whoever waits for a wallet that somebody else is just creating must hold no
-        other.
+        This must not happen under the batch's locks: a session that waits for a wallet which another session is just
+        creating must hold no lock.
         """
         if rejected.missing_wallets:
             await create_wallets(connection, rejected.missing_wallets)
@@ -129,7 +129,7 @@ class LockingWriter:
             require_tag(status, f"INSERT 0 {len(new)}")
 
     async def _claim_adopted(self, connection: Any, withdraws: Mapping[str, Withdraw]) -> None:
-        """Write the keys of these requests for the withdrawals that they are, in a transaction of its own."""
+        """Write the keys of these requests for their adopted withdrawals, in a transaction of its own."""
         rows = [
             (w.user_id, end, w.space, w.key, w.fingerprint(), w.destination, w.metadata)
             for end, w in withdraws.items()
@@ -142,7 +142,7 @@ class LockingWriter:
 def _to_create(
     commands: Sequence[LedgerCommand], wallets: dict[WalletId, Wallet], used_keys: list[KeyId]
 ) -> frozenset[WalletId]:
-    """Return the wallets that come into being: by their first charge (an empty one, if it is refused)."""
+    """Return the wallets to create: a wallet's first charge creates it (empty, if the charge is refused)."""
     return frozenset(
         (command.user_id, command.currency)
         for command in commands
@@ -153,7 +153,7 @@ def _to_create(
 
 
 def _without_key(withdraws: dict[str, Withdraw], locked: Locked) -> dict[str, Withdraw]:
-    """Return the requests, by the ends of their references, that are known by these and by no key."""
+    """Return the requests, by the ends of their references, whose reference is in use and whose key is not."""
     return {
         end: withdraws[end]
         for end in locked.known_references
@@ -162,7 +162,7 @@ def _without_key(withdraws: dict[str, Withdraw], locked: Locked) -> dict[str, Wi
 
 
 async def _records(connection: Any, used_keys: list[KeyId]) -> dict[KeyId, KeyRecord]:
-    """Read what the used keys stand for."""
+    """Read the fingerprints and receipts of the used keys."""
     rows = await connection.fetch(_SQL["receipts"], *zip(*used_keys, strict=True))
     known: dict[KeyId, KeyRecord] = {}
     for row in rows:
@@ -181,7 +181,7 @@ async def _records(connection: Any, used_keys: list[KeyId]) -> dict[KeyId, KeyRe
 async def _matured(
     connection: Any, commands: Sequence[LedgerCommand], wallets: dict[WalletId, Wallet], now: Any
 ) -> list[MaturedLock]:
-    """List matured locks where a withdrawal may need them: only there do they make a difference."""
+    """List the matured locks of wallets in which a withdrawal may need them: only there do they matter."""
     wanted: dict[WalletId, int] = defaultdict(int)
     for command in commands:
         if isinstance(command, Withdraw):

@@ -1,6 +1,6 @@
-"""Brings the schema up to date: plain SQL files in db/migrations, applied by pogo-migrate, each in a transaction.
+"""Brings the schema up to date: pogo-migrate applies the plain SQL files in db/migrations, each in a transaction.
 
-Gateways of the version before may still be writing then. What their rows lack is filled in each time.
+Gateways of the previous version may still be writing. Each run fills in the columns that their rows lack.
 """
 
 from pathlib import Path
@@ -11,13 +11,15 @@ from db.watch import watched_session
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 LOCK_TIMEOUT_S = 120
-"""For another process's migration to end."""
+"""Longest wait for another process's migration to end."""
 _LOCK = 0x77_62_73  # "wbs": one migration at a time, however many start at once
 
 
 async def migrate(database_url: str) -> None:
-    """Apply what is missing. Raises pogo_core.error.BadMigrationError, naming the migration at fault, or what asyncpg
-    raises: LockNotAvailableError if another migration is under way for long, TimeoutError if the server is silent.
+    """Apply the missing migrations.
+
+    Raises pogo_core.error.BadMigrationError, naming the migration at fault, or asyncpg's errors: LockNotAvailableError
+    if another migration takes too long, TimeoutError if the server is silent.
     """
     async with watched_session(database_url) as connection:
         await connection.execute(f"set lock_timeout = '{LOCK_TIMEOUT_S}s'")

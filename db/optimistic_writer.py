@@ -1,4 +1,4 @@
-"""Writes a batch by one statement, if all of its keys are new and every request can be accepted: nearly always."""
+"""Writes a batch in one statement, if all of its keys are new and every request can be accepted: nearly always."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -23,10 +23,10 @@ _WALLET = attrgetter("wallet")
 
 
 class OptimisticWriter:
-    """Locks the wallets, checks and writes, all by one statement. It undoes itself if not all can be accepted.
+    """Locks the wallets, checks and writes in one statement, which fails as a whole unless all can be accepted.
 
-    `bank_prefix` is used instead of the stack's own for the references that the bank is given. The reconciler announces
-    a withdrawal again that nobody took within `redrive_after`.
+    `bank_prefix` replaces the stack's own prefix in the references for the bank. If no actor starts a withdrawal within
+    `redrive_after`, the reconciler announces it again.
     """
 
     def __init__(self, redrive_after: timedelta, bank_prefix: str | None) -> None:
@@ -34,9 +34,9 @@ class OptimisticWriter:
         self._bank_prefix = bank_prefix
 
     async def write(self, connection: Any, commands: Sequence[LedgerCommand]) -> list[Recorded] | Rejected:
-        """Write the batch; return what was recorded, in order, or why nothing was."""
+        """Write the batch; return the recorded receipts, in order, or the reason why nothing was written."""
         batch = optimistic_batch(commands)
-        # In the order of the index they go into, which is kinder to the processor's caches: 3 % of a large batch.
+        # The order of the index that they go into is better for the processor's caches: 3 % of a large batch's time.
         movements = sorted(batch.movements, key=_WALLET)
         arguments = (batch.changes, movements, batch.first_release_at)
         try:
@@ -56,7 +56,7 @@ class OptimisticWriter:
                 return Rejected("an idempotency key was used before")
             raise
         row = one(rows, _NULLABLE)
-        # asyncpg's UUID is Python's, made by C in a seventh of the time.
+        # asyncpg's UUID is a subclass of Python's, written in C: it takes a seventh of the time.
         raised = RaisedInstants(row["instants"], row["id_starts"]) if row["instants"] else None
         receipts = batch.receipts(row["id_start"], row["now"], raised, pgproto.UUID)
         return [Recorded(receipt, replayed=False) for receipt in receipts]

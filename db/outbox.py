@@ -1,7 +1,8 @@
-"""The outbox: messages that were committed with the money, to be published by a relay.
+"""The outbox: messages committed together with the money, for a relay to publish.
 
-A relay claims rows, publishes them, deletes those that RabbitMQ confirmed, and only then commits: what was not
-confirmed is there for the next one. `OutboxNotifier` wakes relays by NOTIFY; should a notification be lost, they poll.
+A relay claims rows, publishes them, deletes those that RabbitMQ confirmed, and only then commits: unconfirmed messages
+remain for the next relay. `OutboxNotifier` wakes relays by NOTIFY; if a notification is lost, their polling finds the
+messages.
 """
 
 import asyncio
@@ -26,17 +27,17 @@ _COMMAND_TIMEOUT_S = 5
 
 
 class Message(NamedTuple):
-    """A withdrawal that an actor should be told of."""
+    """A withdrawal to be announced to the actors."""
 
     user_id: str
     withdrawal_id: UUID
 
 
 class OutboxNotifier:
-    """Notifies the relays (NOTIFY) after commits, several made one, on a connection of its own.
+    """Notifies the relays (NOTIFY) after commits, one notification for several commits, on a connection of its own.
 
-    NOTIFY within the money's transaction would make all commits that notify wait for each other: PostgreSQL holds
-    a lock over the whole database from before such a commit until its end.
+    With NOTIFY in the money's transaction, all notifying commits would wait for each other: PostgreSQL holds a lock
+    over the whole database from before such a commit until its end.
     """
 
     def __init__(self, database: DatabaseSettings, tasks: SupervisedTasks) -> None:
@@ -48,17 +49,17 @@ class OutboxNotifier:
         self._connection: Any = None
 
     def start(self) -> None:
-        """Begin to notify when asked to."""
+        """Start the task that sends the notifications."""
         self._task = self._tasks.start("outbox-notifier", self._run)
 
     async def stop(self) -> None:
-        """Stop; whatever was not announced is found by the relays' poll."""
+        """Stop. The relays' polling finds messages that were not announced."""
         if self._task is not None:
             await self._task.stop()
         self._disconnect()
 
     def notify(self) -> None:
-        """Tell the relays that there is something in the outbox. Returns at once."""
+        """Notify the relays of new messages in the outbox. Returns at once."""
         self._wanted.set()
 
     async def _run(self) -> None:
@@ -84,7 +85,7 @@ class OutboxNotifier:
 
 
 class Outbox:
-    """A relay's view of the outbox, on a connection of its own that is opened again when it breaks."""
+    """A relay's view of the outbox, on a connection of its own, which is reopened after it breaks."""
 
     def __init__(self, database: DatabaseSettings) -> None:
         self._database = database
@@ -98,23 +99,23 @@ class Outbox:
             await self._connection.add_listener(_CHANNEL, lambda *_: on_notify())
 
     async def close(self) -> None:
-        """Give up the connection; claims that were not committed are free again."""
+        """Close the connection; uncommitted claims are free again."""
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
 
     @asynccontextmanager
     async def claim(self, limit: int, without: Collection[UUID] = ()) -> AsyncIterator[list[Message]]:
-        """Claim up to `limit` messages for the length of the block; `published` may be called within.
+        """Claim up to `limit` messages for the duration of the block, which may call `published`.
 
-        Those of the withdrawals `without` are passed over.
+        Messages of the withdrawals in `without` are passed over.
         """
         async with transaction(self._connection):
             rows = await self._connection.fetch(_SQL["claim"], limit, list(without))
             yield [Message(row["user_id"], row["withdrawal_id"]) for row in map(whole, rows)]
 
     async def published(self, messages: Sequence[Message]) -> None:
-        """Delete what RabbitMQ has confirmed. Takes effect when the block of `claim` ends."""
+        """Delete messages that RabbitMQ has confirmed. Takes effect when the block of `claim` ends."""
         ids = [message.withdrawal_id for message in messages]
         users = [message.user_id for message in messages]
         require_tag(await self._connection.execute(_SQL["published"], ids, users), f"DELETE {len(ids)}")

@@ -1,4 +1,4 @@
-"""Reads: balances, transactions, withdrawals. Each costs the same however long the history is."""
+"""Reads of balances, transactions and withdrawals. Each costs the same however long the history is."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -24,7 +24,7 @@ _NULLABLE = (
 _NULLABLE_OF_A_CHARGE = (*_NULLABLE, "status")
 
 CURRENCIES_MAX = 4
-"""In one query for balances: it looks for each of its users in each of its currencies."""
+"""Number of currencies per query for balances, which looks for each of its users in each of its currencies."""
 
 
 class Balance(NamedTuple):
@@ -39,7 +39,7 @@ class Balance(NamedTuple):
 
 
 class TransactionRow(NamedTuple):
-    """A charge (status `completed`) or a withdrawal (with its present status); `amount` is positive here."""
+    """A charge (status `completed`) or a withdrawal (with its present status); `amount` is always positive."""
 
     id: UUID
     kind: str
@@ -52,7 +52,7 @@ class TransactionRow(NamedTuple):
 
 
 class TransactionPage(NamedTuple):
-    """Transactions, newest first; `total` is how many the wallet has in all, `more` whether some follow."""
+    """Transactions, newest first; `total` counts all of the wallet's transactions, `more` is true if some follow."""
 
     items: list[TransactionRow]
     total: int
@@ -60,7 +60,7 @@ class TransactionPage(NamedTuple):
 
 
 class HistoryEntry(NamedTuple):
-    """One state a withdrawal was in, since when, why, and by whom: None where that was not written down yet."""
+    """One state of a withdrawal: its start, reason and author, who is None in rows older than that record."""
 
     status: str
     at: datetime
@@ -90,7 +90,7 @@ class WithdrawalView(NamedTuple):
 
 
 async def balances(reader: Reader, ids: Sequence[WalletId]) -> dict[WalletId, Balance]:
-    """Return the balances of wallets, by a query for every CURRENCIES_MAX currencies; of unknown ones, zeros.
+    """Return the balances of wallets, with one query per CURRENCIES_MAX currencies. Unknown wallets have zeros.
 
     Raises Unavailable.
     """
@@ -100,7 +100,7 @@ async def balances(reader: Reader, ids: Sequence[WalletId]) -> dict[WalletId, Ba
         some = currencies[first : first + CURRENCIES_MAX]
         users = {user_id for user_id, currency in ids if currency in some}
         rows = await reader.fetch(_SQL["balances"], users, some)
-        for user_id, currency, available, locked, held, matured in rows:  # no sum is made of a NULL
+        for user_id, currency, available, locked, held, matured in rows:  # a NULL would make the sums fail
             found[user_id, currency] = Balance(
                 user_id, currency, available + locked + held, available + matured, locked - matured, held
             )
@@ -152,13 +152,13 @@ async def withdrawal_by_key(reader: Reader, space: str, key: str) -> WithdrawalV
 
 
 async def ended(reader: Reader, ids: Sequence[UUID]) -> set[UUID]:
-    """Return those for which nothing more will happen by itself (ended, or requiring attention)."""
+    """Return the withdrawals that will not change by themselves any more (ended, or requiring attention)."""
     rows = await reader.fetch(_SQL["ended"], list(ids))
     return {whole(row)["id"] for row in rows}
 
 
 async def queue_length(reader: Reader) -> int:
-    """Return how many withdrawals are accepted and not ended (those requiring attention apart)."""
+    """Return the number of accepted withdrawals that have not ended and do not require attention."""
     count: int = one(await reader.fetch(_SQL["queue_length"]))["withdrawals"]
     return count
 

@@ -1,8 +1,8 @@
-"""Releases beside the requests: money whose `release_at` has come goes from locked to available in the books.
+"""Releases apart from requests: money whose `release_at` has come moves from locked to available in the ledger.
 
-Nobody waits for this to be right, since every read and every decision counts matured locks by itself. A withdrawal has
-as many released as it needs, within its batch, if these are few. If they are many, it is set apart: the `ReleaseLane`
-writes them on a connection of its own, step by step, while the ledger goes on with everybody else's batches.
+Correctness does not depend on this, because every read and every decision counts matured locks by itself. If a
+withdrawal needs only a few releases, its batch writes them. If it needs many, it is set apart: the `ReleaseLane` writes
+them on a connection of its own, step by step, while the ledger goes on with the other batches.
 """
 
 import asyncio
@@ -25,35 +25,35 @@ from wallet.ledger import WalletId
 _SQL = load("releases")
 
 STEP_LOCKS = 1_000
-"""Releases of one wallet in one transaction: it is locked for some 20 ms."""
+"""Number of releases of one wallet per transaction, which locks the wallet for some 20 ms."""
 STEP_LOCKS_MAX = 2**14
-"""Identifiers of one instant."""
+"""Number of identifiers that one instant has."""
 WALLETS_MAX = 20
-"""In one transaction of the background."""
+"""Number of wallets per background transaction."""
 
 WAITING_MAX = 512
-"""Requests set apart at a time."""
+"""Number of requests that may be set apart at a time."""
 GOALS_MAX = 4_096
-"""Wallets that are released for at a time, whether or not somebody still waits."""
+"""Number of wallets with a goal at a time, whether or not a request still waits."""
 PAUSE_S = 0.005
-"""Where all wallets that are worked on are locked, until the next look."""
+"""Pause before the next look if all wallets with a goal are locked."""
 
 
 class Step(NamedTuple):
-    """What one statement has done to one wallet."""
+    """The effect of one statement on one wallet."""
 
     locks: int
-    """That have ended."""
+    """Number of locks that ended."""
     available: int
-    """In minor units, after it."""
+    """The resulting available balance, in minor units."""
 
 
 async def release_oldest(
     connection: Any, ids: Sequence[WalletId], locks_max: int = STEP_LOCKS
 ) -> dict[WalletId, Step]:
-    """Release the oldest matured locks of these wallets, up to a number each, in a transaction of its own.
+    """Release the oldest matured locks of these wallets, up to a number per wallet, in a transaction of its own.
 
-    Wallets that somebody keeps locked are passed over and missing in what is returned.
+    Wallets that another session keeps locked are passed over and missing from the result.
     """
     assert locks_max <= STEP_LOCKS_MAX
     async with autocommit(connection):
@@ -64,9 +64,9 @@ async def release_oldest(
 
 
 async def release_matured(connection: Any, *, wallets_max: int = WALLETS_MAX) -> int:
-    """Release what has matured longest in up to `wallets_max` wallets, up to a bound; return how many locks ended.
+    """Release the oldest matured locks of up to `wallets_max` wallets, up to a bound; return the number of ended locks.
 
-    0: nothing has matured, but for what is locked by somebody.
+    0 means that no lock has matured, except in wallets that another session keeps locked.
     """
     locked: set[WalletId] = set()
     while len(locked) < GOALS_MAX:
@@ -84,21 +84,21 @@ async def release_matured(connection: Any, *, wallets_max: int = WALLETS_MAX) ->
 
 
 class _Goal:
-    """A wallet that is released for: until `amount` is available, or nothing has matured any more."""
+    """A wallet whose locks are released until `amount` is available or no matured lock is left."""
 
     __slots__ = ("amount", "waiting")
 
     def __init__(self) -> None:
         self.amount = 0
         self.waiting: list[tuple[LedgerCommand, asyncio.Future[Recorded], float]] = []
-        """With the instant, of the event loop's clock, up to which each waits."""
+        """Each with its deadline, of the event loop's clock."""
 
 
 class ReleaseLane:
-    """Releases what withdrawals need that were set apart, and hands these back to the ledger.
+    """Writes the releases for withdrawals that were set apart, and hands these back to the ledger.
 
-    A goal is worked for until it is reached, also when whoever waited has been told to come again: so it is reached,
-    however much that takes.
+    Work on a goal continues until it is reached, even after the waiting requests have been refused. So every goal is
+    reached, however long it takes.
     """
 
     def __init__(
@@ -118,11 +118,11 @@ class ReleaseLane:
         self._task: SupervisedTask | None = None
 
     def start(self) -> None:
-        """Begin to work; needs a running event loop, no server yet."""
+        """Begin to work. Needs a running event loop, but no server yet."""
         self._task = self._tasks.start("release-lane", self._run)
 
     async def stop(self) -> None:
-        """Stop; who still waits is told so. What has matured stays withdrawable."""
+        """Stop; refuse the requests that still wait. Matured money stays withdrawable."""
         if self._task is not None:
             await self._task.stop()
             self._task = None
@@ -132,7 +132,7 @@ class ReleaseLane:
     def take(
         self, command: LedgerCommand, needed: ReleasesNeeded, future: "asyncio.Future[Recorded]"
     ) -> None:
-        """Let a request wait until what it needs is released. Raises Overloaded if too many wait."""
+        """Let a request wait until the releases it needs are written. Raises Overloaded if too many wait."""
         if self._waiting >= WAITING_MAX or len(self._goals) >= GOALS_MAX:
             raise Overloaded("too many requests wait for matured locks")
         if self._task is None:
@@ -162,7 +162,7 @@ class ReleaseLane:
             await asyncio.sleep(0 if worked else PAUSE_S)
 
     async def _step_each(self) -> bool:
-        """Take a step for each goal, in turns. Tells whether any wallet was not locked."""
+        """Take a step for each goal, in turn. Return whether any wallet was not locked."""
         if self._connection is None or self._connection.is_closed():
             self._connection = await connect(self._database)
         worked = False
@@ -175,7 +175,7 @@ class ReleaseLane:
         return worked
 
     def _advance(self, id: WalletId, step: Step) -> None:
-        """Hand back who has what it needs, or all if there is no more."""
+        """Hand back the requests that can succeed now, or all if no matured lock is left."""
         goal = self._goals[id]
         waiting, goal.waiting = goal.waiting, []
         for command, future, until in waiting:
@@ -188,7 +188,7 @@ class ReleaseLane:
             del self._goals[id]
 
     def _answer_late(self) -> None:
-        """Tell those who have waited long enough to come again; their goals remain."""
+        """Refuse the requests that have waited long enough as unavailable; their goals remain."""
         now = asyncio.get_running_loop().time()
         for goal in self._goals.values():
             late = [one for one in goal.waiting if one[2] <= now]

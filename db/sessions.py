@@ -1,7 +1,7 @@
-"""How a session is opened: on which host, with which settings, and on no server that would lose money.
+"""Opening a session: the choice of the host, the session's settings, and the refusal of servers that would lose money.
 
-A session is of use only on a primary that keeps what it commits, and that is the same server from one statement to
-the next. Anything else is found out here, at each new session, and named.
+A session is usable only on a primary that keeps what it commits, and that is the same server from one statement to the
+next. Each new session is checked here for any other case, and the error names it.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ _CONNECT_TIMEOUT_S_MIN = 1.5
 KEEPALIVE_IDLE_S = 10
 KEEPALIVE_INTERVAL_S = 5
 KEEPALIVE_COUNT = 3
-"""A peer whose host is gone is noticed within half a minute, on both sides."""
+"""With these values both sides notice within half a minute that the peer's host is gone."""
 UNACKNOWLEDGED_MS_MAX = 15_000
 
 _POOLER_REFUSES = "unsupported startup parameter"  # PgBouncer's words
@@ -60,7 +60,7 @@ _in_session_mode: set[str] = set()
 
 
 class _Server(NamedTuple):
-    """What a new session says of its server."""
+    """A new session's report on its server."""
 
     is_standby: bool
     pid: int
@@ -72,18 +72,18 @@ class _Server(NamedTuple):
 
 
 class _Session(asyncpg.Connection):  # type: ignore[misc]
-    """A connection that says of an answer which it can't decode that this is the server's, and no bug of ours."""
+    """A connection that reports an answer which it can't decode as the server's fault, not as a bug of ours."""
 
     async def _execute(self, *arguments: Any, **options: Any) -> Any:
         return await _decoded(super()._execute(*arguments, **options))
 
     async def execute(self, *arguments: Any, **options: Any) -> Any:
-        """Do what asyncpg's does. Raises MalformedAnswer also where the command tag is missing."""
+        """Do the same as asyncpg's method. Raises MalformedAnswer also if the command tag is missing."""
         return await _decoded(super().execute(*arguments, **options))
 
 
 async def _decoded(answer: Awaitable[Any]) -> Any:
-    """Return the answer. Raises MalformedAnswer where asyncpg can't decode it."""
+    """Return the answer. Raises MalformedAnswer if asyncpg can't decode it."""
     try:
         return await answer
     except ARGUMENT_ERRORS:
@@ -98,20 +98,20 @@ def _hosts(dsn: str) -> Hosts:
 
 
 def session_settings(database: DatabaseSettings) -> dict[str, str]:
-    """Return what each session of ours sets for itself."""
+    """Return the settings of each of our sessions."""
     return {
         "application_name": process_name()[:63],
         "lock_timeout": str(database.lock_timeout_ms),
         # A frozen process must not hold its locks for longer than others are willing to wait.
         "idle_in_transaction_session_timeout": str(2 * database.write_timeout_ms),
         "statement_timeout": str(20 * database.write_timeout_ms),
-        # A client whose host is gone must not keep its session, and with it locks, for hours.
+        # A client whose host is gone must not keep its session, and the session's locks, for hours.
         "tcp_keepalives_idle": str(KEEPALIVE_IDLE_S),
         "tcp_keepalives_interval": str(KEEPALIVE_INTERVAL_S),
         "tcp_keepalives_count": str(KEEPALIVE_COUNT),
         "tcp_user_timeout": str(UNACKNOWLEDGED_MS_MAX),
-        # All statements are fixed and go by primary key. A generic plan saves planning at each batch; without
-        # sequential scans it stays right when it was made while the tables were still empty.
+        # All statements are fixed and use the primary keys. A generic plan saves planning at each batch; without
+        # sequential scans it stays good even if it was made while the tables were still empty.
         "plan_cache_mode": "force_generic_plan",
         "enable_seqscan": "off",
         "enable_hashjoin": "off",
@@ -122,10 +122,11 @@ def session_settings(database: DatabaseSettings) -> dict[str, str]:
 
 
 async def connect(database: DatabaseSettings, *, command_timeout_s: float | None = None) -> Any:
-    """Open one session. Raises what the last host answered, nearly always one of `db.errors.CONNECTION_ERRORS`, within
-    the time of a write, 1.5 s at least; `UnfitServer` if a server answered that must not be used.
+    """Open one session.
 
-    `command_timeout_s` bounds each statement; whoever leaves it out has a deadline of its own.
+    Raises the last host's error, nearly always one of `db.errors.CONNECTION_ERRORS`, within the time of a write, but
+    1.5 s at least; `UnfitServer` if a server answered that must not be used. `command_timeout_s` bounds each statement;
+    a caller that omits it has a deadline of its own.
     """
     timeout_s = max(_CONNECT_TIMEOUT_S_MIN, database.write_timeout_ms / 1000)
     deadline = asyncio.get_running_loop().time() + timeout_s
@@ -133,7 +134,7 @@ async def connect(database: DatabaseSettings, *, command_timeout_s: float | None
     failures: list[Exception] = []
     in_turn = hosts.in_turn()
     for number, dsn in enumerate(in_turn):
-        # What a host leaves of its share, the next ones have.
+        # The next hosts get the time that a host leaves of its share.
         share_s = (deadline - asyncio.get_running_loop().time()) / (len(in_turn) - number)
         try:
             async with asyncio.timeout(share_s):
@@ -157,7 +158,7 @@ async def _open_on(
         if server.pid != connection.get_server_pid():
             await _require_session_mode(dsn, database, timeout_s, connection)
         if server.plan_cache_mode != session_settings(database)["plan_cache_mode"]:
-            # A pooler has kept what we asked for at the start to itself.
+            # A pooler has swallowed the settings that we sent at the start.
             await connection.execute(_SET, *_columns(session_settings(database)))
     except (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError) as error:
         connection.terminate()
@@ -203,7 +204,7 @@ def _require_fit(server: _Server) -> None:
         name for name in ("fsync", "full_page_writes", "synchronous_commit") if getattr(server, name) == "off"
     ]
     if off:
-        forget_sessions()  # those that are open were opened when it was not so
+        forget_sessions()  # the open sessions were opened when these settings were still on
         raise UnfitServer(
             UNSAFE,
             f"{' and '.join(off)} {'is' if len(off) == 1 else 'are'} off at DATABASE_URL (for the server, "
@@ -220,7 +221,7 @@ def _require_fit(server: _Server) -> None:
 
 
 async def _require_session_mode(dsn: str, database: DatabaseSettings, timeout_s: float, one: Any) -> None:
-    """Between us and the server is a pooler: refuse it if it gives the same server session to two of ours."""
+    """Refuse the pooler between us and the server if it gives one server session to two of our sessions."""
     if dsn in _in_session_mode:
         return
     before = await one.fetchval("select pg_backend_pid()")
@@ -228,7 +229,7 @@ async def _require_session_mode(dsn: str, database: DatabaseSettings, timeout_s:
     try:
         try:
             await other.execute("begin")
-        except asyncpg.ConnectionDoesNotExistError as error:  # in statement mode not even that
+        except asyncpg.ConnectionDoesNotExistError as error:  # statement mode does not even allow `begin`
             raise UnfitServer(POOLER, _TRANSACTION_MODE) from error
         others = await other.fetchval("select pg_backend_pid()")
         after = await one.fetchval("select pg_backend_pid()")
@@ -240,7 +241,7 @@ async def _require_session_mode(dsn: str, database: DatabaseSettings, timeout_s:
 
 
 def _keep_alive(connection: Any) -> None:
-    """Notice from our side, too, that the server's host is gone."""
+    """Set keepalives on our side too, to notice that the server's host is gone."""
     sock = connection._transport.get_extra_info("socket")
     if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
         return
@@ -257,9 +258,9 @@ def _keep_alive(connection: Any) -> None:
 
 
 async def require_fit_server(database: DatabaseSettings) -> None:
-    """Look at the database before anything starts. A database that is away is waited for, by whoever needs it.
+    """Check the database before anything starts. If it is away, go on: the users of the database wait for it.
 
-    Raises SettingsError with a sentence if DATABASE_URL leads to a server that must not be used.
+    Raises SettingsError, with a message, if DATABASE_URL leads to a server that must not be used.
     """
     try:
         connection = await connect(database)
@@ -268,14 +269,14 @@ async def require_fit_server(database: DatabaseSettings) -> None:
             log.warning("waiting_for_a_primary")  # one of the hosts will be promoted
             return
         raise SettingsError(str(error)) from error
-    except Exception as error:  # noqa: BLE001  # whatever it is, it may be over when the database is needed
+    except Exception as error:  # noqa: BLE001  # the fault may be over when the database is needed
         log.warning("database_away_at_the_start", error=f"{type(error).__name__}: {error}")
     else:
         connection.terminate()
 
 
 def forget_sessions() -> None:
-    """End all sessions of this process: each is opened anew, and its server looked at, when it is next needed."""
+    """End all sessions of this process: each is reopened, and its server checked, when it is next needed."""
     for connection in list(_open):
         connection.terminate()
 

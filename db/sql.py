@@ -1,7 +1,7 @@
-"""Load queries: each .sql file holds blocks that begin with `-- name: the_name`.
+"""Loads queries: each .sql file consists of blocks that begin with `-- name: the_name`.
 
 A block may have a named part, between the lines `-- part: the_part` and `-- end of part`. Another block can be the same
-statement without it; it consists of the one line `-- write_some is write_all without the_part`.
+statement without that part; it then consists of the one line `-- write_some is write_all without the_part`.
 """
 
 import re
@@ -16,9 +16,9 @@ _WITHOUT = re.compile(r"-- (\w+) is (\w+) without (\w+)")
 
 @cache
 def load(file: str, folder: Path | None = None) -> dict[str, str]:
-    """Return the blocks of `file`.sql in `folder` (db/queries) by name.
+    """Return the blocks of `file`.sql in `folder` (default: db/queries) by name.
 
-    Raises ValueError if a name stands twice, or KeyError if a block or a part is not there.
+    Raises ValueError if a name occurs twice, or KeyError if a block or a part is missing.
     """
     names_and_bodies = _NAME.split(((folder or _QUERIES) / f"{file}.sql").read_text(encoding="utf-8"))
     names, bodies = names_and_bodies[1::2], names_and_bodies[2::2]
@@ -39,7 +39,7 @@ def _statement(blocks: dict[str, str], name: str) -> str:
 
 
 def _parts(body: str) -> list[tuple[str, str]]:
-    """Return the text in pieces, each with the name of the part that it is, if it is one."""
+    """Return the text in pieces, each with the name of its part; the name is empty outside parts."""
     parts = [("", "")]
     for line in body.splitlines(keepends=True):
         if line.startswith(_PART):

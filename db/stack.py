@@ -1,6 +1,6 @@
-"""This stack as one row: whether payouts are paused, and which server they are made from.
+"""The state of this stack, which is one row: whether payouts are paused, and the server that they are made from.
 
-Each of the functions takes a connection, a `db.connections.Reader`, or whatever else has a `fetch` like theirs.
+Each of the functions takes a connection, a `db.connections.Reader`, or any other object with a `fetch` like theirs.
 """
 
 from datetime import datetime
@@ -15,53 +15,53 @@ _SQL = load("stack")
 _NULLABLE = ("paused_at", "paused_by", "paused_reason", "history_lost_at")
 
 ITSELF = "wbs"
-"""Who paused payouts, where no operator did."""
+"""The author of a pause that no operator made."""
 
 TIMELINE = "another timeline"
-"""How the reason begins that may turn out to be none: a standby was promoted, perhaps with nothing lost."""
+"""Start of the reason that may turn out to be harmless: a standby was promoted, perhaps with nothing lost."""
 
 
 class Session(Protocol):
-    """What can run a statement."""
+    """An object that can run a statement."""
 
     async def fetch(self, query: str, *arguments: Any) -> list[Any]:
         """Return the rows."""
 
 
 class Server(NamedTuple):
-    """Which server a database runs on. None where that may not be known to us."""
+    """The identity of a database's server. The values are None if our role may not read them."""
 
     system_identifier: int | None
     timeline: int | None
 
 
 class StackState(NamedTuple):
-    """What is written down of this stack, compared with the server that it was read from."""
+    """The recorded state of this stack, compared with the server that it was read from."""
 
     allowed: bool
-    """Whether the bank may be asked to pay."""
+    """True if the bank may be asked to pay."""
     paused_at: datetime | None
     paused_by: str | None
     paused_reason: str | None
     history_lost_at: datetime | None
     bank_prefix: str
-    """What the references for the bank begin with."""
+    """The prefix of the references for the bank."""
     written_down: bool
     same_run: bool
-    """The server was not started again since its history was known to be whole."""
+    """True if the server has not restarted since its history was known to be whole."""
     same_timeline: bool
     same_database: bool
 
     @property
     def standing(self) -> str:
-        """Return how payouts stand, for people: `ok`, `paused: …` or `waiting: …`."""
+        """The state of payouts, for people: `ok`, `paused: …` or `waiting: …`."""
         if self.paused_at is not None:
             return f"paused: {self.paused_reason}"
         return "ok" if self.allowed else "waiting: is our history whole? the bank's books are being read"
 
 
 async def server(session: Session) -> Server:
-    """Return which server this is. A role that may not know it gets Nones: only the bank's books tell then."""
+    """Return the server's identity, or Nones if our role may not read it: then only the bank's books show a loss."""
     try:
         return Server(*one(await session.fetch(_SQL["server"])))
     except asyncpg.InsufficientPrivilegeError:
@@ -69,28 +69,28 @@ async def server(session: Session) -> Server:
 
 
 async def look(session: Session, here: Server | None = None) -> StackState:
-    """Return the state; without `here` nothing is said about the server."""
+    """Return the state. Without `here`, it says nothing about the server's identity."""
     system_identifier, timeline = here or (None, None)
     return StackState(*one(await session.fetch(_SQL["look"], timeline, system_identifier), _NULLABLE))
 
 
 async def write_down(session: Session, here: Server, *, whole: bool) -> None:
-    """Remember this server as the one that payouts are made from; `whole`: its history is known to be whole."""
+    """Record this server as the one that payouts are made from; `whole` means that its history is known to be whole."""
     one(await session.fetch(_SQL["write_down"], here.timeline, here.system_identifier, whole))
 
 
 async def pause(session: Session, by: str, reason: str) -> None:
-    """Pause payouts, as an operator."""
+    """Pause payouts on behalf of an operator."""
     one(await session.fetch(_SQL["pause"], by, reason))
 
 
 async def pause_by_itself(session: Session, reason: str, *, history_lost: bool = False) -> None:
-    """Pause payouts, unless an operator did; `history_lost`: the bank may know more than we do."""
+    """Pause payouts, unless an operator did; `history_lost` means that the bank may know more than we do."""
     one(await session.fetch(_SQL["pause_by_itself"], ITSELF, reason, TIMELINE + "%", history_lost))
 
 
 async def resume(session: Session) -> bool:
-    """Let payouts go on, on this server as it is. Returns False if they were not paused."""
+    """Resume payouts, on this server as it is. Return False if they were not paused."""
     here = await server(session)
     if here.system_identifier is not None:
         await write_down(session, here, whole=True)
@@ -98,5 +98,5 @@ async def resume(session: Session) -> bool:
 
 
 async def resume_by_itself(session: Session) -> bool:
-    """Let payouts go on that were paused because of the timeline alone. Returns whether they were."""
+    """Resume payouts if they were paused only because of the timeline. Return whether they were."""
     return bool(at_most_one(await session.fetch(_SQL["resume_by_itself"], ITSELF, TIMELINE + "%")))

@@ -1,4 +1,4 @@
-"""The statements that transitions of withdrawals are made of: optimistically all payments at once, or under locks."""
+"""The statements for transitions of withdrawals: all payments at once, optimistically, or any transition under lock."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -32,7 +32,7 @@ _NULLABLE = (
 async def write_transitions(
     connection: Any, commands: Sequence[WithdrawalCommand], ladder: Ladder
 ) -> Transitions:
-    """Lock the withdrawals and their wallets, decide, and write what was decided, in the caller's transaction."""
+    """Lock the withdrawals and their wallets, decide, and write the decisions, in the caller's transaction."""
     rows = await connection.fetch(_SQL["lock"], list({c.withdrawal_id for c in commands}))
     withdrawals = {row["id"]: _withdrawal(whole(row, _NULLABLE)) for row in rows}
     ids = {(w.user_id, w.currency) for w in withdrawals.values()}
@@ -78,7 +78,7 @@ async def _write(connection: Any, transitions: Transitions, now: Any) -> None:
 
 
 def payments_only(commands: Sequence[WithdrawalCommand]) -> list[tuple[UUID, str, str, str]]:
-    """Return what a batch of nothing but payments completes, in key order; nothing for another batch."""
+    """Return the payments of a batch that has nothing else, in key order; an empty list for any other batch."""
     payments = [
         (command.withdrawal_id, command.user_id, command.outcome.payout_id, command.by)
         for command in commands
@@ -88,9 +88,9 @@ def payments_only(commands: Sequence[WithdrawalCommand]) -> list[tuple[UUID, str
 
 
 async def complete(connection: Any, payments: list[tuple[UUID, str, str, str]]) -> list[Status] | None:
-    """Complete withdrawals that are processing, as nearly all are that the bank says it paid, by one statement.
+    """Complete withdrawals that the bank has paid, in one statement, if all of them are processing (nearly always so).
 
-    None, and nothing of the batch stays, if one is in another state.
+    If one is in another state, write nothing and return None.
     """
     ends = [f"{end:016x}" for end, _ in zip(uuid7_ends(), payments, strict=False)]
     try:
@@ -105,10 +105,11 @@ async def complete(connection: Any, payments: list[tuple[UUID, str, str, str]]) 
 
 
 def _steps_before_the_last(transitions: Transitions) -> list[list[tuple[UUID, str, str, str | None]]]:
-    """Return the moves that are not the last of their withdrawal in this batch: the first ones, the second ones, …
+    """Return all transitions but the last of each withdrawal in this batch: the first ones, the second ones, …
 
-    The trigger that guards the states sees what one statement makes of a row, so each legal move needs its own.
-    Seldom more than none: a return that overtook the news of its payment completes and returns at once.
+    The trigger that guards the states sees the effect of one statement on a row, so each legal transition needs its own
+    statement. The result is seldom more than empty: a return that overtook the news of its payment completes and
+    returns at once.
     """
     by_withdrawal: dict[UUID, list[tuple[UUID, str, str, str | None]]] = {}
     for row in transitions.history:

@@ -1,8 +1,8 @@
-"""Sessions of commands: for long reads and migrations, without any of the settings of a session of ours.
+"""Sessions for commands: for long reads and migrations, without the settings of our other sessions.
 
-How long a statement of theirs takes says nothing, so there is no limit on that. Instead the server is asked something
-short now and then, on a connection of its own: one that answers no more must not keep a command waiting for ever, and
-neither must a commit that waits for a synchronous standby which is not there.
+A long statement is no sign of a fault here, so statements have no time limit. Instead, a short query goes to the server
+from time to time, on a connection of its own: a server that stops answering must not keep a command waiting for ever,
+and neither must a commit that waits for a missing synchronous standby.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from db.hosts import single_hosts
 from runtime.tasks import SupervisedTasks
 
 CONNECT_TIMEOUT_S = 10.0
-"""All hosts together."""
+"""Limit for all hosts together."""
 INTERVAL_S = 3.0
 SILENT_S_MAX = 10.0
 
@@ -33,10 +33,10 @@ _WAITS_FOR_STANDBY = "select wait_event = 'SyncRep' from pg_stat_activity where 
 async def watched_session(
     database_url: str, server_settings: Mapping[str, str] | None = None
 ) -> AsyncIterator[Any]:
-    """Open a connection for the length of the block, and give it up once the server is silent or can't commit.
+    """Open a connection for the duration of the block, and give it up if the server is silent or can't commit.
 
-    Raises one of `db.errors.DATABASE_ERRORS` if there is no database, TimeoutError, which says why, if it is given up.
-    What waits to be committed then may be: it is, on the primary.
+    Raises one of `db.errors.DATABASE_ERRORS` if there is no database, or TimeoutError, with the reason, if the
+    connection is given up. A commit that was waiting for a standby then may have taken place: on the primary it has.
     """
     connection, dsn = await _connect(database_url, server_settings)
     given_up: str | None = None
@@ -52,7 +52,7 @@ async def watched_session(
             except TimeoutError:
                 given_up = _SILENT
             except DATABASE_ERRORS:
-                pass  # An answer, or one that the connection itself will get.
+                pass  # The server answered with an error, or the main connection will get the same error.
             else:
                 if waits and waited_s >= SILENT_S_MAX:
                     given_up = _NO_STANDBY
@@ -73,7 +73,7 @@ async def watched_session(
 
 
 async def _connect(database_url: str, server_settings: Mapping[str, str] | None) -> tuple[Any, str]:
-    """Return a connection to the first host that gives one, and its DSN."""
+    """Return a connection to the first host that accepts one, and its DSN."""
     dsns = single_hosts(database_url)
     last: Exception | None = None
     for dsn in dsns:
@@ -89,7 +89,7 @@ async def _connect(database_url: str, server_settings: Mapping[str, str] | None)
 
 
 async def _ask(dsn: str, pid: int, *, end_it: bool) -> bool:
-    """Ask the server whether a commit of the session `pid` waits for a standby; if so, `end_it`: it keeps its locks."""
+    """Return whether a commit of session `pid` waits for a standby; with `end_it`, end that session: it holds locks."""
     connection = await asyncpg.connect(dsn, timeout=SILENT_S_MAX)
     try:
         waits = bool(await connection.fetchval(_WAITS_FOR_STANDBY, pid))

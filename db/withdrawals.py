@@ -1,7 +1,8 @@
-"""Transitions of withdrawals: attempts begun, outcomes written down, cancelled, returned, replayed, announced again.
+"""Transitions of withdrawals: begin an attempt, record an outcome, cancel, return, replay.
 
-Each in a group commit: the moves of the 50 coroutines of an actor process share their transactions. A move is
-compare-and-set: it takes effect only from the state it is legal in, however often and in whatever order it comes.
+Each goes through a group commit: the transitions of an actor process's 50 coroutines share transactions. A transition
+is compare-and-set: it takes effect only from a state in which it is legal, however often and in whatever order it
+comes.
 """
 
 from collections.abc import Sequence
@@ -38,7 +39,7 @@ _NULLABLE = (
 
 
 class PayoutsPaused(Exception):
-    """No attempt may begin: payouts are paused, or it is not yet known whether history is whole."""
+    """No attempt may begin: payouts are paused, or it is not yet known whether our history is whole."""
 
 
 class Attempt(NamedTuple):
@@ -49,23 +50,23 @@ class Attempt(NamedTuple):
     currency: str
     amount: int
     destination: str | None
-    """JSON text, as the client gave it."""
+    """JSON text, as the client sent it."""
     number: int
     lease_until: datetime
-    """No other attempt may begin before."""
+    """No other attempt may begin before this."""
     reference: UUID | None = None
     key_age_s: float = 0.0
-    """How long ago the bank was first called, in seconds: its idempotency key is that old."""
+    """Age of the idempotency key in seconds: the time since the bank was first called."""
     ask_first: bool = False
-    """The bank may know of it: of an earlier attempt, or of one that is lost with our history."""
+    """The bank may know it from an earlier attempt, perhaps one that was lost with our history."""
     accepted: bool = False
-    """The bank said that it has it: it is never sent again."""
+    """The bank said that it has the order: it is never sent again."""
     conflict: bool = False
     """The bank knows the reference with another body."""
 
     @property
     def reference_text(self) -> str:
-        """What the bank knows it by."""
+        """The reference by which the bank knows the withdrawal."""
         return reference_text(self.reference, self.withdrawal_id)
 
 
@@ -75,9 +76,9 @@ class _Begin(NamedTuple):
 
 
 class Withdrawals:
-    """Takes moves of withdrawals and answers each once it is committed.
+    """Accepts transitions of withdrawals and answers each after its commit.
 
-    Methods raise Overloaded and Unavailable as `db.group_commit` says, besides what they name themselves.
+    Methods raise Overloaded and Unavailable as documented in `db.group_commit`, and the errors that they name.
     """
 
     def __init__(self, settings: Settings, tasks: SupervisedTasks | None = None) -> None:
@@ -111,22 +112,22 @@ class Withdrawals:
         self.last_begins = self._begins.last_writes
 
     def start(self) -> None:
-        """Begin to write; needs a running event loop, no server yet."""
+        """Begin to write. Needs a running event loop, but no server yet."""
         self._begins.start()
         self._transitions.start()
         self._notifier.start()
 
     async def stop(self) -> None:
-        """Write what is waiting, then close the connections."""
+        """Write the waiting requests, then close the connections."""
         await self._begins.stop()
         await self._transitions.stop()
         await self._notifier.stop()
 
     async def begin_attempt(self, withdrawal_id: UUID, user_id: str) -> Attempt | None:
-        """Write down that the bank is about to be called, and lease the withdrawal to the caller.
+        """Record that the bank is about to be called, and lease the withdrawal to the caller.
 
-        None means that there is nothing to do: it has ended, requires attention, is not due, or another attempt
-        holds the lease. Raises PayoutsPaused.
+        None means that there is nothing to do: the withdrawal has ended, requires attention, is not due, or another
+        attempt holds the lease. Raises PayoutsPaused.
         """
         begun = await self._begins.submit(_Begin(withdrawal_id, user_id))
         if isinstance(begun, PayoutsPaused):
@@ -134,18 +135,18 @@ class Withdrawals:
         return begun
 
     async def settle(self, attempt: Attempt, outcome: RoundOutcome) -> Status:
-        """Write down how the attempt ended; return the state that follows. Late or doubled news change nothing.
+        """Record the attempt's outcome; return the resulting state. A late or repeated outcome changes nothing.
 
-        Raises IllegalMove if the bank contradicts what it said before.
+        Raises IllegalMove if the bank contradicts its earlier word.
         """
         command = Settle(attempt.withdrawal_id, attempt.user_id, attempt.number, outcome, attempt.lease_until)
         return await self._transitions.submit(command)
 
     async def learn(self, known: WithdrawalRow, outcome: RoundOutcome) -> Status:
-        """Write down what a look-up told; return the state that follows.
+        """Record the outcome of a look-up; return the resulting state.
 
-        `known` is the withdrawal as it was before the bank was asked. Raises IllegalMove if the bank contradicts
-        what it said before, WithdrawalNotFound.
+        `known` is the withdrawal as it was before the look-up. Raises IllegalMove if the bank contradicts its earlier
+        word, WithdrawalNotFound.
         """
         was_completed = known.status == Status.COMPLETED
         command = Settle(
@@ -154,11 +155,11 @@ class Withdrawals:
         return await self._transitions.submit(command)
 
     async def cancel(self, withdrawal_id: UUID, by: str = CLIENT) -> Status:
-        """Give the money back if the bank was never called. Raises NotCancellable, WithdrawalNotFound."""
+        """Return the held money if the bank was never called. Raises NotCancellable, WithdrawalNotFound."""
         return await self._transitions.submit(Cancel(withdrawal_id, by))
 
     async def replay(self, withdrawal_id: UUID, by: str = OPERATOR) -> Status:
-        """Try again what requires attention. Raises IllegalMove if it doesn't, WithdrawalNotFound."""
+        """Try a withdrawal that requires attention again. Raises IllegalMove if it doesn't, WithdrawalNotFound."""
         return await self._transitions.submit(Replay(withdrawal_id, by))
 
     async def _write_begins(
@@ -182,7 +183,7 @@ class Withdrawals:
         completed = await complete(connection, payments) if payments else None
         if completed is not None:
             return completed
-        # One of them is something else, or not processing: decide each on its own.
+        # Some command is not a payment, or some withdrawal is not processing: decide each command on its own.
         async with transaction(connection):
             transitions = await write_transitions(connection, commands, self._ladder)
         if transitions.announced:

@@ -1,4 +1,4 @@
-"""A trial: does a write go through now? And what else health asks the database about money on its way out."""
+"""The write trial, which shows whether a write succeeds now, and health's other queries about outgoing money."""
 
 import asyncio
 from datetime import timedelta
@@ -12,35 +12,35 @@ from db.strict import one, require_tag
 from runtime.slices import DatabaseSettings
 
 COMMITS_HANG = "database_commits_hang"
-"""Everything but the commit is answered: a synchronous standby that is gone or frozen, or a disk."""
+"""Only the commit gets no answer, because of a missing or frozen synchronous standby, or a disk."""
 TRIAL_S_MAX = 2.0
 _STATEMENT_TIMEOUT_S = 4
-"""What a trial leaves behind when it gives up ends by itself after so long."""
+"""After this time the server ends the statement of a trial that gave up."""
 
 _SQL = load("health")
 _LOCK_TABLES = """
 lock table stack, withdrawals, wallets, locks, transfers, idempotency_keys, outbox
 in row exclusive mode
 """
-"""As every write does: waits while somebody keeps one of them from all who write."""
+"""The locks of every write: they wait while another session locks one of the tables against all writers."""
 _LOCK_HISTORY = "lock table withdrawal_history in row exclusive mode"
-"""The only one that accepting does not need: payouts and cancelling do."""
+"""The only table that is not needed for accepting requests, but for payouts and cancelling."""
 
 
 class WriteTrial(NamedTuple):
-    """How a trial ended: `reason` is a token of `db.errors`, or `database_commits_hang`; None if it went through."""
+    """The result of a trial: `reason` is a token of `db.errors`, or `database_commits_hang`; None after a success."""
 
     reason: str | None
     detail: str | None = None
     accepts: bool = False
-    """Though there is a reason, charges and withdrawals are accepted; withdrawals can't go on."""
+    """True if charges and withdrawals are accepted in spite of the reason, but withdrawals can't proceed."""
 
 
 async def try_to_write(database: DatabaseSettings) -> WriteTrial:
-    """Do in a session of its own what a write needs, commit it, and tell within 2 s how that went.
+    """Do the steps of a write in a session of its own, commit them, and return the result within 2 s.
 
-    A new session each time: one that is open already may go on while no other can be opened, or while the server's
-    own libraries were replaced below it.
+    Each trial opens a new session: an old session may keep working although no new one can be opened, or although the
+    server's own libraries were replaced underneath it.
     """
     stage = "connect"
     try:
@@ -62,7 +62,7 @@ async def try_to_write(database: DatabaseSettings) -> WriteTrial:
                     await connection.execute(_LOCK_HISTORY)
             finally:
                 connection.terminate()
-    except Exception as error:  # noqa: BLE001  # whatever it is: a write would have met it too
+    except Exception as error:  # noqa: BLE001  # whatever it is, a write would have met it too
         reason = reason_of(error)
         if stage == "commit" and reason in (SLOW, AWAY, BROKEN):
             reason = COMMITS_HANG if isinstance(error, TimeoutError) else reason
@@ -72,9 +72,9 @@ async def try_to_write(database: DatabaseSettings) -> WriteTrial:
 
 
 async def late_withdrawals(reader: Reader, age: timedelta) -> tuple[str | None, bool]:
-    """Return why payouts are paused (None if they are not), and whether a withdrawal waits for longer than `age`.
+    """Return why payouts are paused (None if they are not), and whether a withdrawal has waited longer than `age`.
 
-    What the bank has accepted does not count as waiting, and nothing does while payouts are paused. Raises
+    A withdrawal that the bank has accepted does not count as waiting, and none does while payouts are paused. Raises
     Unavailable.
     """
     row = one(await reader.fetch(_SQL["late"], age), ("paused_reason",))

@@ -1,8 +1,8 @@
-"""The audit: all invariants of the books (docs/ARCHITECTURE.md), checked by reading the tables and nothing else.
+"""The audit: checks all invariants of the ledger (docs/ARCHITECTURE.md) by reading the tables, and nothing else.
 
-It trusts neither triggers nor constraints nor the code that wrote the rows: what a row says is worked out anew from
-other rows. The books are read in one snapshot, in streams, so that memory stays bounded however long the history is;
-a running service is not disturbed.
+It trusts neither triggers nor constraints nor the code that wrote the rows: it recomputes the content of each row from
+other rows. It reads the ledger in one snapshot, in streams, so that memory stays bounded however long the history is,
+and a running service is not disturbed.
 """
 
 from db.audit.bank import Payout, audit_bank

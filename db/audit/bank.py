@@ -1,4 +1,4 @@
-"""Invariant 5: the bank's books against ours. What was paid there is completed here, and the other way round."""
+"""Invariant 5: the bank's books against our ledger. A payout is paid there if and only if it is completed here."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
@@ -14,7 +14,7 @@ _INVARIANT = 5
 
 
 class Payout(NamedTuple):
-    """An entry of the bank's books. `status` is what the bank calls it: `paid`, `returned`, `pending`, `declined`."""
+    """An entry of the bank's books. `status` is the bank's word: `paid`, `returned`, `pending`, `declined`."""
 
     payout_id: str
     reference: str
@@ -23,7 +23,7 @@ class Payout(NamedTuple):
     status: str
     created_at: datetime
     returned: int | None = None
-    """Minor units that came back; None where the bank doesn't say."""
+    """Minor units that came back; None if the bank doesn't say."""
 
 
 async def audit_bank(
@@ -36,8 +36,8 @@ async def audit_bank(
 ) -> None:
     """Check invariant 5 against the bank's books, given page by page.
 
-    `told_all`: all that the bank knows was written down a moment ago, so that money which came back there and not
-    here is no news on its way any more.
+    `told_all` means that everything the bank knows was recorded a moment ago, so a return that is only in the bank's
+    books is a violation and not news on its way.
     """
     started: datetime = await connection.fetchval(_SQL["clock"])
     await connection.execute(_SQL["create_bank_payouts"])
@@ -73,7 +73,7 @@ _EXPECTED = {
     "declined": ("failed", "returned"),
     "pending": ("processing", "requires_attention"),
 }
-"""What a withdrawal is here, once we know what the bank says. (What it declines after it had paid came back.)"""
+"""The status of a withdrawal here, once we know the bank's word. (A decline after a payout means: returned.)"""
 
 _ON_ITS_WAY = {
     "paid": ("processing", "requires_attention"),
@@ -81,7 +81,7 @@ _ON_ITS_WAY = {
     "declined": ("processing", "requires_attention", "completed"),
     "pending": (),
 }
-"""What it still is before we do."""
+"""Its possible status here until then."""
 
 
 def _judge(row: Any, findings: Findings, told_all: bool) -> None:
@@ -111,7 +111,7 @@ def _judge(row: Any, findings: Findings, told_all: bool) -> None:
 
 
 def _differences(row: Any) -> Iterator[tuple[str, str] | None]:
-    """Yield what differs whatever the states are: kind and expectation."""
+    """Yield the differences that are wrong in any state: kind and expectation."""
     ours, bank = row["status"], row["bank_status"]
     if row["entries"] > 1:
         yield "paid_twice", f"one payout at the bank, not {row['entries']}"
@@ -130,17 +130,17 @@ def _differences(row: Any) -> Iterator[tuple[str, str] | None]:
 
 
 def _came_back(row: Any) -> int | None:
-    """Return how much the bank says came back: all of it, unless it says otherwise."""
+    """Return the amount that came back according to the bank: the whole, unless the bank says otherwise."""
     all_of_it = row["bank_returned"] is None or row["bank_status"] == "declined"
     amount: int | None = row["bank_amount"] if all_of_it else row["bank_returned"]
     return amount
 
 
 def _is_on_its_way(row: Any, told_all: bool) -> bool:
-    """Tell whether the bank's word is about to be written down.
+    """Return whether the bank's word is still to be recorded here.
 
-    Soon after it was given, or by the next time that the bank is asked, where it had accepted and said it would tell
-    later; of money that comes back nobody knows when it was told.
+    That is so if it is new, or, for an order that the bank had accepted, until the next look-up. For returned money,
+    the time of the bank's word is unknown.
     """
     if row["status"] not in _ON_ITS_WAY[row["bank_status"]]:
         return False

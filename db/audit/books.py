@@ -1,4 +1,4 @@
-"""Invariants 1 to 4 and 6: our own books, in one snapshot. Most checks are queries that return what is wrong."""
+"""Invariants 1 to 4 and 6: our own ledger, in one snapshot. Most checks are queries that return violations."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +15,7 @@ from db.watch import watched_session
 _SQL = load("audit")
 
 DUE_WITHIN = timedelta(minutes=75)
-"""Whatever is open is taken up again within this: the longest interval at which the bank is asked, and a little."""
+"""Time within which an open withdrawal is taken up again: the longest interval between look-ups, and a margin."""
 
 _CHECKS = ("transfers", "adjustments", "wallets", "locks", "releases", "outbox", "doubled")
 """Blocks of audit.sql that return violations."""
@@ -23,9 +23,10 @@ _CHECKS = ("transfers", "adjustments", "wallets", "locks", "releases", "outbox",
 
 @asynccontextmanager
 async def auditor(database_url: str) -> AsyncIterator[Any]:
-    """Open a connection for an audit. Raises OSError or asyncpg.PostgresError if there is no database.
+    """Open a connection for an audit.
 
-    TimeoutError if it stops answering within the block.
+    Raises OSError or asyncpg.PostgresError if there is no database, TimeoutError if it stops answering within the
+    block.
     """
     settings = {
         "application_name": "wbs audit",
@@ -42,7 +43,7 @@ async def audit_books(
 ) -> None:
     """Check invariants 1 to 4 and 6, in one snapshot.
 
-    `due_within`: nothing that is open may be left alone for longer, by the settings.
+    By the settings, no open withdrawal may wait for longer than `due_within` until it is taken up.
     """
     async with connection.transaction(isolation="repeatable_read"):
         sizes = {row["name"]: row["rows"] for row in await connection.fetch(_SQL["sizes"])}

@@ -1,20 +1,20 @@
-"""What an audit found: everything is counted and added up, the first of each invariant are named."""
+"""The findings of an audit: all violations are counted and summed, and the first of each invariant are listed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 VIOLATIONS_MAX = 100
-"""Violations of each invariant, and news on its way, that are named; the rest is only counted."""
+"""Number of violations listed per invariant, and number of unsettled items listed; the others are only counted."""
 
 Progress = Callable[[str], None]
 
 
 class Violation(NamedTuple):
-    """One thing that is wrong: which invariant (1 to 6), where, what was expected and what was found.
+    """One violation: the invariant (1 to 6), the place, the expected and the actual content.
 
-    `kind` is a stable name for this way of being wrong. `amount` is that of the row concerned, in minor units, or
-    by how much two sums differ.
+    `kind` is a stable name for this type of violation. `amount` is the amount of the row concerned, in minor units, or
+    the difference between two sums.
     """
 
     invariant: int
@@ -28,7 +28,7 @@ class Violation(NamedTuple):
 
 @dataclass(slots=True)
 class Tally:
-    """How many violations there are of one kind in one currency, and their amounts added up (minor units)."""
+    """The number of violations of one kind in one currency, and the sum of their amounts (minor units)."""
 
     violations: int = 0
     amount: int = 0
@@ -36,12 +36,12 @@ class Tally:
 
 @dataclass(slots=True)
 class Findings:
-    """What the audit has seen so far. `unsettled` is news from the bank that is still on its way to us."""
+    """The findings so far. `unsettled` lists the bank's words that are not recorded here yet."""
 
     violations: list[Violation] = field(default_factory=list)
-    """The first of each invariant, at most VIOLATIONS_MAX each."""
+    """The first violations of each invariant, at most VIOLATIONS_MAX each."""
     tallies: dict[tuple[int, str, str], Tally] = field(default_factory=dict)
-    """All of them, by invariant, kind and currency."""
+    """All violations, by invariant, kind and currency."""
     unsettled: list[str] = field(default_factory=list)
     unsettled_total: int = 0
     checked: dict[str, int] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Findings:
         amount: int | None = 0,
         currency: str | None = "",
     ) -> None:
-        """Count a violation, and name it if not too many of its invariant are named already."""
+        """Count a violation, and list it unless too many of its invariant are listed already."""
         amount, currency = int(amount or 0), currency or ""
         tally = self.tallies.setdefault((invariant, kind, currency), Tally())
         tally.violations += 1
@@ -70,21 +70,21 @@ class Findings:
             )
 
     def total(self, invariant: int | None = None) -> int:
-        """Return how many violations there are, of one invariant or of all."""
+        """Return the number of violations, of one invariant or of all."""
         return sum(self._found.values()) if invariant is None else self._found.get(invariant, 0)
 
     def add_unsettled(self, news: str) -> None:
-        """Count what the bank says and we are about to write down, and name the first."""
+        """Count a word of the bank that we are about to record, and list the first of these."""
         self.unsettled_total += 1
         if self.unsettled_total <= VIOLATIONS_MAX:
             self.unsettled.append(news)
 
     def count(self, what: str, number: int) -> None:
-        """Add to the number of things looked at."""
+        """Add to the number of checked items."""
         self.checked[what] = self.checked.get(what, 0) + number
 
     def totals(self) -> list[dict[str, Any]]:
-        """Return the tallies as JSON has them, in order."""
+        """Return the tallies in their JSON form, in order."""
         return [
             {
                 "invariant": invariant,
@@ -97,7 +97,7 @@ class Findings:
         ]
 
     def totals_text(self, invariant: int) -> list[str]:
-        """Return the tallies of one invariant for people, a line each."""
+        """Return the tallies of one invariant for people, one line each."""
         return [
             f"{tally.violations:,} × {kind}" + (f": {tally.amount:,} {currency}" if currency else "")
             for (number, kind, currency), tally in sorted(self.tallies.items())

@@ -1,4 +1,4 @@
-"""Invariant 6: keys and movements, one to one, and each key's fingerprint is that of its movement."""
+"""Invariant 6: keys and movements match one to one, and each key's fingerprint is that of its movement."""
 
 from typing import Any
 from uuid import UUID
@@ -11,21 +11,21 @@ from wallet.reference import reference_end
 _INVARIANT = 6
 
 OLD_FINGERPRINT_BYTES = 16
-"""Of the first version: those of withdrawals from before there were references."""
+"""Length of first-version fingerprints, which belong to withdrawals made before references existed."""
 
 PREFIX_DIGITS = 8
-"""The stack's part of a reference. A stack may get another one, so any will do."""
+"""Length of the stack's part of a reference. A stack's prefix may change, so any prefix is accepted."""
 
 
 class KeyJudge:
-    """Judges movements beside their keys; they come in the order of movements, whichever is missing."""
+    """Judges movements together with their keys, in the order of movements; either of the two may be missing."""
 
     def __init__(self, findings: Findings) -> None:
         self._findings = findings
         self._last: UUID | None = None
 
     def judge(self, row: Any) -> None:
-        """Name what is wrong with one movement and key."""
+        """Report the violations of one movement and key."""
         doubled = row["id"] == self._last
         self._last = row["id"]
         if row["withdrawal"] and row["made_by"] != row["asked_by"]:
@@ -68,13 +68,13 @@ class KeyJudge:
 
 
 def _is_adopted(row: Any) -> bool:
-    """Tell whether an operator wrote it down because the bank knew of it: nobody asked, so there is no key."""
+    """Return whether an operator adopted it because the bank knew it: there was no request, so there is no key."""
     names = (row["made_by"] or "", row["asked_by"] or "")
     return row["kind"] == "reserve" and all(name.startswith("operator:") for name in names)
 
 
 def _request(row: Any) -> LedgerCommand | None:
-    """Return the request that the rows came from, if they say enough."""
+    """Return the request behind the rows, if they are complete enough."""
     head = (row["client"], row["key"], row["user_id"], row["currency"], row["amount"])
     if None in head:
         return None
@@ -84,7 +84,7 @@ def _request(row: Any) -> LedgerCommand | None:
 
 
 def _is_fingerprint(request: LedgerCommand, fingerprint: bytes | None) -> bool:
-    """Tell whether the fingerprint is the request's, worked out anew in its own version."""
+    """Return whether the fingerprint is the request's, recomputed in the fingerprint's own version."""
     try:
         return fingerprint is not None and request.matches(fingerprint)
     except UnknownVersion:
@@ -92,7 +92,7 @@ def _is_fingerprint(request: LedgerCommand, fingerprint: bytes | None) -> bool:
 
 
 def _is_reference(request: Withdraw, row: Any) -> bool:
-    """Tell whether the bank's reference is the request's. Rows from before there were references have none."""
+    """Return whether the bank's reference is the request's. Rows made before references existed have none."""
     if row["reference"] is None:
         return not row["withdrawal"] or len(row["fingerprint"]) == OLD_FINGERPRINT_BYTES
     return bool(row["reference"].hex[PREFIX_DIGITS:] == reference_end(request))

@@ -1,4 +1,4 @@
-"""Invariants 2, 3 and 4 for withdrawals: legal paths in the order of time, and the money that goes with each state."""
+"""Invariants 2, 3 and 4 for withdrawals: legal paths in time order, and the right transfers for each state."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -16,14 +16,14 @@ _TRANSFERS_OF: dict[Status, list[str]] = {
     Status.CANCELLED: ["reserve", "refund"],
     Status.RETURNED: ["reserve", "payout", "return"],
 }
-"""In the order in which they are written."""
+"""Kinds of transfers for each state, in the order in which they are written."""
 
 _MOVES_OF = {
     "payout": (Status.COMPLETED,),
     "refund": (Status.FAILED, Status.CANCELLED),
     "return": (Status.RETURNED,),
 }
-"""The moves that go with a transfer, in one transaction."""
+"""The transitions that are written in one transaction with a transfer."""
 
 _MOVERS = ("client", "actor", "reconciler", "bank", "operator")
 
@@ -41,17 +41,17 @@ _REQUIRED = (
 )
 
 _MOMENT = timedelta(minutes=1)
-"""Between the instants that one transaction writes down: it may have waited for a lock."""
+"""Longest difference between two instants from one transaction, which may have waited for a lock."""
 
 _EVER = datetime(1, 1, 1, tzinfo=UTC)
 _FIRST = datetime(2000, 1, 1, tzinfo=UTC)
 
 _CLOCK_STEP_MAX = timedelta(days=1)
-"""A clock that was wrong and was put back leaves rows from the future, but not from further away."""
+"""A wrong clock that was set back leaves rows from the future, but from no further ahead than this."""
 
 
 class WithdrawalJudge:
-    """Judges withdrawals beside their history and transfers, one after the other."""
+    """Judges withdrawals, together with their history and transfers, one after the other."""
 
     def __init__(self, findings: Findings, now: datetime, due_within: timedelta) -> None:
         self._findings = findings
@@ -59,7 +59,7 @@ class WithdrawalJudge:
         self._due_within = due_within
 
     def judge(self, row: Any) -> None:
-        """Name what is wrong with one withdrawal."""
+        """Report the violations of one withdrawal."""
         if not row["there"]:
             parts = [*(row["kinds"] or []), *(["history"] if row["path"] else [])]
             self._add(row, 4, "no_withdrawal", "a withdrawal", " + ".join(parts) + " without one")
@@ -83,7 +83,7 @@ class WithdrawalJudge:
     def _judge_path(self, row: Any, status: Status, path: list[Status]) -> None:
         shown = " → ".join(path)
         seqs = [seq for seq, _ in _history(row)]
-        # The first row is implied: whoever is there was once accepted.
+        # The first row is implied: a withdrawal that exists was once accepted.
         if seqs not in (list(range(2, len(path) + 1)), list(range(1, len(path) + 1))):
             self._add(row, 3, "history_gap", f"rows 2 to {len(path)}", seqs)
         if any(seq == 1 and text != Status.PENDING for seq, text in _history(row)):
@@ -192,7 +192,7 @@ class WithdrawalJudge:
 
     def _judge_due(self, row: Any, status: Status) -> None:
         if status is Status.REQUIRES_ATTENTION:
-            return  # an operator takes it up, or the bank's word
+            return  # an operator or the bank's word takes it up
         known = max(self._now, min(_at(row["updated_at"]), self._now + _CLOCK_STEP_MAX))
         latest = known + self._due_within
         for column in ("next_attempt_at", "ring_at"):
@@ -226,7 +226,7 @@ def _history(row: Any) -> list[tuple[int, str]]:
 
 
 def _begun_by(row: Any) -> str | None:
-    """Tell who moved it to processing: None in rows from before that was written down, "" if nobody did."""
+    """Return who made the transition to processing: None in rows older than that record, "" if nobody did."""
     for by, state in zip(row["moved_by"] or [], row["path"] or [], strict=True):
         if state == Status.PROCESSING:
             return None if by is None else str(by).split(":")[0]
@@ -235,7 +235,7 @@ def _begun_by(row: Any) -> str | None:
 
 def _first_attempt_holds(row: Any) -> bool:
     if row["first_attempt_at"] is None:
-        # What history that was lost had begun, the reconciler finds out from the bank: when that was, nobody knows.
+        # If lost history had begun it, the reconciler learns that from the bank, and the time is unknown.
         return bool(row["attempts"] == 0 or _begun_by(row) == "reconciler")
     return row["attempts"] >= 1 and _is_within(row, row["first_attempt_at"])
 
@@ -245,9 +245,9 @@ def _is_within(row: Any, instant: datetime) -> bool:
 
 
 def _at(instant: Any) -> datetime:
-    """Return the instant; the first one there is, if it is not known.
+    """Return the instant, or the earliest possible one if it is unknown.
 
-    asyncpg has the first and last of the calendar, without a zone, for infinite ones.
+    For infinite instants asyncpg returns the first or the last of the calendar, without a zone.
     """
     found: datetime = instant or _EVER
     return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -1,12 +1,12 @@
 -- name: lock
--- One adoption at a time: so that of two under one reference the second sees the first, whoever's wallet it names.
+-- One adoption at a time: if two have one reference, the second sees the first, whichever wallet it names.
 select pg_advisory_xact_lock(7823732);
 
 -- name: known
 select id, user_id, status from withdrawals where coalesce(reference, id) = $1;
 
 -- name: write
--- $9: the rows of its history, in order, all at one instant.
+-- $9 holds the rows of its history, in order, all at one instant.
 with new_withdrawal as (
     insert into withdrawals (
         id, user_id, currency, amount, status, reference, bank_reference, made_by, history_length, created_at,

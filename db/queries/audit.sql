@@ -1,8 +1,8 @@
--- What `wbs audit` asks. Unless it says otherwise, a block returns what is wrong, one row each, all of it:
--- kind, subject, expected, found, amount, currency.
+-- The queries of `wbs audit`. Unless it says otherwise, a block returns all violations, one row each:
+-- invariant, kind, subject, expected, found, amount, currency.
 
 -- name: sizes
--- Rough sizes, for the progress only.
+-- Rough sizes, only for the display of progress.
 select
     relname as name,
     greatest(n_live_tup, 0) as rows
@@ -18,8 +18,8 @@ select
     (select count(*) from locks) as locks;
 
 -- name: transfers
--- Every row of the books: a legal movement, its own instant in its identifier, and in each wallet, in the order of
--- identifiers, balances that follow from the row before and time that never goes back.
+-- Every row of the ledger must be a legal movement and have its own instant in its identifier. In each wallet, in the
+-- order of identifiers, the balances must follow from the row before, and time must never go back.
 with changes as (
     select
         *,
@@ -112,7 +112,7 @@ cross join lateral (
 where (t.legal and t.referring and t.following and t.positive and t.timely) is not true and found.holds is not true;
 
 -- name: adjustments
--- Who and why: an adjustment without them is no better than a planted one.
+-- An adjustment without an author and a reason can't be distinguished from a planted one.
 select
     1 as invariant,
     'unexplained_adjustment' as kind,
@@ -125,7 +125,7 @@ from transfers
 where kind = 'adjustment' and (coalesce(made_by, '') = '' or coalesce(metadata ->> 'reason', '') = '');
 
 -- name: wallets
--- Each wallet beside the sums of what it should be equal to.
+-- Each wallet with the sums that it should equal.
 with sums as (
     select
         user_id,
@@ -224,7 +224,7 @@ cross join lateral (
 where found.holds is not true;
 
 -- name: locks
--- Charges that are locked and not released, and locks: one to one, with the same date and amount.
+-- Locked, unreleased charges and locks must match one to one, with the same date and amount.
 with locked_charges as (
     select c.id, c.user_id, c.currency, c.release_at, c.amount
     from transfers as c
@@ -268,7 +268,7 @@ where
     or (l.currency, l.release_at, l.amount) is distinct from (c.currency, c.release_at, c.amount);
 
 -- name: releases
--- Releases of what was never locked, of another amount, before its time, or for the second time.
+-- Releases of a charge that was never locked, of another amount, before its time, or for the second time.
 with releases as (
     select *, row_number() over (partition by user_id, reference order by id) as copy
     from transfers
@@ -297,7 +297,7 @@ left join transfers as c
 where (r.copy = 1 and r.amount = c.amount and r.created_at >= c.release_at) is not true;
 
 -- name: outbox
--- OutboxNotifiers for withdrawals that are not there.
+-- Outbox rows of withdrawals that do not exist.
 select
     3 as invariant,
     'doorbell_for_nothing' as kind,
@@ -311,7 +311,7 @@ left join withdrawals as w on w.id = o.withdrawal_id and w.user_id = o.user_id
 where (o.created_at between w.created_at - interval '1 day' and now() + interval '1 day') is not true;
 
 -- name: look_ups
--- Questions for the bank about withdrawals that are not there, or that are never asked ($1: within which time they are).
+-- Look-ups of withdrawals that do not exist, or look-ups that are never due (all are due within $1).
 select
     3 as invariant,
     case when w.id is null then 'look_up_of_nothing' else 'never_due' end as kind,
@@ -325,7 +325,7 @@ left join withdrawals as w on w.id = l.withdrawal_id and w.user_id = l.user_id
 where (w.id is not null and l.due_at <= now() + $1::interval) is not true;
 
 -- name: doubled
--- Rows that the primary keys should have refused, and references that two withdrawals share.
+-- Duplicate rows that the primary keys should have refused, and references that two withdrawals share.
 select
     3 as invariant,
     kind,
@@ -354,7 +354,7 @@ from (
 where copies > 1;
 
 -- name: withdrawals
--- All withdrawals, each with its history, the transfers that refer to it; any of the three may be missing.
+-- All withdrawals, each with its history and the transfers that refer to it; any of the three may be missing.
 with histories as (
     select
         withdrawal_id as id,
@@ -416,7 +416,7 @@ full join histories as h using (id, user_id)
 full join movements as m using (id, user_id);
 
 -- name: keys
--- All charges and reserves beside their keys, whichever is missing, in the order of movements: two keys for one
+-- All charges and reserves with their keys, either of which may be missing, in the order of movements: two keys of one
 -- movement follow each other.
 select
     k.key is not null or k.movement_id is not null as keyed,
@@ -463,8 +463,8 @@ from unnest(
 analyze bank_payouts;
 
 -- name: bank_payouts
--- All entries of the bank's books beside our withdrawals. The bank knows a withdrawal by the 32 digits of its reference,
--- or by its id, with hyphens, where it has none.
+-- All entries of the bank's books with our withdrawals. The bank knows a withdrawal by the 32 digits of its reference,
+-- or, if it has none, by its id with hyphens.
 select
     b.reference,
     b.payout_id,
@@ -488,7 +488,7 @@ left join withdrawals as w on coalesce(replace(w.reference::text, '-', ''), w.id
 left join transfers as r on r.user_id = w.user_id and r.reference = w.id and r.kind = 'return';
 
 -- name: not_at_the_bank
--- Completed here before the bank's books were read ($1), and not there.
+-- Withdrawals that were completed here before the bank's books were read ($1), and that the books lack.
 select w.id, w.user_id, w.amount, w.currency, w.status
 from withdrawals as w
 where

@@ -1,5 +1,5 @@
 -- name: try
--- A row that comes, moves (by the trigger function that withdrawals move by) and goes.
+-- A row that is inserted, updated (which runs the trigger function of withdrawals) and deleted.
 insert into write_trials (status) values ('pending') returning id;
 
 -- name: try_move
@@ -9,8 +9,8 @@ update write_trials set status = 'processing' where id = $1;
 delete from write_trials where id = $1;
 
 -- name: late
--- Whether there is a withdrawal that nobody has ended for so long ($1), though neither the bank has it nor payouts are
--- paused. Only the first of each status are looked at, in the order in which they are to be taken up.
+-- Whether a withdrawal has been open for longer than $1, although the bank does not have it and payouts are not paused.
+-- Only the first of each status are checked, in the order in which they are to be taken up.
 select
     s.paused_reason,
     s.paused_at is null

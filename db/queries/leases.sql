@@ -5,11 +5,11 @@ select holder, renewals from leases where name = $1;
 update leases set renewals = renewals + 1 where name = $1 and holder = $2 returning renewals;
 
 -- name: take_free
--- The first one ever, or after its holder gave it up.
+-- The first lease ever, or the first after its holder gave it up.
 insert into leases (name, holder) values ($1, $2) on conflict (name) do nothing returning renewals;
 
 -- name: take_over
--- From a holder that has not renewed it since it was seen ($3, $4): compare and set.
+-- Compare and set: take it from a holder that has not renewed it since it was seen ($3, $4).
 update leases set holder = $2, renewals = renewals + 1
 where name = $1 and holder = $3 and renewals = $4
 returning renewals;

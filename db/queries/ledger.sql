@@ -1,8 +1,9 @@
 -- name: lock_wallets
--- Locks the wallets ($1, $2) in key order and reads the clock after the last lock: `now` for decisions, `at` for what is
--- written of a wallet, later than all that was. Along come those of the keys ($3, $4) that are used already, and those of
--- the references for the bank (users $5, ends $6, beginning $7 or this stack's) that withdrawals have, once: told with
--- each wallet, they would grow with the square of the batch. One row at least, so that the clock is always told.
+-- Locks the wallets ($1, $2) in key order and reads the clock after the last lock: `now` is for decisions, `at` is for
+-- the wallet's rows and is later than all its earlier ones. The first row also returns those of the keys ($3, $4) that
+-- are used already, and those of the bank references (users $5, ends $6, prefix $7 or this stack's) that withdrawals
+-- have; with each wallet's row, their number would grow with the square of the batch. At least one row is returned, so
+-- that the clock is always there.
 with locked_wallets as materialized (
     select w.user_id, w.currency, w.available, w.locked, w.held, w.last_at
     from unnest($1::text[], $2::text[]) as asked (user_id, currency)
@@ -41,16 +42,16 @@ from lock_taken as t
 left join locked_wallets as w on true;
 
 -- name: write_optimistically
--- All of a batch by one statement, if its keys are new and every request can be accepted: the wallets
--- ($1, in key order) are locked, the clock is read, the wallets are changed and the movements ($2) written. Refused as a
--- whole if a wallet is not there or has too little, or if the earliest `release_at` ($3) is over; a used key violates
+-- Writes a whole batch in one statement, if its keys are new and every request can be accepted: it locks the wallets
+-- ($1, in key order), reads the clock, changes the wallets and writes the movements ($2). It refuses the whole batch if
+-- a wallet does not exist or has too little money, or if the earliest `release_at` ($3) is over; a used key violates
 -- idempotency_keys_pkey.
--- Decided by the clock after the last lock. Written is, wallet by wallet, that instant too, or the next after the latest
--- in its books where the clock has stepped back; the identifiers begin with it. Seldom is any wallet's another than
--- `now`: `instants` and `id_starts` are null then.
--- $4: after how long the reconciler announces a withdrawal again that nobody took. $5: what references for the bank begin
--- with, if not with what this stack begins them with; one that is taken violates withdrawals_reference. A batch of plain
--- charges is written without the part that has a name: even a part that does nothing has to be set up.
+-- The statement decides by the clock after the last lock. Each wallet's rows carry that instant or, if the clock has
+-- stepped back, the next instant after the wallet's latest; the identifiers begin with it. Nearly always the instant of
+-- every wallet is `now`: then `instants` and `id_starts` are null.
+-- $4 is the time after which the reconciler announces a withdrawal again that no actor has started. $5 replaces this
+-- stack's prefix of bank references; a reference in use violates withdrawals_reference. A batch of plain charges is
+-- written without the named part: even a part that does nothing costs its setup.
 with locked_wallets as materialized (
     select c.*, w.available as available_before, w.locked as locked_before, w.held as held_before, w.last_at
     from unnest($1::expected_change[]) with ordinality as c (
@@ -58,7 +59,7 @@ with locked_wallets as materialized (
     )
     join wallets as w on w.user_id = c.user_id and w.currency = c.currency
     where w.available >= c.needed
-        -- The greatest total that clients may bring about. Money that came back can have brought about a greater one.
+        -- The greatest total that clients may reach. Returned money can have made a greater one.
         and (
             c.available + c.locked + c.held <= 0
             or w.available + w.locked + w.held + c.available + c.locked + c.held <= 9007199254740991
@@ -201,7 +202,7 @@ select d.now, d.id_start, r.instants, r.id_starts from decision as d cross join 
 -- write_plain_charges is write_optimistically without locks_and_withdrawals
 
 -- name: receipts
--- What used keys stand for: the unchanging part of a charge or withdrawal, so that a replay gives the same bytes.
+-- The receipts of used keys: the unchanging part of a charge or withdrawal, so that a replay returns the same bytes.
 select
     k.client,
     k.key,
@@ -221,8 +222,9 @@ join transfers as t on t.user_id = k.user_id and t.currency = k.currency and t.i
 left join withdrawals as w on w.id = t.id and w.user_id = t.user_id;
 
 -- name: claim_adopted
--- Withdrawals that were adopted from the bank's books came without a key. The request ($3, $4, $5) that has their
--- reference (user $1, end $2, beginning $8 or this stack's) is them: they get its key, and what the bank does not know.
+-- Withdrawals that were adopted from the bank's books have no key. The request ($3, $4, $5) with such a withdrawal's
+-- reference (user $1, end $2, prefix $8 or this stack's) is its own: the withdrawal gets that key, and the destination
+-- and metadata that the bank does not know.
 with adopted as materialized (
     select w.id, w.user_id, w.currency, a.space, a.key, a.fingerprint, a.destination, a.metadata
     from stack as s
@@ -259,7 +261,7 @@ order by user_id, currency
 on conflict do nothing;
 
 -- name: matured_locks
--- Locks whose time has come, the oldest first, at most $4 a wallet; $3 is the instant of the decision.
+-- Matured locks, the oldest first, at most $4 per wallet; $3 is the instant of the decision.
 select asked.user_id, asked.currency, l.charge_id, l.release_at, l.amount
 from unnest($1::text[], $2::text[]) as asked (user_id, currency)
 cross join lateral (
@@ -271,9 +273,9 @@ cross join lateral (
 ) as l;
 
 -- name: record
--- The whole of a batch that every batch has: books, keys, balances (as differences, so that the checks on the
--- table guard the result). A movement without a reference refers to itself; one without a space has no key.
--- A key that is used by now violates idempotency_keys_pkey. Returns how many balances were written.
+-- Writes the rows that every batch has: transfers, keys and balances (as differences, so that the checks on the table
+-- guard the result). A movement without a reference refers to itself; one without a space has no key. A key that is in
+-- use by now violates idempotency_keys_pkey. Returns the number of balances written.
 with movements as materialized (
     select * from unnest($1::movement_v2[])
 ),
@@ -326,9 +328,8 @@ where locks.user_id = ended.user_id
     and locks.charge_id = ended.charge_id;
 
 -- name: record_withdrawals
--- Due from $10 on; the reconciler announces it again at $11 if nobody has taken it until then. $12: what references
--- for the bank begin with, if not with what this stack begins them with; one that is taken violates
--- withdrawals_reference.
+-- The withdrawals are due from $10 on; the reconciler announces them again at $11 unless an actor has started them by
+-- then. $12 replaces this stack's prefix of bank references; a reference in use violates withdrawals_reference.
 with new_withdrawals as (
     insert into withdrawals (
         id, user_id, currency, amount, destination, metadata, reference, made_by, created_at, updated_at,
@@ -359,8 +360,8 @@ select user_id, id, $10
 from new_withdrawals;
 
 -- name: held_elsewhere
--- Which of the wallets ($1, $2) are there, and which of them can be locked without waiting (`free`): those that can't are
--- held by somebody, whoever that is, under a savepoint or by a prepared transaction.
+-- Which of the wallets ($1, $2) exist, and which of them can be locked without waiting (`free`). Another session holds
+-- the others, perhaps under a savepoint or by a prepared transaction.
 with free_wallets as materialized (
     select w.user_id, w.currency
     from unnest($1::text[], $2::text[]) as asked (user_id, currency)

@@ -3,8 +3,8 @@ insert into outbox (withdrawal_id, user_id, created_at) values ($1, $2, clock_ti
 on conflict do nothing;
 
 -- name: claim
--- Messages, those of the oldest withdrawals first, for this relay alone until its transaction ends; without those ($2)
--- that it has set aside.
+-- Claims messages, those of the oldest withdrawals first, for this relay alone until its transaction ends, except those
+-- ($2) that it has set aside.
 select user_id, withdrawal_id
 from outbox
 where withdrawal_id <> all($2::uuid[])

@@ -1,7 +1,8 @@
 -- name: balances
--- Of all these users ($1) in all these currencies ($2), which costs less than to join pairs of them: nearly always there
--- is one currency. What has matured counts as available from its very instant, released in the books or not. That
--- instant is read once: compared with the clock itself, which moves, each lock of the future would be read as well.
+-- The balances of all these users ($1) in all these currencies ($2). That costs less than a join with pairs, because
+-- there is nearly always one currency. Matured money counts as available from its very instant, whether or not the
+-- ledger has its release. The clock is read once: with the moving clock in the comparison, every future lock would be
+-- read as well.
 select
     w.user_id,
     w.currency,
@@ -17,8 +18,8 @@ from wallets as w
 where w.user_id = any($1::text[]) and w.currency = any($2::text[]);
 
 -- name: transactions
--- A page, newest first: before the identifier $3 if given, after skipping $5. Charges and reserves only: the
--- other transfers are steps of these. Each row comes with the number of them all.
+-- A page, newest first: before the identifier $3 if given, after skipping $5. It has only charges and reserves: the
+-- other transfers are steps of these. Each row contains the total number.
 select
     (select transactions from wallets where user_id = $1 and currency = $2) as total,
     t.id,
@@ -40,14 +41,14 @@ order by t.id desc
 limit $4 offset $5;
 
 -- name: transactions_total
--- For a page with nothing on it.
+-- The total number for an empty page.
 select transactions as total from wallets where user_id = $1 and currency = $2;
 
 -- name: withdrawal
--- The history begins with what the withdrawal itself says: pending, since it was created, by whom. Nothing is written for
--- that, which is an eighth of what accepting it would cost; rows that said it, from earlier versions, are left out, but
--- for one that says that it was somebody else who made it: an operator, who adopted it from the bank's books. Who made
--- what was written before there were references is not known.
+-- The history begins with an entry that follows from the withdrawal itself: pending, its creation time, its author. No
+-- row is written for that entry, which saves an eighth of the cost of accepting a withdrawal. Such rows of earlier
+-- versions are left out, except one with another author: an operator who adopted the withdrawal from the bank's books.
+-- The author of a withdrawal made before references existed is unknown.
 select
     w.id,
     w.user_id,

@@ -22,7 +22,7 @@ from withdrawals
 where coalesce(reference, id) = any($1::uuid[]);
 
 -- name: requiring_attention
--- A page of them, the oldest first, after the identifier $1.
+-- A page, the oldest first, after the identifier $1.
 select
     id,
     user_id,
@@ -42,7 +42,7 @@ order by id
 limit $2;
 
 -- name: looked_up
--- What somebody holds is passed over: it is looked up once more, where that matters.
+-- Withdrawals that another session holds are passed over: they are looked up once more, if that matters.
 with free as materialized (
     select id, user_id, clock_timestamp() as now
     from withdrawals
@@ -88,7 +88,7 @@ from (
 join withdrawals as w on w.id = l.withdrawal_id and w.user_id = l.user_id;
 
 -- name: look_ups_done
--- What somebody holds is passed over, and so asked about again.
+-- Look-ups that another session holds are passed over, and so are done again.
 with free as materialized (
     select l.withdrawal_id, l.user_id
     from unnest($1::uuid[], $2::text[], $3::timestamptz[]) as done (withdrawal_id, user_id, due_at)
@@ -102,8 +102,8 @@ using free as f
 where l.withdrawal_id = f.withdrawal_id and l.user_id = f.user_id;
 
 -- name: look_ups_missed
--- Due again after 5 s, 10 s, 20 s, 40 s, then every minute: the bank may have been away for all of them, and whoever
--- waits for money that came back should not wait for long once it is there again.
+-- Due again after 5 s, 10 s, 20 s, 40 s, then every minute: the bank may have been away for all look-ups, and a user
+-- who waits for returned money should not wait for long once the bank is back.
 with free as materialized (
     select l.withdrawal_id, l.user_id, clock_timestamp() as now
     from unnest($1::uuid[], $2::text[], $3::timestamptz[]) as missed (withdrawal_id, user_id, due_at)
@@ -120,8 +120,8 @@ from free as f
 where l.withdrawal_id = f.withdrawal_id and l.user_id = f.user_id;
 
 -- name: told
--- The bank called back about the withdrawal that it knows by the reference $1: it is looked up at once,
--- also if a look-up is under way. Returns how many that are.
+-- The bank called back about the withdrawal with the reference $1: it is looked up at once, even if a look-up is under
+-- way. Returns the number of withdrawals.
 with told as (
     insert into look_ups (withdrawal_id, user_id, due_at)
     select id, user_id, clock_timestamp()
@@ -137,8 +137,8 @@ select count(*) as told from told;
 select bank_prefix from stack;
 
 -- name: look_up_open
--- Some of what is open and was not looked up since history was lost; while payouts are paused, also what is under way:
--- once, and what the bank has accepted whenever it is due.
+-- Some open withdrawals that were not looked up since history was lost; while payouts are paused, also due withdrawals
+-- under way: each once, and those that the bank has accepted whenever they are due.
 insert into look_ups (withdrawal_id, user_id, due_at)
 select w.id, w.user_id, clock_timestamp()
 from stack as s

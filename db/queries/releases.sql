@@ -1,9 +1,9 @@
 -- name: release_oldest
--- Writes the releases of what has matured in the wallets ($1, $2): of each the oldest locks, up to $3. Wallets that
--- somebody keeps locked are passed over; of each of the others a row tells how many locks ended and what is available.
--- What a row of the books says is what `wallet.ledger.Wallet.move` would have said: the split after each, instants that
--- never go back, ascending identifiers. Locks that somebody else released, since this statement began and before it had
--- the wallet, are still to be seen but can't be deleted: only what was deleted is written.
+-- Writes the releases of matured locks in the wallets ($1, $2): the oldest locks of each wallet, up to $3. Wallets that
+-- another session keeps locked are passed over; for each of the others a row returns the number of ended locks and the
+-- available balance. The ledger rows are those that `wallet.ledger.Wallet.move` would have made: the split after each
+-- release, instants that never go back, ascending identifiers. If another session released locks after this statement
+-- began and before it had the wallet, they are still visible but can't be deleted: only deleted locks are written.
 with locked_wallets as materialized (
     select w.user_id, w.currency, w.available, w.locked, w.held, w.last_at
     from unnest($1::text[], $2::text[]) as asked (user_id, currency)
@@ -110,7 +110,7 @@ from dated_wallets as w
 left join sums as s on s.user_id = w.user_id and s.currency = w.currency;
 
 -- name: wallets_with_matured_locks
--- Wallets with locks whose time has come, the oldest of $1 locks, without those ($2, $3) that were found locked.
+-- The wallets of the $1 oldest matured locks, except those ($2, $3) that were found locked.
 select distinct user_id, currency
 from (
     select user_id, currency

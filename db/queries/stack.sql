@@ -1,5 +1,5 @@
 -- name: look
--- What actors and the reconciler look at each second.
+-- The state that the actors and the reconciler read at short intervals.
 select
     coalesce(payouts_allowed(), false) as allowed,
     paused_at,
@@ -17,13 +17,13 @@ select
 from stack;
 
 -- name: server
--- Which server this is: its system identifier and timeline.
+-- The server's identity: its system identifier and timeline.
 select
     (select system_identifier from pg_control_system()) as system_identifier,
     ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::integer as timeline;
 
 -- name: write_down
--- This is the server that payouts are made from; $3: and its history is known to be whole.
+-- Record this server as the one that payouts are made from. $3 means that its history is known to be whole.
 update stack set
     timeline = $1,
     system_identifier = $2,
@@ -33,13 +33,13 @@ update stack set
 returning 1;
 
 -- name: pause
--- By an operator: whatever paused them before.
+-- A pause by an operator replaces any earlier author and reason.
 update stack set paused_at = coalesce(paused_at, clock_timestamp()), paused_by = $1, paused_reason = $2
 returning 1;
 
 -- name: pause_by_itself
--- An operator's pause, and an earlier reason of another kind than $3, stay what they are. $4: history may be lost. It
--- counts from the first time that was seen in this pause: what was looked up since need not be looked up again.
+-- An operator's pause, and an earlier reason that does not match $3, stay as they are. $4 means that history may be
+-- lost. The loss counts from its first discovery in this pause: withdrawals looked up since need no second look-up.
 update stack set
     paused_at = coalesce(paused_at, clock_timestamp()),
     paused_by = coalesce(paused_by, $1),
@@ -56,7 +56,7 @@ where paused_at is not null
 returning 1;
 
 -- name: resume_by_itself
--- Nothing was lost after all.
+-- Resumes payouts after it has turned out that nothing was lost.
 update stack set paused_at = null, paused_by = null, paused_reason = null, history_lost_at = null
 where paused_by = $1 and paused_reason like $2
 returning 1;

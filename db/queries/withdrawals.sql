@@ -1,10 +1,9 @@
 -- name: begin
--- Writes down that an attempt begins, before the bank is called: for those that are pending, or processing and
--- due. The rest (ended, cancelled, leased to another attempt, not due yet) is passed over. A `case`, because a
--- plain condition on the status lets the planner walk over withdrawals_open, all that waits, at each call.
--- What is due is judged by the clock after the last lock; what is written down never carries an earlier instant than
--- the withdrawal did before.
--- While payouts are paused none begins. One row at least, which says whether they are.
+-- Records, before the bank is called, that an attempt begins, for withdrawals that are pending, or processing and due.
+-- The others (ended, cancelled, leased to another attempt, not due yet) are passed over. The status is compared in a
+-- `case`: with a plain condition the planner would scan withdrawals_open, all waiting withdrawals, at each call.
+-- The clock after the last lock decides which are due; a withdrawal's rows never carry an earlier instant than before.
+-- While payouts are paused, no attempt begins. At least one row is returned, which says whether they are paused.
 with stack_now as materialized (
     select
         coalesce(payouts_allowed(), false) as allowed,
@@ -116,10 +115,10 @@ order by w.id
 for update of w;
 
 -- name: complete
--- All of a batch of payments by one statement: the withdrawals ($1, $2) are locked in key order, then their wallets, in
--- key order, then the clock is read; the withdrawals are completed under the bank's references ($3), the wallets lose
--- what was held. $4: how the transfers' identifiers end, $5: who heard of it. Refused as a whole if one of the
--- withdrawals is not processing.
+-- Writes a whole batch of payments in one statement: it locks the withdrawals ($1, $2) in key order, then their wallets
+-- in key order, then reads the clock; it completes the withdrawals with the bank's references ($3) and takes the held
+-- money from the wallets. $4 holds the ends of the transfers' identifiers, $5 the authors of the transitions. It
+-- refuses the whole batch if one of the withdrawals is not processing.
 -- The instants of a wallet, and those of a withdrawal, never go back.
 with locked as materialized (
     select w.id, w.user_id, w.currency, w.amount, w.history_length, w.updated_at, p.bank_reference, p.id_end,
@@ -234,7 +233,7 @@ select
 from payments;
 
 -- name: step
--- A state that a withdrawal only passes through within a batch; `move` writes the rest.
+-- A state that a withdrawal only passes through within a batch; `move` writes the other changes.
 update withdrawals as w
 set
     status = s.status,
@@ -286,10 +285,10 @@ outbox_rows as (
 select count(*) as moved from new_states;
 
 -- name: redrive_due
--- Announces again what should have been taken by now, unless a message waits in the outbox anyway. The longer a
--- withdrawal has waited, the more seldom it is announced: a long queue is not filled with its own echoes.
--- What is locked is passed over. An entry that a relay is about to delete is looked for first: to run into it would be to
--- wait for that relay.
+-- Announces overdue withdrawals again, unless a message is already waiting in the outbox. The longer a withdrawal has
+-- waited, the less often it is announced, so that a long queue is not filled with duplicates.
+-- Locked withdrawals are passed over. The statement looks first for an outbox row that a relay is about to delete,
+-- because inserting a duplicate of it would wait for that relay.
 with instant as materialized (
     select clock_timestamp() as now
 ),
@@ -319,7 +318,8 @@ where not exists (select from outbox as o where o.withdrawal_id = due.id and o.u
 on conflict do nothing;
 
 -- name: postpone_due
--- The first half of `redrive_due`, where its second half had to wait for somebody: which are to be announced, one by one.
+-- The first half of `redrive_due`, for use if its second half had to wait for another session: it returns the
+-- withdrawals to announce one by one.
 with instant as materialized (
     select clock_timestamp() as now
 ),
@@ -347,7 +347,7 @@ where status in ('pending', 'processing', 'requires_attention')
 group by status;
 
 -- name: requiring_attention
--- A page of them, the oldest first, after the identifier $1.
+-- A page, the oldest first, after the identifier $1.
 select id, user_id, currency, amount, destination, failure_code, failure_reason, attempts, created_at, updated_at
 from withdrawals
 where status = 'requires_attention' and ($1::uuid is null or id > $1)
@@ -355,7 +355,7 @@ order by id
 limit $2;
 
 -- name: held_elsewhere
--- Which of these are held by somebody: they can't be locked without waiting.
+-- The withdrawals that another session holds: they can't be locked without waiting.
 with free_withdrawals as materialized (
     select id
     from withdrawals
@@ -369,7 +369,7 @@ from withdrawals as w
 where w.id = any($1::uuid[]) and not exists (select from free_withdrawals as f where f.id = w.id);
 
 -- name: held_elsewhere_with_wallets
--- Which of these are held by somebody, or their wallets are.
+-- The withdrawals that another session holds, or whose wallets it holds.
 with asked as materialized (
     select id, user_id, currency from withdrawals where id = any($1::uuid[])
 ),
