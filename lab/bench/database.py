@@ -9,9 +9,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
+from db.api_keys import digest
 from db.migrate import migrate
 from db.sql import load
 from wallet.commands import Charge
+from wallet.scopes import GRANTABLE
 
 _SQL = load("queries", Path(__file__).parent)
 
@@ -36,6 +38,12 @@ class Drain(NamedTuple):
     seconds: float
     p50_ms: float
     p99_ms: float
+
+
+async def add_api_key(database_url: str, secret: str) -> None:
+    """Let the benchmark in: two stacks get the same key, so that one load generator can speak to both."""
+    async with _connect(database_url) as connection:
+        await connection.execute(_SQL["add_api_key"], digest(secret), sorted(GRANTABLE))
 
 
 @asynccontextmanager

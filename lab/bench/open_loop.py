@@ -12,6 +12,7 @@ connections that are all opened at once, and a Python that has not run this code
 import asyncio
 import gc
 import json
+import os
 import random
 import re
 import sys
@@ -152,6 +153,7 @@ def request_maker(plan: dict[str, Any]) -> Callable[[], bytes]:
     """Return what makes the plan's requests: for random wallets, each with its own key."""
     draw = random.Random(plan["seed"])
     first, last = plan["first_user"], plan["first_user"] + plan["users"] - 1
+    authorization = f"Authorization: Bearer {os.environ.get('BENCH_API_KEY', '')}\r\n"
     path = {"charge": "/charge", "withdraw": "/withdraw", "noop": "/noop"}[plan["kind"]]
     amount = (1, 9) if plan["kind"] == "withdraw" else (100, 999)
 
@@ -161,7 +163,7 @@ def request_maker(plan: dict[str, Any]) -> Callable[[], bytes]:
             f'"idempotency_key":"{draw.getrandbits(128):032x}"}}'
         )
         return (
-            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            f"POST {path} HTTP/1.1\r\nHost: localhost\r\n{authorization}Content-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n{body}"
         ).encode()
 

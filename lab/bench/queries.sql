@@ -22,6 +22,10 @@ select c.id, :user, 'USD', 'charge', 'funding', 'available', :amount, b.total, c
 from new_charge as c
 cross join new_balance as b;
 
+-- name: add_api_key
+insert into api_keys (name, prefix, secret_hash, scopes, created_by)
+values ('bench', 'wbs_bench000', $1, $2, 'operator:bench');
+
 -- name: prefill
 -- $1 more charges for each wallet ($2, $3), consistent with the books, keys and all ($4: the fingerprint of each of the
 -- wallet's charges). Round by round, as time would have brought them, so that the indexes have the shape that life gives

@@ -2,6 +2,7 @@
 -- Fields have a fixed width, so that a request is a few joined strings: whatever wrk computes, the service lacks.
 
 local kind, first_user, users
+local authorization = "Authorization: Bearer " .. (os.getenv("BENCH_API_KEY") or "") .. "\r\n"
 local threads = 0
 
 function setup(thread)
@@ -10,7 +11,7 @@ function setup(thread)
 end
 
 local function request_of(method, path, body, more)
-  local head = method .. " " .. path .. " HTTP/1.1\r\nHost: localhost\r\n" .. (more or "")
+  local head = method .. " " .. path .. " HTTP/1.1\r\nHost: localhost\r\n" .. authorization .. (more or "")
   if not body then return head .. "\r\n" end
   return head .. "Content-Type: application/json\r\nContent-Length: " .. #body .. "\r\n\r\n" .. body
 end
