@@ -58,7 +58,7 @@ def run(settings: Settings) -> int:
         return InMemoryPublisher(broker)
 
     async def until(stop: asyncio.Event, tasks: SupervisedTasks) -> None:
-        await run_relay(settings, connect, stop, tasks)
+        await run_relay(settings.database, connect, stop, tasks, in_memory=True)
         await asyncio.to_thread(stop_worker, worker, settings.round_deadline_ms)
 
     return process.run(until, beats=False)

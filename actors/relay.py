@@ -23,8 +23,7 @@ from actors.troubles import Troubles
 from db.connections import Reader
 from db.errors import DATABASE_ERRORS, is_odd
 from db.outbox import Message, Outbox
-from runtime.settings import Settings
-from runtime.slices import BrokerSettings
+from runtime.slices import BrokerSettings, DatabaseSettings
 from runtime.tasks import SupervisedTasks
 from runtime.telemetry import RELAY_PUBLISH_FAILURES, RELAY_PUBLISHED, log
 from runtime.throttle import Throttle
@@ -208,17 +207,19 @@ def _bodies(claimed: Sequence[Message]) -> tuple[list[Message], list[bytes], lis
 
 
 async def run_relay(
-    settings: Settings,
+    database: DatabaseSettings,
     connect: Callable[[], Awaitable[Publisher]],
     stop: asyncio.Event,
     tasks: SupervisedTasks,
+    *,
+    in_memory: bool = False,
 ) -> None:
-    """Run one relay until `stop` is set."""
-    relay = Relay(Outbox(settings.database), connect)
-    reader = Reader(settings.database, size=1)
+    """Run one relay until `stop` is set. `in_memory`: it carries to the actors of this process, without RabbitMQ."""
+    relay = Relay(Outbox(database), connect)
+    reader = Reader(database, size=1)
 
     def detail() -> dict[str, str]:
-        state = relay.state if settings.rabbitmq_url else "in memory"
+        state = "in memory" if in_memory else relay.state
         return {"rabbitmq": state, **relay.troubles.detail()}
 
     beating = tasks.start("heartbeat", lambda: beat_for_ever(reader, "relay", detail))
@@ -252,7 +253,7 @@ def main() -> int:
             )
             await stop.wait()
         else:
-            await run_relay(settings, partial(connect_to, broker), stop, tasks)
+            await run_relay(settings.database, partial(connect_to, broker), stop, tasks)
 
     return process.run(until)
 
