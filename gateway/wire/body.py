@@ -8,8 +8,8 @@ from sanic import Request
 from gateway.contract.bodies import JSON
 from gateway.contract.problems import PayloadTooLarge, UnsupportedMediaType
 
-CHUNKS_OVERHEAD_BYTES_MAX = 4096
-"""What is around the chunks may be as long as the body itself, and this longer: tiny chunks cost much time."""
+OVERHEAD_BYTES_MAX = 64 * 1024
+"""What is around the chunks of a body may be as long as the body, and this longer: tiny chunks cost much time."""
 
 
 async def read_body(request: Request, media_types: Collection[str], bytes_max: int) -> bytes:
@@ -42,9 +42,10 @@ async def _read_parts(stream: Any, bytes_max: int) -> bytes:
         if part:
             size += len(part)
             parts.append(part)
-        chunks = stream.chunks
-        if size > bytes_max or (chunks and chunks.wire_bytes > 2 * bytes_max + CHUNKS_OVERHEAD_BYTES_MAX):
+        if size > bytes_max:
             raise _too_large(bytes_max)
+        if stream.chunks and stream.chunks.wire_bytes > 2 * size + OVERHEAD_BYTES_MAX:
+            raise PayloadTooLarge("the chunks of the body are too small for their number")
     return b"".join(parts)
 
 

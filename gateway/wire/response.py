@@ -28,7 +28,7 @@ _PROTECTION = (
     b"cross-origin-resource-policy: same-origin\r\nreferrer-policy: no-referrer\r\n"
 )
 """With every response: no cache keeps it, no browser guesses what it is, no page of another site shows it."""
-_NOTHING_LOADED = b"content-security-policy: default-src 'none'; frame-ancestors 'none'\r\n"
+_NO_FRAMES = b"content-security-policy: frame-ancestors 'none'\r\n"
 """With every response that is no page of ours; those have policies of their own."""
 
 
@@ -82,7 +82,7 @@ class Response(BaseHTTPResponse):
                 kind or b"content-type: %s\r\n" % self.content_type.encode(),
                 self.request_id.encode("ascii"),
             )
-        policy = _NOTHING_LOADED
+        policy = _NO_FRAMES
         if self.extra:
             for name, value in self.extra.items():
                 head += b"%b: %b\r\n" % (name.encode("ascii"), value.encode("latin-1"))

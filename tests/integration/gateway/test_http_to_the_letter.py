@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.api_keys import create_key
 from tests.integration.gateway.conftest import Api, Gateway, StartGateway, raw_request
+from wallet.scopes import Scope
 
 TIMEOUT_S = 60
 JSON = b"content-type: application/json\r\n"
@@ -181,12 +183,11 @@ async def test_nothing_is_sent_for_what_is_refused(shared_api: Api, head: bytes,
         assert b"connection: close\r\n" in answer
 
 
-async def test_nor_without_a_key(start_gateway: StartGateway, fast_path: str) -> None:
+async def test_nor_without_a_key(start_gateway: StartGateway, database_url: str, fast_path: str) -> None:
     """Goal: whoever has no key, or one that may only read, sends no body; not in chunks either."""
-    gateway = await start_gateway(
-        WBS_API_KEYS="shop=secret-of-shop,eye=secret-of-eye:read", WBS_FAST_PATH=fast_path
-    )
-    for key, status in ((b"", 401), (b"authorization: Bearer secret-of-eye\r\n", 403)):
+    eye = await create_key(database_url, "eye", Scope.READ)
+    gateway = await start_gateway(WBS_AUTH="on", WBS_FAST_PATH=fast_path)
+    for key, status in ((b"", 401), (b"authorization: Bearer %b\r\n" % eye.encode(), 403)):
         for framing in (b"content-length: 2\r\n", b"transfer-encoding: chunked\r\n"):
             head = b"POST /charge HTTP/1.1\r\nhost: localhost\r\n" + JSON + WAIT + key + framing + b"\r\n"
             async with connected(Api(gateway.url, None)) as (reader, writer):  # type: ignore[arg-type]
