@@ -278,7 +278,7 @@ STEPS: dict[str, Callable[[], None]] = {
     "charge committed, not answered": lambda: after(GroupCommit, "_write", has(Charge)),
     "withdrawal written, not committed": lambda: before_commit_of(Ledger, "_write_batch", has(Withdraw)),
     "withdrawal committed, not answered": lambda: after(GroupCommit, "_write", has(Withdraw)),
-    "cancel written, not committed": lambda: before_commit_of(Withdrawals, "_write_moves", has(Cancel)),
+    "cancel written, not committed": lambda: before_commit_of(Withdrawals, "_write_transitions", has(Cancel)),
     "cancel committed, not answered": lambda: after(GroupCommit, "_write", has(Cancel)),
     "request set apart": lambda: after(HeldLane, "add"),
     "release of a withdrawal half done": between_steps_of_a_release,
@@ -299,7 +299,9 @@ STEPS: dict[str, Callable[[], None]] = {
     "bank called": lambda: in_the_bank_call(die_unpaid),
     "bank paid, reply not read": lambda: in_the_bank_call(die_unread),
     "reply read": lambda: after(HttpBank, "pay"),
-    "outcome written, not committed": lambda: before_commit_of(Withdrawals, "_write_moves", has(Settle)),
+    "outcome written, not committed": lambda: before_commit_of(
+        Withdrawals, "_write_transitions", has(Settle)
+    ),
     "pause written, not committed": lambda: before_commit_of(db.stack, "pause_by_itself"),
     "pause committed, outcome not written": lambda: after(db.stack, "pause_by_itself"),
     "outcome committed, not acked": lambda: after(Withdrawals, "settle"),
@@ -316,7 +318,9 @@ STEPS: dict[str, Callable[[], None]] = {
     "release written, not committed": lambda: before_commit_of(db.releases, "release_oldest"),
     "release committed": lambda: after(ReconcilerSession, "release_matured", has_result),
     "bank asked, nothing written": lambda: before(Withdrawals, "learn"),
-    "look-up written, not committed": lambda: before_commit_of(Withdrawals, "_write_moves", has(Settle)),
+    "look-up written, not committed": lambda: before_commit_of(
+        Withdrawals, "_write_transitions", has(Settle)
+    ),
     "look-up committed, still due": lambda: after(Withdrawals, "learn"),
     "to be looked up by the bank's books, cursor not moved": lambda: before(
         ReconcilerSession, "advance_bank_cursor", lambda a, _: a[1] is not None
