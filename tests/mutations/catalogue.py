@@ -728,4 +728,60 @@ AUDIT = (
     ),
 )
 
-MUTATIONS = BANK + MOVES + LEDGER + MESSAGES + REQUESTS + AUDIT
+DOOR = (
+    Mutation(
+        "any host is served",
+        (
+            Change(
+                "gateway/wire/admission.py",
+                "        if host and not self._serves(host, local_address):\n",
+                "        if False:\n",
+            ),
+        ),
+        (_UNIT + "gateway/wire/test_admission.py",),
+    ),
+    Mutation(
+        "pages of other sites may cancel",
+        (
+            Change(
+                "gateway/wire/admission.py",
+                "        if request.method not in SAFE_METHODS and",
+                '        if "content-type" in request.headers and',
+            ),
+        ),
+        (_UNIT + "gateway/wire/test_admission.py", _GATEWAY + "test_web_pages.py"),
+    ),
+    Mutation(
+        "a body without Content-Type is taken",
+        (
+            Change(
+                "gateway/wire/body.py",
+                "    if content_type != JSON and",
+                "    if content_type and content_type != JSON and",
+            ),
+        ),
+        (_GATEWAY + "test_web_pages.py",),
+    ),
+    Mutation(
+        "a field that decides may come twice",
+        (Change("gateway/wire/head.py", "            if name in fields:\n", "            if False:\n"),),
+        (_UNIT + "gateway/wire/test_llhttp.py",),
+    ),
+    Mutation(
+        "chunks end by line feeds alone",
+        (Change("gateway/wire/chunks.py", 'rb"))?)*\\r\\n"\n', 'rb"))?)*\\r?\\n"\n'),),
+        (_UNIT + "gateway/wire/test_chunks.py", _UNIT + "gateway/wire/test_llhttp.py"),
+    ),
+    Mutation(
+        "the fast path takes names with blanks",
+        (Change("gateway/wire/protocol.py", "        if not is_field_name(name):\n", "        if False:\n"),),
+        (_UNIT + "gateway/wire/test_llhttp.py",),
+    ),
+    Mutation(
+        "what follows trailers is lost",
+        (Change("gateway/wire/chunks.py", "        return end + 4\n", "        return len(buffer)\n"),),
+        (_UNIT + "gateway/wire/test_chunks.py",),
+    ),
+)
+
+MUTATIONS = BANK + MOVES + LEDGER + MESSAGES + REQUESTS + AUDIT + DOOR

@@ -131,6 +131,13 @@ def _size(file: Path) -> int:
     return file.stat().st_size
 
 
+async def test_the_server_itself(shared_api: Api) -> None:
+    """Goal: `OPTIONS *` asks about the server, not about a path; it is legal, and there is nothing to tell."""
+    for more in (b"", b"Accept: \xc3\xa9\r\n"):
+        answer = await raw_request(shared_api, b"OPTIONS * HTTP/1.1\r\nhost: localhost\r\n%b\r\n" % more)
+        assert answer.startswith(b"HTTP/1.1 405 ")
+
+
 async def test_lines_without_carriage_return(shared_api: Api) -> None:
     """Goal: a head that can't become one is refused at once, not when the time is up."""
     answer = await raw_request(shared_api, b"GET / HTTP/1.1\nhost: localhost\n\n")

@@ -124,3 +124,17 @@ def test_login(document: dict[str, Any]) -> None:
     """Goal: the document says which scope a call needs where logins are on, and that the open ones need none."""
     assert document["paths"]["/charge"]["post"]["security"] == [{"api_key": ["charge"]}, {}]
     assert document["paths"]["/health"]["get"]["security"] == []
+
+
+def test_what_every_request_may_meet(document: dict[str, Any]) -> None:
+    """Goal: whoever generates a client learns that a host, a page and a body without a type are refused."""
+    for item in document["paths"].values():
+        for method, operation in item.items():
+            named = {
+                status: set(answer["content"]["application/problem+json"]["examples"])
+                for status, answer in operation["responses"].items()
+                if "application/problem+json" in answer.get("content", {})
+            }
+            assert "host_not_allowed" in named["421"]
+            assert ("cross_site" in named.get("403", ())) is (method != "get")
+            assert ("unsupported_media_type" in named.get("415", ())) is ("requestBody" in operation)
