@@ -30,8 +30,14 @@ class MoreIsAwaited(Exception):
     """The request is not all there yet."""
 
 
-def connection(kind: type[Http], received: bytes, *, keep_alive: bool) -> Any:
+def connection(kind: type[Http], *parts: bytes, keep_alive: bool) -> Any:
+    """Return a reader to which these bytes come, part by part."""
+    coming = iter(parts)
+
     async def receive_more() -> None:
+        for part in coming:
+            protocol.recv_buffer.extend(part)
+            return
         raise MoreIsAwaited
 
     async def nothing(*_: Any, **__: Any) -> None:
@@ -44,7 +50,7 @@ def connection(kind: type[Http], received: bytes, *, keep_alive: bool) -> Any:
     protocol = SimpleNamespace(
         send=nothing,
         receive_more=receive_more,
-        recv_buffer=bytearray(received),
+        recv_buffer=bytearray(next(coming, b"")),
         app=app,
         conn_info=SimpleNamespace(sockname=None),
         request_class=Request,
@@ -90,12 +96,12 @@ def read_one(http: Any) -> Message:
     return Message(request.method, request.raw_url.decode(), fields, body)
 
 
-def read_all(kind: type[Http], received: bytes) -> list[Message]:
+def read_all(kind: type[Http], *parts: bytes) -> list[Message]:
     """Return all requests that are taken from what a connection brings, until one is refused or incomplete."""
-    http = connection(kind, received, keep_alive=True)
+    http = connection(kind, *parts, keep_alive=True)
     messages: list[Message] = []
     try:
-        while http.recv_buffer and http.keep_alive:
+        while http.keep_alive:
             http.init_for_request()
             messages.append(read_one(http))
     except (WalletError, SanicException, MoreIsAwaited):
@@ -265,3 +271,13 @@ def requests(draw: st.DrawFn) -> bytes:
         position = draw(st.integers(0, min(len(received), 200) - 1))
         received = received[:position] + draw(st.binary(max_size=2)) + received[position + 1 :]
     return received
+
+
+@st.composite
+def parts_of_requests(draw: st.DrawFn) -> list[bytes]:
+    """Some requests, cut anywhere."""
+    data = b"".join(draw(st.lists(requests(), min_size=1, max_size=2)))
+    if draw(st.booleans()) and len(data) < 1_000:
+        return [data[n : n + 1] for n in range(len(data))]
+    cuts = sorted(draw(st.sets(st.integers(0, min(len(data), 1_000)), max_size=8)))
+    return [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]

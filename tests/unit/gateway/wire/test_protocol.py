@@ -28,6 +28,14 @@ def test_both_ways_end_the_same(data: bytes, keep_alive: bool) -> None:
 
 
 @settings(max_examples=1_500)
+@given(received.parts_of_requests())
+def test_however_it_arrives(parts: list[bytes]) -> None:
+    """Goal: how the network cuts the bytes decides nothing."""
+    for kind in (PlainHttp, CheckedHttp):
+        assert received.read_all(kind, *parts) == received.read_all(kind, b"".join(parts))
+
+
+@settings(max_examples=1_500)
 @given(received.requests())
 def test_reads_what_sanic_reads(data: bytes) -> None:
     """Goal: of what is taken, Sanic's own reader understands the same, where it can read it at all."""
