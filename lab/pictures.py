@@ -1,7 +1,7 @@
-"""`python -m lab.pictures FOLDER`: makes the README's pictures anew, the rates and the console.
+"""`python -m lab.pictures FOLDER`: remakes the README's pictures, the rates and the console.
 
-The rates are those of docs/performance/bench.json, which `wbs bench --json` wrote. The console is that of a stack of
-its own, in a headless Chromium, after a few charges and withdrawals.
+The rates come from docs/performance/bench.json, which `wbs bench --json` wrote. The console is that of a separate
+stack, in a headless Chromium, after a few charges and withdrawals.
 """
 
 import argparse
@@ -41,7 +41,7 @@ _WITHDRAWALS = (
 
 
 def draw_rates(measured: dict[str, Any], file: Path) -> None:
-    """Draw what a benchmark measured, a bar for each scenario, the yardstick first."""
+    """Draw the results of a benchmark, one bar per scenario, the yardstick first."""
     rates = [measured["scenarios"][name]["median_per_s"] for name, _ in _BARS]
     colors = [_YARDSTICK if name == "pgbench" else _OURS for name, _ in _BARS]
     figure, axes = pyplot.subplots(figsize=(9, 3), layout="constrained")
@@ -58,7 +58,7 @@ def draw_rates(measured: dict[str, Any], file: Path) -> None:
 
 
 def fill(api: str) -> str:
-    """Charge the wallet `alice` and withdraw from it, to each end. Return the id of the withdrawal that was paid."""
+    """Charge the wallet `alice` and make withdrawals with each kind of end. Return the id of the paid one."""
     _send(api, "/charge", user_id="alice", amount=5000, idempotency_key="salary")
     _send(
         api,
@@ -79,7 +79,7 @@ def fill(api: str) -> str:
 
 
 def shoot_console(api: str, withdrawal_id: str, file: Path) -> None:
-    """Take a picture of the console, the wallet `alice` open and this withdrawal chosen."""
+    """Take a picture of the console, with the wallet `alice` open and this withdrawal selected."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(

@@ -1,4 +1,4 @@
-"""`wbs bench`: what the service does per second, beside yardsticks measured in the same minutes."""
+"""`wbs bench`: the service's rates, next to yardsticks measured in the same minutes."""
 
 from lab.bench.command import add_parser, run
 

@@ -1,7 +1,7 @@
 """`wbs bench`: measures the service on its own stack, against yardsticks of the same minutes.
 
-Exit codes: 0 measured (whether targets are reached, the table tells), 1 no figures: a run was invalid, the
-stack failed, or the books were wrong afterwards.
+Exit codes: 0 measured (the table shows which targets are reached), 1 no figures: a run was invalid, the stack failed,
+or the audit found violations afterwards.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     if args.plots is not None:
         from lab.bench import plots  # a development tool: fail before the measuring, not after
     results = Results({"runs": plan.runs, "seconds": plan.seconds, "groups": list(plan.groups), **_FIXED})
-    # Beside the running stack's own state, so that both may run; deleted afterwards.
+    # Next to the running stack's own state, so that both may run; deleted afterwards.
     folder = StateDir.from_env(os.environ).root / "bench"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with Stage(folder, progress) as stage:

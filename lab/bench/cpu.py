@@ -1,4 +1,4 @@
-"""Who used the processors while something was measured: our processes, and everything else on the machine."""
+"""CPU use during a measurement, by our processes and by everything else on the machine."""
 
 import os
 import resource
@@ -10,7 +10,7 @@ import psutil
 
 
 class CpuMeter:
-    """Counts from its making to `read`. `ours_s` returns the CPU seconds of our processes so far, by kind."""
+    """Counts from its creation to `read`. `ours_s` returns the CPU seconds of our processes so far, by kind."""
 
     def __init__(self, ours_s: Callable[[], dict[str, float]]) -> None:
         self._ours_s = ours_s
@@ -20,7 +20,7 @@ class CpuMeter:
         self._started_at = time.monotonic()
 
     def read(self, done: float) -> dict[str, Any]:
-        """Return CPU microseconds for each of so many requests, by kind; and the cores that others took."""
+        """Return the CPU microseconds per request for `done` requests, by kind, and the cores that others used."""
         seconds = time.monotonic() - self._started_at
         machine_s = _machine_s() - self._machine_before_s
         load_s = _load_s() - self._load_before_s
@@ -34,7 +34,7 @@ class CpuMeter:
 
 
 def _machine_s() -> float:
-    """CPU seconds that were not idle, of all cores together; what the hypervisor took for others included."""
+    """Return the busy CPU seconds of all cores together, including those that the hypervisor took for others."""
     times = psutil.cpu_times()
     idle = times.idle + getattr(times, "iowait", 0.0)
     counted_twice = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
@@ -42,7 +42,7 @@ def _machine_s() -> float:
 
 
 def _load_s() -> float:
-    """CPU seconds of this process and of the load generators that have ended."""
+    """Return the CPU seconds of this process and of the load generators that have ended."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     own = os.times()
     return children.ru_utime + children.ru_stime + own.user + own.system

@@ -18,7 +18,7 @@ from wallet.scopes import GRANTABLE
 _SQL = load("queries", Path(__file__).parent)
 
 PGBENCH_SCRIPT: str = _SQL["pgbench_charge"]
-"""One charge a commit, for `pgbench -M prepared -f`."""
+"""One charge per commit, for `pgbench -M prepared -f`."""
 
 _PREFILL_ROWS = 500_000
 _PREFILL_AMOUNT = 100
@@ -32,7 +32,7 @@ class Idle(NamedTuple):
 
 
 class Drain(NamedTuple):
-    """How withdrawals were paid: `seconds` from the first to the last, latencies since accepted."""
+    """The payment of withdrawals: `seconds` from the first to the last, and latencies since their acceptance."""
 
     completed: int
     seconds: float
@@ -67,7 +67,7 @@ async def create_database(database_url: str, name: str) -> str:
 
 
 async def prefill(database_url: str, transactions: int, hot_user: str, tell: Callable[[int], None]) -> None:
-    """Fill up to so many transactions, spread over the wallets there are, `hot_user` apart; then vacuum."""
+    """Fill up to this number of transactions, spread over all wallets but `hot_user`'s; then vacuum."""
     async with _connect(database_url) as connection:
         wallets = await connection.fetch(_SQL["wallets"], hot_user)
         assert wallets, "wallets come first"
@@ -81,13 +81,13 @@ async def prefill(database_url: str, transactions: int, hot_user: str, tell: Cal
                 _SQL["prefill"], rounds, *zip(*wallets, strict=True), prints, timeout=300
             )
             tell(transactions - missing + rounds * len(wallets))
-        # As if time had passed: what autovacuum and the checkpointer would have done by then is done.
+        # Do the work that autovacuum and the checkpointer would have done by then, as if time had passed.
         await connection.execute("vacuum analyze", timeout=600)
         await connection.execute("checkpoint", timeout=300)
 
 
 async def transactions(database_url: str) -> int:
-    """Return how many charges and withdrawals there were."""
+    """Return the number of charges and withdrawals so far."""
     async with _connect(database_url) as connection:
         number: int = await connection.fetchval(_SQL["transactions"], timeout=60)
         return number
@@ -101,7 +101,7 @@ async def open_withdrawals(database_url: str) -> int:
 
 
 async def idle(database_url: str) -> Idle:
-    """Look whether anything is left to do."""
+    """Return whether any work is left."""
     async with _connect(database_url) as connection:
         return Idle(*await connection.fetchrow(_SQL["idle"], timeout=60))
 
@@ -114,7 +114,7 @@ async def clock(database_url: str) -> datetime:
 
 
 async def drain(database_url: str, since: datetime) -> Drain:
-    """Return how the withdrawals accepted since then were paid; some must have been."""
+    """Return the payment of the withdrawals accepted since then; there must be some."""
     async with _connect(database_url) as connection:
         row = await connection.fetchrow(_SQL["drain"], since, timeout=60)
     p50_s, p99_s = row["latencies_s"]

@@ -23,19 +23,19 @@ HOT_USER = "hot"
 
 _LUA = Path(__file__).with_name("requests.lua")
 _GRACE_S = 30.0
-"""How much longer than asked for a generator may take before it is killed."""
+"""Time beyond its plan after which a generator is killed."""
 
 _PGBENCH_S_MIN = 4
 """pgbench's clock runs while its 64 clients log in."""
 
 
 class InvalidRun(OpsError):
-    """A run that proves nothing: requests were refused, or connections broke. It has no figures."""
+    """The run proves nothing and has no figures: requests were refused, or connections broke."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One run: what was done per second, and how long it took (closed loop: not what a client would see)."""
+    """One run: its rate and its latencies (in a closed loop these are not the latencies that a client would see)."""
 
     per_s: float
     p50_ms: float = 0.0
@@ -44,12 +44,12 @@ class Sample:
     detail: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """Return it with short numbers."""
+        """Return the sample with rounded numbers."""
         return {k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(self).items() if v}
 
 
 def require_tools(progress: Progress) -> None:
-    """Install wrk if it is missing. OpsError if that is not possible here."""
+    """Install wrk if it is missing. Raises OpsError if that is not possible here."""
     if shutil.which("wrk") is None:
         progress.say("Installing wrk with apt-get")
         apt.install("wrk", progress=progress)
@@ -58,9 +58,9 @@ def require_tools(progress: Progress) -> None:
 
 
 def wrk(url: str, kind: str, seconds: float, *, connections: int = CONNECTIONS, threads: int = 1) -> Sample:
-    """Send requests of a kind (see requests.lua), each connection its next one once the last is answered.
+    """Send requests of a kind (see requests.lua); each connection sends its next one after the last answer.
 
-    Raises InvalidRun if any answer was no success.
+    Raises InvalidRun if any answer was not a success.
     """
     argv = [
         *("wrk", "-c", str(connections), "-t", str(threads), "-d", f"{seconds:.0f}s", "--timeout", "10s"),
@@ -102,9 +102,9 @@ def pgbench(bin_dir: str, database_url: str, script: str, seconds: float, folder
 def open_loop(
     url: str, kind: str, per_s: float, seconds: float, *, requests: int | None = None, warm_up_s: float = 0.0
 ) -> Sample:
-    """Send requests at a fixed pace, whatever the answers do; latencies count from when each was due.
+    """Send requests at a fixed pace, independent of the answers; each latency counts from the request's due time.
 
-    What is due in the first `warm_up_s` seconds is sent, and not counted.
+    Requests due in the first `warm_up_s` seconds are sent but not counted.
     """
     plan = {"url": url, "kind": kind, "per_s": per_s, "seconds": seconds, "requests": requests}
     plan["warm_up_s"] = warm_up_s

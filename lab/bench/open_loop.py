@@ -1,12 +1,12 @@
-"""`python -m lab.bench.open_loop PLAN`: requests at a fixed pace, as users come: they don't wait in turn.
+"""`python -m lab.bench.open_loop PLAN`: sends requests at a fixed pace, like users, who don't wait for each other.
 
-A closed-loop generator stops asking while the service is slow, and so leaves out just the requests that would
-have waited ("coordinated omission", Gil Tene). Here a request's latency counts from the moment it was *due*,
-whether or not a connection was free to send it then.
+A closed-loop generator stops sending while the service is slow, and so omits exactly the requests that would have
+waited ("coordinated omission", Gil Tene). Here a request's latency counts from the moment when it was *due*, whether or
+not a connection was free to send it then.
 
-Its own process, one event loop, requests made beforehand, no parsing beyond the status and the length, so that it
-leaves the machine to what is measured. How late it was itself is among the figures. Its first moments are not: 256
-connections that are all opened at once, and a Python that has not run this code yet, are nothing that the service does.
+The generator is a process of its own with one event loop, prepared requests, and no parsing beyond the status and the
+length, so that it leaves the machine to the measured service. Its own lateness is among the figures. Its first moments
+are not: they measure 256 connections opened at once and Python code that has not run yet, not the service.
 """
 
 import asyncio
@@ -25,13 +25,13 @@ from urllib.parse import urlsplit
 import uvloop
 
 CONNECTIONS = 256
-"""At most so many requests under way. Those due beyond wait for a connection, and their clocks run.
+"""Maximum number of requests under way. Further due requests wait for a connection while their clocks run.
 
-The last one that became free is used first, as clients' pools do: most stay unused until something stalls.
+The connection that became free last is used first, as in clients' pools: most stay unused until something stalls.
 """
 
 DRAIN_S = 15.0
-"""How long to wait for the last answers."""
+"""Longest wait for the last answers."""
 
 PERCENTILES = (0, 1, 5, 10, 25, 50, 75, 90, 95, 99, 99.5, 99.9, 100)
 
@@ -39,14 +39,14 @@ _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
 class Generator:
-    """Sends what is due, remembers when each answer came."""
+    """Sends due requests, and remembers the time of each answer."""
 
     def __init__(self, plan: dict[str, Any]) -> None:
         self.latencies_s: list[float] = []
         self.failures: Counter[str] = Counter()
-        """What was no success: the status, or `lost`."""
+        """Number of failures, by status or `lost`."""
         self.lateness_s = 0.0
-        """The worst that this process itself was behind its plan."""
+        """The longest time that this process itself was behind its plan."""
         self._per_s = float(plan["per_s"])
         self._warm_up_s = float(plan["warm_up_s"])
         self._measured_from = 0.0
@@ -75,7 +75,7 @@ class Generator:
             self._due.append(due)
             self._send()
             if number % 64 == 0:
-                await asyncio.sleep(0)  # when behind: let the answers in
+                await asyncio.sleep(0)  # when behind, let the loop read answers
         async with asyncio.timeout(DRAIN_S):
             await self._finished.wait()
         return perf_counter() - self._measured_from
@@ -97,7 +97,7 @@ class Generator:
 
     @property
     def unanswered(self) -> int:
-        """How many of the plan have neither been answered nor lost."""
+        """Number of the plan's requests that were neither answered nor lost."""
         return self._count - self._answered
 
     def lost(self) -> None:
@@ -125,7 +125,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's own class is no subclass
 
     def send(self, due: float, request: bytes) -> None:
-        """Send a request that was due at that time."""
+        """Send a request that was due at this time."""
         self._due = due
         self._transport.write(request)
 
@@ -150,7 +150,7 @@ class Connection(asyncio.Protocol):
 
 
 def request_maker(plan: dict[str, Any]) -> Callable[[], bytes]:
-    """Return what makes the plan's requests: for random wallets, each with its own key."""
+    """Return a function that makes the plan's requests: for random wallets, each with its own key."""
     draw = random.Random(plan["seed"])
     first, last = plan["first_user"], plan["first_user"] + plan["users"] - 1
     authorization = f"Authorization: Bearer {os.environ.get('BENCH_API_KEY', '')}\r\n"

@@ -28,7 +28,7 @@ _RATES = (
 
 
 def draw(results: Results, folder: Path) -> list[Path]:
-    """Write what the results have data for; return the files."""
+    """Write the plots that the results have data for; return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn = []
     for name, plot in (("rates", _rates), ("ratios", _ratios), ("history", _history), ("latency", _latency)):
@@ -55,7 +55,7 @@ def _rates(results: Results, axes: Axes) -> bool:
 
 
 def _ratios(results: Results, axes: Axes) -> bool:
-    """Each figure as a share of its target: beyond the line is better."""
+    """Draw each figure as a share of its target: beyond the line is better. Return whether there was any."""
     found = [(target, value) for target in TARGETS if (value := target.value(results)) is not None]
     if not found:
         return False

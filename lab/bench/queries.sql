@@ -1,8 +1,8 @@
--- What `wbs bench` asks of the database. Nothing here is on the path of a request.
+-- The queries of `wbs bench`. None is on the path of a request.
 
 -- name: pgbench_charge
--- The yardstick, in pgbench's own language: one charge a commit, one round trip. It writes the movement and the
--- balance; unlike ours no idempotency key, and it decides nothing, which is to its advantage.
+-- The yardstick, in pgbench's own language: one charge per commit, one round trip. It writes the movement and the
+-- balance, but unlike our charges no idempotency key, and it decides nothing, which is to its advantage.
 \set user random(10001, 20000)
 \set amount random(100, 999)
 with new_charge as materialized (select gen_random_uuid() as id),
@@ -27,9 +27,9 @@ insert into api_keys (name, prefix, secret_hash, scopes, created_by)
 values ('bench', 'wbs_bench000', $1, $2, 'operator:bench');
 
 -- name: prefill
--- $1 more charges for each wallet ($2, $3), consistent with the books, keys and all ($4: the fingerprint of each of the
--- wallet's charges). Round by round, as time would have brought them, so that the indexes have the shape that life gives
--- them.
+-- $1 more charges for each wallet ($2, $3), consistent with the ledger, with keys ($4: the fingerprint of each of the
+-- wallet's charges). They are inserted round by round, as time would have brought them, so that the indexes get their
+-- natural shape.
 with drawn as (
     select
         gen_random_uuid()::text as random,
@@ -106,13 +106,13 @@ select coalesce(sum(transactions), 0)::bigint as transactions from wallets;
 select count(*) as open from withdrawals where status in ('pending', 'processing');
 
 -- name: idle
--- Is everything paid and published? Asked often while others are measured, so it looks at one row of each.
+-- Whether everything is paid and published. It runs often during measurements, so it reads one row of each table.
 select
     not exists (select from outbox) as published,
     not exists (select from withdrawals where status in ('pending', 'processing')) as paid;
 
 -- name: drain
--- How the withdrawals accepted since $1 ended: how many, within which time, and how long each took.
+-- The ends of the withdrawals accepted since $1: their number, the time of all, and the latency of each.
 select
     count(*) as completed,
     extract(epoch from max(updated_at) - min(updated_at))::float8 as seconds,

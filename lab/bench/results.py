@@ -1,4 +1,4 @@
-"""What came out: samples by scenario, ratios against their targets, as a table and as JSON."""
+"""The results: samples by scenario and ratios against their targets, as a table and as JSON."""
 
 import datetime
 import os
@@ -12,12 +12,12 @@ from typing import Any
 from lab.bench.load import Sample
 
 OTHERS_CORES_MAX = 0.25
-"""Cores taken by other work, above which a run is not worth much."""
+"""Number of cores used by other work above which a run is not worth much."""
 
 
 @dataclass
 class Results:
-    """Everything measured. Samples of one round stand at the same place in their lists."""
+    """All measurements. The samples of one round are at the same place in their lists."""
 
     parameters: dict[str, Any]
     samples: dict[str, list[Sample]] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class Results:
         return sample
 
     def median(self, scenario: str, of: Callable[[Sample], float] = lambda one: one.per_s) -> float | None:
-        """Return the median over the runs of a scenario; None if it was not run."""
+        """Return the median over the runs of a scenario; None if it did not run."""
         samples = self.samples.get(scenario)
         return statistics.median(map(of, samples)) if samples else None
 
@@ -46,17 +46,17 @@ class Results:
         of: Callable[[Sample], float] = lambda one: one.per_s,
         by: Callable[[Sample], float] = lambda one: one.per_s,
     ) -> float | None:
-        """Return the median of the ratios of each round: what disturbs a round disturbs both its parts."""
+        """Return the median of the rounds' ratios: a disturbance of a round affects both parts of its ratio."""
         pairs = zip(self.samples.get(scenario, []), self.samples.get(yardstick, []), strict=False)
         ratios = [of(one) / by(other) for one, other in pairs]
         return statistics.median(ratios) if ratios else None
 
     def rounds(self) -> int:
-        """Return how many rounds are complete."""
+        """Return the number of complete rounds."""
         return min(map(len, self.samples.values()), default=0)
 
     def quiet(self) -> "Results":
-        """Return the complete rounds in which others took hardly anything of the machine."""
+        """Return the complete rounds in which other work hardly used the machine."""
         quiet = [
             number
             for number in range(self.rounds())
@@ -70,17 +70,17 @@ class Results:
         )
 
     def others_cores(self) -> float:
-        """Return how many cores other work on the machine took, in the worst run."""
+        """Return the number of cores that other work on the machine used in the worst run."""
         runs = [run for runs in self.samples.values() for run in runs]
         return max((run.detail.get("others_cores", 0.0) for run in runs), default=0.0)
 
     def largest_mb(self, moment: str, kind: str) -> float | None:
-        """Return the memory of the largest process of a kind at that moment, in MB."""
+        """Return the memory of the largest process of a kind at this moment, in MB."""
         found = [row["mb"] for row in self.memory.get(moment, []) if row["kind"] == kind]
         return max(found) if found else None
 
     def as_json(self) -> dict[str, Any]:
-        """Return all of it, with what is needed to judge it."""
+        """Return all results, with the facts needed to judge them."""
         return {
             "started_at": self.started_at,
             "machine": machine(),
@@ -112,7 +112,7 @@ class Results:
 
 @dataclass(frozen=True)
 class Target:
-    """A figure with its bound. Ratios only: times and rates of a shared machine say little."""
+    """A figure with its bound. Targets are ratios, because times and rates of a shared machine say little."""
 
     figure: str
     bound: float
@@ -120,7 +120,7 @@ class Target:
     at_most: bool = False
 
     def reached(self, value: float) -> bool:
-        """Tell whether the value is within the bound."""
+        """Return whether the value is within the bound."""
         return value <= self.bound if self.at_most else value >= self.bound
 
 
@@ -191,7 +191,7 @@ def _p99_ms(sample: Sample) -> float:
 
 
 def table(results: Results) -> str:
-    """Return what came out, for people."""
+    """Return the results as a table for people."""
     lines = [f"{'medians of the runs':<46}{'per s':>10}{'p50 ms':>10}{'p99 ms':>10}   runs"]
     for name, title in _TITLES.items():
         runs = results.samples.get(name)
@@ -220,7 +220,7 @@ def table(results: Results) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Return what the figures were measured on."""
+    """Return the facts about the machine that the figures were measured on."""
     model = "unknown"
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

@@ -1,4 +1,4 @@
-"""The scenarios. Each round runs them all, yardsticks among them: noise then hits both parts of a ratio."""
+"""The scenarios. Each round runs all of them, including the yardsticks, so that noise affects both parts of a ratio."""
 
 import asyncio
 import os
@@ -16,32 +16,33 @@ from ops.local.progress import Progress
 GROUPS = ("start", "peaks", "latency", "payouts", "history", "memory")
 
 _BULK_CONNECTIONS = 8
-"""Requests of 1,000 charges under way: together as many charges as one gateway's backlog takes."""
+"""Number of concurrent requests of 1,000 charges: together as many charges as one gateway's backlog holds."""
 
 _BULK_ITEMS = 1_000
 
 _AFTER_CHECKPOINT_S = 30
-"""By then 19 of 20 pages of the index of ten million keys have been changed since the checkpoint, at 11,000 charges/s.
-The rest is what checkpoints cost in the long run: at 4 GB of log, 3 of 100 charges are the first of their page."""
+"""After this time, at 11,000 charges/s, 19 of 20 pages of the index of ten million keys have changed since the
+checkpoint. The remaining cost is that of checkpoints in the long run: at 4 GB of log, 3 of 100 charges are the first to
+change their page."""
 
 _WARM_UP_S = 1.0
-"""Of the open-loop generator, before its latencies count."""
+"""Warm-up of the open-loop generator, before its latencies count."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how often."""
+    """The lengths and numbers of runs."""
 
     runs: int
     seconds: float
-    """Of one run."""
+    """Length of one run."""
     groups: tuple[str, ...] = GROUPS
     history: tuple[tuple[str, int], ...] = ()
     """Sizes of the database to measure at: name and number of transfers."""
     queue_full: int = 100_000
-    """Withdrawals waiting while an actor process' memory is looked at."""
+    """Number of withdrawals waiting while the memory of an actor process is measured."""
     slow_queue: int = 2_500
-    """Withdrawals to be paid by a bank that takes 200 ms."""
+    """Number of withdrawals to be paid by a bank that takes 200 ms."""
 
 
 class Bench:
@@ -72,14 +73,14 @@ class Bench:
     # --- Parts -------------------------------------------------------------------------------------------
 
     def warm_up(self) -> None:
-        """Run each kind of load once, so that caches, plans and pools are as they stay."""
+        """Run each kind of load once, so that caches, plans and pools reach their steady state."""
         self._progress.say("Warming up")
         for kind in ("noop", "charge", "hot", "balance", "transactions", "mix"):
             load.wrk(self._stage.api, kind, 1 if self._plan.seconds < 5 else 2)
         self._stage.wait_paid()
 
     def round(self, groups: Sequence[str]) -> None:
-        """Run the yardsticks and the scenarios of these groups once, what is compared next to each other."""
+        """Run the yardsticks and the scenarios of these groups once, with compared runs next to each other."""
         if "peaks" in groups:
             self._wrk("balance", "balance", writes=False)
             self._wrk("noop", "noop")
@@ -117,7 +118,7 @@ class Bench:
         writes: bool = True,
         small: bool = False,
     ) -> Sample:
-        """Run wrk; where every request writes, look that the database has at least what was answered."""
+        """Run wrk; if every request writes, check that the database has at least as many movements as were answered."""
         writes = writes and kind != "noop"
         stage = self._stage
         api = stage.small.urls["api"] if small and stage.small else stage.api
@@ -143,7 +144,7 @@ class Bench:
         return self._keep(scenario, sample)
 
     def _payouts(self) -> None:
-        """Accept a queue of withdrawals while nobody pays, then let them be paid; then the same, slower."""
+        """Accept a queue of withdrawals while no actor pays, then have them paid; then the same with a slower bank."""
         stage = self._stage
         since = asyncio.run(database.clock(stage.database_url))
         stage.pause_payouts()
@@ -164,7 +165,7 @@ class Bench:
         stage.set_bank_latency(0)
 
     def _drain(self, scenario: str, since: datetime, actors: int) -> Sample:
-        """Let the actors empty the queue that was prepared since then; the rate from first to last."""
+        """Let the actors empty the queue prepared since then; return the rate from the first to the last."""
         _settle()
         self._stage.start_actors(actors)
         self._stage.wait_paid()
@@ -174,7 +175,7 @@ class Bench:
         )
 
     def _paced(self, scenario: str, per_s: float) -> None:
-        """Withdrawals at a pace that can be kept: how long from accepted to completed?"""
+        """Measure the time from accepted to completed for withdrawals at a sustainable pace."""
         _settle()
         since = asyncio.run(database.clock(self._stage.database_url))
         sent = load.open_loop(self._stage.api, "withdraw", per_s, max(self._plan.seconds, 5))
@@ -183,7 +184,7 @@ class Bench:
         self._keep(scenario, Sample(sent.per_s, done.p50_ms, done.p99_ms))
 
     def _history(self, name: str, transfers: int) -> None:
-        """Charges on a database with so many transfers, in turns with charges on an empty one."""
+        """Measure charges on a database with this number of transfers, in turn with charges on an empty one."""
         stage = self._stage
         self._progress.say(f"Filling up to {transfers:,} transfers by SQL")
         asyncio.run(
@@ -195,18 +196,18 @@ class Bench:
             )
         )
         stage.start_small()
-        # The first change of a page after a checkpoint writes the whole page to the log. That is a small share of
-        # what happens between two checkpoints, and would be all of what is measured right after one.
+        # The first change of a page after a checkpoint writes the whole page to the log. That is a small share of the
+        # work between two checkpoints, but would be all the work in a measurement right after one.
         for small in (True, False):
             api = stage.small.urls["api"] if small and stage.small else stage.api
             load.wrk(api, "charge", _AFTER_CHECKPOINT_S)
-        # What is looked for is a few percent, less than one run has from the next: more runs, each side first in turn.
+        # The expected difference is a few percent, less than the noise of runs: do more runs, each side first in turn.
         for number in range(2 * self._plan.runs):
             for small in (True, False) if number % 2 == 0 else (False, True):
                 self._wrk(f"charges_{name}_none" if small else f"charges_{name}", "charge", small=small)
 
     def _queue_full(self) -> None:
-        """Look at the memory of an actor process that works while very many wait."""
+        """Measure the memory of an actor process that works while very many withdrawals wait."""
         stage = self._stage
         stage.pause_payouts()
         stage.set_bank_latency(200)
@@ -227,9 +228,9 @@ class Bench:
 
 
 def _settle() -> None:
-    """Write out what earlier runs have left in the system's cache.
+    """Write the dirty pages of earlier runs in the system's cache to the disk.
 
-    Linux does it by itself, 30 s later: in the middle of another run, 200 MB at once after bulk charges, and commits
-    wait for the disk behind them.
+    Linux does it by itself, but 30 s later: in the middle of another run, after bulk charges 200 MB at once, and
+    commits would wait for the disk behind them.
     """
     os.sync()

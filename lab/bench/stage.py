@@ -1,4 +1,4 @@
-"""What the benchmark measures: a stack of its own on fresh data, and beside it what serves as a yardstick."""
+"""The subject of the benchmark: a stack of its own on fresh data, together with the yardsticks."""
 
 import asyncio
 import contextlib
@@ -23,9 +23,9 @@ from ops.local.stack import Stack
 from runtime.settings import Settings
 
 ACTORS = 2
-"""Actor processes for the drain at 0 ms. Everything else runs with one, as `wbs up` does."""
+"""Number of actor processes for the drain at 0 ms. Everything else runs with one, like `wbs up`."""
 
-# What this machine's own servers and settings would change, and what makes runs comparable.
+# Settings that keep out this machine's own servers and settings, and that make runs comparable.
 _ENVIRONMENT = {
     "DATABASE_URL": "",
     "RABBITMQ_URL": "",
@@ -45,7 +45,7 @@ _SEED_ITEMS = 1_000
 
 
 class Stage:
-    """A running stack with 10,000 wallets, a database for pgbench, and levers. Raises OpsError."""
+    """A running stack with 10,000 wallets, a database for pgbench, and controls. Raises OpsError."""
 
     def __init__(self, folder: Path, progress: Progress, **environment: str) -> None:
         self._folder = folder
@@ -69,7 +69,7 @@ class Stage:
         self._seed(self.api)
 
     def time_starts(self) -> dict[str, float]:
-        """Start from nothing, stop, and start again; return how many seconds both starts took."""
+        """Start from nothing, stop, and start again; return the seconds that each start took."""
         seconds = {"cold_s": _timed(self.stack.start)}
         self._progress.say(f"Cold start: {seconds['cold_s']:.1f} s. Once more, warm")
         self.stack.stop()
@@ -80,7 +80,7 @@ class Stage:
         return seconds
 
     def start_small(self) -> None:
-        """Start gateways on an empty database beside the full one, so that both can be measured in turns."""
+        """Start gateways on an empty database next to the full one, so that both can be measured in turn."""
         if self.small is not None:
             return
         url = asyncio.run(database.create_database(self.database_url, "small"))
@@ -97,7 +97,7 @@ class Stage:
         self.stack.state.delete()
 
     def __enter__(self) -> "Stage":
-        self.stack.state.delete()  # what an earlier run left, had it been killed
+        self.stack.state.delete()  # left over if an earlier run was killed
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -141,13 +141,13 @@ class Stage:
 
     @property
     def postgres_bin(self) -> str:
-        """Where pgbench is."""
+        """The folder of pgbench."""
         return self.stack.env["WBS_POSTGRES_BIN"]
 
     # --- Levers ------------------------------------------------------------------------------------------
 
     def set_bank_latency(self, milliseconds: int) -> None:
-        """Make every bank call take so long."""
+        """Make every bank call take this time."""
         call("PUT", f"{self.stack.urls['bank']}/faults", {"latency_ms": milliseconds} if milliseconds else {})
 
     def pause_payouts(self) -> None:
@@ -163,7 +163,7 @@ class Stage:
             self.wait(lambda: self.idle().published, "the relay to publish what waits", 120)
 
     def start_actors(self, processes: int) -> None:
-        """Let so many actor processes work."""
+        """Run this number of actor processes."""
         for number in range(1, processes + 1):
             supervision.start_program(self.stack.state, f"background:actors_{number}")
 
@@ -178,7 +178,7 @@ class Stage:
         self.wait(lambda: self.idle().paid, "all withdrawals to be paid", timeout_s)
 
     def wait(self, condition: Callable[[], bool], what: str, timeout_s: float) -> None:
-        """Poll, with progress. OpsError if it takes too long."""
+        """Poll, with progress. Raises OpsError if it takes too long."""
         if not poll(condition, what=what, timeout_s=timeout_s, progress=self._progress, interval_s=0.25):
             raise OpsError(f"Waited {timeout_s:.0f} s in vain for {what}.")
 
@@ -188,7 +188,7 @@ class Stage:
     # --- Looks -------------------------------------------------------------------------------------------
 
     def transactions(self, *, small: bool = False) -> int:
-        """Return how many charges and withdrawals are in the database."""
+        """Return the number of charges and withdrawals in the database."""
         url = self.small.env["DATABASE_URL"] if small and self.small else self.database_url
         return asyncio.run(database.transactions(url))
 
@@ -197,11 +197,11 @@ class Stage:
         return asyncio.run(database.open_withdrawals(self.database_url))
 
     def idle(self) -> database.Idle:
-        """Look whether everything is published, and paid."""
+        """Return whether everything is published, and paid."""
         return asyncio.run(database.idle(self.database_url))
 
     def memory(self) -> list[dict[str, Any]]:
-        """Resident memory of each process in MB; of servers with their children, what they share once."""
+        """Return each process's resident memory in MB; a server's includes its children, with shared memory once."""
         rows = []
         for row in self.stack.ps():
             process = psutil.Process(int(row["pid"]))
@@ -214,7 +214,7 @@ class Stage:
         return rows
 
     def cpu_s(self) -> dict[str, float]:
-        """CPU seconds used so far, by kind of process: unlike rates, hardly changed by what else runs here."""
+        """Return the CPU seconds used so far, by kind of process. Unlike rates, they hardly depend on other work."""
         used: dict[str, float] = {}
         for row in [*self.stack.ps(), *(self.small.ps() if self.small else ())]:
             process = psutil.Process(int(row["pid"]))
@@ -227,7 +227,7 @@ class Stage:
         return used
 
     def audit(self) -> Report:
-        """Check the books, the bank's included. OpsError if they can't be read."""
+        """Audit the ledger, with the bank's books. Raises OpsError if they can't be read."""
         settings = Settings.from_env(self.stack.env)
         try:
             return asyncio.run(run_audit(settings))
@@ -250,7 +250,7 @@ def _proportional_bytes(process: psutil.Process) -> int:
         return int(process.memory_full_info().pss)
     except psutil.NoSuchProcess:
         return 0
-    except psutil.AccessDenied:  # of another user, and we are not root
+    except psutil.AccessDenied:  # a process of another user, and we are not root
         return int(process.memory_info().rss)
 
 
@@ -272,7 +272,7 @@ def _is_let_in(api: str) -> bool:
 
 
 def call(method: str, url: str, body: Any) -> Any:
-    """Send JSON, return JSON. OpsError on anything but success."""
+    """Send JSON, return JSON. Raises OpsError on anything but success."""
     request = urllib.request.Request(
         url, json.dumps(body).encode(), {"Content-Type": "application/json", **authorization()}, method=method
     )

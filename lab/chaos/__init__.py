@@ -1,10 +1,10 @@
-"""`wbs chaos`: random load and seeded faults on a stack of its own, and an independent checker of it all.
+"""`wbs chaos`: random load and seeded faults on a stack of its own, and an independent checker of the result.
 
-schedule  which fault strikes when, from the seed   faults    carries them out, heals
-operations  what the load does, from the seed       load      how fast
-lines, proxy  connections that can be cut           client    calls, and writes the history
-aftermath  settles and reads everything             checker/  reads the history, finds what is wrong
-campaign  one run                                   command   the command line
+schedule  the faults and their times, from the seed   faults    carries them out, heals
+operations  the operations of the load, by the seed   load      the pace of the load
+lines, proxy  connections that can be cut             client    calls, and writes the history
+aftermath  settles and reads everything               checker/  reads the history, finds violations
+campaign  one run                                     command   the command line
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""After the load, when the stack is whole again: settle what is open, and take the last look at everything.
+"""After the load, when the stack is whole again: settle everything open, and read everything a last time.
 
-- Every request of the load is sent again, those without a certain answer first: that tells what became of
-  them, and that every key still gets its first answer. (What was refused may be accepted by now.)
-- Withdrawals are polled until all have ended, and payouts that the bank took back are returned here.
-- Then everything is read: balances, whole lists, every withdrawal, the bank's books.
+- It sends every request of the load again, those without a certain answer first: this shows their outcome, and that
+  every key still gets its first answer. (A request that was refused may be accepted by now.)
+- It polls withdrawals until all have ended, and payouts that the bank took back are returned here.
+- Then it reads everything: balances, complete lists, every withdrawal, the bank's books.
 
-All calls go into the history; what they mean is the checker's business. Every wait has a limit.
+All calls go into the history, and the checker judges them. Every wait has a limit.
 """
 
 import asyncio
@@ -53,21 +53,21 @@ class Aftermath:
         self._history = history
         self._progress = progress
         self._withdrawals: dict[str, tuple[str, str]] = {}
-        """All accepted ones: cell and wallet by identifier."""
+        """All accepted withdrawals: cell and wallet by identifier."""
         self._open: set[str] = set()
         self._open_from_load: set[str] = set()
         self._references: dict[str, str] = {}
-        """What the bank knows them by."""
+        """Their references at the bank."""
         self._returned: set[str] = set()
         """References of payouts that the bank sent back."""
         self._resent = 0
         self._resending = True
         self._healed = 0.0
         self.settled_s = 0.0
-        """How long after healing the last withdrawal of the load was seen ended."""
+        """Time from the healing until the last withdrawal of the load was seen ended."""
 
     async def run(self, healed: float) -> None:
-        """Settle and read. `healed`: when the faults ended, in the run's seconds."""
+        """Settle and read. `healed` is the end of the faults, in seconds of the run."""
         self._client.phase = "settle"
         unclear, clear = self._collect()
         total = len(unclear) + len(clear)
@@ -98,7 +98,7 @@ class Aftermath:
     # --- sending again -----------------------------------------------------------------------------------
 
     def _collect(self) -> tuple["array[int]", "array[int]"]:
-        """Return where in the history the load's requests stand, each once: unclear ones, and the others."""
+        """Return the positions of the load's requests in the history, each once: unclear ones, and the others."""
         self._history.flush()
         places: dict[bytes, int] = {}
         unclear: set[bytes] = set()
@@ -190,7 +190,7 @@ class Aftermath:
             await self._client.find_at_bank(*self._withdrawals[id], id, self._references[id])
 
     async def _books(self) -> AsyncIterator[dict[str, Any]]:
-        """Yield the bank's books; trouble if they can't be read."""
+        """Yield the bank's books; record trouble if they can't be read."""
         after = ""
         while True:
             status, page = await self._client.bank("GET", f"/payouts?limit={BOOK_PAGE}{after}")
@@ -204,11 +204,11 @@ class Aftermath:
             after = f"&after={page['next']}"
 
     def trouble(self, rule: str, expected: str, found: str) -> None:
-        """Write down what should have been possible and was not."""
+        """Record an action that failed although it should have been possible."""
         self._history.write(Trouble(rule, self._history.now(), expected, found))
 
     async def _for_each(self, items: Iterable[Item], act: Callable[[Item], Awaitable[None]]) -> None:
-        """Do it for all of them, `AT_ONCE` at a time."""
+        """Call `act` for all items, `AT_ONCE` at a time."""
         remaining = iter(items)
 
         async def work() -> None:

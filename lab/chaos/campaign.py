@@ -35,8 +35,8 @@ HEALTH_POLL_S = 0.3
 HEALTH_READ_EVERY_S = 0.25
 TELL_EVERY_S = 5.0
 
-# The ladder, compressed: what takes minutes in production takes seconds here. It never comes to its end, so
-# no withdrawal may be left in requires_attention: after healing all must end by themselves.
+# A compressed ladder: minutes in production are seconds here. It never reaches its end, so no withdrawal may be left in
+# requires_attention: after the healing, all must end by themselves.
 ENVIRONMENT = {
     "WBS_BANK_CONNECT_TIMEOUT_MS": "500",
     "WBS_BANK_TIMEOUT_MS": "1000",
@@ -52,7 +52,7 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Order:
-    """What is asked for."""
+    """The parameters of a run."""
 
     seed: int
     seconds: float
@@ -69,7 +69,7 @@ class Order:
 
 @dataclass
 class Report:
-    """What a run found, and how hard it was."""
+    """The findings of a run, and its intensity."""
 
     seed: int
     seconds: float
@@ -84,12 +84,12 @@ class Report:
 
     @property
     def operations_per_s(self) -> float:
-        """Calls of the load, by its seconds."""
+        """Calls of the load per second."""
         return self.operations.total() / self.seconds
 
 
 def run_campaign(order: Order, progress: Progress) -> Report:
-    """Do a run in `order.folder`; history.jsonl and the stack's logs stay there. OpsError: it can't start."""
+    """Do a run in `order.folder`; history.jsonl and the stack's logs stay there. Raises OpsError if it can't start."""
     report = Report(order.seed, order.seconds)
     state = StateDir(order.folder / "stack")
     state.create()
@@ -164,7 +164,7 @@ async def _storm(
     client: RecordingClient,
     progress: Progress,
 ) -> None:
-    """Load and faults at once, with a line of progress every few seconds."""
+    """Run load and faults at once, with a line of progress every few seconds."""
     faults = plan(order.seed, order.seconds, order.faults_per_minute)
     progress.say(f"{order.seconds:.0f} s of load, {len(faults)} faults planned, seed {order.seed}")
     teller = asyncio.create_task(_tell(order, saboteur, client, progress))
@@ -181,7 +181,7 @@ async def _storm(
 
 
 async def _watch_health(client: RecordingClient) -> None:
-    """Ask the service how it is, all the time: the checker holds it against what became of the writes."""
+    """Query the service's health all the time: the checker compares it with the results of the writes."""
     while True:
         for op, path in (("health", "/health"), ("ready", "/health/ready")):
             await client.read(op, path, cell="")
@@ -203,7 +203,7 @@ async def _tell(order: Order, saboteur: Saboteur, client: RecordingClient, progr
 
 
 def _wait_whole(stack: Stack) -> bool:
-    """Wait until servers and processes answer; how often they were started before does not matter."""
+    """Wait until servers and processes answer, however often they were started before."""
     deadline = time.monotonic() + HEALTHY_WITHIN_S
     while time.monotonic() < deadline:
         if _whole(stack):
@@ -225,7 +225,7 @@ def _whole(stack: Stack) -> bool:
 
 
 def _now_and_then(progress: Progress) -> Callable[[str], None]:
-    """Return what says a text, at most every few seconds."""
+    """Return a function that reports a text, at most once in a few seconds."""
     last = time.monotonic()
 
     def say(text: str) -> None:
@@ -238,7 +238,7 @@ def _now_and_then(progress: Progress) -> Callable[[str], None]:
 
 
 def _audit(stack: Stack, report: Report, progress: Progress) -> None:
-    """`wbs audit` on the stack's database and bank: the books themselves, seen from within."""
+    """Run `wbs audit` on the stack's database and bank: a look at the ledger from within."""
     progress.say("Auditing the books")
     try:
         audit = asyncio.run(run_audit(Settings.from_env(stack.env)))

@@ -1,4 +1,4 @@
-"""Calls the API and the bank as a client would, and writes every call into the history."""
+"""Calls the API and the bank as a client would, and records every call in the history."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from lab.chaos.history import Call, HistoryWriter
 
 CONNECTIONS_MAX = 256
 KEEPALIVE_S = 3.0
-"""Short, so that connections spread anew over the gateways."""
+"""Short, so that new connections spread over the gateways."""
 
 
 class Request(NamedTuple):
@@ -33,7 +33,7 @@ class Request(NamedTuple):
 
 
 class _Taken(msgspec.Struct):
-    """A result of POST /charges: the transaction's own bytes, to be compared with other answers."""
+    """A result of POST /charges: the transaction's own bytes, for comparison with other answers."""
 
     status: int
     transaction: msgspec.Raw = msgspec.Raw(b"")
@@ -46,7 +46,7 @@ class _Results(msgspec.Struct):
 
 
 class RecordingClient:
-    """Sends requests and keeps count. Every method returns what it wrote into the history."""
+    """Sends requests and counts them. Every method returns its record in the history."""
 
     def __init__(self, api_url: str, bank_url: str, history: HistoryWriter, timeout_s: float) -> None:
         self._api_url = api_url
@@ -57,7 +57,7 @@ class RecordingClient:
         self.phase = "load"
         self.operations: Counter[str] = Counter()
         self.answers: Counter[str] = Counter()
-        """Of the load, by `op status`; `op none` is no answer at all."""
+        """Number of answers to the load, by `op status`; `op none` is no answer at all."""
 
     async def __aenter__(self) -> "RecordingClient":
         connector = aiohttp.TCPConnector(limit=CONNECTIONS_MAX, keepalive_timeout=KEEPALIVE_S)
@@ -101,7 +101,7 @@ class RecordingClient:
                     "status": one.status,
                     "answer": bytes(one.transaction if one.status == 200 else one.error).decode(),
                     "replayed": one.replayed,
-                    "retry_after": one.status == 503,  # of an item it can't be said otherwise
+                    "retry_after": one.status == 503,  # an item has no header of its own
                 }
                 for one in results
             ]
@@ -135,18 +135,18 @@ class RecordingClient:
     # --- reads -------------------------------------------------------------------------------------------
 
     async def read(self, op: str, path: str, *, cell: str, wallet: str = "", **about: Any) -> Call:
-        """Ask the API; `about`: subject, key, walk, as the history names them. `wait` in a path adds time."""
+        """Read from the API. `about`: subject, key, walk, as the history names them. `wait` in a path adds time."""
         call = await self._exchange("GET", self._api_url + path, None, {})
         return self._write(call, op=op, path=path, cell=cell, wallet=wallet, **about)
 
     async def find_at_bank(self, cell: str, wallet: str, id: str, reference: str) -> Call:
-        """Ask the bank for one payout, which it knows by `reference`."""
+        """Look up one payout at the bank by `reference`."""
         path = f"/payouts/{reference}"
         call = await self._exchange("GET", self._bank_url + path, None, {})
         return self._write(call, op="find", path=path, cell=cell, wallet=wallet, subject=id)
 
     async def bank(self, method: str, path: str, document: Any = None) -> tuple[int, Any]:
-        """Drive the bank: faults, listing. Not part of the history. Returns status (0: none) and JSON."""
+        """Control the bank: faults, listing. Not part of the history. Return status (0: none) and JSON."""
         body = None if document is None else json.dumps(document)
         call = await self._exchange(method, self._bank_url + path, body, {"Content-Type": "application/json"})
         try:

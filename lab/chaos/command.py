@@ -1,6 +1,6 @@
 """The command line of `wbs chaos`.
 
-Exit codes: 0 nothing wrong, 1 violations found or the run could not be made, 2 wrong usage.
+Exit codes: 0 no violations, 1 violations found or the run failed, 2 wrong usage.
 """
 
 import argparse
@@ -34,7 +34,7 @@ same faults at the same times. See docs/RELIABILITY.md."""
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
-    """Add what `wbs chaos` takes."""
+    """Add the arguments of `wbs chaos`."""
     parser.add_argument("--seed", type=int, help="decides faults and operations (default: a random one)")
     parser.add_argument("--seconds", type=_seconds, default=60.0, metavar="S", help="of load and faults (60)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
@@ -73,7 +73,7 @@ def _frequency(text: str) -> float:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what the arguments say."""
+    """Run the command with these arguments; return its exit code."""
     if args.check is not None:
         return _check(args.check)
     seed = secrets.randbelow(1_000_000) if args.seed is None else args.seed
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     if (folder / "stack").exists():
         raise OpsError(f"{folder} holds the data of another run: delete it, or name another folder.")
     folder.mkdir(parents=True, exist_ok=True)
-    signal.signal(signal.SIGTERM, _interrupt)  # so that it ends as Ctrl-C does: nothing is left behind
+    signal.signal(signal.SIGTERM, _interrupt)  # end in the same way as after Ctrl-C: nothing is left behind
     order = Order(seed, args.seconds, args.rate, args.faults_per_minute, folder, failover=args.failover)
     good = False
     try:
@@ -105,7 +105,7 @@ def _interrupt(number: int, frame: object) -> NoReturn:
 
 
 def _clear(folder: Path, *, keep: bool) -> bool:
-    """Delete the stack's data; keep history and logs if they are wanted. True if something is kept."""
+    """Delete the stack's data; with `keep`, keep history and logs. Return True if something is kept."""
     state = StateDir(folder / "stack")
     if keep and state.log.exists():
         shutil.rmtree(folder / "log", ignore_errors=True)

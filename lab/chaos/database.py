@@ -1,7 +1,7 @@
-"""The chaos runs' own hand on the database: what administrators, other programs and a clock do to it.
+"""The chaos runs' own access to the database: the effects of administrators, other programs and a clock on it.
 
-No request ever comes here. Each function connects by itself and raises one of `db.errors.DATABASE_ERRORS` if that
-is not possible just now; none leaves anything behind that outlasts its own end by more than seconds.
+No request ever comes here. Each function opens its own connection and raises one of `db.errors.DATABASE_ERRORS` if that
+is not possible now; nothing that a function leaves behind outlasts it by more than seconds.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ TABLES = (
     "outbox",
     "heartbeats",
 )
-"""What an ALTER TABLE, VACUUM FULL or REINDEX may keep for itself."""
+"""Tables that an ALTER TABLE, VACUUM FULL or REINDEX may lock exclusively."""
 
 CONNECTIONS_MAX = 400
 
@@ -44,23 +44,23 @@ async def _session(database_url: str) -> AsyncIterator[Any]:
 
 
 async def hold_table(database_url: str, table: str, seconds: float) -> None:
-    """Lock a table against everybody, also readers, for so long. LockNotAvailableError if it can't be had."""
+    """Lock a table against all sessions, including readers, for this time. LockNotAvailableError if it is not free."""
     assert table in TABLES
     async with _session(database_url) as connection:
-        # Sent together, they are one transaction, which ends with the sleep, whatever becomes of us meanwhile.
+        # Sent together, they are one transaction, which ends with the sleep, whatever happens to us meanwhile.
         statements = f"{_SQL['lock_table'] % table}; {_SQL['sleep'] % f'{seconds:.3f}'}"
         await connection.execute(statements, timeout=seconds + _TIMEOUT_S)
 
 
 async def set_read_only(database_url: str, read_only: bool) -> None:
-    """Let every transaction of the server be read-only from now on, or writable again."""
+    """Make every transaction of the server read-only from now on, or writable again."""
     async with _session(database_url) as connection:
         await connection.execute(_SQL["read_only" if read_only else "writable"], timeout=_TIMEOUT_S)
         await connection.execute(_SQL["reload"], timeout=_TIMEOUT_S)
 
 
 async def use_up_connections(database_url: str, seconds: float) -> int:
-    """Open connections until the server gives no more, and keep them for so long; return how many."""
+    """Open connections until the server accepts no more, and keep them for this time; return their number."""
     held: list[Any] = []
     try:
         while len(held) < CONNECTIONS_MAX:
@@ -77,21 +77,21 @@ async def use_up_connections(database_url: str, seconds: float) -> int:
 
 
 async def cancel_queries(database_url: str) -> int:
-    """Cancel what all other sessions are doing; return how many there are."""
+    """Cancel the queries of all other sessions; return the number of sessions."""
     async with _session(database_url) as connection:
         count: int = await connection.fetchval(_SQL["cancel_all"], _NAME, timeout=_TIMEOUT_S)
         return count
 
 
 async def end_sessions(database_url: str) -> int:
-    """End all other sessions; return how many there were."""
+    """End all other sessions; return their number."""
     async with _session(database_url) as connection:
         count: int = await connection.fetchval(_SQL["terminate_all"], _NAME, timeout=_TIMEOUT_S)
         return count
 
 
 async def set_clock_back(database_url: str, seconds: float) -> None:
-    """Let the clock of all sessions be behind by so many seconds (0: right again). They are begun anew."""
+    """Set the clock of all sessions back by these seconds (0: right again). All sessions are restarted."""
     async with _session(database_url) as connection:
         database = '"' + await connection.fetchval(_SQL["name"], timeout=_TIMEOUT_S) + '"'
         if seconds:
@@ -105,6 +105,6 @@ async def set_clock_back(database_url: str, seconds: float) -> None:
 
 
 async def has_synchronous_standby(database_url: str) -> bool:
-    """Tell whether commits of this server wait for another one."""
+    """Return whether commits of this server wait for another server."""
     async with _session(database_url) as connection:
         return bool(await connection.fetchval(_SQL["has_synchronous_standby"], timeout=_TIMEOUT_S))

@@ -1,4 +1,4 @@
-"""The primary of a pair is lost, once, in the middle of a run; the standby takes over."""
+"""The loss of a pair's primary, once, in the middle of a run; the standby takes over."""
 
 import asyncio
 
@@ -8,15 +8,15 @@ from lab.chaos.operations import Operations
 from lab.chaos.pair import Failover, Pair
 
 PROMOTED_AFTER_S = 3.0
-"""As long as whoever watches the primary takes to be sure."""
+"""Time that a watcher of the primary needs to be sure."""
 WRITES_WITHIN_S = 5.0
-"""After the promotion, the first write that works."""
+"""Longest time from the promotion to the first successful write."""
 GIVE_UP_S = 60.0
 TRY_EVERY_S = 0.1
 
 
 class Disaster:
-    """Strikes once, and writes down how long it took until a write worked again."""
+    """Strikes once, and records the time until a write succeeded again."""
 
     def __init__(self, pair: Pair, lines: Lines, operations: Operations, history: HistoryWriter) -> None:
         self._pair = pair

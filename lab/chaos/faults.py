@@ -24,7 +24,7 @@ COMEBACK_POLL_S = 0.2
 COMEBACK_WAIT_S = 30.0
 KILLED_WITHIN_S = 5.0
 HUNG_WITHIN_S = 15.0
-"""A process that was killed, or that hangs, is there again within this time."""
+"""Time within which a process that was killed, or that hangs, is replaced."""
 STOP_WITHIN_S = 10.0
 HEAL_TRIES_MAX = 100
 HEAL_WAIT_S = 0.3
@@ -61,11 +61,11 @@ USUAL_BANK = {
     **{"latency_ms": 20, "latency_p99_ms": 300, "error_rate": 0.02, "decline_rate": 0.05},
     **{"pending_rate": 0.03, "settle_after_ms": 500},
 }
-"""Between its troubles."""
+"""The bank's faults between its troubles."""
 
 
 class Saboteur:
-    """Strikes by the plan. Only processes that the stack names as its own are ever signalled."""
+    """Strikes according to the plan. It only ever signals processes that the stack names as its own."""
 
     def __init__(
         self, seed: int, stack: Stack, lines: Lines, client: RecordingClient, history: HistoryWriter
@@ -79,7 +79,7 @@ class Saboteur:
         self._frozen: Counter[Identity] = Counter()
         self._cuts: Counter[str] = Counter()
         self._troubles = 0
-        self._ps_lock = asyncio.Lock()  # the supervisor's client sets a process-wide timeout while it asks
+        self._ps_lock = asyncio.Lock()  # the supervisor's client sets a process-wide timeout during its call
         self._expected: Counter[str] = Counter()
         self.done: Counter[tuple[str, str]] = Counter()
         """Faults carried out, by action and target."""
@@ -88,16 +88,16 @@ class Saboteur:
 
     @property
     def kills(self) -> int:
-        """How many processes were ended by SIGKILL."""
+        """Number of processes ended by SIGKILL."""
         return sum(count for (action, _), count in self.done.items() if action == "kill")
 
     async def start(self) -> None:
-        """Remember what a whole stack looks like, and give the bank its usual day."""
+        """Remember the processes of a whole stack, and set the bank's usual faults."""
         self._expected = Counter(str(row["kind"]) for row in await self._ps())
         await self._set_bank(USUAL_BANK)
 
     async def run(self, plan: Sequence[PlannedFault]) -> None:
-        """Carry out the plan; faults may overlap. Returns when the last is over and all are back."""
+        """Carry out the plan; faults may overlap. Returns when the last fault is over and all processes are back."""
         begun = time.monotonic()
         async with asyncio.TaskGroup() as group:
             for fault in plan:
@@ -113,7 +113,7 @@ class Saboteur:
         finally:
             self.underway -= 1
         if detail is None:
-            return  # nothing there to strike at: it is down already
+            return  # there is no target: it is down already
         what = f"{fault.how} {detail}".strip()
         self._history.write(InjectedFault(fault.action, fault.target, start, self._history.now(), what))
 
@@ -145,13 +145,13 @@ class Saboteur:
         victims = await self._victims(fault.target, random)
         if not victims:
             return None
-        # SIGTERM would let PostgreSQL wait until every client has gone; SIGINT is its polite stop.
+        # After SIGTERM, PostgreSQL would wait until every client has gone; SIGINT is its polite stop.
         processes.send(victims[0], signal.SIGINT if fault.target == "postgres" else signal.SIGTERM)
         self.done["restart", fault.target] += 1
         deadline = time.monotonic() + STOP_WITHIN_S
         while victims[0].alive():
             if time.monotonic() > deadline:
-                # Happens: PostgreSQL 15 that is told to stop while it recovers from a crash never does.
+                # This happens: PostgreSQL 15 never stops if it is told to stop while it recovers from a crash.
                 processes.send(victims[0], signal.SIGKILL)
                 return f"pid {victims[0].pid}, killed after {STOP_WITHIN_S:.0f} s"
             await asyncio.sleep(COMEBACK_POLL_S)
@@ -174,13 +174,15 @@ class Saboteur:
         return f"pid {pid}, {len(victims)} processes"
 
     async def _hang(self, fault: PlannedFault, random: Random) -> str | None:
-        """Freeze a process and leave it: somebody of the stack's own has to notice, end it, and begin anew."""
+        """Freeze a process and leave it: the stack's own supervision must notice, end and restart it."""
         victims = await self._victims(fault.target, random)
         if not victims:
             return None
         at = self._history.now()
         self.done["hang", fault.target] += 1
-        self._frozen[victims[0]] += 1  # or the end of a shorter freeze of the same one would thaw it
+        self._frozen[victims[0]] += (
+            1  # otherwise the end of a shorter freeze of the same process would thaw it
+        )
         processes.send(victims[0], signal.SIGSTOP)
         await self._await_comeback(fault.target, victims, at, within_s=HUNG_WITHIN_S)
         self._thaw(victims[0])
@@ -210,7 +212,7 @@ class Saboteur:
     async def _await_comeback(
         self, kind: str, victims: Sequence[Identity], killed_at: float, *, within_s: float = KILLED_WITHIN_S
     ) -> None:
-        """Wait until as many processes of the kind as there should be run, none of them a victim."""
+        """Wait until the full number of processes of the kind runs, none of them a victim."""
         gone = {victim.pid for victim in victims}
         deadline = killed_at + COMEBACK_WAIT_S
         while (now := self._history.now()) < deadline:
@@ -252,7 +254,7 @@ class Saboteur:
         return f"for {fault.lasts_s:.1f} s"
 
     async def _set_bank(self, faults: dict[str, Any] | None) -> bool:
-        """Set the bank's faults (None: no faults at all); False if it did not answer."""
+        """Set the bank's faults (None: no faults at all); return False if it did not answer."""
         method = "DELETE" if faults is None else "PUT"
         status, _ = await self._client.bank(method, "/faults", faults)
         return status == 200
@@ -260,9 +262,9 @@ class Saboteur:
     # --- healing -----------------------------------------------------------------------------------------
 
     async def heal(self) -> bool:
-        """Thaw what was frozen for a while, mend the lines, take the servers' and the bank's faults away.
+        """Thaw temporarily frozen processes, mend the lines, and remove the servers' and the bank's faults.
 
-        What hangs is left to the stack's own watch. False: a server is not there.
+        Hanging processes are left to the stack's own supervision. Return False if a server does not answer.
         """
         for victim in list(self._frozen):
             processes.send(victim, signal.SIGCONT)

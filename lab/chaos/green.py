@@ -1,4 +1,4 @@
-"""After a storm: the service has to say that all is well, soon and by itself."""
+"""After a storm the service must report, soon and by itself, that all is well."""
 
 import asyncio
 import json
@@ -11,13 +11,13 @@ from lab.chaos.client import RecordingClient
 GREEN_WITHIN_S = 10.0
 """Once every process answers again, GET /health says `ok` within this time."""
 BACKLOG = frozenset({"withdrawals_late"})
-"""What it may truly say right after a storm: money that waited is still being paid out."""
+"""A reason that may be true right after a storm: waiting money is still being paid out."""
 
 _POLL_S = 0.3
 
 
 async def expect_green(client: RecordingClient, aftermath: Aftermath, but: Collection[str] = ()) -> None:
-    """Wait until the service says that all is well, or names none but the given reasons; note it if it does not."""
+    """Wait until the service reports that all is well, or only the given reasons; record trouble if it does not."""
     deadline = time.monotonic() + GREEN_WITHIN_S
     verdict = await _verdict(client)
     while not _is_green(verdict, but):

@@ -1,9 +1,8 @@
-"""The history of a chaos run: one JSON line for everything that was asked, answered, broken and found.
+"""The history of a chaos run: one JSON line for each request with its answer, each fault and each finding.
 
-It is the only thing the checker reads, so a verdict can be reached again from the file alone. Times are
-seconds of the monotonic clock since the run began; `Run.wall_at_0` ties them to the wall clock, which the
-database's timestamps are on (same machine). The file grows with the run, some 1 kB an operation; nothing of
-it is kept in memory.
+The checker reads nothing else, so the file alone is enough to repeat a verdict. Times are seconds of the monotonic
+clock since the run began; `Run.wall_at_0` relates them to the wall clock, which the database's timestamps use (same
+machine). The file grows with the run, by some 1 kB per operation; none of it is kept in memory.
 """
 
 import time
@@ -15,7 +14,7 @@ import msgspec
 
 
 class Run(msgspec.Struct, frozen=True, tag="run", tag_field="line"):
-    """The first line: what replays the run, and the wall clock (s since 1970) at second 0."""
+    """The first line: the parameters that replay the run, and the wall clock (s since 1970) at second 0."""
 
     seed: int
     seconds: float
@@ -32,11 +31,11 @@ class Call(msgspec.Struct, frozen=True, tag="call", tag_field="line", omit_defau
     phase: str = "load"
     """load (faults are about), settle (after healing, sent again or polled), final (the last look)"""
     cell: str = ""
-    """Wallets and keys never reach beyond their cell, so that it can be checked by itself."""
+    """Wallets and keys stay within their cell, so that it can be checked by itself."""
     wallet: str = ""
     """`user currency`"""
     subject: str = ""
-    """The withdrawal that is asked about."""
+    """The withdrawal that the call is about."""
     method: str = "GET"
     path: str = ""
     key: str = ""
@@ -55,7 +54,7 @@ class Call(msgspec.Struct, frozen=True, tag="call", tag_field="line", omit_defau
 
 
 class InjectedFault(msgspec.Struct, frozen=True, tag="fault", tag_field="line", omit_defaults=True):
-    """Something was broken on purpose."""
+    """A fault made on purpose."""
 
     action: str
     target: str
@@ -65,7 +64,7 @@ class InjectedFault(msgspec.Struct, frozen=True, tag="fault", tag_field="line", 
 
 
 class Comeback(msgspec.Struct, frozen=True, tag="comeback", tag_field="line"):
-    """How long it took until a process that was killed, or hung, was there again, and how long it may (s)."""
+    """The time until a killed or hung process was replaced, and the time allowed (s)."""
 
     target: str
     killed_at: float
@@ -82,7 +81,7 @@ class Mark(msgspec.Struct, frozen=True, tag="mark", tag_field="line"):
 
 
 class Trouble(msgspec.Struct, frozen=True, tag="trouble", tag_field="line"):
-    """What the run itself could not do, though it should have been possible; a violation."""
+    """An action of the run itself that failed although it should have been possible; a violation."""
 
     rule: str
     at: float
@@ -91,7 +90,7 @@ class Trouble(msgspec.Struct, frozen=True, tag="trouble", tag_field="line"):
 
 
 class BankPayout(msgspec.Struct, frozen=True, tag="payout", tag_field="line"):
-    """A line of the bank's books, as its listing gave it at the end."""
+    """A line of the bank's books, from its listing at the end."""
 
     payout_id: str
     reference: str
@@ -124,7 +123,7 @@ class HistoryWriter:
         self._file.write(_encode(record) + b"\n")
 
     def mark(self, name: str) -> float:
-        """Write down that this moment has come; return it."""
+        """Record that this moment has come; return it."""
         at = self.now()
         self.write(Mark(name, at, time.time()))
         return at
@@ -139,7 +138,7 @@ class HistoryWriter:
 
 
 class Line(msgspec.Struct, frozen=True):
-    """A record with where it stands in the file: line number (from 1) and offset in bytes."""
+    """A record with its place in the file: line number (from 1) and offset in bytes."""
 
     number: int
     offset: int
@@ -147,7 +146,7 @@ class Line(msgspec.Struct, frozen=True):
 
 
 def read(path: Path) -> Iterator[Line]:
-    """Yield the records of a history in order. Raises msgspec.ValidationError for what is none."""
+    """Yield the records of a history in order. Raises msgspec.ValidationError if a line is not a record."""
     offset = 0
     with path.open("rb") as file:
         for number, text in enumerate(file, 1):
@@ -156,7 +155,7 @@ def read(path: Path) -> Iterator[Line]:
 
 
 def read_at(file: BinaryIO, offset: int) -> Record:
-    """Return the record that stands at `offset`."""
+    """Return the record at `offset`."""
     file.seek(offset)
     record: Record = _decode(file.readline())
     return record

@@ -1,6 +1,6 @@
 """The lines between the processes of a stack, each through a proxy of its own, so that each can be cut alone.
 
-The proxies run on an event loop in a thread of their own: the load's loop can't hold them up.
+The proxies run on an event loop in a thread of their own, so that the load's loop can't delay them.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from ops.state import StateDir
 
 CONTROL_TIMEOUT_S = 10.0
 
-# (kind of process, the setting that tells it where to connect to, what it connects to)
+# (kind of process, the setting with the address that it connects to, the server that it connects to)
 LINES = (
     ("gateway", "DATABASE_URL", "postgres"),
     ("relay", "DATABASE_URL", "postgres"),
@@ -37,11 +37,11 @@ HOSTS = ("everybody→primary", "everybody→standby")
 class Lines:
     """Nine proxies. Start it before the stack, hand `rewire` to the stack, stop it after the stack.
 
-    `host_ports`: where the two servers of a pair listen; there is a line to each of them then.
+    `host_ports` are the ports of the two servers of a pair; there is then a line to each of them.
     """
 
     def __init__(self, state: StateDir, host_ports: Sequence[int] = ()) -> None:
-        """Take ports that the stack of this folder leaves alone."""
+        """Take ports that the stack of this folder does not use."""
         names = (*NAMES, *HOSTS[: len(host_ports)])
         ports = [private_port(state, f"line_{number}") for number in range(len(names))]
         self.proxies = {name: Proxy(name, port) for name, port in zip(names, ports, strict=True)}
@@ -66,7 +66,7 @@ class Lines:
         self._loop.close()
 
     def rewire(self, program: Program) -> Program:
-        """Return the program with each of its lines led through that line's proxy."""
+        """Return the program, with each of its connections going through its line's proxy."""
         environment: Mapping[str, str] = program.environment
         changed = dict(environment)
         for name, (kind, setting, _) in zip(NAMES, LINES, strict=True):
@@ -85,11 +85,11 @@ class Lines:
 
     @property
     def host_ports(self) -> list[int]:
-        """Where the lines to the servers of a pair begin."""
+        """Ports at which the lines to the servers of a pair begin."""
         return [self.proxies[name].port for name in HOSTS if name in self.proxies]
 
     async def cut(self, name: str, mode: Mode, delay_s: float = 0.0) -> None:
-        """Cut a line, or mend it. To be awaited on another loop than the proxies'."""
+        """Cut a line, or mend it. Await it on another loop than the proxies'."""
         future = asyncio.run_coroutine_threadsafe(self.proxies[name].set_mode(mode, delay_s), self._loop)
         async with asyncio.timeout(CONTROL_TIMEOUT_S):
             await asyncio.wrap_future(future)

@@ -1,4 +1,4 @@
-"""The load: so many operations a second, by so many clients at once, until the time is over."""
+"""The load: a number of operations per second, by a number of concurrent clients, until the time is over."""
 
 import asyncio
 import time
@@ -7,11 +7,11 @@ from lab.chaos.operations import Operations
 
 CLIENTS = 64
 BEHIND_S_MAX = 10.0
-"""What an outage held up is caught up with afterwards, but not more than this much of it."""
+"""The load catches up with operations delayed by an outage, but with no more than this much of it."""
 
 
 class Load:
-    """Runs the operations at a steady pace, whatever the stack is going through."""
+    """Runs the operations at a steady pace, whatever state the stack is in."""
 
     def __init__(self, operations: Operations, rate_per_s: float) -> None:
         self._operations = operations
@@ -20,7 +20,7 @@ class Load:
         self._number = 0
 
     async def run(self, seconds: float) -> None:
-        """Return when the time is over and every call has its answer or has timed out."""
+        """Run until the time is over and every call has its answer or has timed out."""
         self._next_at = time.monotonic()
         until = self._next_at + seconds
         async with asyncio.TaskGroup() as group:

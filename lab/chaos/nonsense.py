@@ -1,7 +1,7 @@
-"""What a bank, or whatever stands before it, may answer that means nothing: each is to be taken for unknown.
+"""Meaningless answers that a bank, or a proxy in front of it, may give: each must be taken for unknown.
 
-None of them is a lie that only the bank itself could tell (that it declined *this* order, say): against that there
-is no protection but its books.
+None of them is a lie that only the bank itself could tell (for example that it declined *this* order): the only
+protection against that is the bank's books.
 """
 
 

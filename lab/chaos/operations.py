@@ -1,7 +1,7 @@
-"""What the load does: each operation number is drawn from the seed, whatever happened to the others.
+"""The operations of the load: each operation number is drawn from the seed, whatever happened to the others.
 
-What an operation *refers* to (an earlier request, an accepted withdrawal) is drawn from what is there by
-then: two runs of one seed do the same things, amounts and order included, not the very same calls.
+The *subject* of an operation (an earlier request, an accepted withdrawal) is drawn from those that exist by then. So
+two runs of one seed do the same things, with the same amounts and in the same order, but not exactly the same calls.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ DESTINATIONS: tuple[Any, ...] = (
 
 
 class Operations:
-    """Does operation after operation; safe for many at once."""
+    """Does operation after operation; safe for concurrent use."""
 
     def __init__(self, seed: int, client: RecordingClient, wallets: Wallets) -> None:
         self._seed = seed
@@ -113,7 +113,7 @@ class Operations:
         await self._send(self._new_charge(random, self._key(number), place, locked=False))
 
     async def charge_once(self, key: str) -> bool:
-        """Send one charge to the hot wallet; tell whether it was taken."""
+        """Send one charge to the hot wallet; return whether it was accepted."""
         place = self._wallets.cells["hot"][0]
         request = self._new_charge(Random(f"{self._seed}:{key}"), f"{self._seed}-{key}", place, locked=False)
         return (await self._send(request)).status == 200
@@ -141,7 +141,7 @@ class Operations:
         await self._send(self._new(random, "withdraw", self._key(number), place, amount=amount))
 
     async def _withdraw_all_at_once(self, random: Random, number: int) -> None:
-        """Several ask for the whole balance at the same time: one can have it."""
+        """Send several withdrawals of the whole balance at the same time: only one can succeed."""
         place = self._wallets.draw(random)
         balance = await self.read_balance(place)
         amount = json.loads(balance.answer)["withdrawable"] if balance.status == 200 else 0
@@ -166,7 +166,7 @@ class Operations:
             await self._send(self._requests[max(recent, 0)])
 
     async def _misuse(self, random: Random, number: int) -> None:
-        """Another request under a key that was used: other amount, other kind, other wallet of the cell."""
+        """Send another request under a used key: another amount, another kind, or another wallet of the cell."""
         if not self._requests:
             return
         victim = self._requests[random.randrange(len(self._requests))]
@@ -195,7 +195,7 @@ class Operations:
         await self._client.cancel(accepted.cell, accepted.wallet, _id(accepted))
 
     async def _take_back(self, random: Random, number: int) -> None:
-        """Let the bank return a payout: mostly of a withdrawal known to be completed, sometimes of any."""
+        """Let the bank return a payout: mostly of a withdrawal known to be completed, sometimes of any withdrawal."""
         pool = self._completed if self._completed and random.random() < 0.8 else self._accepted
         if pool:
             call = pool[random.randrange(len(pool))]
@@ -226,7 +226,7 @@ class Operations:
         await self.walk(self._wallets.draw(random), random.randint(5, 50), WALK_PAGES_MAX)
 
     async def walk(self, place: Place, limit: int, pages_max: int) -> bool:
-        """Go through a list, cursor by cursor; True if that came to its end."""
+        """Read through a list, cursor by cursor; return True if it reached the end."""
         self._walks += 1
         walk, cursor = self._walks, ""
         for _ in range(pages_max):

@@ -1,7 +1,7 @@
 """A PostgreSQL primary and a synchronous standby of a chaos run's own, each behind a line that can be cut.
 
-`--failover killed` kills the primary in the middle of the run and promotes the standby. With `swallowed` the
-primary's address swallows every packet from then on, as that of a host that has lost its power.
+`--failover killed` kills the primary in the middle of the run and promotes the standby. With `swallowed`, the primary's
+address swallows every packet from then on, like that of a host that has lost its power.
 """
 
 import asyncio
@@ -33,17 +33,17 @@ _REPLICATION = "host replication all 127.0.0.1/32 scram-sha-256\n"
 
 
 class Pair:
-    """Starts both servers; `fail_over` ends the first for good. `stop` ends what is left."""
+    """Starts both servers; `kill_primary` ends the first for good. `stop` ends the remaining ones."""
 
     def __init__(self, folder: Path, progress: Progress) -> None:
-        """Nothing runs yet."""
+        """Make a pair; nothing runs yet."""
         self._states = [StateDir(folder / name) for name in ("primary", "standby")]
         self._progress = progress
         self._servers: list[Postgres] = []
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
-        """Make a primary, copy it, start the copy, and let commits wait for it from then on. Raises OpsError."""
+        """Make a primary, copy it, start the copy, and make commits wait for the copy from then on. Raises OpsError."""
         for state in self._states:
             state.create()
         primary = postgres.prepare(self._states[0], os.environ, self._progress)
@@ -65,14 +65,14 @@ class Pair:
             raise OpsError("The standby does not follow its primary.")
 
     def database_url(self, ports: Sequence[int]) -> str:
-        """Return the address of both, reached through these ports, for sessions that want the primary."""
+        """Return the address of both servers, through these ports, for sessions that need the primary."""
         login = f"{SUPERUSER}:{quote(self._servers[0].password)}"
         hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
         return f"postgresql://{login}@{hosts}/{DATABASE}?target_session_attrs=primary"
 
     @property
     def ports(self) -> list[int]:
-        """Where the servers themselves listen: the primary, the standby."""
+        """The servers' own ports: the primary's, the standby's."""
         return [server.port for server in self._servers]
 
     def kill_primary(self) -> None:
@@ -80,13 +80,13 @@ class Pair:
         _kill(self._processes[0])
 
     def promote(self) -> None:
-        """Make the standby the primary; returns when it is. Raises OpsError."""
+        """Promote the standby, and wait until it is the primary. Raises OpsError."""
         standby = self._servers[1]
         pg_ctl = [str(standby.bin_dir / "pg_ctl"), "-D", str(standby.data), "-w", "promote"]
         postgres.check(run_as(standby.account, pg_ctl), "pg_ctl promote")
 
     def stop(self) -> None:
-        """End both, and delete what they kept."""
+        """End both servers, and delete their data."""
         for process in self._processes:
             _kill(process)
         for state in self._states:

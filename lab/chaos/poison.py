@@ -1,4 +1,4 @@
-"""Messages that nobody of ours ever sends, put into the queue: each has to become a dead letter, and nothing else."""
+"""Messages that our processes never send: each must become a dead letter and have no other effect."""
 
 import json
 from typing import Any
@@ -45,7 +45,7 @@ POISON = {
 
 
 def publish(rabbitmq_url: str, body: bytes) -> None:
-    """Put a body into the queue. OSError or pika's AMQPError if RabbitMQ is not there."""
+    """Put a body into the queue. Raises OSError or pika's AMQPError if RabbitMQ is away."""
     parameters = pika.URLParameters(rabbitmq_url)
     parameters.socket_timeout = parameters.stack_timeout = _TIMEOUT_S
     parameters.blocked_connection_timeout = _TIMEOUT_S

@@ -1,17 +1,17 @@
-"""A small TCP proxy whose line can be cut in the ways that lines are cut.
+"""A small TCP proxy whose line can be cut in the ways that real lines are cut.
 
-| mode | connections there are | new connections |
+| mode | existing connections | new connections |
 |---|---|---|
 | pass | forwarded | forwarded |
 | delay | every chunk arrives `delay_s` later, each way | the same |
 | reset | all end with RST, once | forwarded |
 | refuse | all end with RST | refused |
 | blackhole | nothing gets through, either way | accepted, and nothing gets through |
-| mute | what the client sends arrives, answers do not | the same |
-| nonsense | what the client sends arrives, each piece of an answer is replaced (`nonsense.py`) | the same |
+| mute | the client's data arrives, answers do not | the same |
+| nonsense | the client's data arrives, each piece of an answer is replaced (`nonsense.py`) | the same |
 
-When the line is whole again, what was held back goes on its way, as on a network that retransmits. Each
-direction holds `HELD_BYTES_MAX` at most and then stops reading.
+When the line is whole again, the retained data goes on, as in a network that retransmits. Each direction holds
+`HELD_BYTES_MAX` at most and then stops reading.
 """
 
 import asyncio
@@ -33,10 +33,10 @@ _RST = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: close() sends RST
 
 
 class Proxy:
-    """Forwards what comes to `port` to `target` (host, port), as far as the mode allows."""
+    """Forwards data from `port` to `target` (host, port), as far as the mode allows."""
 
     def __init__(self, name: str, port: int = 0) -> None:
-        """Take a port (0: any free one), so that it can be told to others before anything runs."""
+        """Take a port (0: any free one), so that others can learn it before anything runs."""
         self.name = name
         self.target: tuple[str, int] | None = None
         self.mode: Mode = "pass"
@@ -81,7 +81,7 @@ class Proxy:
 
 
 class _Pair(asyncio.Protocol):
-    """A client's connection and ours to the target. This object hears the client, `_Target` the target."""
+    """A client's connection and ours to the target. This object reads from the client, `_Target` from the target."""
 
     def __init__(self, proxy: Proxy) -> None:
         self.proxy = proxy
@@ -142,7 +142,7 @@ class _Pair(asyncio.Protocol):
         self.to_client.flush()
 
     def gone(self, *, heard: bool) -> None:
-        """One side has ended; through a cut line the other does not hear of it until it is mended."""
+        """Handle the end of one side; the other side does not learn of it until the line is mended."""
         self._gone = True
         if heard:
             self.end()
@@ -157,12 +157,12 @@ class _Pair(asyncio.Protocol):
         self.end()
 
     def one_way_ended(self) -> None:
-        """Note the end of one direction; the other goes on. After both, nobody else would close the connections."""
+        """Note the end of one direction; after both, close the connections, because nothing else would."""
         if self.to_client.closed and self.to_target.closed:
             self.end()
 
     def end(self) -> None:
-        """Let both sides go, after what was written to them already."""
+        """Close both sides, after the data already written to them."""
         self.proxy._pairs.discard(self)
         if self._connecting is not None:
             self._connecting.cancel()
@@ -174,7 +174,7 @@ class _Pair(asyncio.Protocol):
 
 
 class _Target(asyncio.Protocol):
-    """Hears the target's side of a pair."""
+    """Reads from the target's side of a pair."""
 
     def __init__(self, pair: _Pair) -> None:
         self.pair = pair
@@ -209,7 +209,7 @@ class _Target(asyncio.Protocol):
 
 
 class _Direction:
-    """What goes one way through a pair: chunks, each with the time from which it may be delivered."""
+    """The data of one direction of a pair: chunks, each with the earliest time of its delivery."""
 
     def __init__(self, pair: _Pair, *, answers: bool) -> None:
         self._pair = pair
@@ -223,12 +223,12 @@ class _Direction:
         self.closed = False
 
     def connect(self, *, source: asyncio.Transport | None, sink: asyncio.Transport | None) -> None:
-        """Both ends are there: what came before may go."""
+        """Set both ends, and deliver the data that came before."""
         self._source, self._sink = source, sink
         self.flush()
 
     def take(self, data: bytes | None) -> None:
-        """Bytes, or the end of them (None), came from the source."""
+        """Take bytes, or their end (None), from the source."""
         proxy = self._pair.proxy
         if not self._held and self._open() and not proxy.delay_s:
             self._deliver(data)
@@ -239,7 +239,7 @@ class _Direction:
         self.flush()
 
     def flush(self) -> None:
-        """Deliver what may be delivered now; come back for the rest."""
+        """Deliver the chunks that are due now, and schedule the others."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -255,12 +255,12 @@ class _Direction:
         self._regulate()
 
     def sink_full(self, full: bool) -> None:
-        """Heed that the receiver's buffer is full, or not any more."""
+        """Note that the receiver's buffer is full, or no longer full."""
         self._sink_full = full
         self._regulate()
 
     def close(self) -> None:
-        """No more comes or goes."""
+        """Stop: take and deliver no more."""
         self.closed = True
         self._held.clear()
         self._held_bytes = 0
@@ -281,7 +281,7 @@ class _Direction:
         elif self._sink.can_write_eof():
             try:
                 self._sink.write_eof()
-            except OSError:  # the other side is gone already, and the loop has not heard of it yet
+            except OSError:  # the other side is gone already, and the loop has not noticed yet
                 self._sink.abort()
             self.closed = True
             self._pair.one_way_ended()

@@ -14,7 +14,7 @@ alter system reset default_transaction_read_only;
 select pg_reload_conf();
 
 -- name: cancel_all
--- What the service's sessions are doing just now is cancelled; each goes on with its next statement.
+-- Cancels the present statements of the service's sessions; each session goes on with its next statement.
 select count(*)
 from pg_stat_activity
 where
@@ -36,7 +36,7 @@ where
 create schema if not exists chaos_clock;
 
 -- name: set_clock
--- Every session that finds this before PostgreSQL's own reads a clock that is behind.
+-- Every session that finds this function before PostgreSQL's own reads a clock that is behind.
 create or replace function chaos_clock.clock_timestamp() returns timestamptz language sql volatile as
 $$ select pg_catalog.clock_timestamp() - %s * interval '1 second' $$;
 

@@ -1,7 +1,7 @@
-"""Which fault strikes when: drawn from the seed alone, before the run begins.
+"""The plan of faults and their times: drawn from the seed alone, before the run begins.
 
-Faults come from decks, shuffled and dealt like cards, so that every kind gets its share, also in a short run:
-all kinds of processes are killed once before any is killed twice.
+Faults come from decks, shuffled and dealt like cards, so that every kind gets its share even in a short run: all kinds
+of processes are killed once before any is killed twice.
 """
 
 from collections.abc import Collection, Sequence
@@ -15,7 +15,7 @@ from lab.chaos.poison import POISON
 FAULTS_PER_MINUTE = 26.0
 
 KINDS = ("gateway", "relay", "actors", "reconciler", "bank_sim", "postgres", "rabbitmq")
-# One more that can be killed or frozen: a single server process of PostgreSQL, in the middle of what it does.
+# Another target to kill or freeze: a single server process of PostgreSQL, in the middle of its work.
 TARGETS = (*KINDS, "postgres_backend")
 
 # Shuffled as a whole, so that every sixteen faults have this mix.
@@ -30,18 +30,18 @@ CUTS = ("reset", "refuse", "blackhole", "mute", "delay")
 DATABASE_TROUBLES = ("read_only", "connections", "cancelled", "ended", "clock_back")
 NONSENSE_LINES = tuple(name for name in NAMES if name.endswith("→bank"))
 HANGS = ("gateway", "relay", "actors", "reconciler", "bank_sim")
-# Not PostgreSQL or RabbitMQ: nobody but their own supervisor knows whether they hang.
+# PostgreSQL and RabbitMQ are left out: only their own supervisor knows whether they hang.
 BANK_TROUBLES = (
     *("errors", "lost_replies", "hangs", "slow", "outage", "declines", "pending", "callbacks", "everything"),
 )
 
-# RabbitMQ takes 6 to 12 s to start on a busy machine. Struck down again before it is up, it would be away for most
-# of the run, and nothing behind it would be tested.
+# RabbitMQ takes 6 to 12 s to start on a busy machine. If it were killed again before it is up, it would be away for
+# most of the run, and nothing behind it would be tested.
 SPARED_S = {"rabbitmq": 25.0}
 
 
 class PlannedFault(NamedTuple):
-    """One fault. `at_s` from the start of the load; what lasts, lasts `lasts_s`."""
+    """One fault. `at_s` counts from the start of the load; `lasts_s` is its duration, if it has one."""
 
     at_s: float
     action: str
@@ -52,11 +52,11 @@ class PlannedFault(NamedTuple):
     how: str = ""
     """cut: the mode. kill: `all` processes of the kind, not one of them."""
     number: int = 0
-    """Seeds what is drawn while it is carried out (which of several processes)."""
+    """Seed for draws while the fault is carried out (for example which of several processes)."""
 
 
 def plan(seed: int, seconds: float, per_minute: float = FAULTS_PER_MINUTE) -> list[PlannedFault]:
-    """Return the faults of a run, in order of time; none begins in the last two seconds. Zero `per_minute`: none."""
+    """Return the faults of a run, in time order; none begins in the last two seconds. With 0 `per_minute`, none."""
     random = Random(f"faults:{seed}")
     actions = Deck(random, ACTIONS)
     decks = {
@@ -97,7 +97,7 @@ def plan(seed: int, seconds: float, per_minute: float = FAULTS_PER_MINUTE) -> li
 
 
 class Deck:
-    """Deals its cards in random order, shuffled anew when all are dealt."""
+    """Deals its cards in random order, and shuffles them anew when all are dealt."""
 
     def __init__(self, random: Random, cards: Sequence[str]) -> None:
         self._random = random
@@ -105,7 +105,7 @@ class Deck:
         self._left: list[str] = []
 
     def deal(self, spared: Collection[str] = ()) -> str:
-        """Return the next card that is not spared; those that are stay on top for the next time."""
+        """Return the next card that is not spared; spared ones stay on top for the next time."""
         found = next((card for card in self._left if card not in spared), None)
         if found is None:
             self._left += self._random.sample(self._cards, len(self._cards))

@@ -1,7 +1,7 @@
-"""ServerFaults of the servers: tables locked, a database that is read-only or full of sessions, poison in the queue.
+"""Faults of the servers: locked tables, a database that is read-only or full of sessions, poison in the queue.
 
-They strike what the stack leans on, not its processes. A trouble that could not be made (the server was down
-already) is none.
+They strike the servers that the stack depends on, not its processes. A fault that could not be made (because the server
+was down already) does not count.
 """
 
 import asyncio
@@ -22,16 +22,16 @@ CANCELS_A_SECOND = 5
 
 
 class ServerFaults:
-    """Makes them, and undoes them. Each method returns what it did, or None if that was not possible."""
+    """Makes and undoes these faults. Each method returns a description, or None if the fault was not possible."""
 
     def __init__(self, database_url: str, rabbitmq_url: str) -> None:
         self._database_url = database_url
         self._rabbitmq_url = rabbitmq_url
         self._one_at_a_time = asyncio.Lock()
-        """Of those that change a setting of the server: each ends before the next begins."""
+        """For faults that change a setting of the server: each ends before the next begins."""
 
     async def hold(self, fault: PlannedFault, random: Random) -> str | None:
-        """Keep a table locked, as a migration does."""
+        """Keep a table locked, like a migration."""
         try:
             await database.hold_table(self._database_url, fault.target, fault.lasts_s)
         except DATABASE_ERRORS:
@@ -39,7 +39,7 @@ class ServerFaults:
         return f"for {fault.lasts_s:.1f} s"
 
     async def database(self, fault: PlannedFault, random: Random) -> str | None:
-        """Do to the database what `fault.target` says."""
+        """Make the database fault that `fault.target` names."""
         act = getattr(self, f"_{fault.target}")
         try:
             detail: str | None = await act(fault, random)
@@ -56,7 +56,7 @@ class ServerFaults:
         return ""
 
     async def heal(self) -> bool:
-        """Undo whatever still holds. False if the database does not let us."""
+        """Undo all faults that still last. Return False if the database does not allow it."""
         async with self._one_at_a_time:
             return await self._undo(database.set_read_only, False) and await self._undo(
                 database.set_clock_back, 0.0
@@ -88,7 +88,7 @@ class ServerFaults:
         return f"{await database.end_sessions(self._database_url)} sessions"
 
     async def _for_a_while(self, act: Any, trouble: bool | float, none: bool | float, seconds: float) -> None:
-        """Make a trouble and undo it. One that was only half made, as the server went away, is undone too."""
+        """Make a fault and undo it. A fault that was only half made, because the server went away, is undone too."""
         try:
             await act(self._database_url, trouble)
             await asyncio.sleep(seconds)
@@ -98,7 +98,7 @@ class ServerFaults:
             await self._undo(act, none)
 
     async def _undo(self, act: Any, argument: bool | float) -> bool:
-        """Try until the server, which may be down for another reason, has let us."""
+        """Try until it succeeds: the server may be down for another reason."""
         for _ in range(HEAL_TRIES_MAX):
             try:
                 await act(self._database_url, argument)

@@ -1,4 +1,4 @@
-"""The wallets that the load plays with: many, and one hot one that gets a good part of everything."""
+"""The wallets of the load: many, and one hot wallet that gets a good part of all operations."""
 
 from random import Random
 from typing import NamedTuple
@@ -8,7 +8,7 @@ CELLS = 24
 
 
 class Place(NamedTuple):
-    """One wallet of one cell. `spelled` is its user_id as requests give it: some are numbers."""
+    """One wallet of one cell. `spelled` is its user_id in the form of requests: some are numbers."""
 
     cell: str
     user: str
@@ -17,7 +17,7 @@ class Place(NamedTuple):
 
     @property
     def wallet(self) -> str:
-        """As the history names it."""
+        """The wallet's name in the history."""
         return f"{self.user} {self.currency}"
 
 
@@ -38,7 +38,7 @@ class Wallets:
         self._others = [place for name, places in self.cells.items() if name != "hot" for place in places]
 
     def draw(self, random: Random) -> Place:
-        """Draw a wallet; the hot one with `HOT_SHARE`."""
+        """Draw a wallet; the hot one with probability `HOT_SHARE`."""
         if random.random() < HOT_SHARE:
             return self.cells["hot"][0]
         if random.random() < 0.03:

@@ -1,8 +1,8 @@
 """The independent checker: reads a history, knows the API's contract, and shares no code with the service.
 
-`check(path)` goes through the file once to find out what belongs to which cell and to judge what needs no
-memory (did anything answer what it never may?), then cell by cell: keys, withdrawals, lists, balances. Only
-one cell is in memory at a time.
+`check(path)` first reads the whole file once, to assign calls to cells and to check rules that need no memory (was any
+answer one that is never allowed?). Then it checks cell by cell: keys, withdrawals, lists, balances. Only one cell is in
+memory at a time.
 """
 
 from collections import defaultdict
@@ -23,12 +23,12 @@ from lab.chaos.history import BankPayout, Call, Comeback, InjectedFault, Mark, R
 __all__ = ["Findings", "Violation", "check"]
 
 CLOCK_STEP_S = 0.005
-"""If wall clock and monotonic clock came apart by more, timestamps can't be compared with our seconds."""
+"""If the wall clock and the monotonic clock diverge further, timestamps can't be compared with our seconds."""
 
 
 @dataclass(slots=True)
 class _Index:
-    """What the first pass remembers."""
+    """The index that the first pass makes."""
 
     cells: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
     """(line number, offset) of each cell's calls"""
@@ -39,9 +39,9 @@ class _Index:
 
 
 def check(path: Path, tell: Callable[[str], None] = lambda text: None) -> Findings:
-    """Return what is wrong in a run; `tell` hears of progress.
+    """Return the violations of a run; `tell` receives the progress.
 
-    Raises msgspec.ValidationError, OSError if the file is no history.
+    Raises msgspec.ValidationError or OSError if the file is not a history.
     """
     findings = Findings()
     index = _first_pass(path, findings)

@@ -1,7 +1,7 @@
-"""Balances: every one ever read was possible at that moment, and every decision about money was right.
+"""Balances: every balance read was possible at that moment, and every decision about money was right.
 
-Where few stories are in motion, the read is compared with every combination of their states; where that would
-be too many, with the bounds of each part and of each sum of parts.
+If few stories are in motion, the read is compared with every combination of their states; if there are too many
+combinations, it is compared with the bounds of each part and of each sum of parts.
 """
 
 import heapq
@@ -17,7 +17,7 @@ from lab.chaos.checker.findings import Findings
 from lab.chaos.checker.stories import NOTHING, Split, Story, WithdrawalStory, parts, split
 
 STATES_MAX = 2048
-"""Combinations compared one by one; beyond it, bounds."""
+"""Number of combinations compared one by one; with more, the bounds are compared."""
 
 Weights = tuple[int, int, int]
 PARTS: dict[str, Weights] = {
@@ -33,7 +33,7 @@ WITHDRAWABLE = PARTS["withdrawable"]
 
 
 class Look(NamedTuple):
-    """A moment at which a wallet's balance mattered: it was read, or a withdrawal decided upon."""
+    """A moment at which a wallet's balance mattered: it was read, or a withdrawal was decided."""
 
     start: float
     end: float
@@ -42,13 +42,13 @@ class Look(NamedTuple):
 
 @dataclass(slots=True)
 class Possible:
-    """What can have been between `start` and `end`: what is certain, and the states of what was in motion."""
+    """The possible balances between `start` and `end`: the certain part, and the states of stories in motion."""
 
     certain: Split
     moving: list[tuple[str, list[Split]]] = field(default_factory=list)
 
     def states(self) -> set[Split] | None:
-        """Return every balance that was possible, or None if they are too many."""
+        """Return all possible balances, or None if there are too many."""
         states = {self.certain}
         for _, options in self.moving:
             states = {state + option for state in states for option in options}
@@ -57,7 +57,7 @@ class Possible:
         return states
 
     def bounds(self, weights: Weights, without: str = "") -> tuple[int, int]:
-        """Return the least and the greatest value of a sum of parts, leaving one story out if asked."""
+        """Return the least and the greatest value of a sum of parts, without the story `without` if given."""
         low = high = _weigh(self.certain, weights)
         for id, options in self.moving:
             if id != without:
@@ -68,7 +68,7 @@ class Possible:
 
 
 def check_balances(cell: Cell, stories: dict[str, Story], findings: Findings) -> None:
-    """Check every balance read in this cell, and every withdrawal refused for want of money or accepted."""
+    """Check every balance read in this cell, and every withdrawal that was accepted or refused for lack of money."""
     looks: dict[str, list[Look]] = {}
     for read in cell.reads["balance"]:
         if read.call.status == 200 and _consistent(read, findings):
@@ -110,13 +110,13 @@ def _consistent(read: Read, findings: Findings) -> bool:
 
 
 def _sweep(looks: list[Look], stories: Iterable[Story]) -> None:
-    """Judge every look, in order of time. A story is looked at closely only while it can be in motion."""
+    """Judge every look, in time order. A story is examined only while it can be in motion."""
     order = itertools.count()
     asleep = [(story.began.earliest, next(order), story, NOTHING) for story in stories]
     heapq.heapify(asleep)
     active: list[Story] = []
     resting = NOTHING
-    """The sum of the stories that sleep: each is in one state for certain, until it wakes."""
+    """The sum of the stories at rest: each is certainly in one state until its next step."""
     for look in sorted(looks, key=lambda look: look.start):
         while asleep and asleep[0][0] <= look.end:
             _, _, story, contribution = heapq.heappop(asleep)

@@ -1,11 +1,11 @@
-"""Conduct: what an answer may be at all, faults or not. Needs no memory of other calls."""
+"""Conduct: the answers that are ever allowed, with or without faults. Needs no memory of other calls."""
 
 from lab.chaos.checker.evidence import parse
 from lab.chaos.checker.findings import Findings
 from lab.chaos.history import Call
 
 AWAY = frozenset({0, 503})
-"""No answer, or the honest one that the service is not able to answer now."""
+"""No answer, or the honest answer that the service is unavailable now."""
 
 ALLOWED = {
     "charge": {200, 422},

@@ -1,4 +1,4 @@
-"""What the history says of one cell, parsed: who asked for what when, and what was answered."""
+"""The parsed history of one cell: the requests, their times, and the answers."""
 
 import json
 from collections import defaultdict
@@ -11,10 +11,10 @@ from msgspec.structs import replace
 from lab.chaos.history import BankPayout, Call
 
 CLOCK_SLACK_S = 0.01
-"""The database's timestamps (wall clock) and ours (monotonic) are told from one another to this much."""
+"""Uncertainty when the database's timestamps (wall clock) are compared with ours (monotonic)."""
 
 REFUSALS = frozenset({400, 404, 409, 413, 415, 422})
-"""Answers that say for certain that this request took no effect."""
+"""Answers that show for certain that this request took no effect."""
 
 
 class Times(NamedTuple):
@@ -25,14 +25,14 @@ class Times(NamedTuple):
     healed: float
     end: float
     clock_back: tuple[tuple[float, float], ...] = ()
-    """From when to when the database's clock was behind: what it says of instants then is early."""
+    """The periods in which the database's clock was behind: its timestamps are then too early."""
 
     def clock_was_back(self, start: float, end: float) -> bool:
-        """Tell whether the database's clock was behind at some moment between two of the run."""
+        """Return whether the database's clock was behind at some moment between two seconds of the run."""
         return any(start <= until and end >= since for since, until in self.clock_back)
 
     def of(self, timestamp: str) -> float:
-        """Return the run's second of an RFC 3339 timestamp. Raises ValueError."""
+        """Return the second of the run for an RFC 3339 timestamp. Raises ValueError."""
         parsed = datetime.fromisoformat(timestamp)
         if parsed.tzinfo is None:
             raise ValueError(f"no offset: {timestamp}")
@@ -40,7 +40,7 @@ class Times(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """What a charge or a withdrawal asks for. Two requests are the same if these are equal."""
+    """The content of a charge or a withdrawal. Two requests are the same if their contents are equal."""
 
     op: str
     user: str
@@ -60,12 +60,12 @@ class Send(NamedTuple):
 
     @property
     def done(self) -> bool:
-        """It was answered that the movement took effect, now or earlier."""
+        """True if the answer said that the movement took effect, now or earlier."""
         return self.call.status in (200, 202)
 
     @property
     def refused(self) -> bool:
-        """It was answered that it took no effect."""
+        """True if the answer said that the request took no effect."""
         return self.call.status in REFUSALS
 
     @property
@@ -107,7 +107,7 @@ class BankLine(NamedTuple):
 
 
 def parse(text: str) -> Any:
-    """Return the JSON value, or None for what is none."""
+    """Return the JSON value, or None if the text is not JSON."""
     try:
         return json.loads(text)
     except ValueError:
@@ -120,7 +120,7 @@ def canonical(value: Any) -> str:
 
 
 def asked(call: Call, default_currency: str = "USD") -> Asked:
-    """Return what a recorded request asks for. Raises KeyError if it is no charge or withdrawal."""
+    """Return the content of a recorded request. Raises KeyError if it is neither a charge nor a withdrawal."""
     body = json.loads(call.body)
     return Asked(
         call.op,

@@ -1,4 +1,4 @@
-"""What the checker found wrong."""
+"""The checker's findings."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ KEPT_MAX = 500
 
 
 class Violation(NamedTuple):
-    """One promise broken: which, where, what was expected and found, and the history's lines that show it."""
+    """One broken promise: its rule, the place, the expected and the actual answer, and the history's lines as proof."""
 
     rule: str
     subject: str
@@ -23,25 +23,25 @@ class Violation(NamedTuple):
 
 @dataclass(slots=True)
 class Findings:
-    """All violations, counted by rule, the first `KEPT_MAX` kept; `checked` tells how much was looked at."""
+    """All violations, counted by rule, of which the first `KEPT_MAX` are kept; `checked` counts the checked items."""
 
     counts: Counter[str] = field(default_factory=Counter)
     violations: list[Violation] = field(default_factory=list)
     checked: Counter[str] = field(default_factory=Counter)
 
     def add(self, rule: str, subject: str, expected: str, found: str, *lines: int) -> None:
-        """Write down a violation."""
+        """Record a violation."""
         self.counts[rule] += 1
         if len(self.violations) < KEPT_MAX:
             self.violations.append(Violation(rule, subject, expected, found, tuple(lines[:8])))
 
     def merge(self, other: "Findings") -> None:
-        """Add what others found."""
+        """Add the findings of another part."""
         self.counts.update(other.counts)
         self.violations += other.violations[: KEPT_MAX - len(self.violations)]
         self.checked.update(other.checked)
 
     @property
     def total(self) -> int:
-        """How many violations there are, the kept ones and the others."""
+        """Number of violations, whether kept or not."""
         return self.counts.total()

@@ -1,7 +1,8 @@
-"""Health: what the service says of itself is true, also of what nobody foresaw.
+"""Health: the service's reports about itself are true, even in unforeseen cases.
 
-Not `ok` once writes have failed for 5 s; never red (503) while they have all worked for 10 s, and go on doing so: a
-report may be the first to meet an outage. How soon it is `ok` again after everything is well, the run itself waits for.
+A report is not `ok` once writes have failed for 5 s. It is never red (503) while all writes have worked for 10 s and
+still work afterwards: a report may be the first to meet an outage. The run itself waits until the service is `ok` again
+after the healing, within a limit.
 """
 
 import json
@@ -13,22 +14,22 @@ from lab.chaos.history import Call
 FAILED_S = 5.0
 WORKED_S = 10.0
 AHEAD_S = 2.0
-"""Writes that fail so soon after a report bear it out."""
+"""Writes that fail within this time after a report confirm it."""
 FAILURES_MIN = 3
 WORKED_MIN = 10
 
 WRITES = frozenset({"charge", "withdraw"})
 WORKED = frozenset({200, 202, 422})
-"""A refusal is one that the database was asked about, or could have been: it says nothing bad of the service."""
+"""A refusal counts as working: the database was queried for it, or could have been."""
 FAILED = frozenset({0, 503})
 
 
 STOPPING = "stopping"
-"""Reason of a gateway that takes no more requests because it is about to end."""
+"""The reason given by a gateway that accepts no more requests because it is about to end."""
 
 
 class Said(NamedTuple):
-    """What a health report said between two moments."""
+    """A health report, made between two moments."""
 
     line: int
     start: float
@@ -39,7 +40,7 @@ class Said(NamedTuple):
 
 
 class HealthWitness:
-    """Takes writes and health reports in any order; holds them against each other at the end."""
+    """Takes writes and health reports in any order, and compares them at the end."""
 
     def __init__(self) -> None:
         self._worked: list[tuple[float, float]] = []
@@ -47,7 +48,7 @@ class HealthWitness:
         self._said: list[Said] = []
 
     def take(self, line: int, call: Call) -> None:
-        """Look at a call of the load."""
+        """Take in a call of the load."""
         if call.phase != "load":
             return
         if call.op in WRITES:
@@ -62,7 +63,7 @@ class HealthWitness:
             self._said.append(Said(line, call.start, call.end, call.op, call.status, word))
 
     def check(self, findings: Findings) -> None:
-        """Name what was said and was not so."""
+        """Report false statements of health."""
         findings.checked["health_reports"] += len(self._said)
         outages = self._outages()
         for said in self._said:
@@ -76,7 +77,7 @@ class HealthWitness:
                 findings.add("health_red", f"second {said.start:.1f}", "no 503", found, said.line)
 
     def _outages(self) -> list[tuple[float, float]]:
-        """Return from when to when no write was under way that worked, and some were that failed."""
+        """Return the periods in which no successful write was under way, and some failing writes were."""
         outages = []
         worked_until = 0.0
         failed = sorted(self._failed)
@@ -97,7 +98,7 @@ class HealthWitness:
 
 
 def _word(call: Call) -> str:
-    """Return what a report says in a word: `stopping`, or its status where it is no 503."""
+    """Return a report in one word: `stopping`, or its status if it is not a 503."""
     try:
         report = json.loads(call.answer)
         if any(reason.get("code") == STOPPING for reason in report.get("reasons", ())):

@@ -1,6 +1,6 @@
-"""Idempotency keys: each took effect once at most, and everybody who used it was told the same.
+"""Idempotency keys: each took effect at most once, and all uses of it got the same answer.
 
-Out of the sends of a cell come its stories: the movements that took effect.
+The sends of a cell give its stories: the movements that took effect.
 """
 
 from math import inf
@@ -121,7 +121,7 @@ def _check_refusals(
     times: Times,
     findings: Findings,
 ) -> None:
-    """Every refusal needs a reason, and what was acknowledged once is never refused afterwards."""
+    """Check that every refusal has a reason, and that an acknowledged request is never refused afterwards."""
     known_at = min((send.call.end for send in group if send.done), default=inf)
     for send in group:
         if not send.refused:
@@ -149,7 +149,7 @@ def _check_refusals(
 
 
 def _check_settled(key: str, group: list[Send], findings: Findings) -> None:
-    """After healing, sending every request again must have told for certain what became of it."""
+    """Check that every request that was sent again after the healing got a certain answer."""
     if not any(send.call.phase == "settle" and (send.done or send.refused) for send in group):
         last = group[-1]
         found = f"{last.call.status or last.call.error}"

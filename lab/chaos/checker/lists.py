@@ -1,4 +1,4 @@
-"""Lists of transactions: newest first, nothing twice, nothing missing, nothing unknown."""
+"""Lists of transactions: newest first, no duplicates, nothing missing, nothing unknown."""
 
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
@@ -12,7 +12,7 @@ from lab.chaos.checker.stories import ChargeStory, Story
 
 
 class Book:
-    """The stories of one wallet, ordered so that a page is checked without looking at all of them."""
+    """The stories of one wallet, ordered so that a page can be checked without reading all of them."""
 
     def __init__(self, stories: list[Story]) -> None:
         self.newest_first = sorted(stories, key=lambda story: story.created, reverse=True)
@@ -20,7 +20,7 @@ class Book:
         self._latest = sorted(story.began.latest for story in stories)
 
     def totals(self, start: float, end: float) -> tuple[int, int]:
-        """Return how many transactions there were at least and at most for a read between these seconds."""
+        """Return the least and the greatest number of transactions that a read between these seconds can have seen."""
         return bisect_left(self._latest, start), bisect_right(self._earliest, end)
 
 
@@ -54,7 +54,7 @@ def _is_final(walk: list[Read]) -> bool:
 
 
 def _check_items(read: Read, stories: dict[str, Story], book: Book, times: Times, findings: Findings) -> None:
-    """Every item is the movement that was asked for; the page is in order; the total was possible."""
+    """Check that every item is the requested movement, that the page is in order, and that the total was possible."""
     call, items = read.call, read.answer["transactions"]
     for item in items:
         story = stories.get(item["id"])
@@ -102,7 +102,7 @@ def _check_order(
 
 
 def _check_walk(walk: list[Read], book: Book, times: Times, findings: Findings) -> None:
-    """Check that whatever was there before the walk began, and is not older than where it stopped, is in it."""
+    """Check that a walk has every story that existed before it began and is not older than its last item."""
     first, last = walk[0], walk[-1]
     wallet, lines = first.call.wallet, [read.line for read in walk]
     items = [item for read in walk for item in read.answer["transactions"]]

@@ -1,9 +1,8 @@
-"""What happened to a wallet's money, and when it can have happened.
+"""The movements of a wallet's money, and the times at which they can have happened.
 
-A *story* is one movement that took effect. Each of its steps happened at one instant that we do not know,
-within a window that we do: not before it was first asked for, not after somebody was first told. So for a
-read that lasted from `start` to `end` there are a few states in which the story can have been; their sums
-over all stories are the balances that were possible.
+A *story* is one movement that took effect. Each of its steps happened at an unknown instant within a known window: not
+before the first request for it, and not after the first answer that shows it. So for a read that lasted from `start` to
+`end` there are a few states in which the story can have been; their sums over all stories are the possible balances.
 """
 
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import NamedTuple
 from lab.chaos.checker.evidence import CLOCK_SLACK_S
 
 Split = int
-"""Withdrawable, locked and held in one number, 64 bits each: what a story contributes, or what a wallet has.
+"""Withdrawable, locked and held in one number, 64 bits each: a story's contribution or a wallet's balance.
 Adding two splits adds their parts, so that millions of combinations can be compared."""
 
 _SHIFT = 64
@@ -40,17 +39,17 @@ def _low_part(value: int) -> tuple[int, int]:
 
 
 class Window(NamedTuple):
-    """The instant lies within, ends included."""
+    """A period that contains the instant, ends included."""
 
     earliest: float
     latest: float
 
     def until(self, latest: float) -> "Window":
-        """Return the window, now that somebody has seen it done at `latest`."""
+        """Return the window after an observation that the step was done by `latest`."""
         return Window(self.earliest, min(self.latest, latest))
 
     def since(self, earliest: float) -> "Window":
-        """Return the window, now that it is known not to have been before `earliest`."""
+        """Return the window after learning that the step was not before `earliest`."""
         return Window(max(self.earliest, earliest), self.latest)
 
 
@@ -59,7 +58,7 @@ NEVER = Window(inf, inf)
 
 @dataclass(slots=True)
 class ChargeStory:
-    """Money that came in, withdrawable from `release` on (run's second; None: from the beginning)."""
+    """Money that came in, withdrawable from `release` on (second of the run; None: from the beginning)."""
 
     id: str
     key: str
@@ -72,7 +71,7 @@ class ChargeStory:
     """The same as a second of the run."""
     release: float | None = None
     clock_back: tuple[tuple[float, float], ...] = ()
-    """From when to when the database's clock was behind: then the money may have been locked again."""
+    """The periods in which the database's clock was behind: the money may have been locked again then."""
 
     def next_step(self, after: float) -> float:
         """Return when, after this second, it can first be in another state; infinity for never."""

@@ -1,4 +1,4 @@
-"""Withdrawals: each ends in time, by legal moves, never goes back, and agrees with the bank's books."""
+"""Withdrawals: each ends in time, by legal transitions, never goes back, and agrees with the bank's books."""
 
 from collections import defaultdict
 from math import inf
@@ -25,7 +25,7 @@ MOVES = {
 
 
 class Sight(NamedTuple):
-    """Somebody read a withdrawal's state between `start` and `end`."""
+    """A withdrawal's state, read between `start` and `end`."""
 
     status: str
     start: float
@@ -35,15 +35,15 @@ class Sight(NamedTuple):
     history: list[tuple[str, str, str]] | None = None
     bank_reference: str | None = None
     reference: str = ""
-    """What the bank knows it by."""
+    """Its reference at the bank."""
 
 
 def check_withdrawals(
     cell: Cell, stories: dict[str, Story], bank: dict[str, list[BankLine]], times: Times, findings: Findings
 ) -> None:
-    """Check every withdrawal of the cell, and put into its story how and when it ended.
+    """Check every withdrawal of the cell, and add its end state and time to its story.
 
-    Bank lines that belong to one of them are taken out of `bank`.
+    Lines of the bank's books that belong to one of them are removed from `bank`.
     """
     sights: dict[str, list[Sight]] = defaultdict(list)
     by_key = {story.key: story for story in stories.values()}
@@ -100,7 +100,7 @@ def _declined(read: Read) -> bool:
 
 
 def _check_one(story: WithdrawalStory, sights: list[Sight], times: Times, findings: Findings) -> Sight | None:
-    """Check what was seen of a withdrawal; return the last sight of it, if there is one."""
+    """Check all sights of a withdrawal; return the last one, if there is one."""
     finals = [sight for sight in sights if sight.phase == "final" and sight.history is not None]
     if not finals:
         findings.add("withdrawal_lost", story.id, "its final state", "none was read", story.line)
@@ -128,7 +128,7 @@ def _check_one(story: WithdrawalStory, sights: list[Sight], times: Times, findin
 def _check_path(
     story: WithdrawalStory, final: Sight, sights: list[Sight], times: Times, findings: Findings
 ) -> None:
-    """Check that the history is a legal path, in order of time, that it only ever grew, and has every state seen."""
+    """Check that the history is a legal path in time order, that it only grew, and that it has every state seen."""
     history = final.history or []
     path = [status for status, _, _ in history]
     for source, target in zip(["", *path], path, strict=False):
@@ -148,7 +148,7 @@ def _check_path(
 
 
 def _windows(story: WithdrawalStory, final: Sight, sights: list[Sight], times: Times) -> float:
-    """Set when the withdrawal can have ended and been returned; return when it says that it ended."""
+    """Set the times at which the withdrawal can have ended and been returned; return the end time that it states."""
     moments = {status: times.of(at) for status, at, _ in final.history or []}
     ended_at = inf
     for state in ("completed", "failed", "cancelled"):
@@ -168,7 +168,7 @@ def _windows(story: WithdrawalStory, final: Sight, sights: list[Sight], times: T
 
 
 def _check_cancels(story: WithdrawalStory, final: Sight, cancels: list[Read], findings: Findings) -> None:
-    """Check that it was cancelled only if asked, and that the request was answered by what became of it."""
+    """Check that it was cancelled only on request, and that the answers to the requests agree with its end."""
     for cancel in cancels:
         lines = (cancel.line, final.line)
         if cancel.call.status == 200 and final.status != "cancelled":
@@ -182,7 +182,8 @@ def _check_cancels(story: WithdrawalStory, final: Sight, cancels: list[Read], fi
 def _check_bank(
     story: WithdrawalStory, final: Sight, payouts: list[BankLine], declined: bool, findings: Findings
 ) -> None:
-    """Paid at the bank exactly if completed here, once, the same amount; failed exactly if declined there."""
+    """Check that it is paid at the bank, once and with the same amount, exactly if it is completed here, and declined
+    there exactly if it failed here."""
     lines = [final.line, *(payout.line for payout in payouts)]
     if len(payouts) > 1:
         findings.add("paid_twice", story.id, "one payout", f"{len(payouts)}", *lines)
@@ -205,7 +206,7 @@ def _check_bank(
 
 
 def check_strangers(bank: dict[str, list[BankLine]], findings: Findings) -> None:
-    """Report what is left of the bank's books: it was paid for no withdrawal of ours."""
+    """Report the remaining lines of the bank's books, which belong to no withdrawal of ours."""
     for reference, payouts in bank.items():
         found: Any = [(line.payout.amount, line.payout.status) for line in payouts]
         lines = [line.line for line in payouts]
