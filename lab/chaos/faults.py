@@ -180,9 +180,7 @@ class Saboteur:
             return None
         at = self._history.now()
         self.done["hang", fault.target] += 1
-        self._frozen[victims[0]] += (
-            1  # otherwise the end of a shorter freeze of the same process would thaw it
-        )
+        self._frozen[victims[0]] += 1  # or the end of a shorter freeze would thaw it
         processes.send(victims[0], signal.SIGSTOP)
         await self._await_comeback(fault.target, victims, at, within_s=HUNG_WITHIN_S)
         self._thaw(victims[0])
