@@ -20,7 +20,7 @@ SPREAD = --numprocesses=$(WORKERS)
 # Arguments of `wbs up`, `wbs bench` and `wbs chaos`: make run ARGS="--gateways 4"
 ARGS ?=
 
-.PHONY: help init run stop refresh_db reset test test-thorough test-matrix test-speed test-coverage lint format bench chaos pictures lock
+.PHONY: help init run stop refresh_db reset test test-thorough test-matrix test-speed test-coverage mutations lint format bench chaos pictures lock
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z_-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ test-matrix: init ## whatever PostgreSQL can say, at every statement of every lo
 
 test-speed: init ## the tests of speed ratios, which need the machine to themselves
 	@exec $(BIN)/python -m tests.run -m alone $(PYTEST_ARGS)
+
+mutations: init ## break the code on purpose, see whether the tests notice (half an hour), write docs/MUTATIONS.md
+	@exec $(BIN)/python -m tests.mutations --table docs/MUTATIONS.md
 
 test-coverage: init ## the tests with a coverage report
 	@exec $(BIN)/python -m tests.run -m "not alone and not matrix" $(SPREAD) --cov --cov-report=term --cov-report=html $(PYTEST_ARGS)

@@ -177,8 +177,7 @@ class _Round:
         self.outcome = OutcomeUnknown("cut off in the middle of the call")
         answer = await self._bank.pay(self._order)
         self.outcome = before
-        if self._is_about_us(answer):
-            assert isinstance(answer, Declined)
+        if isinstance(answer, Declined) and self._is_about_us(answer):
             self.outcome = Postponed(f"the bank declines because of us: {answer.code}", answer.code)
             return self.outcome
         if isinstance(answer, Declined) and self._ask_first:
@@ -204,7 +203,8 @@ class _Round:
 
     def _learn(self, answer: FindOutcome) -> RoundOutcome:
         """Take in an answer. An unknown outcome stays unknown if the bank can't be reached now."""
-        assert not isinstance(answer, NotFound)
+        if isinstance(answer, NotFound):
+            raise AssertionError("that the bank does not know an order is no outcome of a round")
         if not (isinstance(answer, BankUnavailable) and isinstance(self.outcome, OutcomeUnknown)):
             self.outcome = answer
         return self.outcome

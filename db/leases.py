@@ -36,7 +36,8 @@ class Lease:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Make a claim. `lapses_s` must be the same for all claimants of the lease, and above `leads_s`."""
-        assert leads_s < lapses_s
+        if leads_s >= lapses_s:
+            raise AssertionError("a leader would lead for longer than its lease")
         self._name = name
         self._holder = f"{instance()}:{uuid4().hex[:8]}"
         self._lapses_s = lapses_s

@@ -3,6 +3,7 @@
     python -m tests.mutations                 all mutations (about half an hour)
     python -m tests.mutations 404 "no key"    those with one of these words in their names
     python -m tests.mutations --list          names only
+    python -m tests.mutations --table FILE    write a Markdown table of what was found (`make mutations` does)
 
 Servers are started once for all. The tests are first run on a copy that is not broken: a test that fails there
 proves nothing. Exit code 0 if every mutation was caught, 1 if one was not, 2 if it could not be found out.
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ops.local.provision import private_servers
@@ -98,12 +100,11 @@ def short(test: str) -> str:
     return f"{Path(path).stem}::{name}"
 
 
-def report(mutation: Mutation, failed: list[str], seconds: float) -> None:
-    """Print one line."""
-    names = ", ".join(short(test) for test in failed[:NAMED_MAX])
+def verdict(failed: list[str]) -> str:
+    """Return which tests noticed."""
+    names = ", ".join(f"`{short(test)}`" for test in failed[:NAMED_MAX])
     more = f" and {len(failed) - NAMED_MAX} more" if len(failed) > NAMED_MAX else ""
-    verdict = f"caught by {names}{more}" if failed else "NOT CAUGHT"
-    print(f"{mutation.name}: {verdict} ({seconds:.0f} s)", flush=True)
+    return f"caught by {names}{more}" if failed else "**not caught**"
 
 
 def main() -> int:
@@ -113,6 +114,7 @@ def main() -> int:
     )
     parser.add_argument("words", nargs="*", help="words in the names of the mutations wanted")
     parser.add_argument("--list", action="store_true", help="print the names only")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="write what was found there, as Markdown")
     parser.add_argument("--trust", action="store_true", help="don't run the tests on the unbroken code first")
     arguments = parser.parse_args()
     wanted = [m for m in MUTATIONS if not arguments.words or any(word in m.name for word in arguments.words)]
@@ -129,18 +131,24 @@ def main() -> int:
                 "TEST_RABBITMQ_URL": servers.rabbitmq_url,
                 "HYPOTHESIS_PROFILE": "unshrunk",
             }
-            return run_all(wanted, folder, environment, trust=arguments.trust)
+            exit_code, rows = run_all(wanted, folder, environment, trust=arguments.trust)
+    if arguments.table:
+        write_table(arguments.table, rows, trusted=arguments.trust)
+    return exit_code
 
 
-def run_all(wanted: list[Mutation], folder: Path, environment: dict[str, str], *, trust: bool) -> int:
-    """Break the code in each of the ways; return the exit code."""
+def run_all(
+    wanted: list[Mutation], folder: Path, environment: dict[str, str], *, trust: bool
+) -> tuple[int, list[tuple[str, str]]]:
+    """Break the code in each of the ways; return the exit code, and what was found of each."""
     if not trust:
         selection = sorted({test for mutation in wanted for test in mutation.tests})
         failed = failing_tests(copy_of_the_code(folder), selection, environment)
         if failed:
             print(f"already failing on the unbroken code: {', '.join(failed)}")
-            return 2
+            return 2, []
     exit_code = 0
+    rows: list[tuple[str, str]] = []
     for mutation in wanted:
         started = time.monotonic()
         try:
@@ -149,12 +157,31 @@ def run_all(wanted: list[Mutation], folder: Path, environment: dict[str, str], *
             failed = failing_tests(copy, mutation.tests, environment)
         except Undecided as reason:
             print(f"{mutation.name}: not found out: {reason}", flush=True)
+            rows.append((mutation.name, "not found out"))
             exit_code = 2
             continue
-        report(mutation, failed, time.monotonic() - started)
+        rows.append((mutation.name, verdict(failed)))
+        print(f"{mutation.name}: {rows[-1][1]} ({time.monotonic() - started:.0f} s)", flush=True)
         if not failed:
             exit_code = exit_code or 1
-    return exit_code
+    return exit_code, rows
+
+
+def write_table(file: Path, rows: list[tuple[str, str]], *, trusted: bool) -> None:
+    """Write what was found of each mutation."""
+    before = "was left out (`--trust`)" if trusted else "passed"
+    caught = sum(row[1].startswith("caught") for row in rows)
+    lines = [
+        "# Broken on purpose",
+        "",
+        f"Made by `make mutations` on {datetime.now(UTC):%Y-%m-%d}; do not edit. The code was broken in {len(rows)} ways,",
+        f"one at a time, in a copy; in {caught} a test noticed. The same tests on the code as it is: {before}.",
+        "",
+        "| mutation | |",
+        "|---|---|",
+        *(f"| {name} | {found} |" for name, found in rows),
+    ]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
