@@ -34,6 +34,7 @@ MODULES = {
     "reconcile": ("ops.reconcile", "compare our withdrawals with the bank's books"),
 }
 LABORATORY = {
+    "attack": ("lab.attack", "attack a stack of its own with hostile requests"),
     "bench": ("lab.bench", "measure the service on its own stack"),
     "chaos": ("lab.chaos", "kill and freeze everything under load, then check the books"),
 }

@@ -174,8 +174,8 @@ def write_table(file: Path, rows: list[tuple[str, str]], *, trusted: bool) -> No
     lines = [
         "# Broken on purpose",
         "",
-        f"Made by `make mutations` on {datetime.now(UTC):%Y-%m-%d}; do not edit. The code was broken in {len(rows)} ways,",
-        f"one at a time, in a copy; in {caught} a test noticed. The same tests on the code as it is: {before}.",
+        f"Made by `make mutations` on {datetime.now(UTC):%Y-%m-%d}; do not edit. The code was broken in {len(rows)}",
+        f"ways, one at a time, in a copy; in {caught} a test noticed. The same tests on the code as it is: {before}.",
         "",
         "| mutation | |",
         "|---|---|",

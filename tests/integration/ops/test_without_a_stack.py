@@ -16,7 +16,7 @@ NO_BANK = {"audit", "reconcile", "bank"}
 NOTHING_TO_STOP = {"down", "ps", "reset"}
 """Without a stack there is nothing for them to do: they say so, and that is no failure."""
 
-STARTS_SERVERS = {"up", "refresh-db", "bench", "chaos"}
+STARTS_SERVERS = {"up", "refresh-db", "attack", "bench", "chaos"}
 """They start what they need."""
 
 
@@ -53,7 +53,7 @@ async def test_without_the_extra(tmp_path: Path, database_url: str, words: list[
         assert out
 
 
-@pytest.mark.parametrize("name", sorted(LOCAL - {"bench", "chaos"}))
+@pytest.mark.parametrize("name", sorted(LOCAL - {"attack", "bench", "chaos"}))
 async def test_help_without_the_extra(tmp_path: Path, name: str) -> None:
     """Goal: what a command would do can be read before the extra is installed."""
     code, out, err = await run_wbs(tmp_path, [name, "--help"], without=EXTRA)

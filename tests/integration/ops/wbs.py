@@ -22,7 +22,7 @@ ARGUMENTS = {
 }
 """What a command asks for beside its name."""
 
-LOCAL = {"up", "down", "ps", "refresh-db", "reset", "bench", "chaos"}
+LOCAL = {"up", "down", "ps", "refresh-db", "reset", "attack", "bench", "chaos"}
 """The commands that need the extra `[local]`: they start, stop or watch processes of this machine."""
 
 

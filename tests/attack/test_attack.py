@@ -1,0 +1,21 @@
+"""A short attack on a stack of its own (docs/SECURITY.md has the figures of a long one)."""
+
+from pathlib import Path
+
+import pytest
+
+from lab.attack.campaign import attack
+from ops.local.progress import Progress
+
+SEED = 20261127
+
+
+@pytest.mark.thorough
+@pytest.mark.slow
+def test_a_short_attack(tmp_path: Path) -> None:
+    """Goal: hostile requests are answered, none with 500, nobody gets what is another's, all processes live on."""
+    report = attack(tmp_path / "attack", SEED, shots=2_100, slow=300, progress=Progress())
+    assert report.faults() == []
+    sent = {wave.name: sum(wave.statuses.values()) for wave in report.waves}
+    assert all(number > 0 for number in sent.values())
+    assert all(wave.bystander.get("200") for wave in report.waves)
