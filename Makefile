@@ -20,7 +20,7 @@ SPREAD = --numprocesses=$(WORKERS)
 # Arguments of `wbs up`, `wbs bench` and `wbs chaos`: make run ARGS="--gateways 4"
 ARGS ?=
 
-.PHONY: help init run stop refresh_db reset test test-thorough test-matrix test-speed test-coverage mutations lint format bench chaos pictures lock
+.PHONY: help init run stop refresh_db reset test test-thorough test-matrix test-speed test-coverage mutations lint format bench chaos attack pictures lock
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z_-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +79,9 @@ bench: init ## measure the service on a stack of its own
 
 chaos: init ## kill and freeze everything under load, then check the books (long)
 	@$(BIN)/wbs chaos $(ARGS)
+
+attack: init ## hostile requests against a stack of its own, beside a client that wants to be served
+	@$(BIN)/wbs attack $(ARGS)
 
 pictures: init ## make the README's pictures anew
 	@$(BIN)/python -m lab.pictures docs/pictures

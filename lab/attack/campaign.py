@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import asyncpg
 import psutil
 
 from db import api_keys
 from db.api_keys import NewApiKey
+from db.connections import connect
 from lab.attack.hostile import WAVES, Target
 from ops.audit import run_audit
 from ops.errors import OpsError
@@ -127,7 +127,7 @@ _ENVIRONMENT = {
 
 def _prepare(stack: Stack) -> tuple[Target, str]:
     """Make keys and a victim with a withdrawal; return whom to attack, and the key of the client beside it."""
-    keys = asyncio.run(_create_keys(stack.env["DATABASE_URL"]))
+    keys = asyncio.run(_create_keys(Settings.from_env(stack.env)))
     url = stack.urls["api"]
     order = {"user_id": "victim", "amount": 1_000, "idempotency_key": "attack-first"}
     deadline = time.monotonic() + _LET_IN_S_MAX
@@ -146,20 +146,20 @@ def _prepare(stack: Stack) -> tuple[Target, str]:
     return target, keys["bystander"]
 
 
-async def _create_keys(database_url: str) -> dict[str, str]:
+async def _create_keys(settings: Settings) -> dict[str, str]:
     wanted = [
         NewApiKey("strong", GRANTABLE),
         NewApiKey("bystander", frozenset({Scope.CHARGE})),
         NewApiKey("reader", frozenset({Scope.READ})),
         NewApiKey("partner", GRANTABLE, "partner", "acme-"),
     ]
-    connection = await asyncpg.connect(database_url, timeout=10)
+    connection = await connect(settings.database)
     try:
         return {
             new.name: (await api_keys.create(connection, new, "operator:attack")).secret for new in wanted
         }
     finally:
-        await connection.close()
+        connection.terminate()
 
 
 def _call(url: str, body: dict[str, Any], key: str) -> Any:

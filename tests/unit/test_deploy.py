@@ -20,7 +20,7 @@ PACKAGES = ("wallet", "runtime", "db", "gateway", "actors", "bank_sim", "ops", "
 PARENT = ["python", "-P", "-m", "runtime.parent"]
 WBS = Path(sys.executable).parent / "wbs"
 TARGETS = {"help", "init", "run", "stop", "refresh_db", "reset", "test", "test-coverage", "lint"}
-TARGETS |= {"bench", "chaos"}
+TARGETS |= {"attack", "bench", "chaos"}
 
 
 @pytest.fixture(scope="module")
