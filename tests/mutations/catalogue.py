@@ -784,4 +784,50 @@ DOOR = (
     ),
 )
 
-MUTATIONS = BANK + MOVES + LEDGER + MESSAGES + REQUESTS + AUDIT + DOOR
+LOGIN = (
+    Mutation(
+        "the bank's credential goes in the clear",
+        (
+            Change(
+                "runtime/bank_settings.py",
+                "                not (self.token or self.token_file or self.user) or _is_private_way(self.url),\n",
+                "                True,\n",
+            ),
+        ),
+        (_ACTORS + "test_bank_login.py",),
+    ),
+    Mutation(
+        "what a proxy refuses is taken for a tunnel",
+        (Change("actors/bank/tunnel.py", "        if not 200 <= status < 300:\n", "        if False:\n"),),
+        (_ACTORS + "test_bank_proxy.py",),
+    ),
+    Mutation(
+        "behind a proxy the bank is taken for the proxy",
+        (Change("actors/bank/tunnel.py", "server_hostname=host)", "server_hostname=proxy.host)"),),
+        (_ACTORS + "test_bank_proxy.py",),
+    ),
+    Mutation(
+        "one signature that can't be read hides the others",
+        (
+            Change(
+                "gateway/contract/callback_signatures.py",
+                "for signature in line.split() if _is_readable(signature)]",
+                "for signature in line.split()]",
+            ),
+        ),
+        (_GATEWAY + "test_callbacks.py",),
+    ),
+    Mutation(
+        "only the first of two secrets counts",
+        (
+            Change(
+                "gateway/contract/callback_signatures.py",
+                "        for webhook in self._webhooks:\n",
+                "        for webhook in self._webhooks[:1]:\n",
+            ),
+        ),
+        (_GATEWAY + "test_callbacks.py",),
+    ),
+)
+
+MUTATIONS = BANK + MOVES + LEDGER + MESSAGES + REQUESTS + AUDIT + DOOR + LOGIN

@@ -3,10 +3,13 @@
 import argparse
 import asyncio
 import dataclasses
+import importlib
+import pkgutil
 from pathlib import Path
 
 import pytest
 
+import actors.bank
 from actors.bank.conformance import Check
 from actors.bank.protocol import PayoutOrder
 from actors.bank.trial import Scope
@@ -24,15 +27,22 @@ def arguments(**given: object) -> argparse.Namespace:
     return argparse.Namespace(**{**usual, **given})
 
 
+def bank_modules() -> list[str]:
+    """The modules that `WBS_BANK` may name."""
+    names = [f"actors.bank.{module.name}" for module in pkgutil.iter_modules(actors.bank.__path__)]
+    return [name for name in names if hasattr(importlib.import_module(name), "open_bank")]
+
+
+@pytest.mark.parametrize("module", bank_modules())
 @pytest.mark.parametrize(
     "faults", [{}, {"seed": 5, "error_rate": 0.2, "lost_reply_rate": 0.2, "latency_ms": 5}]
 )
-async def test_the_simulator_passes(tmp_path: Path, faults: dict[str, float]) -> None:
-    """Goal: our simulator does all that a bank must, also while it loses replies and fails."""
+async def test_every_module_keeps_the_rules(tmp_path: Path, module: str, faults: dict[str, float]) -> None:
+    """Goal: each module and our simulator do all that a bank must, also while it loses replies and fails."""
     process = BankProcess(tmp_path, {}).start()
     try:
         await process.faults(**faults)
-        settings = Settings.from_env({"WBS_BANK_PORT": str(process.port)})
+        settings = Settings.from_env({"WBS_BANK": module, "WBS_BANK_PORT": str(process.port)})
         scope = bank_command.scope_of(settings, arguments())
         assert scope.pays
         checks = await bank_command.check_bank(settings, scope, quiet=True)
@@ -40,6 +50,11 @@ async def test_the_simulator_passes(tmp_path: Path, faults: dict[str, float]) ->
         assert len(checks) == 25
     finally:
         process.ensure_gone()
+
+
+def test_there_is_a_module_to_try() -> None:
+    """Goal: the test before this one tries at least the module that is the default."""
+    assert Settings().bank in bank_modules()
 
 
 def hasty(url: str) -> tuple[Settings, Scope]:

@@ -137,7 +137,7 @@ async def test_the_proxy_learns_the_name_of_the_bank_alone(
 ) -> None:
     """Goal: paid through one tunnel that is kept; the bank's credential and the order can't be read on the way."""
     bank_server.script.extend([ending.answer(201, PAID)] * 3)
-    url = f"http://me:pass%2Fword@127.0.0.1:{proxy.port}"
+    url = f"http://me:pass%2Fword@localhost:{proxy.port}"  # a name that the bank's certificate does not have
     assert await calls(loop, environment(bank_server, url, authority), times=3) == Paid("po_1")
     where = bank_server.url.removeprefix("https://")
     assert [head.decode() for head in proxy.heads] == [
