@@ -26,7 +26,7 @@ LINGER_S_MAX = 2.0
 """So long it is read and dropped where the connection ends after the response: closed at once, it would be reset."""
 
 _EMPTY_LINES = re.compile(rb"(?:\r\n)+")
-_BARE_LINE_END = re.compile(rb"(?<!\r)\n")
+_IN_NO_HEAD = re.compile(rb"(?<!\r)\n|\0")
 _CODING = re.compile(rb"\r\ntransfer-encoding:([^\r]*)", re.IGNORECASE)
 
 
@@ -141,8 +141,8 @@ class CheckedHttp(Http):
         while (end := buffer.find(b"\r\n\r\n", start)) < 0:
             if len(buffer) > self.HEADER_MAX_SIZE:
                 break
-            if _BARE_LINE_END.search(buffer, start):
-                raise MalformedRequest("a line of the head ends without a carriage return")
+            if _IN_NO_HEAD.search(buffer, start):
+                raise MalformedRequest("the head has a NUL, or a line end without a carriage return")
             start = max(0, len(buffer) - 3)
             await self._receive_more()
         if not 0 <= end < self.HEADER_MAX_SIZE:

@@ -5,8 +5,11 @@ Sanic is lenient there; it may read what has passed.
 """
 
 import re
+from ipaddress import AddressValueError, IPv6Address
 
 from gateway.contract.problems import ExpectationFailed, MalformedRequest
+
+PORT_MAX = 65_535
 
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _VALUE = rb"[\t -~\x80-\xff]*+"
@@ -17,7 +20,7 @@ _HEAD = re.compile(
 _TARGET = re.compile(rb"(?:(?i:https?)://(?P<authority>[^/?#@]+))?/(?!/)[!$-;=@-\[\]-~]*+(?:\?[!$-;=?-~]*+)?")
 """A path and perhaps a query, as browsers and RFC 3986 spell them. To some, two slashes are the start of a host."""
 _FIELD_LINES = re.compile(rb"(?:" + TOKEN + rb":" + _VALUE + rb"\r\n)*+")
-_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[(?P<v6>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]{0,5}))?")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _NAME = re.compile(TOKEN.decode())
 
@@ -96,8 +99,17 @@ def _check_target(method: bytes, target: bytes, host: bytes | None) -> None:
 def _check_host(host: bytes | None, is_1_0: bool) -> None:
     if host is None and is_1_0:
         return
-    if host is None or _HOST.fullmatch(host) is None:
+    parts = None if host is None else _HOST.fullmatch(host)
+    if parts is None or int(parts["port"] or 0) > PORT_MAX or not _is_address(parts["v6"]):
         raise MalformedRequest("the request must have one Host, which is a name or an address")
+
+
+def _is_address(v6: bytes | None) -> bool:
+    """Tell whether what stands in the brackets of a Host, if it has any, is an address."""
+    try:
+        return v6 is None or IPv6Address(v6.decode()) is not None
+    except AddressValueError:
+        return False
 
 
 def _is_chunked(fields: dict[bytes, bytes], is_1_0: bool) -> bool:

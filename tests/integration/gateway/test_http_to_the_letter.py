@@ -138,10 +138,13 @@ async def test_the_server_itself(shared_api: Api) -> None:
         assert answer.startswith(b"HTTP/1.1 405 ")
 
 
-async def test_lines_without_carriage_return(shared_api: Api) -> None:
-    """Goal: a head that can't become one is refused at once, not when the time is up."""
-    answer = await raw_request(shared_api, b"GET / HTTP/1.1\nhost: localhost\n\n")
-    assert answer.startswith(b"HTTP/1.1 400 ")
+@pytest.mark.parametrize(
+    "data",
+    [b"GET / HTTP/1.1\nhost: localhost\n\n", b"\x16\x03\x01\x00\xa5\x01\x00", b"GET / HTTP/1.1\r\nx\0"],
+)
+async def test_what_can_become_no_request(shared_api: Api, data: bytes) -> None:
+    """Goal: line feeds alone, TLS, and the like are refused at once, not when the time is up."""
+    assert (await raw_request(shared_api, data)).startswith(b"HTTP/1.1 400 ")
 
 
 @pytest.mark.parametrize("coding", [b"chunked", b"Chunked", b"CHUNKED ", b" chunked"])
