@@ -8,10 +8,12 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
+from ops.local.environment import SWAGGER_ORIGINS
 from runtime.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -102,7 +104,7 @@ def test_compose_has_every_service_on_its_port(compose: dict[str, Any]) -> None:
 
 def without_env(text: str) -> str:
     """Return a value of the compose file as it is where no variable is set."""
-    return re.sub(r"\$\{[A-Z_]+:-([^}]*)\}", r"\1", text)
+    return re.sub(r"\$\{[A-Z_]+:?-([^}]*)\}", r"\1", text)
 
 
 def test_each_secret_reaches_only_who_needs_it(compose: dict[str, Any]) -> None:
@@ -131,6 +133,19 @@ def test_each_secret_reaches_only_who_needs_it(compose: dict[str, Any]) -> None:
     passed_on = {str(field.metadata["env"]) for field in fields(Settings)} - set(needed) - decided - halves
     for name in PROCESSES - {"bank_sim"}:
         assert passed_on <= set(environments[name]), name
+
+
+def test_containers_are_called_by_names_that_they_serve(compose: dict[str, Any]) -> None:
+    """Goal: the bank's callbacks, payouts and Swagger UI are no strangers to whom they call."""
+    gateway, bank = (compose["services"][name]["environment"] for name in ("gateway", "bank_sim"))
+    callback_host = urlsplit(bank["WBS_CALLBACK_URL"]).hostname
+    assert callback_host in without_env(gateway["WBS_ALLOWED_HOSTS"]).split(",")
+    assert urlsplit(without_env(gateway["WBS_BANK_URL"])).hostname == bank["WBS_ALLOWED_HOSTS"]
+    [port] = compose["services"]["swagger"]["ports"]
+    pages = {f"http://{host}:{port.split(':')[1]}" for host in ("127.0.0.1", "localhost")}
+    assert (
+        pages == set(without_env(gateway["WBS_CORS_ORIGINS"]).split(",")) == set(SWAGGER_ORIGINS.split(","))
+    )
 
 
 def test_containers_may_do_little(compose: dict[str, Any]) -> None:
