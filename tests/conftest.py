@@ -35,7 +35,7 @@ PATIENT = {
     "WBS_READ_TIMEOUT_MS": "15000",
     "WBS_LOCK_TIMEOUT_MS": "5000",
 }
-"""Limits that are no test's subject: a machine that stalls for a second fails nothing."""
+"""Limits that no test checks, so wide that a machine which stalls for a second fails no test."""
 
 TEMPLATE = f"wbs_test_template_{os.getpid()}"
 _numbers = itertools.count(1)
@@ -242,7 +242,7 @@ def rabbitmq_url(rabbitmq_server_url: str) -> Iterator[str]:
 def delete_queues(
     url: str, names: tuple[str, ...] = ("withdrawals", "withdrawals.DQ", "withdrawals.XQ")
 ) -> None:
-    """Delete queues with what is in them."""
+    """Delete queues with their messages."""
     connection = pika.BlockingConnection(pika.URLParameters(url))
     try:
         channel = connection.channel()

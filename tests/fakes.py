@@ -11,7 +11,7 @@ HANG = "hang"
 
 
 class ScriptedBank:
-    """A bank that answers as told beforehand and writes down what it was asked."""
+    """A bank that gives prepared answers and records its calls."""
 
     def __init__(
         self, pays: Iterable[PayOutcome | str] = (), finds: Iterable[FindOutcome | str] = ()

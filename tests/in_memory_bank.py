@@ -106,7 +106,7 @@ class InMemoryBank:
         self.entries.append(BookEntry(payout_id, order.reference, order.amount, order.currency, "paid", AT))
 
     def _settle(self) -> None:
-        """Let become of payouts what is due."""
+        """Carry out the due changes of payouts."""
         for reference, (due_at, what) in list(self._due.items()):
             if due_at > monotonic():
                 continue

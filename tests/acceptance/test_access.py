@@ -35,7 +35,7 @@ def start_gateway(service: Service, tmp_path: Path) -> Iterator[StartGateway]:
 
 
 async def at_once(service: Service, base: str, number: int) -> list[Answer]:
-    """Make so many charges of 1 at the same time, all on connections of their own."""
+    """Make this number of charges of 1 at the same time, each on a connection of its own."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         client = Service(service.stack, session)
         calls = (client.call("POST", "/charge", base=base, json=service.order(1)) for _ in range(number))

@@ -86,7 +86,7 @@ async def test_the_client_hears_a_refusal(service: Service) -> None:
 
 
 async def test_the_client_gives_up(service: Service) -> None:
-    """Goal: without any answer the caller is told that it may have taken effect, and gets its result later."""
+    """Goal: without any answer the caller learns that the request may have taken effect, and gets its result later."""
     async with lossy(service.stack.urls["api"]) as api:
         client = client_of(api)
         body = {"user_id": service.user, "amount": 70, "idempotency_key": f"{service.user}-patience"}

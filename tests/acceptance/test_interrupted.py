@@ -1,4 +1,4 @@
-"""`make test` that is interrupted: by Ctrl-C, by whoever ends make, or by a terminal that is closed."""
+"""`make test` interrupted by Ctrl-C, by an end of make, or by a closed terminal."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Issue 2's promises about money, as an outsider checks them: HTTP in, HTTP out, and the bank's own books."""
+"""The promises about money, checked from outside: HTTP in, HTTP out, and the bank's own books."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -81,7 +81,7 @@ async def test_many_requests_with_one_key(service: Service) -> None:
 
 
 async def test_one_key_for_two_requests(service: Service) -> None:
-    """Goal: 64 different requests under one key: one takes effect, 63 are told that the key is taken."""
+    """Goal: of 64 different requests under one key, one takes effect and 63 are refused because the key is used."""
     key = uuid4().hex
     answers = await at_once(service, "/charge", [service.order(1 + n, key=key) for n in range(AT_ONCE)])
     [taken] = [answer for answer in answers if answer.status == 200]

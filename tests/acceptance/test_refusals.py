@@ -1,4 +1,4 @@
-"""Bad bodies of every kind get their code, are told what is wrong, and move nothing."""
+"""Bad bodies of every kind get their code and an explanation, and move no money."""
 
 import io
 import json
@@ -87,7 +87,7 @@ async def test_an_unknown_field(service: Service, path: str) -> None:
 @pytest.mark.parametrize("path", ENDPOINTS)
 @pytest.mark.parametrize("field", ["user_id", "amount", "idempotency_key"])
 async def test_a_missing_field(service: Service, path: str, field: str) -> None:
-    """Goal: what is required and left out is named."""
+    """Goal: a missing required field is named."""
     await service.charge(1000)
     before = await state(service)
     order = {name: value for name, value in service.order(100).items() if name != field}
@@ -96,7 +96,7 @@ async def test_a_missing_field(service: Service, path: str, field: str) -> None:
 
 
 async def test_every_bad_field_is_named(service: Service) -> None:
-    """Goal: one answer tells of all that is wrong, so that nobody mends a request field by field."""
+    """Goal: one answer names all errors, so that nobody has to correct a request field by field."""
     answer = await service.call(
         "POST", "/charge", json={"amount": "x", "user_id": True, "currency": 1, "no": 0}
     )
@@ -187,7 +187,7 @@ async def test_a_key_of_another_request(service: Service) -> None:
 
 
 async def test_more_than_there_is(service: Service) -> None:
-    """Goal: 422 `insufficient_funds` for what is not there, locked, held, or in another currency."""
+    """Goal: 422 `insufficient_funds` for money that is missing, locked, held, or in another currency."""
     await service.charge(100)
     await service.charge(50, release_at="2100-01-01T00:00:00Z")
     await service.charge(70, currency="EUR")

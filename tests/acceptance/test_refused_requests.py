@@ -1,4 +1,4 @@
-"""Requests that don't fit what there is, path, method, parameter or state, get their code and move nothing."""
+"""Requests with a wrong path, method, parameter or state get their code and move no money."""
 
 import re
 from datetime import UTC, datetime
@@ -88,7 +88,7 @@ async def test_too_late_to_cancel(service: Service) -> None:
 
 
 async def test_a_callback_that_the_bank_did_not_sign(service: Service) -> None:
-    """Goal: 401 for whoever claims to be the bank; no money comes back by it."""
+    """Goal: 401 for a caller that only claims to be the bank; its callback returns no money."""
     await service.charge(100)
     id_ = await service.withdraw(100)
     assert await service.ends(id_) == "completed"

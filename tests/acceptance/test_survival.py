@@ -1,4 +1,4 @@
-"""Issue 2's promises about what fails: RabbitMQ, any kind of process, the bank, the bank for good.
+"""The promises about failures: of RabbitMQ, of any kind of process, of the bank, of the bank for good.
 
 Each test ends with an audit of the books, the bank's included."""
 
@@ -56,7 +56,7 @@ class Load:
                 load._over = True
 
     async def goes_on(self, timeout_s: float = 60) -> None:
-        """Return when so many more withdrawals were accepted that each client has made some."""
+        """Wait until enough withdrawals were accepted that each client has made some."""
         enough = len(self.accepted) + 4 * CLIENTS
         await poll_until(lambda: len(self.accepted) >= enough, timeout_s, what="the load goes on")
 
@@ -69,7 +69,7 @@ class Load:
 
 @pytest.mark.parametrize("kind", KIND_ORDER)
 async def test_a_kind_of_process_killed_under_load(service: Service, kind: str) -> None:
-    """Goal: kill -9 of all processes of a kind: back within 5 s, all is paid once, the books are right."""
+    """Goal: after kill -9 of all processes of a kind they are back within 5 s, all is paid once, the audit passes."""
     async with Load.on(service) as load:
         await keeps(BACK_MAX_S + SLACK_S, lambda: service.kill(kind))
         await load.goes_on()

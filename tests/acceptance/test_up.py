@@ -1,4 +1,4 @@
-"""What `wbs up` and `wbs down` say when they can't do what is asked: one clear sentence, and nothing left running."""
+"""If `wbs up` or `wbs down` fails, it prints one clear sentence and leaves nothing running."""
 
 import re
 import socket
@@ -79,7 +79,7 @@ def test_a_port_that_is_taken(state_dir: Path, setting: str) -> None:
 
 @pytest.mark.parametrize(("setting", "default"), [("WBS_HTTP_PORT", 8080), ("WBS_BANK_PORT", 8090)])
 def test_a_default_port_that_is_taken(state_dir: Path, setting: str, default: int) -> None:
-    """Goal: where nobody has chosen a port and the usual one is taken, another one is used, and why is told."""
+    """Goal: if no port was chosen and the usual one is taken, another one is used, with the reason."""
     settings = {name: port for name, port in ports().items() if name != setting}
     with socket.socket() as other:
         with suppress(OSError):  # or somebody else holds it already
@@ -118,7 +118,7 @@ def test_a_database_that_is_not_there(state_dir: Path, url: str) -> None:
 
 
 def test_a_database_that_never_answers(state_dir: Path) -> None:
-    """Goal: a server that takes connections and says nothing is given up within a bound."""
+    """Goal: `wbs up` stops waiting, within a bound, for a server that accepts connections and stays silent."""
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
         url = f"postgresql://127.0.0.1:{silent.getsockname()[1]}/none"
         said = refused(state_dir, "up", "--detach", code=2, **NO_BROKER, **ports(), DATABASE_URL=url)
@@ -127,7 +127,7 @@ def test_a_database_that_never_answers(state_dir: Path) -> None:
 
 
 def test_a_server_that_will_not_start(state_dir: Path) -> None:
-    """Goal: a private PostgreSQL whose data are damaged is given up, with the end of its log and the mend."""
+    """Goal: for a private PostgreSQL with damaged data `wbs up` shows the end of its log and the remedy."""
     with private_servers(state_dir, rabbitmq=False, env=defaults()):
         pass
     stack = Stack(state_dir)

@@ -1,4 +1,4 @@
-"""The open-loop generator: sends when a request is due, whatever the answers do, and counts from then."""
+"""The open-loop generator sends a request when it is due, independent of the answers, and counts from then."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

@@ -1,4 +1,4 @@
-"""A guard against slowness, in ratios: times of a shared machine say nothing, what two figures are to each other does.
+"""A guard against slowness, in ratios: on a shared machine the ratio of two figures is meaningful, a time alone is not.
 
 The bounds are two thirds of what `wbs bench` shows on a quiet machine (docs/PERFORMANCE.md). They are asked of the
 median over rounds in which nobody else used the processors; where there are no such rounds, of all rounds, less is.
@@ -62,7 +62,7 @@ def test_ratios_have_not_fallen(stage: Stage) -> None:
 
 
 def judge(results: Results) -> list[str]:
-    """Return what is below its bound: over the quiet rounds if there are enough of them, else over all."""
+    """Return the ratios below their bounds, over the quiet rounds if there are enough, otherwise over all rounds."""
     quiet = results.quiet()
     strict = quiet.rounds() >= ROUNDS_MIN
     judged = quiet if strict else results

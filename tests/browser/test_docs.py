@@ -102,7 +102,7 @@ def test_an_operation_can_be_tried_out(visit: Visit) -> None:
 
 
 def test_the_root_leads_to_the_page(visit: Visit) -> None:
-    """Goal: whoever opens the bare address finds the documentation."""
+    """Goal: a visitor of the bare address finds the documentation."""
     visit.page.goto(visit.api)
     assert visit.page.url == f"{visit.api}/docs"
     expect(visit.page.locator("#swagger-ui .info")).to_be_visible(timeout=PAGE_TIMEOUT_MS)

@@ -164,7 +164,7 @@ def order() -> str:
 
 @pytest.mark.parametrize("start", ["other-port", "opaque"])
 def test_pages_of_another_origin(whole: Stack, page: Page, evil: str, start: str) -> None:
-    """Goal: a page from elsewhere, or of no origin at all, moves nothing and reads nothing, whatever it sends."""
+    """Goal: a page of another site, or of no origin at all, changes nothing and reads nothing, whatever it sends."""
     before = state(whole, page)
     page.goto(evil if start == "other-port" else "data:text/html,<title>evil</title><body>")
     for target, paths in ((whole.urls["api"], MOVE_PATHS), (whole.urls["bank"], BANK_PATHS)):
@@ -196,7 +196,7 @@ def test_pages_of_a_name_that_leads_to_us(whole: Stack, page: Page) -> None:
 
 
 def test_pages_that_show_us_in_a_frame(whole: Stack, page: Page, evil: str) -> None:
-    """Goal: nobody is lured into clicking in a console that lies under another page."""
+    """Goal: nobody can be lured into clicking in a console underneath another page."""
     page.goto(evil)
     for url in (f"{whole.urls['api']}/console", f"{whole.urls['api']}/docs", f"{whole.urls['bank']}/faults"):
         page.evaluate(

@@ -115,7 +115,7 @@ async def callback(settings: Settings, direct: Direct) -> None:
 
 
 async def look_ups(settings: Settings, direct: Direct) -> None:
-    """The reconciler asks the bank about what its books say, and about all that is open while payouts are paused."""
+    """The reconciler does look-ups because of the bank's books, and of open withdrawals while payouts are paused."""
     id_, _ = await direct.withdrawal()
     await direct.connection.execute("delete from look_ups")
     row = await direct.connection.fetchrow("select * from withdrawals where id = $1", id_)
@@ -139,7 +139,7 @@ async def look_ups(settings: Settings, direct: Direct) -> None:
 
 
 async def announcing_one_by_one(settings: Settings, direct: Direct) -> None:
-    """The reconciler announces again where somebody else's outbox row is locked."""
+    """The reconciler announces again while another session's outbox row is locked."""
     id_, _ = await direct.withdrawal()
     await direct.connection.execute("delete from outbox")
     await direct.connection.execute("update withdrawals set ring_at = now() where id = $1", id_)

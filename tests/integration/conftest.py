@@ -9,7 +9,7 @@ from tests.integration.link import Link
 
 @pytest_asyncio.fixture
 async def link(database_url: str) -> AsyncIterator[Link]:
-    """A network between the service and the database, working until told otherwise."""
+    """A network between the service and the database, which works until a test breaks it."""
     link = Link(database_url)
     await link.start()
     yield link

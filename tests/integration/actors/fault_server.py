@@ -1,4 +1,4 @@
-"""A bank that ends each call as told beforehand, down to the bytes: what no well-behaved server does."""
+"""A bank that ends each call in a prepared way, down to the bytes, as no well-behaved server would."""
 
 import asyncio
 import socket
@@ -55,7 +55,7 @@ class FaultServer:
         await self._server.wait_closed()
 
     def close_connections(self) -> None:
-        """Close what is kept alive, as a server that restarts or runs out of patience does."""
+        """Close the kept-alive connections, like a server that restarts or times them out."""
         for writer in list(self._writers):
             writer.close()
 

@@ -66,7 +66,7 @@ async def test_a_file_of_many_and_one_that_came_back(pipeline: Pipeline, tmp_pat
 
 
 def test_what_can_not_be_understood(tmp_path: Path) -> None:
-    """Goal: a file that names nobody, or two for one payout, is refused with its line."""
+    """Goal: a file that names no user, or two users for one payout, is refused, with the line."""
     reference = uuid4().hex
     for text, user in (("nonsense", "ann"), (reference, None)):
         with pytest.raises(OpsError):

@@ -22,7 +22,7 @@ from tests.ports import free_port
 
 
 def arguments(**given: object) -> argparse.Namespace:
-    """What was typed, with the defaults for the rest."""
+    """The given arguments, with defaults for the others."""
     usual = {"yes": False, "simulator": False, "amount": 1, "currency": None, "json": True, "patience": 60.0}
     return argparse.Namespace(**{**usual, **given})
 
@@ -87,7 +87,7 @@ async def test_a_bank_that_says_it_wrongly(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ENTRY)
 async def test_a_bank_whose_books_are_wrong(kind: str) -> None:
-    """Goal: an entry that says something else than was ordered, or nothing certain, fails a rule about the books."""
+    """Goal: an entry that differs from the order, or is unreadable, fails a rule about the books."""
     bank = WrongBank(entry=ENTRY[kind])
     bank.bank.take(PayoutOrder("before", 100, "USD"))
     async with bank.serving() as url:

@@ -1,4 +1,4 @@
-"""Each way a bank call can end, one by one, against a server that is told how to end it."""
+"""Each way in which a bank call can end, one by one, against a server that ends it so."""
 
 import asyncio
 import gzip

@@ -107,7 +107,7 @@ NOT_THE_BANK: dict[str, tuple[dict[str, Any], str]] = {
 async def test_nothing_is_sent_to_a_bank_that_is_not_known(
     kind: str, authority: Authority, tmp_path: Path
 ) -> None:
-    """Goal: a server that does not prove to be the bank hears no word of a payment, and the reason is told."""
+    """Goal: a server that does not prove to be the bank receives nothing of a payment, and the reason is reported."""
     changed, reason = NOT_THE_BANK[kind]
     certificate, key = authority.issue("wallet")
     environment = {"WBS_BANK_CA_FILE": authority.file, "WBS_BANK_TOKEN": "s3cret"}
@@ -131,7 +131,7 @@ async def test_a_bank_that_the_systems_authorities_do_not_know(tls_bank: FaultSe
 async def test_a_bank_that_does_not_know_us_takes_nothing(
     shown: str, authority: Authority, tmp_path: Path
 ) -> None:
-    """Goal: where the bank does not accept our certificate nothing is paid or declined, and the reason is told."""
+    """Goal: if the bank does not accept our certificate, nothing is paid or declined, and the reason is reported."""
     environment: dict[str, object] = {"WBS_BANK_CA_FILE": authority.file}
     if shown != "nothing":
         issuer = authority if shown == "expired" else Authority(tmp_path / "stranger")
@@ -222,7 +222,7 @@ async def test_a_credential_in_a_file(
     "content", [None, b"", b"\n", b"s3cret\nmore", b"s3cret\xff", b"s3 cret", b"s" * 9_000]
 )
 def test_a_file_without_a_credential(tmp_path: Path, content: bytes | None) -> None:
-    """Goal: a file that is missing, empty or holds something else is named at the start, and nothing of it is told."""
+    """Goal: a file that is missing, empty or of the wrong kind is named at the start, without its content."""
     file = tmp_path / "secret"
     if content is not None:
         file.write_bytes(content)
@@ -285,14 +285,14 @@ def test_a_file_without_a_credential(tmp_path: Path, content: bytes | None) -> N
     ],
 )
 def test_what_can_not_work_is_named_at_the_start(environment: dict[str, str], named: str) -> None:
-    """Goal: a bank that can't be called with these settings is refused by its name, and no secret is told."""
+    """Goal: a setting with which the bank can't be called is refused by name, and no secret is shown."""
     with pytest.raises(SettingsError, match=named) as refused:
         open_bank(Settings.from_env({"WBS_BANK_URL": "https://bank", **environment}).for_bank)
     assert "s3cret" not in str(refused.value)
 
 
 def test_a_locked_key_is_refused(authority: Authority) -> None:
-    """Goal: a key that wants a passphrase is refused, and nobody is asked for it on a terminal."""
+    """Goal: a key with a passphrase is refused, without a prompt on the terminal."""
     certificate, key = authority.issue("wallet", passphrase="open sesame")
     environment = {"WBS_BANK_CERT_FILE": str(certificate), "WBS_BANK_KEY_FILE": str(key)}
     with pytest.raises(SettingsError, match="WBS_BANK_KEY_FILE"):

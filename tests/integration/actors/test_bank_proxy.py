@@ -172,7 +172,7 @@ async def test_without_a_tunnel_nothing_is_sent(
     bank_server: FaultServer,
     authority: Authority,
 ) -> None:
-    """Goal: a proxy that does not connect us leaves an order that was certainly not sent, and the reason is told."""
+    """Goal: if a proxy does not connect us, the order was certainly not sent, and the reason is reported."""
     proxy.answer, reason = REFUSALS[kind]
     url = f"http://me:s3cret@127.0.0.1:{proxy.port}"
     outcome = await calls(loop, environment(bank_server, url, authority))

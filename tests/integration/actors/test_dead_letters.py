@@ -146,7 +146,7 @@ async def test_a_message_delivered_again_is_a_dead_letter_all_the_same(hopeless:
 
 
 async def test_an_echo_of_what_was_given_up_adds_no_letter(hopeless: Pipeline) -> None:
-    """Goal: a second message of a withdrawal that was given up is dropped: one withdrawal, one letter."""
+    """Goal: a second message of a withdrawal that requires attention is dropped: one withdrawal, one letter."""
     [id_] = await dead(hopeless, 1)
     publish(hopeless, *[messages.message(id_, (await hopeless.row(id_))["user_id"]).encode()] * 3)
     await poll_until(lambda: hopeless.queued() == 0)
@@ -165,7 +165,7 @@ def take_and_hang_up(pipeline: Pipeline) -> None:
 
 
 async def test_messages_of_no_use_are_dead_letters(pipeline: Pipeline) -> None:
-    """Goal: what is no message, or of an unknown withdrawal or actor, is a dead letter; others pass."""
+    """Goal: a body that is no message, or names an unknown withdrawal or actor, is a dead letter; others pass."""
     pipeline.start()
     await pipeline.withdraw(1)
     await pipeline.all_ended()

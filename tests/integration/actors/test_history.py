@@ -1,4 +1,4 @@
-"""Whether history is whole, after a plain restart of the database: what the bank's books can't tell stops nothing."""
+"""The check of our history after a plain restart of the database: missing or endless books of the bank stop nothing."""
 
 import asyncpg
 import pytest
@@ -46,7 +46,7 @@ async def restarted(connection: asyncpg.Connection) -> asyncpg.Connection:
 async def test_books_that_tell_nothing(
     restarted: asyncpg.Connection, error: Exception | None, wait_s: float
 ) -> None:
-    """Goal: payouts wait for the bank's books after a restart, but not for ever; nor where ever more is to be read."""
+    """Goal: payouts wait for the bank's books after a restart, but not for ever, even if the books never end."""
     now = 1_000.0
     guard = HistoryGuard(
         Session(restarted),  # type: ignore[arg-type]

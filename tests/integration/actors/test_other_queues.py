@@ -14,7 +14,7 @@ from tests.polling import poll_until
 
 
 def declare(url: str, queue: str, arguments: dict[str, Any]) -> None:
-    """Declare a queue as somebody else did."""
+    """Declare a queue with other arguments, like an earlier version."""
     connection = pika.BlockingConnection(pika.URLParameters(url))
     connection.channel().queue_declare(queue, durable=True, arguments=arguments)
     connection.close()

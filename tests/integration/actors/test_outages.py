@@ -122,7 +122,7 @@ async def test_postgres_away_for_a_while(proxied: tuple[Pipeline, Proxy, Proxy])
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateServers]:
-    """A RabbitMQ node that is nobody else's."""
+    """A RabbitMQ node for this test alone."""
     env = {"RABBITMQ_URL": "", "DATABASE_URL": "postgresql://127.0.0.1/unused"}
     with private_servers(tmp_path_factory.mktemp("node"), env=env, delete=True) as servers:
         if not servers.rabbitmq_url:

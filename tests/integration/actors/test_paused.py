@@ -91,7 +91,7 @@ async def test_look_ups_go_on_while_paused(pipeline: Pipeline, reader: Reader) -
 async def test_a_decline_about_us_pauses_and_refunds_nobody(
     make_pipeline: Callable[..., Pipeline], rabbitmq_url: str, reader: Reader
 ) -> None:
-    """Goal: while our account is short nobody's withdrawal fails; what the bank goes on declining is for a person."""
+    """Goal: while our account is short, no withdrawal fails; one still declined afterwards is for a person."""
     pipeline = make_pipeline(rabbitmq_url, WBS_BANK_OUR_CODES=",".join(DECLINE_CODES))
     await started(pipeline)
     await pipeline.bank.faults(decline_rate=1.0)
@@ -141,7 +141,7 @@ async def test_another_database_than_before(pipeline: Pipeline, reader: Reader, 
 
 @pytest.mark.parametrize("what", ["server_started_at = null, timeline = 77", "server_started_at = null"])
 async def test_a_promoted_standby_that_had_everything(pipeline: Pipeline, what: str) -> None:
-    """Goal: after a failover, or a restart, payouts go on by themselves once the bank's books hold nothing new."""
+    """Goal: after a failover or a restart, payouts resume by themselves once the bank's books have nothing unknown."""
     await started(pipeline)
     await pipeline.withdraw(2)
     await pipeline.all_ended()

@@ -1,4 +1,4 @@
-"""The actor's steps in this process: what it does when it is cancelled, called twice, or told nonsense."""
+"""The actor's steps in this process, when it is cancelled, called twice, or gets nonsense."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -69,7 +69,7 @@ class Scene:
 async def scene(
     make_settings: Callable[..., Settings], reader: Reader, connection: asyncpg.Connection
 ) -> AsyncIterator[Scene]:
-    """A withdrawal of 1250 that nobody has taken up yet; two rounds, short leases."""
+    """A withdrawal of 1250 that no actor has started; two rounds, short leases."""
     settings = make_settings(**COMPRESSED | {"WBS_RETRY_ROUNDS": "2", "WBS_LEASE_MS": "4000"})
     ledger, withdrawals = Ledger(settings), Withdrawals(settings)
     ledger.start()
@@ -138,7 +138,7 @@ async def test_a_fault_of_our_own_uses_up_its_round(scene: Scene) -> None:
 async def test_a_bank_that_contradicts_itself_changes_nothing(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Goal: declined after paid was heard elsewhere: the books keep the payment, and it is said aloud."""
+    """Goal: if a decline comes after the payment was recorded, the ledger keeps the payment, and the log reports it."""
     hanging = ScriptedBank(pays=[HANG])
     task = asyncio.create_task(scene.pay(hanging))
     await poll_until(lambda: hanging.calls)

@@ -7,7 +7,7 @@ from tests.polling import poll_until
 
 
 async def test_accepted_withdrawals_are_paid_once(pipeline: Pipeline) -> None:
-    """Goal: what the ledger accepts, the bank pays, exactly once, and the books say so."""
+    """Goal: the bank pays every accepted withdrawal exactly once, and the books show it."""
     ids = await pipeline.withdraw(20)
     pipeline.start()
     await pipeline.all_ended()

@@ -1,4 +1,4 @@
-"""Whatever stands in the queue: understood, or a dead letter; and the next withdrawal is paid as ever."""
+"""Any body in the queue is understood or becomes a dead letter, and the next withdrawal is paid as usual."""
 
 import json
 
@@ -44,7 +44,7 @@ async def becomes_a_dead_letter(pipeline: Pipeline, number: int, what: str) -> N
 
 
 def restarts(pipeline: Pipeline) -> int:
-    """How often a consumer was given up and opened anew."""
+    """Number of times that a consumer was replaced."""
     return pipeline.actors.log.read_text().count("Restarting consumer")
 
 
@@ -78,7 +78,7 @@ async def test_odd_properties_make_no_difference(pipeline: Pipeline) -> None:
 
 
 async def test_a_message_that_expires_is_a_dead_letter(pipeline: Pipeline) -> None:
-    """Goal: one whose sender lets it expire before anybody takes it goes there by itself, and nobody minds."""
+    """Goal: a message that expires before an actor takes it goes there by itself and disturbs nothing."""
     pipeline.start(pipeline.bank, pipeline.relay, pipeline.reconciler)
     [id_] = await pipeline.withdraw(1)
     await poll_until(lambda: pipeline.queued() == 1)
@@ -116,7 +116,7 @@ async def test_a_message_in_another_users_name_is_a_dead_letter(pipeline: Pipeli
 
 
 async def test_the_delay_queue_is_no_hole(pipeline: Pipeline) -> None:
-    """Goal: what somebody puts into the delay queue is dealt with like the rest: nothing stays unanswered."""
+    """Goal: a foreign message in the delay queue is handled like the others: none stays unanswered."""
     pipeline.start()
     [id_] = await pipeline.withdraw(1)
     await pipeline.becomes(id_, "completed")
@@ -161,7 +161,7 @@ async def test_a_flood_of_it_fills_no_log(pipeline: Pipeline) -> None:
 
 
 async def test_an_operator_sees_and_drops_them(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Goal: `wbs dlq` shows whatever lies among the dead letters so that it can be read, and drops what is no use."""
+    """Goal: `wbs dlq` shows any dead letter in readable form, and drops foreign ones."""
     pipeline.start()
     await paid_after(pipeline, "nothing")
     publish(pipeline, *[(odd, PERSISTENT) for odd in BODIES.values()])

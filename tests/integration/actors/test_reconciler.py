@@ -1,4 +1,4 @@
-"""The reconciler: announces again what was lost, learns from the bank's books, and leaves no withdrawal behind."""
+"""The reconciler announces lost withdrawals again, learns from the bank's books, and leaves no withdrawal behind."""
 
 import json
 import time
@@ -87,7 +87,7 @@ async def test_paid_there_and_open_here_is_completed(pipeline: Pipeline) -> None
 async def test_one_that_is_held_keeps_no_look_up_waiting(
     pipeline: Pipeline, connection: asyncpg.Connection, held_table: str
 ) -> None:
-    """Goal: somebody holds a withdrawal (or its line among the look-ups): others are looked up, and done with."""
+    """Goal: while another session holds a withdrawal (or its row in the look-ups), the others are looked up."""
     pipeline.start(pipeline.bank)
     held, free = await pipeline.withdraw(2)
     await pipeline.execute(
@@ -122,7 +122,7 @@ async def test_one_that_is_held_keeps_no_look_up_waiting(
 async def test_what_requires_attention_is_settled_by_the_banks_answer(
     make_pipeline: Callable[..., Pipeline], rabbitmq_url: str, decline_rate: float, status: str
 ) -> None:
-    """Goal: a withdrawal given up here is settled when the bank is heard to have paid or declined it."""
+    """Goal: a withdrawal that requires attention is settled once the bank says that it paid or declined it."""
     pipeline = make_pipeline(rabbitmq_url, WBS_RETRY_ROUNDS="1", WBS_BANK_TRIES="1")
     pipeline.start(pipeline.relay, pipeline.actors)
     [id_] = await pipeline.withdraw(1)
@@ -144,7 +144,7 @@ async def test_what_requires_attention_is_settled_by_the_banks_answer(
 
 
 async def test_a_return_whose_callback_was_lost_is_found(pipeline: Pipeline) -> None:
-    """Goal: the bank sends money back and nobody hears of it: the books tell, once."""
+    """Goal: if the bank's callback about returned money is lost, its books show the return, once."""
     pipeline.start()
     first, second = await pipeline.withdraw(2)
     await pipeline.all_ended()
@@ -158,7 +158,7 @@ async def test_a_return_whose_callback_was_lost_is_found(pipeline: Pipeline) -> 
 
 
 async def test_a_return_that_only_a_callback_tells(pipeline: Pipeline) -> None:
-    """Goal: a callback tells of a return that the bank knows nothing of: the bank is asked, and nothing moves."""
+    """Goal: after a callback about a return that the bank does not know, the bank is asked, and no money moves."""
     pipeline.start()
     [id_] = await pipeline.withdraw(1)
     await pipeline.all_ended()

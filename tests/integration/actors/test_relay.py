@@ -87,7 +87,7 @@ async def test_messages_are_what_dramatiq_expects(pipeline: Pipeline) -> None:
 
 
 async def test_more_than_a_batch(pipeline: Pipeline) -> None:
-    """Goal: an outbox longer than a batch is carried whole, each message once."""
+    """Goal: an outbox longer than a batch is carried completely, each message once."""
     await pipeline.withdraw(BATCH_MAX + 50)
     relay = RunningRelay(pipeline.settings)
     await outbox_is_empty(pipeline)
@@ -215,7 +215,7 @@ async def test_a_message_that_is_refused_is_passed_over(pipeline: Pipeline) -> N
 
 
 async def test_what_is_no_message_is_named_and_goes(pipeline: Pipeline) -> None:
-    """Goal: rows of the outbox that nobody could understand, however long, stop no other and don't come back."""
+    """Goal: outbox rows that no actor could understand, however long, stop no others and don't come back."""
     odd = "insert into outbox (withdrawal_id, user_id, created_at) values (gen_random_uuid(), $1, now())"
     for user in ("", "u" * 129, "u" * 100_000):
         await pipeline.execute(odd, user)

@@ -86,7 +86,7 @@ async def test_what_a_process_cannot_do(
 
 
 async def test_a_stand_by_says_nothing_of_the_bank(pipeline: Pipeline) -> None:
-    """Goal: who does not lead reads no books, so what it once saw of the bank hides nothing that the leader sees."""
+    """Goal: a reconciler that does not lead says nothing about the bank, so it hides nothing that the leader sees."""
     pipeline.start()
     second = Process("actors.reconciler", pipeline.reconciler.log.parent, pipeline.environment)
     second.start()
@@ -104,7 +104,7 @@ async def test_a_stand_by_says_nothing_of_the_bank(pipeline: Pipeline) -> None:
 
 
 async def test_actors_that_get_no_messages(pipeline: Pipeline, rabbitmq_url: str) -> None:
-    """Goal: that actors can't have the queue's messages is told, though the relay publishes; once they can, they do."""
+    """Goal: actors report that they can't read the queue, although the relay publishes; once they can, they pay."""
     pipeline.start()
     await poll_until(lambda: sees_rabbitmq(pipeline, "relay", "ok"))
     await poll_until(lambda: sees_rabbitmq(pipeline, "actors", "ok"))

@@ -13,7 +13,7 @@ from tests.in_memory_bank import InMemoryBank
 from wallet.outcomes import Accepted, Declined, NotFound, OutcomeUnknown, Returned
 
 Change = Callable[[dict[str, Any]], Any]
-"""Changes what is said of a payout, and returns the body instead, if it is none of JSON's."""
+"""Changes the answer about a payout, or returns another body that is not JSON."""
 
 
 def says(**members: Any) -> Change:
@@ -61,7 +61,7 @@ PAYOUT: dict[str, Change] = {
     "no entry": sends(lambda body: web.Response(status=401)),
     "an empty body": sends(lambda body: web.Response(status=201)),
 }
-"""What may be wrong with what is said of a payout."""
+"""Possible errors in an answer about a payout."""
 
 ENTRY: dict[str, Change] = {
     "no amount": says(amount=None),
@@ -75,7 +75,7 @@ ENTRY: dict[str, Change] = {
     "no date": says(created_at=None),
     "a date without an offset": says(created_at="2026-11-27T05:00:00"),
 }
-"""What may be wrong with an entry of the books."""
+"""Possible errors in an entry of the books."""
 
 
 class WrongBank:

@@ -42,7 +42,7 @@ def key() -> str:
 
 
 async def make_books(url: str) -> Made:
-    """Make everything that books can hold; returns the identifiers."""
+    """Make a row of every kind that the ledger can have; return the identifiers."""
     settings = Settings.from_env({**PATIENT, "DATABASE_URL": url, "WBS_RETRY_ROUNDS": "2"})
     ledger, withdrawals = Ledger(settings), Withdrawals(settings)
     ledger.start()
@@ -104,7 +104,7 @@ async def move(
 
 @pytest.fixture(scope="module")
 def made(postgres_url: str, template_database: str) -> Iterator[Made]:
-    """The books that are copied, and what is in them."""
+    """The books to copy, and their content."""
     url = with_database(postgres_url, BOOKS)
     drop = f"drop database if exists {BOOKS} with (force)"
     asyncio.run(execute(postgres_url, drop, f"create database {BOOKS} template {template_database}"))
@@ -114,7 +114,7 @@ def made(postgres_url: str, template_database: str) -> Iterator[Made]:
 
 @pytest.fixture(scope="module")
 def unguarded_url(postgres_url: str, made: Made) -> str:
-    """A database with these books in which nothing is refused."""
+    """A database with these books in which no trigger or constraint refuses anything."""
     url = with_database(postgres_url, BOOKS)
     asyncio.run(remove_guards(url))
     return url
@@ -122,7 +122,7 @@ def unguarded_url(postgres_url: str, made: Made) -> str:
 
 @pytest_asyncio.fixture
 async def books(unguarded_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection to the books, to be spoiled: whatever is done by it is undone."""
+    """A connection for spoiling the books: all its changes are undone."""
     connection = await asyncpg.connect(unguarded_url)
     await connection.execute("set session_replication_role = replica")
     undone = connection.transaction(isolation="repeatable_read")
@@ -166,7 +166,7 @@ async def fetch(url: str, query: str) -> list[asyncpg.Record]:
 
 
 async def found_in_books(connection: asyncpg.Connection) -> Findings:
-    """What the audit finds in our books."""
+    """The audit's findings in our books."""
     findings = Findings()
     await audit_books(connection, findings, lambda _: None)
     return findings
@@ -175,7 +175,7 @@ async def found_in_books(connection: asyncpg.Connection) -> Findings:
 async def found_at_bank(
     connection: asyncpg.Connection, payouts: list[Payout], *, told_all: bool = False
 ) -> Findings:
-    """What the audit finds if the bank's books are these."""
+    """The audit's findings with these books of the bank."""
 
     async def pages() -> AsyncIterator[list[Payout]]:
         yield payouts

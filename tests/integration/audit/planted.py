@@ -13,7 +13,7 @@ _HEAD = re.compile(
 
 
 class Plant(NamedTuple):
-    """One way to spoil the books, and the violation that it must be."""
+    """One way to spoil the books, and the violation that the audit must report."""
 
     name: str
     statement: str

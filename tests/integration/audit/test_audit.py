@@ -1,4 +1,4 @@
-"""The audit is silent about books that are right, compares the bank's, counts all that is wrong and names the first."""
+"""The audit finds nothing in correct books, compares the bank's, counts all violations and lists the first."""
 
 import json
 from collections.abc import Callable
@@ -64,7 +64,7 @@ async def test_the_banks_books_are_compared(
 async def test_news_on_its_way_is_no_violation(
     books: asyncpg.Connection, right_bank: list[Payout], bank_entry: BankEntry
 ) -> None:
-    """Goal: what the bank has just said and is not written down yet is told apart; after a minute it is wrong."""
+    """Goal: a word of the bank that is not recorded yet is listed apart; after a minute it is a violation."""
     completed, too, returned = right_bank
     fresh = bank_entry("processing")
     came_back = [completed._replace(status="returned"), too, returned]

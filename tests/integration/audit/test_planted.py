@@ -1,4 +1,4 @@
-"""Whoever gets around triggers, constraints and code is found out, and told where: an error of each kind."""
+"""The audit finds every change that got around triggers, constraints and code, with its place: one of each kind."""
 
 import asyncpg
 import pytest

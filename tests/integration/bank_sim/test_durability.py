@@ -1,4 +1,4 @@
-"""The books over kill -9, SIGTERM and restarts."""
+"""The books survive kill -9, SIGTERM and restarts."""
 
 from __future__ import annotations
 

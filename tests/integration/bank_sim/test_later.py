@@ -130,7 +130,7 @@ async def test_an_old_key_pays_again(bank: Any) -> None:
 
 
 async def test_what_became_of_it_is_told(wallet: Wallet, calling_bank: Any, connect: Any) -> None:
-    """Goal: each event that the answer could not tell is told by a signed callback; what it told is not."""
+    """Goal: each event that was not in the answer is reported by a signed callback; the others are not."""
     bank = connect(calling_bank)
     await bank.pay("w-told")
     await bank.pay("w-paid", destination="test:pending:0")
@@ -225,7 +225,7 @@ async def test_a_destination_that_is_declined_or_out_of_order(bank: Any) -> None
     ],
 )
 async def test_a_mistyped_test_pays_nothing(bank: Any, destination: str) -> None:
-    """Goal: a test destination that is none is refused by name, and no money moves."""
+    """Goal: an unknown test destination is refused by name, and no money moves."""
     status, problem = await bank.pay("w-1", destination=destination)
     assert (status, problem["code"]) == (422, "validation_failed")
     assert "destination" in problem["detail"]

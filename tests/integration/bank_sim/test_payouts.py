@@ -39,7 +39,7 @@ async def test_a_destination_comes_back_as_it_came(bank: Any) -> None:
     "number", ["1E400", "-0", "1e-99999999999999999999", "1" * 4000, "0.1000000000000000055511151231257827"]
 )
 async def test_a_number_that_no_float_can_hold(bank: Any, number: str) -> None:
-    """Goal: a destination is the payer's own: its numbers are kept, whatever they are, and told apart."""
+    """Goal: a destination belongs to the payer: its numbers are kept unchanged, and different ones stay different."""
     headers = {"Idempotency-Key": "w-1", "Content-Type": "application/json"}
 
     async def order(value: str, blank: str) -> int:
@@ -124,7 +124,7 @@ _WITH = b'{"reference": "w-1", "amount": 1, "currency": "USD", "destination": %b
 
 
 async def test_malformed_json(bank: Any) -> None:
-    """Goal: what is not JSON is 400."""
+    """Goal: a body that is not JSON gets 400."""
     for body in (
         b"",
         b"{",

@@ -77,7 +77,7 @@ async def test_told_until_taken(wallet: Wallet, calling_bank: Any, connect: Any)
 
 
 async def test_many_returns(wallet: Wallet, calling_bank: Any, connect: Any) -> None:
-    """Goal: more returns than may be in flight at a time are all told, some at the second try."""
+    """Goal: more returns than may be in flight at a time are all reported, some at the second try."""
     wallet.refuse = 10
     bank = connect(calling_bank)
     references = {f"w-{number}" for number in range(60)}
@@ -88,7 +88,7 @@ async def test_many_returns(wallet: Wallet, calling_bank: Any, connect: Any) -> 
 
 
 async def test_two_secrets_sign(wallet: Wallet, new_bank: Callable[..., Any], connect: Any) -> None:
-    """Goal: while the secret is replaced, whoever knows either one can verify a callback."""
+    """Goal: while the secret is replaced, a receiver with either one can verify a callback."""
     secrets = f"whsec_{'A' * 32}, {wallet.secret}"
     process = new_bank(WBS_CALLBACK_URL=wallet.url, WBS_BANK_WEBHOOK_SECRET=secrets)
     await asyncio.to_thread(process.start)

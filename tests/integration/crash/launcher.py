@@ -83,7 +83,7 @@ def always(arguments: tuple[Any, ...], result: Any) -> bool:
 
 
 def after(owner: Any, name: str, when: Reached = always) -> None:
-    """Die when `owner.name` has done its work, before whoever called it learns of it."""
+    """Die when `owner.name` has done its work, before its caller learns of it."""
     original = getattr(owner, name)
 
     @wraps(original)
@@ -179,7 +179,7 @@ def between_steps_of_a_release() -> None:
 
 
 def never_return(owner: Any, name: str) -> None:
-    """Let nobody get past `owner.name`."""
+    """Make every call of `owner.name` wait for ever."""
 
     async def wait_for_ever(*_: Any) -> None:
         await asyncio.Event().wait()

@@ -83,7 +83,7 @@ class Stage:
         await self.pipeline.audit()
 
     async def nothing_is_left(self, dead_letters: int = 0) -> None:
-        """Wait until outbox and queue are empty; what is in hand comes back when its process ends."""
+        """Wait until outbox and queue are empty; messages in hand come back when their process ends."""
 
         async def empty() -> bool:
             return await self.pipeline.outbox() == 0 and self.pipeline.queued() == 0
@@ -114,7 +114,7 @@ class Stage:
         return has_beaten
 
     async def dead_letters(self, number: int) -> None:
-        """Wait until there are so many."""
+        """Wait until there are this many."""
         what = f"{number} dead letters"
         await poll_until(lambda: self.pipeline.queued("withdrawals.XQ") == number, SETTLED_S_MAX, what=what)
 

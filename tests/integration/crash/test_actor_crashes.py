@@ -26,7 +26,7 @@ STEPS = {
 
 @pytest.mark.parametrize("step", STEPS)
 async def test_killed_at(stage: Stage, step: str) -> None:
-    """Goal: wherever the actor dies, the next one pays what was not paid, and nothing a second time."""
+    """Goal: wherever the actor dies, the next one pays the unpaid withdrawals, and none a second time."""
     status, attempts, payouts, messages = STEPS[step]
     if step == "bank paid, reply not read":
         await stage.bank.faults(latency_ms=1200)
@@ -44,7 +44,7 @@ async def test_killed_at(stage: Stage, step: str) -> None:
 
 
 async def test_killed_while_the_bank_pays(stage: Stage) -> None:
-    """Goal: the actor dies, the bank pays what it was told to, and the next actor asks before it pays."""
+    """Goal: the actor dies, the bank carries out the order, and the next actor asks before it pays."""
     await stage.bank.faults(latency_ms=1500)
     (id_,) = await stage.pipeline.withdraw(1)
     stage.pipeline.relay.start()

@@ -1,4 +1,4 @@
-"""The gateway killed in the middle of a request. The client asks again, and it is as if nothing had been."""
+"""The gateway is killed in the middle of a request. The client repeats it, with the result of a single request."""
 
 import aiohttp
 import asyncpg
@@ -80,7 +80,7 @@ async def test_killed_between_two_steps_of_a_release(stage: Stage) -> None:
 
 
 async def test_killed_with_a_request_set_apart(stage: Stage, connection: asyncpg.Connection) -> None:
-    """Goal: what waits for a wallet that somebody keeps locked has moved nothing; asked for again, it counts once."""
+    """Goal: a request that waits for a locked wallet has moved no money; repeated, it counts once."""
     await stage.charge("eve", 1)
     await stage.gateway.start(dies_at="request set apart")
     async with connection.transaction():

@@ -6,7 +6,7 @@ from tests.integration.crash.stage import Stage
 
 
 async def test_sigterm_lets_the_bank_call_end(patient_stage: Stage) -> None:
-    """Goal: told to stop, an actor process hears the bank out, writes the outcome down and ends with 0."""
+    """Goal: when told to stop, an actor process waits for the bank's answer, records the outcome and ends with 0."""
     stage = patient_stage
     await stage.bank.faults(latency_ms=1500)
     (id_,) = await stage.pipeline.withdraw(1)

@@ -29,7 +29,7 @@ async def test_killed_while_releasing(stage: Stage, step: str) -> None:
 
 
 async def test_killed_after_announcing(patient_stage: Stage) -> None:
-    """Goal: the message is in the outbox, so it is carried whoever wrote it."""
+    """Goal: the message is in the outbox, so it is carried even if its writer has died."""
     stage = patient_stage
     (id_,) = await stage.pipeline.withdraw(1)
     await stage.pipeline.execute("delete from outbox")  # as if the message had been lost
@@ -41,7 +41,7 @@ async def test_killed_after_announcing(patient_stage: Stage) -> None:
 
 
 async def test_killed_while_settling_by_the_banks_books(stage: Stage) -> None:
-    """Goal: what the bank has paid is completed without any actor; reading the books again changes nothing."""
+    """Goal: a withdrawal that the bank has paid is completed without any actor; rereading the books changes nothing."""
     (id_,) = await stage.pipeline.withdraw(1)
     stage.pipeline.relay.start()
     await stage.start_crashing("actors.__main__", "reply read").died()
@@ -71,7 +71,7 @@ async def test_killed_while_settling_by_the_banks_books(stage: Stage) -> None:
     "step", ["bank asked, nothing written", "look-up written, not committed", "look-up committed, still due"]
 )
 async def test_killed_while_money_comes_back(stage: Stage, step: str) -> None:
-    """Goal: a return that the bank told of when it was asked is booked once, whenever the asking one dies."""
+    """Goal: a return found by a look-up is booked once, whenever the reconciler dies."""
     (id_,) = await stage.pipeline.withdraw(1)
     stage.pipeline.start(stage.pipeline.relay, stage.pipeline.actors)
     await stage.pipeline.becomes(id_, "completed", SETTLED_S_MAX)

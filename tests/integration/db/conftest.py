@@ -1,4 +1,4 @@
-"""What the tests of db/ share: money to move, books to check, a network to break, a server to stop."""
+"""Shared by the tests of db/: money to move, books to check, a network to break, a server to stop."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from uuid import UUID, uuid4

@@ -51,7 +51,7 @@ class Service:
         await self.withdrawals.begin_attempt(self.withdrawal_id, "ann")
 
     async def cancel(self) -> None:
-        """Try to cancel what is processing: a transaction of several statements, whatever it finds."""
+        """Try to cancel a processing withdrawal: a transaction of several statements, whatever its state."""
         with suppress(NotCancellable):
             await self.withdrawals.cancel(self.withdrawal_id)
 

@@ -69,7 +69,7 @@ async def test_one_hot_wallet(ledgers: list[Ledger], reader: Reader, books_hold:
 async def test_each_total_follows_from_the_one_before(
     ledgers: list[Ledger], connection: asyncpg.Connection, books_hold: BooksHold, replays: bool
 ) -> None:
-    """Goal: whoever writes, a wallet's transfers in the order of their identifiers tell its history."""
+    """Goal: with any number of writers, a wallet's transfers in the order of their identifiers are its history."""
     await asyncio.gather(*(ledger.submit(charge(100, key="first")) for ledger in ledgers))
 
     def batch() -> list[LedgerCommand]:

@@ -1,4 +1,4 @@
-"""What the database itself refuses, whoever asks: its last word on the books."""
+"""Writes that the database itself refuses from any session: its last word on the books."""
 
 from datetime import UTC, datetime
 from itertools import product
@@ -22,7 +22,7 @@ NOW = datetime(2026, 11, 22, tzinfo=UTC)
 async def test_the_trigger_knows_the_same_moves(
     connection: asyncpg.Connection, source: Status, target: Status
 ) -> None:
-    """Goal: the database allows exactly the moves that wallet.withdrawal allows: all 49 pairs are tried."""
+    """Goal: the database allows exactly the transitions that wallet.withdrawal allows: all 49 pairs are tried."""
     id = uuid4()
     paid = {Status.COMPLETED, Status.RETURNED}
     await connection.execute(
@@ -55,7 +55,7 @@ async def test_the_trigger_knows_the_same_moves(
 async def test_transfers_are_append_only(
     ledger: Ledger, connection: asyncpg.Connection, statement: str
 ) -> None:
-    """Goal: what is in the books stays there: UPDATE, DELETE and TRUNCATE are refused even to the owner."""
+    """Goal: rows of the ledger stay there: UPDATE, DELETE and TRUNCATE are refused even to the owner."""
     await ledger.submit(charge(5))
     with pytest.raises(asyncpg.RestrictViolationError, match="append-only"):
         await connection.execute(statement)
@@ -145,7 +145,7 @@ async def test_no_total_above_the_limit(ledger: Ledger, connection: asyncpg.Conn
     "values", [("", "USD"), ("u" * 129, "USD"), ("ann", "usd"), ("ann", "US"), ("ann", "USDT")]
 )
 async def test_names_of_wallets(connection: asyncpg.Connection, values: tuple[str, str]) -> None:
-    """Goal: a wallet that no request may name can't come into being; that is nobody's lack of funds."""
+    """Goal: a wallet that no request may name can't be created; the error does not claim a lack of funds."""
     with pytest.raises(asyncpg.CheckViolationError) as refusal:
         await connection.execute("insert into wallets (user_id, currency) values ($1, $2)", *values)
     assert not isinstance(translate(refusal.value), InsufficientFunds)

@@ -176,7 +176,7 @@ async def test_stop_writes_what_is_waiting(
 
 
 async def test_a_client_that_went_away(ledger: Ledger, reader: Reader, books_hold: BooksHold) -> None:
-    """Goal: a caller cancelled while it waits harms nobody; its request, once taken, takes effect."""
+    """Goal: a caller cancelled while it waits harms no other; its request, once accepted, takes effect."""
     tasks = [ledger.submit(charge(1, key=f"k{n}")) for n in range(20)]
     await asyncio.sleep(0)
     for task in tasks[::2]:

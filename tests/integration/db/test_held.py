@@ -1,4 +1,4 @@
-"""One lock that somebody keeps harms who needs it; everybody else goes on as if it were not there."""
+"""A lock kept by another session harms only the requests that need it; all others go on as if it did not exist."""
 
 import asyncio
 import time
@@ -42,7 +42,7 @@ async def ledger(make_settings: Callable[..., Settings], open_ledger: OpenLedger
 
 @pytest_asyncio.fixture
 async def holder(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A session of somebody else."""
+    """Another session."""
     connection = await asyncpg.connect(database_url, timeout=10)
     yield connection
     connection.terminate()

@@ -136,7 +136,7 @@ async def test_what_is_due_is_judged_by_the_clock(
     connection: asyncpg.Connection,
     clock: Clock,
 ) -> None:
-    """Goal: only what is written down is raised: releases, refusals, leases and rungs keep to the clock."""
+    """Goal: only written instants are raised: releases, refusals, leases and rungs keep to the clock."""
     await open_ledger(settings).submit(charge(100))
     await clock.step_back()
     for locking in (False, True):

@@ -45,7 +45,7 @@ def tick(seconds: float, *candidates: Candidate) -> None:
 async def test_one_leads_as_long_as_it_renews(
     connection: asyncpg.Connection, one: Candidate, other: Candidate
 ) -> None:
-    """Goal: while the holder renews, nobody else leads, however long that goes on."""
+    """Goal: while the holder renews, no other process leads, for any length of time."""
     for _ in range(30):
         assert await one.lease.hold(connection)
         assert not await other.lease.hold(connection)
@@ -55,7 +55,7 @@ async def test_one_leads_as_long_as_it_renews(
 async def test_for_how_long_nobody_has_led(
     connection: asyncpg.Connection, one: Candidate, other: Candidate
 ) -> None:
-    """Goal: who leads, and who sees another lead, knows that somebody does; where neither is so, for how long."""
+    """Goal: a leader, or a process that sees one, knows that one exists; without a leader, it knows for how long."""
     for _ in range(30):
         await one.lease.hold(connection)
         await other.lease.hold(connection)
