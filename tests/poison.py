@@ -20,7 +20,7 @@ GOOD: dict[str, Any] = {
 
 
 def body(**changed: Any) -> bytes:
-    """The same, but for what is changed."""
+    """The same message with the given changes."""
     return json.dumps({**GOOD, **changed}).encode()
 
 

@@ -20,9 +20,9 @@ TOLD_TO_END = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LOOK_S = 0.5
 POLL_S = 0.05
 TEAR_DOWN_S_MAX = 10.0
-"""So long pytest may take to end after a signal; a second signal shortens it."""
+"""Time for pytest to end after a signal; a second signal shortens it."""
 LEAVE_S_MAX = 5.0
-"""So long what it left may take to end by itself, and then again after SIGTERM."""
+"""Time for its leftover processes to end by themselves, and then again after SIGTERM."""
 _PR_SET_CHILD_SUBREAPER = 36
 _SI_KERNEL = 0x80
 """A signal from the terminal, which pytest has got too."""
@@ -110,7 +110,7 @@ def _left() -> list[psutil.Process]:
 
 
 def _wait_gone() -> list[str]:
-    """Wait until nothing is left; return the names of what is left after LEAVE_S_MAX."""
+    """Wait until no process is left; return the names of those left after LEAVE_S_MAX."""
     deadline = time.monotonic() + LEAVE_S_MAX
     while (left := _left()) and time.monotonic() < deadline:
         signal.sigtimedwait({signal.SIGCHLD}, POLL_S)

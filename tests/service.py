@@ -230,7 +230,7 @@ class Service:
         return await asyncio.to_thread(run_wbs, self.stack.state.root, *words)
 
     async def audit(self) -> Report:
-        """Assert what `wbs audit` asserts: the books are right, and the bank's agree. Returns what was looked at."""
+        """Assert that `wbs audit` passes, with the bank's books. Return the counts of checked rows."""
         report = await run_audit(Settings.from_env(self.stack.env))
         assert report.ok, report.findings.violations
         return report

@@ -1,4 +1,4 @@
-"""The documents say what is there: their links, paths, names, commands and codes exist."""
+"""The documents are true: their links, paths, names, commands and codes exist."""
 
 import argparse
 import json
@@ -53,7 +53,7 @@ def test_anchors_are_there() -> None:
 
 
 def test_no_reference_to_pages_that_are_not_here() -> None:
-    """Goal: nothing refers to a design, a style or facts that only somebody else has."""
+    """Goal: no document refers to a design, a style or facts outside the repository."""
     elsewhere = re.compile(r"\bDESIGN\b|\bSTYLE\.md|\bFACTS\b|§ ?\d")
     found = [
         f"{name(path)}: {match[0]}"
@@ -95,7 +95,7 @@ STRANGERS = {
     *("get_current", "max_retries", "skip_queue"),  # Sanic, dramatiq, Blnk
     "named_returned_less",  # ours, put together from parts
 }
-"""Names in documents that are nobody's in this repository."""
+"""Names in documents that this repository does not define."""
 
 
 @cache
@@ -220,7 +220,7 @@ def test_operations_has_every_reason() -> None:
 
 
 def test_operations_has_every_alert() -> None:
-    """Goal: whoever is woken by an alert finds it in OPERATIONS."""
+    """Goal: a person woken by an alert finds it in OPERATIONS."""
     rules = (ROOT / "deploy" / "prometheus" / "rules.yml").read_text(encoding="utf-8")
     alerts = re.findall(r"^\s*- alert: (\w+)", rules, re.MULTILINE)
     text = (ROOT / "docs" / "OPERATIONS.md").read_text(encoding="utf-8")
@@ -262,7 +262,7 @@ def test_the_first_screen_tells_what_was_survived() -> None:
 
 
 def test_the_changelog_has_this_version() -> None:
-    """Goal: what is installed is what the newest entry of the changelog describes."""
+    """Goal: the installed version is that of the newest entry in the changelog."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     newest = re.search(r"^## (\S+) – ", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert newest is not None

@@ -195,7 +195,7 @@ def _strings_but_docstrings(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def test_sql_is_only_in_db() -> None:
-    """Goal: whoever wants to know what is asked of the database reads db/; the laboratory has .sql files of its own."""
+    """Goal: all SQL is in db/, so a reader finds it there; the laboratory has .sql files of its own."""
     sql = re.compile(
         r"\s*(select\s.+\sfrom\s|select\s+\w+\(|insert\s+into\s|update\s+\w+\s+set\s|delete\s+from\s"
         r"|(create|alter|drop|truncate)\s+(table|index|type)\s|with\s+\w+\s+as\s*\()",
@@ -287,7 +287,7 @@ def _tests() -> Iterator[tuple[Path, Function]]:
 
 
 def test_every_test_says_its_goal() -> None:
-    """Goal: whoever breaks a test learns from its first line what was promised."""
+    """Goal: the first line of a broken test says what was promised."""
     silent = [f"{name(path)}: {test.name}" for path, test in _tests() if not ast.get_docstring(test)]
     assert not silent
     assert len(list(_tests())) > 100
@@ -361,7 +361,7 @@ def test_no_path_of_this_machine() -> None:
 
 
 def test_nothing_is_left_unfinished() -> None:
-    """Goal: what is missing is said in an issue, not in the code."""
+    """Goal: missing work is described in an issue, not in the code."""
     marks = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|raise NotImplementedError")
     found = [
         name(path)
@@ -409,7 +409,7 @@ def _declared() -> tuple[list[str], list[str]]:
 
 
 def test_every_dependency_is_used() -> None:
-    """Goal: what is installed is imported somewhere, or run by a command that is named here."""
+    """Goal: each installed library is imported somewhere, or run by a command named here."""
     runtime, dev = _declared()
     imported = {top for path in sources(*PACKAGES, "tests") for top in tops(path)}
     text = "".join(path.read_text(encoding="utf-8") for path in sources(*PACKAGES, "tests"))

@@ -73,7 +73,7 @@ class Direct:
 
 
 def new_user() -> str:
-    """A user nobody has heard of."""
+    """An unknown user."""
     return f"u{next(_numbers)}"
 
 
@@ -126,7 +126,7 @@ class Ledgers(Loop):
 
 
 class HeldWallets(Ledgers):
-    """The same writer, while somebody else holds one wallet."""
+    """The same writer, while another session holds one wallet."""
 
     async def work(self) -> None:
         held, free = new_user(), new_user()
@@ -158,7 +158,7 @@ class Begins(Loop):
 
 
 class Transitions(Begins):
-    """The writer of moves: by one statement, and each decided."""
+    """The writer of transitions: in one statement, and each decided."""
 
     async def work(self) -> None:
         attempts = [await self.direct.attempt() for _ in range(3)]
@@ -179,7 +179,7 @@ class Transitions(Begins):
 
 
 class HeldWithdrawals(Begins):
-    """The same writers, while somebody else holds one withdrawal."""
+    """The same writers, while another session holds one withdrawal."""
 
     async def work(self) -> None:
         held, free = await self.direct.withdrawal(), await self.direct.withdrawal()
@@ -196,7 +196,7 @@ class HeldWithdrawals(Begins):
 
 
 class HeldMoves(Begins):
-    """The writer of moves, while somebody else holds one wallet."""
+    """The writer of transitions, while another session holds one wallet."""
 
     async def work(self) -> None:
         (held, user), (free, _) = await self.direct.withdrawal(), await self.direct.withdrawal()
@@ -357,7 +357,7 @@ class EmptyBank:
 
 
 class Reconcilers(Loop):
-    """Announces again, releases what has matured, reads the bank's books."""
+    """Announces withdrawals again, releases matured locks, reads the bank's books."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

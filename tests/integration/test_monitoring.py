@@ -82,7 +82,7 @@ def test_alerts_fire_when_they_should_and_only_then() -> None:
 
 
 def test_each_alert_has_a_case() -> None:
-    """Goal: an alert that nobody ever saw fire is not worth having; none is left out of rules_test.yml."""
+    """Goal: rules_test.yml makes every alert fire: an alert that nobody ever saw fire is not worth having."""
     cases = yaml.safe_load((PROMETHEUS / "rules_test.yml").read_text(encoding="utf-8"))["tests"]
     fired = {
         case["alertname"] for test in cases for case in test.get("alert_rule_test", []) if case["exp_alerts"]
@@ -202,7 +202,7 @@ def rules() -> list[dict[str, Any]]:
 
 
 def make_events(stack: Stack, number: int) -> None:
-    """Let happen what is counted: charges, replays, refusals, withdrawals that end in each way, reads."""
+    """Make everything happen that is counted: charges, replays, refusals, withdrawals with each end, reads."""
     api = stack.urls["api"]
     charge = {"user_id": 7, "amount": 1_000_000, "idempotency_key": f"charge-{number}"}
     for _ in range(2):

@@ -43,7 +43,7 @@ class WalletMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        """Take wallets that nobody has used."""
+        """Take unused wallets."""
         self.run_id = uuid4().hex[:10]
         self.wallets: dict[Place, ModelWallet] = {}
         self.keys = 0
@@ -229,7 +229,7 @@ class WalletMachine(RuleBasedStateMachine):
             self.learn(place, self.do(self.service.withdrawal(id)))
 
     def learn(self, place: Place, found: dict[str, Any]) -> None:
-        """Take in what is read of a withdrawal, if it is possible."""
+        """Take in the state read of a withdrawal, if it is possible."""
         model = self.wallet(place).withdrawals[found["withdrawal_id"]]
         path = [Status(entry["status"]) for entry in found["history"]]
         assert is_legal_history(path)

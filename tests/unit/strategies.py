@@ -118,7 +118,7 @@ def decide_copy(
     before: Wallets,
     known: dict[KeyId, KeyRecord] | None = None,
 ) -> Decided:
-    """Decide a batch on copies, so that the wallets given stay as they are."""
+    """Decide a batch on copies, so that the given wallets stay unchanged."""
     after = {id: fresh(wallet) for id, wallet in before.items()}
     known = dict(known or {})
     decision = decide(batch, known, after, NOW)

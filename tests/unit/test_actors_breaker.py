@@ -33,7 +33,7 @@ async def test_it_opens_after_failures_in_a_row() -> None:
 
 
 async def test_while_open_callers_wait_and_give_up_in_time() -> None:
-    """Goal: nobody calls a bank that is away, and nobody waits longer than told."""
+    """Goal: no caller calls a bank that is away, and none waits longer than its limit."""
     assert not await opened().admit(wait_s=0.02)
 
 

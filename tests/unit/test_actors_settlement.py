@@ -1,4 +1,4 @@
-"""Rounds of bank calls against a scripted bank: what is asked, when it is asked again, what comes out."""
+"""Rounds of bank calls against a scripted bank: the calls, their repetition, the outcome."""
 
 import asyncio
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What is booked of a payout that only the bank knows."""
+"""The bookings for a payout that only the bank knows."""
 
 import json
 from datetime import UTC, datetime

@@ -135,7 +135,7 @@ class FindsInFloats(InMemoryBank):
 
 
 class ListsTheLastLast(InMemoryBank):
-    """New entries stand before the last one: whoever has read to the end never sees them."""
+    """New entries come before the last one: a reader at the end never sees them."""
 
     def enter(self, order: PayoutOrder) -> None:
         super().enter(order)

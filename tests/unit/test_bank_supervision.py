@@ -1,4 +1,4 @@
-"""The bank's own tasks: nothing ends one for good, nothing that waits for its books waits for ever."""
+"""The bank's own tasks: no error ends one for good, and no caller waits for its books for ever."""
 
 import asyncio
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ async def test_a_task_begins_anew(ending: BaseException | None) -> None:
 
 
 class File:
-    """The books' file; writes answer with what was planned."""
+    """The books' file, whose writes have planned results."""
 
     def __init__(self, *plan: Any) -> None:
         self.plan = list(plan)
@@ -62,7 +62,7 @@ async def test_whatever_a_write_says_its_callers_are_answered(nonsense: Any) -> 
 
 
 async def test_a_flusher_that_was_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Goal: what waits behind the batch in which the flusher was cancelled is written all the same."""
+    """Goal: payouts behind the batch in which the flusher was cancelled are still written."""
     books = Books(File(["first"], ["second"]))  # type: ignore[arg-type]
     monkeypatch.setattr("bank_sim.books.BATCH_MAX", 1)
     first, second = books.submit("one"), books.submit("two")  # type: ignore[arg-type]

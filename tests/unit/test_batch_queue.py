@@ -1,4 +1,4 @@
-"""When a batch begins: at once if nothing else is under way, else a moment later if that fills it."""
+"""A batch begins at once if nothing else is under way, otherwise a moment later if that fills it."""
 
 import asyncio
 import time
@@ -61,7 +61,7 @@ async def test_half_of_those_under_way_make_a_batch() -> None:
 
 
 async def test_those_who_come_at_a_steady_pace_do_not_wait() -> None:
-    """Goal: where as many came during a batch as were in it, the next batch begins at once."""
+    """Goal: if as many items came during a batch as were in it, the next batch begins at once."""
     queue = batch_queue(linger_s=LONG_S)
     await batch_of(queue, 0, 1, 2)
     for number in (3, 4, 5):
@@ -122,7 +122,7 @@ async def test_what_belongs_together_is_in_one_batch() -> None:
 
 
 async def test_nobody_is_overtaken_for_long() -> None:
-    """Goal: only so many batches are put in order together; what came before them is written before them."""
+    """Goal: only a limited number of batches is sorted together; earlier items are written before them."""
     queue = batch_queue(batch_max=2, order=lambda item: -item)
     for item in range(20):
         queue.add(item)
@@ -134,7 +134,7 @@ async def test_nobody_is_overtaken_for_long() -> None:
 
 
 async def test_what_fits_into_one_batch_stays_in_order_of_arrival() -> None:
-    """Goal: ordering is for what is too much for one batch."""
+    """Goal: items are sorted only if there are too many for one batch."""
     queue = batch_queue(batch_max=3, order=lambda item: -item)
     for item in (1, 2, 3):
         queue.add(item)

@@ -31,7 +31,7 @@ anything = st.one_of(any_charges, any_withdraws)
 
 @given(anything, anything)
 def test_other_requests_have_other_fingerprints(one: LedgerCommand, other: LedgerCommand) -> None:
-    """Goal: whatever is different in a request, other than its key, is different in its fingerprint."""
+    """Goal: any difference between requests, except of the key, makes their fingerprints different."""
     assume(one != other)
     assert one.fingerprint() != other.fingerprint()
 
@@ -76,7 +76,7 @@ def test_nothing_may_be_said_in_several_ways(command: LedgerCommand, nothing: st
 
 @given(json_objects, json_objects, st.randoms(use_true_random=False))
 def test_the_same_values_are_the_same_request(one: Any, other: Any, random: Random) -> None:
-    """Goal: a request is repeated by saying the same, in whichever spelling, and by nothing else."""
+    """Goal: a request is a repetition if it says the same in any spelling, and only then."""
     made = msgspec.structs.replace(CHARGE, metadata=spelled(one, random)).fingerprint()
     assert msgspec.structs.replace(CHARGE, metadata=spelled(one, random)).matches(made)
     assert msgspec.structs.replace(CHARGE, metadata=spelled(other, random)).matches(made) is same(one, other)
@@ -99,7 +99,7 @@ def test_the_same_values_are_the_same_request(one: Any, other: Any, random: Rand
     ],
 )
 def test_fingerprints_of_the_first_version(command: LedgerCommand, made: str) -> None:
-    """Goal: a request of before is told from others as it was then: floats spelled anew, order a difference."""
+    """Goal: an old request is compared by the old rules: floats re-encoded, order a difference."""
     assert command.matches(bytes.fromhex(made))
     assert not msgspec.structs.replace(command, amount=6).matches(bytes.fromhex(made))
     assert not msgspec.structs.replace(command, metadata='{"a":1E400}').matches(bytes.fromhex(made))

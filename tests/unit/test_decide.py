@@ -40,7 +40,7 @@ def _withdrawable(wallet: Wallet) -> int:
 
 
 def _split(wallet: Wallet) -> WalletState:
-    """The split as a client sees it: matured locks count, released in the books or not."""
+    """The split as a client sees it: matured locks count, whether or not their release is written."""
     return _withdrawable(wallet), wallet.total - _withdrawable(wallet) - wallet.held, wallet.held
 
 
@@ -61,7 +61,7 @@ def _answer(outcome: object) -> tuple[object, ...]:
 
 
 class Model:
-    """The same rules, told as simply as they can be told: no batches, no locks, no transfers."""
+    """The same rules in their simplest form: no batches, no locks, no transfers."""
 
     def __init__(self, before: Wallets) -> None:
         self.splits = {id: list(_split(wallet)) for id, wallet in before.items()}
@@ -179,7 +179,7 @@ def test_rows_carry_the_instant_of_their_wallet(batch: list[LedgerCommand], befo
 
 @given(batches, wallets)
 def test_the_instant_of_a_wallet_decides_nothing(batch: list[LedgerCommand], before: Wallets) -> None:
-    """Goal: what has matured and what is refused is judged by the clock, not by what is written."""
+    """Goal: the clock, not the written instant, decides on maturity and refusals."""
     decided = decide_copy(batch, before)
     in_time = {id: fresh(wallet) for id, wallet in before.items()}
     for wallet in in_time.values():
@@ -405,7 +405,7 @@ def test_a_known_key_needs_no_wallet() -> None:
 
 
 def test_a_key_of_a_later_version() -> None:
-    """Goal: where it can't be told whether the request is the same, the client may try again, not give up."""
+    """Goal: if the fingerprints can't be compared, the client may try again and need not give up."""
     request = Charge("c", "k", "ann", "USD", 5)
     receipt = decide_copy([request], _wallet()).decision.outcomes[0].receipt  # type: ignore[union-attr]
     known = {("c", "k"): KeyRecord(b"\x03" + bytes(16), receipt)}

@@ -57,7 +57,7 @@ def foreign_folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", sorted(PROCESSES))
 def test_the_working_folder_is_not_imported(name: str, foreign_folder: Path) -> None:
-    """Goal: a folder `db/` where somebody happens to stand is not taken for ours."""
+    """Goal: a folder `db/` in the user's working directory is not taken for ours."""
     command = [sys.executable, *procfile()[name].split()[1:]]
     wrong = {"WBS_BANK_PORT": "none"}
     ran = subprocess.run(
@@ -68,7 +68,7 @@ def test_the_working_folder_is_not_imported(name: str, foreign_folder: Path) -> 
 
 
 def test_the_command_tells_its_version_anywhere(foreign_folder: Path) -> None:
-    """Goal: `wbs --version` says what is installed."""
+    """Goal: `wbs --version` prints the installed version."""
     ran = subprocess.run(
         [WBS, "--version"], cwd=foreign_folder, capture_output=True, text=True, timeout=60, check=True
     )
@@ -178,7 +178,7 @@ def test_what_is_frozen_is_seen_in_containers(compose: dict[str, Any]) -> None:
 
 
 def test_compose_waits_for_what_it_needs(compose: dict[str, Any]) -> None:
-    """Goal: nothing starts before the schema is there; what is waited for tells its health."""
+    """Goal: nothing starts before the schema exists; each awaited service reports its health."""
     services = compose["services"]
     for name in PROCESSES - {"bank_sim"}:
         needs = services[name]["depends_on"]
@@ -194,7 +194,7 @@ def test_compose_waits_for_what_it_needs(compose: dict[str, Any]) -> None:
 
 
 def test_grafana_finds_its_dashboards(compose: dict[str, Any]) -> None:
-    """Goal: the folder that Grafana is told to read is the one that is mounted, and the first page is in it."""
+    """Goal: the folder in Grafana's provisioning is the mounted one, and has the first page."""
     provider = ROOT / "deploy/grafana/provisioning/dashboards/dashboards.yml"
     [told] = yaml.safe_load(provider.read_text(encoding="utf-8"))["providers"]
     service = compose["services"]["grafana"]
@@ -269,7 +269,7 @@ NOT_IN_CONTAINERS = {
 
 
 def test_compose_passes_on_what_makes_sense() -> None:
-    """Goal: a documented variable works in containers too, or somebody has said why not."""
+    """Goal: a documented variable works in containers too, or a reason is given."""
     text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
     mentioned = set(re.findall(r"^ +([A-Z_]+):", text, re.MULTILINE)) | set(
         re.findall(r"\$\{([A-Z_]+)", text)

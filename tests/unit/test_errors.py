@@ -58,7 +58,7 @@ def test_the_docstring_draws_the_tree() -> None:
 
 @pytest.mark.parametrize("error", [errors.Overloaded("full"), errors.Unavailable("away")])
 def test_trouble_of_ours_can_be_tried_later(error: TryLater) -> None:
-    """Goal: what is not the request's fault says when to come back, in whole seconds."""
+    """Goal: an error that is not the request's fault says when to retry, in whole seconds."""
     assert isinstance(error, TryLater)
     assert error.retry_after_s >= 1
 

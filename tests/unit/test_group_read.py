@@ -12,7 +12,7 @@ from wallet.errors import Overloaded, Unavailable
 
 
 class Source:
-    """Answers queries when told to."""
+    """Answers queries when the test lets it."""
 
     def __init__(self) -> None:
         self.queries: list[list[int]] = []
@@ -58,7 +58,7 @@ async def test_one_query_for_what_waits(group: GroupRead[int, str], source: Sour
 
 
 async def test_an_answer_is_never_older_than_its_question(group: GroupRead[int, str], source: Source) -> None:
-    """Goal: who asks while a query for the same key is under way gets the answer of a later one."""
+    """Goal: a caller during a query for the same key gets the answer of a later query."""
     tasks = await ask(group, 1)
     tasks += await ask(group, 1)
     source.go_on.release()
@@ -70,7 +70,7 @@ async def test_an_answer_is_never_older_than_its_question(group: GroupRead[int, 
 
 
 async def test_database_away(group: GroupRead[int, str], source: Source) -> None:
-    """Goal: when a query fails because the database is away, those who wait behind it are told at once."""
+    """Goal: when a query fails because the database is away, the callers waiting behind it are refused at once."""
     tasks = await ask(group, 1)
     tasks += await ask(group, 2)
     source.error = Unavailable("away")
@@ -116,7 +116,7 @@ async def test_bounded(group: GroupRead[int, str], source: Source) -> None:
 
 
 async def test_stopped(group: GroupRead[int, str], source: Source) -> None:
-    """Goal: at the end nobody is left waiting."""
+    """Goal: at the end no caller is left waiting."""
     tasks = await ask(group, 1)
     tasks += await ask(group, 2)
     await group.stop()

@@ -1,4 +1,4 @@
-"""Rows of the books and what they do to a wallet."""
+"""Rows of the ledger and their effect on a wallet."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -61,7 +61,7 @@ def test_transactions_are_charges_and_withdrawals() -> None:
 
 @given(st.lists(st.integers(-5, 5), max_size=10))
 def test_instants_never_go_back(offsets: list[int]) -> None:
-    """Goal: whatever instants a wallet is told of, what it writes goes on: instants and identifiers both."""
+    """Goal: whatever instants a wallet gets, the instants and identifiers that it writes never go back."""
     wallet = Wallet("ann", "USD", at=NOW)
     transfers = [_move(wallet, Kind.CHARGE, 1)]
     for offset in offsets:

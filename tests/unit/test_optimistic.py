@@ -1,4 +1,4 @@
-"""What a batch is expected to write, held against what is decided request by request."""
+"""The rows of an optimistic batch, compared with the decisions request by request."""
 
 from datetime import timedelta
 
@@ -26,7 +26,7 @@ def would_be_taken(expected: OptimisticBatch, before: Wallets) -> bool:
 
 @given(batches.map(with_own_keys), wallets)
 def test_what_is_taken_is_what_would_be_decided(batch: list[LedgerCommand], before: Wallets) -> None:
-    """Goal: a batch is taken exactly if each request is accepted from the money there; with the same rows then."""
+    """Goal: a batch is accepted exactly if each request is accepted from the money available, with the same rows."""
     expected = optimistic_batch(batch)
     decided = decide_copy(batch, before)
     accepted = all(isinstance(outcome, Recorded) for outcome in decided.decision.outcomes)

@@ -30,7 +30,7 @@ def test_it_is_for_ever() -> None:
 
 
 def test_what_makes_no_difference() -> None:
-    """Goal: whoever repeats a request under another name, with another note or spelled otherwise, means the same."""
+    """Goal: a request repeated by another API key, with other metadata or another spelling has the same reference."""
     assert reference_end(replace(WITHDRAW, by="app", metadata=None)) == reference_end(WITHDRAW)
     one, other = '{"a": 1.0, "b": "x"}', '{"b":"\\u0078","a":1}'
     assert reference_end(replace(WITHDRAW, destination=one)) == reference_end(

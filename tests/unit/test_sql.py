@@ -26,7 +26,7 @@ def test_blocks_by_name(queries: Path) -> None:
 
 
 def test_a_name_stands_once(queries: Path) -> None:
-    """Goal: a second block of the same name is a mistake that is told at once, not one that wins silently."""
+    """Goal: a second block of the same name is an error at once, and does not win silently."""
     (queries / "x.sql").write_text("-- name: one\nselect 1;\n-- name: one\nselect 2;\n")
     with pytest.raises(ValueError, match=r"x\.sql"):
         load("x")
@@ -41,7 +41,7 @@ def test_a_statement_without_one_of_its_parts(queries: Path) -> None:
 
 @pytest.mark.parametrize("missing", ["some is all without nothing", "some is none without middle"])
 def test_a_part_that_is_not_there(queries: Path, missing: str) -> None:
-    """Goal: a block that is made of what is not there is a mistake that is told at once."""
+    """Goal: a block derived from a missing block or part is an error at once."""
     whole = "-- name: all\nselect 1,\n-- part: middle\n2,\n-- end of part\n3;\n"
     (queries / "x.sql").write_text(whole + f"-- name: some\n-- {missing}\n")
     with pytest.raises(KeyError):

@@ -1,4 +1,4 @@
-"""Answers of the server that can't be are said to be so, and are nobody's bug."""
+"""Impossible answers of the server are reported as such, and not as a bug of ours."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +25,7 @@ WRONG: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_what_can_not_be(name: str) -> None:
-    """Goal: whatever is wrong with an answer, whoever asked may ask again, also where others were answered well."""
+    """Goal: whatever is wrong with an answer, the caller may try again, even if others got good answers."""
     with pytest.raises(MalformedAnswer) as raised:
         WRONG[name]()
     assert fault_of(raised.value) is Fault.SERVER

@@ -187,7 +187,7 @@ def test_every_pair_of_state_and_command(status: Status, command: str) -> None:
 @pytest.mark.parametrize("status", Status)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_same_command_twice_in_a_batch(status: Status, command: str) -> None:
-    """Goal: a doubled command moves money and state once; what changed by it changes once, rungs too."""
+    """Goal: a repeated command moves money and state once; all its changes happen once, rungs included."""
     once, twice = Setting(status), Setting(status)
     once.take(COMMANDS[command])
     twice.take(COMMANDS[command], COMMANDS[command])
@@ -352,7 +352,7 @@ def test_one_batch_or_many(sequence: list[object]) -> None:
 
 @given(st.lists(st.integers(-3600, 3600), max_size=8))
 def test_a_clock_that_steps_back(seconds: list[int]) -> None:
-    """Goal: what is written never carries an earlier instant than before; what is due is judged by the clock."""
+    """Goal: written instants never go back; the clock decides which withdrawals are due."""
     setting = Setting(PROCESSING)
     written = [setting.withdrawal.updated_at]
     for offset in seconds:

@@ -1,4 +1,4 @@
-"""What the bank's answers mean for the money: accepted, declined, returned; and who made which move."""
+"""The meaning of the bank's answers for the money: accepted, declined, returned; and the author of each transition."""
 
 from datetime import timedelta
 

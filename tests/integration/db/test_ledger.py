@@ -30,7 +30,7 @@ ODD_JSON = '{"b" : [1, 2.50], "a":"ä\\u0000\\n",  "b": null }'
 
 
 async def test_money_in_and_out(ledger: Ledger, reader: Reader, books_hold: BooksHold) -> None:
-    """Goal: charges add to withdrawable or locked, a withdrawal moves to held, and the books say the same."""
+    """Goal: charges add to withdrawable or locked, a withdrawal moves money to held, and the ledger agrees."""
     await ledger.submit(charge(100))
     await ledger.submit(charge(40, release_at=in_a_month()))
     assert await split(reader) == (100, 40, 0)
@@ -101,7 +101,7 @@ MISUSES = [
 async def test_a_key_used_for_something_else(
     ledger: Ledger, reader: Reader, misuse: Charge | Withdraw, books_hold: BooksHold
 ) -> None:
-    """Goal: a used key with any other request is refused, and nothing moves, in the same batch or later."""
+    """Goal: a used key with any other request is refused and moves no money, in the same batch or later."""
     first = ledger.submit(charge(5, key="k"))
     results = await asyncio.gather(first, ledger.submit(misuse), return_exceptions=True)
     assert answers(results) == {"new": 1, "IdempotencyKeyReused": 1}

@@ -38,7 +38,7 @@ async def elsewhere(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture
 def patient(make_settings: Callable[..., Settings]) -> Settings:
-    """Settings with which a batch waits for as long as a test holds a lock, on a busy machine too."""
+    """Settings with which a batch waits as long as a test holds a lock, even on a busy machine."""
     return make_settings(WBS_LOCK_TIMEOUT_MS="20000", WBS_WRITE_TIMEOUT_MS="40000")
 
 
@@ -119,7 +119,7 @@ async def test_moves_of_withdrawals(
     elsewhere: asyncpg.Connection,
     look: str,
 ) -> None:
-    """Goal: moves lock all their withdrawals, then all their wallets by key."""
+    """Goal: transitions lock all their withdrawals, then all their wallets by key."""
     withdrawals = open_withdrawals(patient)
     attempts = []
     for user in (LAST, FIRST):
@@ -135,7 +135,7 @@ async def test_moves_of_withdrawals(
 async def test_releases(
     wallets: Ledger, connection: asyncpg.Connection, elsewhere: asyncpg.Connection
 ) -> None:
-    """Goal: releases in the background wait for no wallet: what is locked is passed over."""
+    """Goal: releases in the background wait for no wallet: locked wallets are passed over."""
     for user in (LAST, FIRST):
         await wallets.submit(charge(5, user=user, release_at=in_an_hour()))
     await mature(connection)

@@ -15,7 +15,7 @@ MISSED = "update look_ups set due_at = now() - interval '1 s'"
 async def test_a_bank_that_was_away_for_long_is_asked_again_within_a_minute(
     settings: Settings, ledger: Ledger, connection: asyncpg.Connection
 ) -> None:
-    """Goal: the wait grows from 5 s, but never beyond a minute: money that came back waits no longer than that."""
+    """Goal: the wait grows from 5 s, but never beyond a minute, so that returned money waits no longer."""
     await ledger.submit(charge(10))
     id = await accepted(ledger, withdraw(1))
     session = ReconcilerSession(settings)

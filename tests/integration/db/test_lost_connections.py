@@ -37,7 +37,7 @@ async def ledger_of_100(
 async def test_a_commit_whose_answer_was_lost(
     link: Link, ledger_of_100: Ledger, reader: Reader, books_hold: BooksHold
 ) -> None:
-    """Goal: the batch was committed but nobody heard of it: sent again it moves nothing, all get receipts."""
+    """Goal: a batch that was committed without an answer moves nothing when it is sent again, and all get receipts."""
     ledger = ledger_of_100
     link.commits_done_to_lose = 1
     commands = [
@@ -67,7 +67,7 @@ async def test_a_commit_that_never_arrived(
 async def test_two_commits_lost_in_a_row(
     link: Link, ledger_of_100: Ledger, reader: Reader, books_hold: BooksHold
 ) -> None:
-    """Goal: when the second try fails too the client is told to come back; then its key tells the truth."""
+    """Goal: if the second try fails too, the client gets 503; later its key shows the truth."""
     ledger = ledger_of_100
     link.commits_undone_to_lose = 2
     with pytest.raises(Unavailable):

@@ -130,7 +130,7 @@ async def test_payments_are_written_the_same_both_ways(
     connection: asyncpg.Connection,
     books_hold: Callable[[], Awaitable[dict[str, int]]],
 ) -> None:
-    """Goal: a batch of payments is what the moves one by one are, also where one of them was paid already."""
+    """Goal: a batch of payments has the effect of single transitions, even if one of them was paid already."""
     ledger, withdrawals = open_ledger(settings), open_withdrawals(settings)
     for user in ("lena", "otto"):
         await ledger.submit(charge(100, user=user, key=f"{user}-0"))

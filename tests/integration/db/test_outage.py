@@ -58,7 +58,7 @@ async def all_work(made: Service) -> float:
 
 @pytest.fixture
 def make_settings(database_url: str) -> Callable[..., Settings]:
-    """The limits of a service in use, which are what is looked at here."""
+    """The limits of a service in use, which these tests check."""
 
     def make(**environment: str) -> Settings:
         return Settings.from_env({"DATABASE_URL": database_url, **environment})
@@ -239,7 +239,7 @@ async def test_a_network_that_swallows_everything(
 async def test_a_network_that_fails_within_a_transaction(
     link: Link, linked_settings: Callable[..., Settings], statement: bytes
 ) -> None:
-    """Goal: a transaction whose statement or commit is never answered is given up in time as well."""
+    """Goal: a transaction whose statement or commit is never answered ends in time as well."""
     async with service(linked_settings()) as made:
 
         async def away_and_back() -> float:
@@ -253,7 +253,7 @@ async def test_a_network_that_fails_within_a_transaction(
 
 
 async def test_a_network_that_refuses(link: Link, linked_settings: Callable[..., Settings]) -> None:
-    """Goal: connections cut and refused are told as unavailable, and reopened once the way is free."""
+    """Goal: cut and refused connections are reported as unavailable, and reopened once the network works."""
     async with service(linked_settings()) as made:
 
         async def cut() -> None:
@@ -285,7 +285,7 @@ async def test_connections_cut_while_idle_are_not_noticed(
 async def test_stop_is_bounded_while_the_server_is_away(
     link: Link, linked_settings: Callable[..., Settings]
 ) -> None:
-    """Goal: a process that is told to end does so though the database hangs, and nobody is left waiting."""
+    """Goal: a process that is told to end does so although the database hangs, and no caller is left waiting."""
 
     async def stop() -> float:
         link.thaw()

@@ -141,7 +141,7 @@ async def test_a_relay_that_was_killed(
 
 
 async def test_the_doorbell_wakes_the_relay(open_outbox: Callable[[], Outbox], ledger: Ledger) -> None:
-    """Goal: an accepted withdrawal is told to every listening relay at once, not only when it polls."""
+    """Goal: every listening relay is notified of an accepted withdrawal at once, not only when it polls."""
     notified: list[int] = []
     for number in range(2):
         outbox = open_outbox()

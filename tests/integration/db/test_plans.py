@@ -225,7 +225,7 @@ def test_every_statement_is_looked_at() -> None:
 
 @pytest.mark.parametrize(("file", "name"), PARAMETERS, ids=lambda value: value)
 async def test_no_table_is_read_from_end_to_end(session: asyncpg.Connection, file: str, name: str) -> None:
-    """Goal: each statement finds its rows by an index, whatever the planner is told."""
+    """Goal: each statement finds its rows by an index, whatever the planner's settings."""
     found = [
         node["Relation Name"]
         for node in nodes(await plan(session, file, name))
@@ -287,7 +287,7 @@ async def test_what_is_not_due_is_not_read(
 
 @pytest.mark.parametrize("file", FILES)
 def test_no_column_is_compared_with_a_moving_clock(file: str) -> None:
-    """Goal: what is due is asked for by an instant that is read once: the clock itself is no index condition."""
+    """Goal: queries for due rows compare with an instant that is read once: the clock itself is no index condition."""
     for name, statement in load(file).items():
         where = re.sub(r"--.*", "", statement)
         assert not re.search(r"\b(release_at|ring_at)\s*[<>]=?\s*(clock_timestamp|now)\(", where), name
@@ -309,7 +309,7 @@ async def test_a_page_of_transactions_reads_a_page(filled_url: str) -> None:
 
 
 def test_every_statement_is_used() -> None:
-    """Goal: a statement that nobody asks for is deleted."""
+    """Goal: there is no unused statement."""
     text = "".join(path.read_text(encoding="utf-8") for path in Path(db.sql.__file__).parent.glob("*.py"))
     unused = {(file, name) for file, name in PARAMETERS if f'["{name}"]' not in text}
     assert not unused

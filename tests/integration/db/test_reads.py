@@ -40,7 +40,7 @@ async def test_balances_of_many(ledger: Ledger, reader: Reader) -> None:
 
 
 async def test_balances_in_many_currencies(ledger: Ledger, reader: Reader) -> None:
-    """Goal: more currencies than one query takes are told apart too, whoever has money in which."""
+    """Goal: balances are right even in more currencies than one query takes, whichever users have which."""
     currencies = [f"X{letter}{letter}" for letter in "ABCDEFGHIJ"]
     assert len(currencies) > 2 * reads.CURRENCIES_MAX
     for number, currency in enumerate(currencies):
@@ -166,7 +166,7 @@ async def test_withdrawals_that_are_not_there(ledger: Ledger, reader: Reader) ->
 
 
 async def test_what_has_ended(ledger: Ledger, withdrawals: Withdrawals, reader: Reader) -> None:
-    """Goal: those who wait for an end are told which withdrawals have one; the queue is the rest."""
+    """Goal: `ended` returns the withdrawals that have an end; the queue consists of the others."""
     await ledger.submit(charge(10))
     pending, cancelled = [await accepted(ledger, withdraw(1)) for _ in range(2)]
     await withdrawals.cancel(cancelled)
@@ -197,7 +197,7 @@ async def test_what_the_reconciler_reads(
     reader: Reader,
     books_hold: Callable[[], Awaitable[dict[str, int]]],
 ) -> None:
-    """Goal: counts by state, depth and age of the outbox, pages of the stuck, and where the bank's books are."""
+    """Goal: counts by state, depth and age of the outbox, pages of stuck withdrawals, the cursor in the bank's list."""
     settings = make_settings(WBS_RETRY_ROUNDS="1")
     withdrawals = open_withdrawals(settings)
     session = ReconcilerSession(settings)
@@ -252,7 +252,7 @@ async def test_a_history_that_an_earlier_version_began(
 
 
 async def test_who_made_a_withdrawal(ledger: Ledger, reader: Reader, connection: asyncpg.Connection) -> None:
-    """Goal: the history begins with who asked, or who adopted it; of what is from before nobody is named."""
+    """Goal: the history begins with the client, or the operator who adopted it; older rows name nobody."""
 
     async def first() -> tuple[str, str | None]:
         entry = (await reads.withdrawal(reader, id)).history[0]
@@ -285,7 +285,7 @@ class WatchedReader(Reader):
 
 
 async def test_whoever_came_first_is_read_for_first(settings: Settings) -> None:
-    """Goal: where all connections are in use, nobody is overtaken."""
+    """Goal: while all connections are in use, no caller overtakes another."""
     reader = WatchedReader(settings.database, size=2)
     await asyncio.gather(*(reader.fetch("select 1") for _ in range(2)))  # both are connected now
     assert reader.connections == (0, 2)

@@ -1,4 +1,4 @@
-"""Announcing withdrawals again while somebody keeps what is needed: those are passed over, the others are announced."""
+"""Announcing withdrawals again while another session holds some rows: those are passed over, the others announced."""
 
 from collections.abc import AsyncIterator, Callable
 from uuid import UUID
@@ -40,7 +40,7 @@ async def announced(connection: asyncpg.Connection) -> set[UUID]:
 async def test_a_locked_withdrawal_is_passed_over(
     session: ReconcilerSession, due: list[UUID], connection: asyncpg.Connection, database_url: str
 ) -> None:
-    """Goal: somebody keeps the row of one withdrawal: the others are announced at once, it is when it is let go."""
+    """Goal: if another session holds the row of one withdrawal, the others are announced at once, and it afterwards."""
     holder = await asyncpg.connect(database_url, timeout=10)
     async with holder.transaction():
         await holder.execute("select from withdrawals where id = $1 for update", due[0])
@@ -53,7 +53,7 @@ async def test_a_locked_withdrawal_is_passed_over(
 async def test_an_uncommitted_message_stops_nobody(
     session: ReconcilerSession, due: list[UUID], connection: asyncpg.Connection, database_url: str
 ) -> None:
-    """Goal: somebody has written a message and does not commit: the others are announced, the next beat is quick."""
+    """Goal: if another session has an uncommitted message, the others are announced, and the next beat is quick."""
     holder = await asyncpg.connect(database_url, timeout=10)
     async with holder.transaction():
         await holder.execute("insert into outbox values ('ann', $1, now())", due[0])

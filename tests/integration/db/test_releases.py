@@ -31,7 +31,7 @@ async def matured(reader: Reader) -> bool:
 
 
 async def locked_in_books(connection: asyncpg.Connection) -> int:
-    """Return what stands in `locked` in the books, matured or not."""
+    """Return the `locked` balance in the ledger, matured or not."""
     total: int = await connection.fetchval("select coalesce(sum(locked), 0)::bigint from wallets")
     return total
 
@@ -188,7 +188,7 @@ async def test_a_lock_matures_between_two_withdrawals_of_one_batch(
 async def lock_away(
     connection: asyncpg.Connection, user: str, amounts: Sequence[int], seconds_ago: int = 1
 ) -> None:
-    """Charge amounts, locked up to some time ago, as the books have it."""
+    """Charge amounts whose locks, by the ledger, ended some time ago."""
     total = sum(amounts)
     await connection.execute(
         """
@@ -261,7 +261,7 @@ async def test_the_statement_releases_as_the_domain_does(connection: asyncpg.Con
 
 
 def _without_id(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What is the same, however it was written: all but the random part of an identifier."""
+    """The part of a row that does not depend on its writer: all but the random part of an identifier."""
     return {name: row[name] for name in Transfer._fields if name != "id"}
 
 
@@ -300,7 +300,7 @@ async def insist(ledger: Ledger, command: Withdraw) -> None:
 async def test_what_is_set_apart_is_bounded(
     make_settings: Callable[..., Settings], connection: asyncpg.Connection, reader: Reader
 ) -> None:
-    """Goal: more than so many set apart are refused; who waits too long is told to come again, and is then accepted."""
+    """Goal: requests set apart beyond the limit are refused; one that waits too long gets 503, and later succeeds."""
     ledger = Ledger(make_settings(WBS_WRITE_TIMEOUT_MS="400", WBS_LOCK_TIMEOUT_MS="300"))
     ledger.start()
     await lock_away(connection, "rich", [1] * 5_000)
@@ -320,7 +320,7 @@ async def test_what_is_set_apart_is_bounded(
 async def test_the_background_passes_over_what_is_locked(
     settings: Settings, connection: asyncpg.Connection, database_url: str
 ) -> None:
-    """Goal: the wallet with the oldest locks is kept by somebody: those of the others are released meanwhile."""
+    """Goal: while another session holds the wallet with the oldest locks, the locks of other wallets are released."""
     await lock_away(connection, "kept", [1] * 3_000, seconds_ago=60)
     for n in range(30):
         await lock_away(connection, f"user-{n}", [1, 2])

@@ -1,4 +1,4 @@
-"""A move of a withdrawal that has begun and waits for its wallet: nobody gets in between."""
+"""A transition that has begun and waits for its wallet: no other transition gets in between."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,7 +19,7 @@ async def test_what_is_being_cancelled_is_not_begun(
     ledger: Ledger,
     connection: asyncpg.Connection,
 ) -> None:
-    """Goal: a state that was read stays so until the move is written: the bank is not called in between."""
+    """Goal: the state that was read stays until the transition is written: the bank is not called in between."""
     # Long enough for a busy machine; whoever waits here is let go as soon as both do.
     settings = make_settings(WBS_LOCK_TIMEOUT_MS="20000", WBS_WRITE_TIMEOUT_MS="40000")
     gateway, actor = open_withdrawals(settings), open_withdrawals(settings)

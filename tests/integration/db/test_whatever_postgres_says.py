@@ -267,7 +267,7 @@ async def recovers(call: Call, proxy: PostgresProxy, settings: Settings, direct:
 async def test_a_call_is_answered(
     name: str, proxy: PostgresProxy, impatient: Settings, direct: Direct, books_hold: Books
 ) -> None:
-    """Goal: some of all the things a server can say to what is said outside of loops are failures with a name."""
+    """Goal: a sample of a server's possible answers to the statements outside of loops are failures with a name."""
     await recovers(CALLS[name], proxy, impatient, direct, every=False)
     await books_hold()
 
@@ -278,7 +278,7 @@ async def test_a_call_is_answered(
 async def test_a_call_is_answered_after_everything(
     name: str, proxy: PostgresProxy, impatient: Settings, direct: Direct, books_hold: Books
 ) -> None:
-    """Goal: all of the things a server can say to what is said outside of loops are failures with a name."""
+    """Goal: all of a server's possible answers to the statements outside of loops are failures with a name."""
     await recovers(CALLS[name], proxy, impatient, direct, every=True)
     await books_hold()
 

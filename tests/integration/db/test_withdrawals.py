@@ -36,7 +36,7 @@ QUICK_LADDER = {"WBS_RETRY_ROUNDS": "2", "WBS_RETRY_DELAY_MS_MIN": "1", "WBS_RET
 
 @pytest.fixture
 async def pending(ledger: Ledger) -> UUID:
-    """A withdrawal of 60 out of 100 that nobody has taken yet."""
+    """A withdrawal of 60 out of 100 that no actor has started yet."""
     await ledger.submit(charge(100))
     return await accepted(ledger, withdraw(60, destination='"iban"'))
 
@@ -112,7 +112,7 @@ async def test_a_lease_ends(
 
 
 async def test_nothing_to_begin(withdrawals: Withdrawals, pending: UUID) -> None:
-    """Goal: an ended withdrawal, one that is not there and one of another user's are nobody's to take."""
+    """Goal: no attempt begins for an ended withdrawal, a missing one, or one of another user."""
     assert await withdrawals.begin_attempt(uuid4(), "ann") is None
     assert await withdrawals.begin_attempt(pending, "bob") is None
     await withdrawals.cancel(pending)
@@ -270,7 +270,7 @@ async def test_accepted_is_written_once(
 async def test_the_history_says_who(
     ledger: Ledger, withdrawals: Withdrawals, connection: asyncpg.Connection, pending: UUID
 ) -> None:
-    """Goal: each move names its maker, whichever statement writes it."""
+    """Goal: each transition names its author, whichever statement writes it."""
     attempt = await _begin(withdrawals, pending)
     await withdrawals.settle(attempt, Paid("p1"))
     known = WithdrawalRow(pending, "ann", "USD", 60, "completed", 1, "p1")
@@ -284,7 +284,7 @@ async def test_the_history_says_who(
 async def test_a_contradiction_is_refused(
     withdrawals: Withdrawals, pending: UUID, books_hold: BooksHold
 ) -> None:
-    """Goal: paid after declined, and declined after paid, move no money and are told."""
+    """Goal: paid after declined, and declined after paid, move no money and are reported."""
     attempt = await _begin(withdrawals, pending)
     await withdrawals.settle(attempt, Declined("no"))
     with pytest.raises(IllegalMove):
@@ -323,7 +323,7 @@ async def test_payouts_go_on_while_a_withdrawal_is_held_elsewhere(
     connection: asyncpg.Connection,
     books_hold: BooksHold,
 ) -> None:
-    """Goal: one withdrawal, or one wallet, that somebody keeps locked fails alone; the others are settled."""
+    """Goal: only a withdrawal that another session locks, itself or its wallet, fails; the others are settled."""
     withdrawals = open_withdrawals(make_settings(WBS_LOCK_TIMEOUT_MS="700"))
     users = [f"u{n}" for n in range(12)]
     await asyncio.gather(*(ledger.submit(charge(5, user=user)) for user in users))
@@ -352,7 +352,7 @@ async def test_payouts_go_on_while_a_withdrawal_is_held_elsewhere(
 async def test_many_kinds_of_moves_in_one_batch(
     ledger: Ledger, withdrawals: Withdrawals, reader: Reader, books_hold: BooksHold
 ) -> None:
-    """Goal: moves of all kinds in one wallet, mixed in one transaction, each get their own answer."""
+    """Goal: transitions of all kinds in one wallet, mixed in one transaction, each get their own answer."""
     await ledger.submit(charge(100))
     ids = [await accepted(ledger, withdraw(10)) for _ in range(5)]
     attempts = await asyncio.gather(*(_begin(withdrawals, id) for id in ids[:3]))
@@ -389,7 +389,7 @@ async def _outbox(connection: asyncpg.Connection) -> list[UUID]:
 async def test_due_withdrawals_are_announced_without_echoes(
     make_settings: Callable[..., Settings], ledger: Ledger, connection: asyncpg.Connection, reader: Reader
 ) -> None:
-    """Goal: what nobody took is announced again when its time has come; not before, not every beat."""
+    """Goal: an untaken withdrawal is announced again when its time has come; not before, and not at every beat."""
     await ledger.submit(charge(10))
     ids = {await accepted(ledger, withdraw(1)) for _ in range(4)}
     session = ReconcilerSession(make_settings(WBS_REDRIVE_AFTER_MS="60000"))
@@ -446,7 +446,7 @@ async def test_replay_rings(
     pending: UUID,
     connection: asyncpg.Connection,
 ) -> None:
-    """Goal: a replayed withdrawal has a message in the outbox, written with the move."""
+    """Goal: a replayed withdrawal has a message in the outbox, written with the transition."""
     withdrawals = open_withdrawals(make_settings(WBS_RETRY_ROUNDS="1"))
     await withdrawals.settle(await _begin(withdrawals, pending), OutcomeUnknown("timeout"))
     await connection.execute("delete from outbox")

@@ -280,7 +280,7 @@ async def test_nobody_is_let_in_while_keys_are_unknown(
     session: aiohttp.ClientSession,
     connection: asyncpg.Connection,
 ) -> None:
-    """Goal: a gateway that can't learn of revocations lets nobody in, says why, and does again once it can."""
+    """Goal: a gateway that can't learn of revocations admits nobody, says why, and admits callers again once it can."""
     secret = await create_key(database_url, "shop")
     gateway = await start_gateway(WBS_AUTH="on")
     shop = await with_key(gateway, session, secret)
@@ -303,7 +303,7 @@ async def _answers(api: Api) -> bool:
 async def test_many_wrong_keys(
     start_gateway: StartGateway, database_url: str, session: aiohttp.ClientSession
 ) -> None:
-    """Goal: who guesses is told to wait, it is counted and logged; the right key beside it is let in."""
+    """Goal: a caller that guesses keys has to wait, is counted and logged; the right key next to it is admitted."""
     secret = await create_key(database_url, "shop")
     gateway = await start_gateway(WBS_AUTH="on")
     shop = await with_key(gateway, session, secret)

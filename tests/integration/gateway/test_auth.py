@@ -75,7 +75,7 @@ async def test_a_name_of_before_goes_on_as_a_space(
 async def test_rate_limit(
     start_gateway: StartGateway, database_url: str, session: aiohttp.ClientSession
 ) -> None:
-    """Goal: a client over its rate is told when to come again; others, and open paths, are not touched."""
+    """Goal: a client over its rate gets Retry-After; other clients, and open paths, are not affected."""
     by_name = await clients(start_gateway, database_url, session, WBS_RATE_LIMIT_PER_S="3")
     replies = [await by_name["shop"].get("/balance/42") for _ in range(30)]
     refused = [reply for reply in replies if reply.status == 429]

@@ -1,4 +1,4 @@
-"""POST /bank/callbacks: money that came back, told by the bank, signed."""
+"""POST /bank/callbacks: the bank's signed reports of returned money."""
 
 import asyncio
 import base64
@@ -76,7 +76,7 @@ async def settled(api: Api, withdrawals: Withdrawals, outcome: Any = None) -> UU
 async def test_a_callback_is_a_doorbell(
     bank: Bank, withdrawals: Withdrawals, connection: asyncpg.Connection, type: str
 ) -> None:
-    """Goal: whatever the bank tells, however often and at once: the bank is to be asked, once, and no money moves."""
+    """Goal: any callback, however often and concurrently, causes one look-up, and moves no money."""
     api = bank._api
     id = await settled(api, withdrawals)
     reference = (await connection.fetchval("select reference from withdrawals")).hex
@@ -90,7 +90,7 @@ async def test_a_callback_is_a_doorbell(
 
 
 async def test_who_did_not_sign(bank: Bank, withdrawals: Withdrawals) -> None:
-    """Goal: whatever the bank did not sign, or signed long ago, moves nothing."""
+    """Goal: a callback that the bank did not sign, or signed long ago, changes nothing."""
     api = bank._api
     id = await settled(api, withdrawals)
     forged = Bank(api, "whsec_" + base64.b64encode(b"somebody else's secret").decode())

@@ -59,7 +59,7 @@ async def test_user_ids(shared_api: Api, sent: int | str, given_back: int | str,
 
 
 async def test_replay_is_byte_for_byte(api: Api, movements: Any) -> None:
-    """Goal: the same request under the same key gets the same bytes and moves nothing more."""
+    """Goal: the same request under the same key gets the same bytes and moves no more money."""
     fields = {
         "idempotency_key": new_key(),
         "release_at": "2031-05-06T07:08:09.123456+02:00",
@@ -95,7 +95,7 @@ async def test_key_in_the_header(api: Api, movements: Any) -> None:
     ],
 )
 async def test_key_of_another_request(api: Api, movements: Any, other: dict[str, Any]) -> None:
-    """Goal: a key that stands for another request is refused, and nothing moves."""
+    """Goal: a key that stands for another request is refused, and no money moves."""
     request = {"user_id": 42, "amount": 10, "idempotency_key": new_key()}
     assert (await api.post("/charge", request)).status == 200
     reply = await api.post("/charge", {**request, **other})
@@ -147,7 +147,7 @@ async def test_balance_limit(api: Api) -> None:
 
 
 async def test_metadata_comes_back(api: Api, connection: asyncpg.Connection) -> None:
-    """Goal: what is kept for the client comes back as it came, escapes, order and long numbers included."""
+    """Goal: the client's metadata comes back unchanged, including escapes, order and long numbers."""
     metadata = '{"z":1,"a":{"b":[true,null,1.50,-0,1E400,"\\u0001 \\u00e9 é \\" "]},"n":18446744073709551616}'
     raw = f'{{"user_id":42,"amount":1,"idempotency_key":"{new_key()}","metadata":{metadata}}}'
     charged = await api.call(
@@ -198,7 +198,7 @@ async def test_bulk_of_a_thousand_twice(api: Api, movements: Any) -> None:
 
 
 async def test_lines(api: Api) -> None:
-    """Goal: NDJSON is read line by line; results come one a line to whoever accepts that."""
+    """Goal: NDJSON is read line by line; a client that accepts it gets one result per line."""
     lines = [json.dumps({"user_id": 1, "amount": 1, "idempotency_key": new_key()}), "{", ""]
     body = "\n".join(lines * 2).encode()
     as_document = await api.call("POST", "/charges", data=body, headers=NDJSON)
@@ -226,7 +226,7 @@ async def test_lines(api: Api) -> None:
 async def test_bulk_refused_as_a_whole(
     shared_api: Api, nothing_moves: None, body: bytes, status: int, code: str
 ) -> None:
-    """Goal: what is no list of 1 to 1,000 charges is refused as one."""
+    """Goal: a body that is not a list of 1 to 1,000 charges is refused as a whole."""
     reply = await shared_api.call(
         "POST", "/charges", data=io.BytesIO(body), headers={"content-type": "application/json"}
     )

@@ -32,7 +32,7 @@ async def reads(settings: Settings) -> AsyncIterator[Reads]:
 
 
 async def test_many_ask_at_once(reads: Reads) -> None:
-    """Goal: hardly more than one report serves them all, and one who leaves takes nobody with him."""
+    """Goal: hardly more than one report serves all callers, and one that leaves does not affect the others."""
     reporter = HealthReporter(reads, READY)
     asking = [asyncio.ensure_future(reporter.report()) for _ in range(MANY)]
     await asyncio.sleep(0)

@@ -242,7 +242,7 @@ async def test_what_only_the_writers_meet(
 
 
 async def test_all_whom_anybody_asks_about_are_held(api: Api, operator: asyncpg.Connection) -> None:
-    """Goal: while somebody holds the rows of all wallets that are charged, no table, that is told; then green again."""
+    """Goal: while another session holds all charged wallets, but no table, health reports it; then green again."""
     users = range(100, 106)
     for user in users:
         await api.charge(user, 1)

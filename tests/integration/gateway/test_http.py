@@ -1,4 +1,4 @@
-"""What HTTP brings that is not a proper request: each gets its code, moves nothing, and breaks nothing."""
+"""Improper HTTP requests: each gets its code, changes nothing, and breaks nothing."""
 
 import asyncio
 import io
@@ -72,7 +72,7 @@ async def test_content_types_that_are_json(shared_api: Api, content_type: str) -
     "path", ["/nope", "/charge/x", "/withdrawals/a/b", "/docs/../app.py", "/docs/app.py", "/%ff"]
 )
 async def test_nothing_there(shared_api: Api, path: str) -> None:
-    """Goal: an unknown path is told so, as a problem."""
+    """Goal: an unknown path gets a problem that says so."""
     reply = await shared_api.call("GET", path)
     assert reply.status == 404
     assert reply.code in ("not_found", "withdrawal_not_found")
@@ -200,7 +200,7 @@ async def test_chunked(shared_api: Api) -> None:
 
 @pytest.mark.parametrize("keep", [True, False])
 async def test_http_1_0(shared_api: Api, keep: bool) -> None:
-    """Goal: HTTP/1.0 closes unless it was asked to keep the connection; then it is told so."""
+    """Goal: HTTP/1.0 closes unless the client asked to keep the connection; then the answer says so."""
     extra = (b"connection: keep-alive",) if keep else ()
     data = request(1, *extra, version=b"1.0")
     if keep:
@@ -225,7 +225,7 @@ async def test_expect_continue(shared_api: Api) -> None:
 
 
 async def test_a_client_that_goes_away(shared_api: Api, shared_gateway: Gateway) -> None:
-    """Goal: connections that end in the middle of a request harm nobody and are no error of ours."""
+    """Goal: connections that end in the middle of a request harm no others and are logged as no error of ours."""
     host, port = shared_api.url.removeprefix("http://").split(":")
     for data in (b"", b"POST /ch", request(1)[:-5], b"GET /withdrawals/x HTTP/1.1\r\nhost: localhost\r\n"):
         _, writer = await asyncio.open_connection(host, int(port))

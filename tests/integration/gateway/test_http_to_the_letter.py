@@ -59,7 +59,7 @@ async def test_a_client_that_ends_its_side_gets_its_answer(shared_api: Api, path
 
 
 async def test_a_charge_of_a_client_that_ends_its_side(shared_api: Api) -> None:
-    """Goal: what is booked is answered: several requests in one go, whole or in chunks."""
+    """Goal: every booked request is answered: several requests at once, whole or in chunks."""
     orders = [
         json.dumps({"user_id": "half", "amount": 1, "idempotency_key": f"half-{n}"}).encode()
         for n in range(20)
@@ -81,7 +81,7 @@ async def test_a_charge_of_a_client_that_ends_its_side(shared_api: Api) -> None:
     ],
 )
 async def test_a_request_that_ends_early(shared_api: Api, shared_gateway: Gateway, data: bytes) -> None:
-    """Goal: a client that ends its side within a request is told so."""
+    """Goal: a client that ends its side within a request gets an answer that says so."""
     async with connected(shared_api) as (reader, writer):
         writer.write(data)
         writer.write_eof()
@@ -119,7 +119,7 @@ TARGETS += (
 async def test_targets_that_are_no_paths(
     shared_api: Api, shared_gateway: Gateway, method: bytes, target: bytes
 ) -> None:
-    """Goal: each gets a 400 that is a problem, and not a line in the log: whoever likes may send them all day."""
+    """Goal: each gets a 400 that is a problem, and no line in the log, because anybody may send them all day."""
     before = _size(shared_gateway.log)
     answer = await raw_request(shared_api, b"%b %b HTTP/1.1\r\nhost: localhost\r\n\r\n" % (method, target))
     assert answer.startswith(b"HTTP/1.1 400 "), answer
@@ -194,7 +194,7 @@ async def test_nothing_is_sent_for_what_is_refused(shared_api: Api, head: bytes,
 
 
 async def test_nor_without_a_key(start_gateway: StartGateway, database_url: str, fast_path: str) -> None:
-    """Goal: whoever has no key, or one that may only read, sends no body; not in chunks either."""
+    """Goal: a caller without a key, or with one that may only read, can send no body, not even in chunks."""
     eye = await create_key(database_url, "eye", Scope.READ)
     gateway = await start_gateway(WBS_AUTH="on", WBS_FAST_PATH=fast_path)
     for key, status in ((b"", 401), (b"authorization: Bearer %b\r\n" % eye.encode(), 403)):
@@ -210,7 +210,7 @@ async def test_nor_without_a_key(start_gateway: StartGateway, database_url: str,
 async def test_tiny_chunks_end_early(
     shared_api: Api, shared_gateway: Gateway, cpu_s: Callable[[int], float]
 ) -> None:
-    """Goal: a body of one-byte chunks is refused when what is around them is too much, and costs next to nothing."""
+    """Goal: a body of one-byte chunks is refused when their overhead is too large, and costs next to nothing."""
     before = cpu_s(shared_gateway.pid)
     head = b"POST /charges HTTP/1.1\r\nhost: localhost\r\n" + JSON + b"transfer-encoding: chunked\r\n\r\n"
     async with connected(shared_api) as (reader, writer):
@@ -231,7 +231,7 @@ def cpu_s() -> Callable[[int], float]:
 
 
 async def test_what_is_too_long_is_told_to_a_client_that_sends_on(shared_api: Api) -> None:
-    """Goal: whoever sends all before reading gets the answer, not a reset: lengths that are told, chunks, and heads."""
+    """Goal: a client that sends everything before it reads gets the answer, not a reset: by length, chunks, heads."""
     many = b"x" * 4_000_000
     for head in (
         b"POST /charge HTTP/1.1\r\nhost: localhost\r\n" + JSON + b"content-length: %d\r\n\r\n" % len(many),

@@ -116,7 +116,7 @@ async def test_a_withdrawal_is_found_by_its_key(shared_api: Api) -> None:
 
 
 async def test_a_comma_in_a_key_is_a_letter(shared_api: Api) -> None:
-    """Goal: what can't be told from one key is one; quotes make two keys of it, and those are refused."""
+    """Goal: a comma belongs to the key, with or without quotes around the whole; two quoted keys are refused."""
     key, user = f"{new_key()}, line 2", new_key()
     first = await shared_api.charge(user, 5, idempotency_key=key)
     for header in (key, json.dumps(key)):

@@ -19,14 +19,14 @@ from tests.ports import free_port
 
 
 class Load:
-    """Clients that charge one after another on connections that they keep, and note what they were told."""
+    """Clients that charge one after another on kept connections, and record the answers."""
 
     def __init__(self, port: int, clients: int) -> None:
         self._port = port
         self._keys = itertools.count(1)
         self.acknowledged: set[str] = set()
         self.unanswered: set[str] = set()
-        """Requests that were sent, whole, and got no answer: nobody knows what became of them."""
+        """Requests that were completely sent and got no answer: their outcome is unknown."""
         self.refused: list[bytes] = []
         self._tasks = [asyncio.create_task(self._client()) for _ in range(clients)]
 
@@ -164,7 +164,7 @@ async def fresh(api: Api) -> str:
 
 
 async def test_port_taken(spawn_gateway: Any, database_url: str) -> None:
-    """Goal: a port that somebody else has is one clear sentence and an exit code."""
+    """Goal: for a port in use there is one clear sentence and an exit code."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

@@ -129,7 +129,7 @@ async def test_frozen_server(start_gateway: StartGateway, link: Link, session: a
 async def test_cut_connections(
     start_gateway: StartGateway, link: Link, session: aiohttp.ClientSession
 ) -> None:
-    """Goal: connections that break while idle (a restarted server) cost nobody an error."""
+    """Goal: connections that break while idle (a restarted server) cause no request an error."""
     api = Api((await linked(start_gateway, link)).url, session)
     await back(api)
     for _ in range(3):

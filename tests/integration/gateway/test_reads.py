@@ -99,7 +99,7 @@ async def test_pages_and_cursors_agree(api: Api) -> None:
 
 
 async def test_cursor_while_new_ones_come(api: Api) -> None:
-    """Goal: what is charged between two pages neither doubles nor hides anything."""
+    """Goal: charges between two pages neither duplicate nor hide any row."""
     await fill(api, 6)
     first = (await api.get("/transactions/42", limit=3)).json
     await fill(api, 4)

@@ -148,7 +148,7 @@ async def test_rows_of_the_first_version(
 
 
 async def test_rows_of_a_later_version(api: Api, connection: asyncpg.Connection) -> None:
-    """Goal: where a newer gateway wrote the row, this one says that it can't tell, and nothing moves."""
+    """Goal: if a newer gateway wrote the row, this one answers that it can't tell, and no money moves."""
     await api.charge("ann", 5, idempotency_key="k1")
     await connection.execute(
         "update idempotency_keys set fingerprint = '\\x03000102030405060708090a0b0c0d0e0f'"

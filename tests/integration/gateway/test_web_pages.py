@@ -179,7 +179,7 @@ REFUSED: list[tuple[bytes, int]] = [
 
 @pytest.mark.parametrize(("data", "status"), REFUSED)
 async def test_refusals_are_protected(shared_api: Api, data: bytes, status: int) -> None:
-    """Goal: what is refused before any endpoint sees it is answered with the same care."""
+    """Goal: a request refused before any endpoint sees it gets the same protective headers."""
     head = (await raw_request(shared_api, data)).partition(b"\r\n\r\n")[0].decode().lower()
     assert head.startswith(f"http/1.1 {status} ")
     for name, value in PROTECTION.items():
@@ -195,7 +195,7 @@ PREFLIGHT = {
 
 
 async def test_pages_of_others_ask_in_vain(shared_api: Api) -> None:
-    """Goal: without WBS_CORS_ORIGINS, no page is told that it may."""
+    """Goal: without WBS_CORS_ORIGINS, no page gets a permission."""
     for path in PATHS:
         for origin in ("https://evil.example", shared_api.url, "null"):
             reply = await shared_api.call("OPTIONS", path, headers={"origin": origin, **PREFLIGHT})

@@ -1,4 +1,4 @@
-"""What a client is told, whatever PostgreSQL says: 503 with Retry-After, never 500, and all is well right after it."""
+"""Whatever PostgreSQL answers, a client gets 503 with Retry-After, never 500, and all is well right afterwards."""
 
 from collections.abc import AsyncIterator
 

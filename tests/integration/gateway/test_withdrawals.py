@@ -124,7 +124,7 @@ async def test_too_late_to_cancel(api: Api, withdrawals: Withdrawals) -> None:
 
 
 async def test_how_it_ended(api: Api, withdrawals: Withdrawals) -> None:
-    """Goal: the end is told with the bank's words, and who asks is not sent on."""
+    """Goal: the end is reported in the bank's words, and the client is not asked to come again."""
     paid, declined = await accepted(api), await accepted(api)
     await pay(withdrawals, paid)
     attempt = await withdrawals.begin_attempt(declined, "42")

@@ -59,7 +59,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_database_in_trouble(tmp_path: Path, proxy: PostgresProxy, fault: str) -> None:
-    """Goal: a server that answers statements with errors, nonsense or nothing is told of in one sentence."""
+    """Goal: a server that answers statements with errors, nonsense or nothing is reported in one sentence."""
     with proxy.answering(lambda text: True, FAULTS[fault]):
         await all_say_so(tmp_path, DATABASE_URL=proxy.url)
 
@@ -90,5 +90,5 @@ async def test_settings_that_are_wrong(tmp_path: Path) -> None:
 
 
 def test_the_settings_of_these_tests_are_right() -> None:
-    """Goal: what is refused above is refused for what it says."""
+    """Goal: the refusals above have the expected reasons."""
     Settings.from_env({"DATABASE_URL": "postgresql://"})

@@ -69,7 +69,7 @@ async def test_a_key_from_its_first_day_to_its_last(
     ],
 )
 async def test_what_can_not_be(tmp_path: Path, database_url: str, words: list[str], named: str) -> None:
-    """Goal: a mistake is one sentence that names what is wrong, and makes no key."""
+    """Goal: a mistake gives one sentence that names the error, and makes no key."""
     for taken in (["taken", "--scopes", "read"], ["theirs", "--scopes", "read", "--space", "theirs"]):
         code, _, _ = await run_wbs(tmp_path, ["keys", "create", *taken], DATABASE_URL=database_url)
         assert code == 0

@@ -26,7 +26,7 @@ KNOWS = {
     "WBS_BANK_TOKEN_FILE": {"actors", "reconciler"},
     "WBS_BANK_PASSWORD_FILE": {"actors", "reconciler"},
 }
-"""Which kinds of processes are told a secret: all others must not find it in their environment."""
+"""The kinds of processes that get a secret: all others must not find it in their environment."""
 
 GIVEN = {
     "WBS_METRICS_TOKEN": "s3cret-of-prometheus",
@@ -97,7 +97,7 @@ def test_each_secret_reaches_only_who_needs_it(
 
 
 def test_the_table_knows_every_secret() -> None:
-    """Goal: a new secret setting is told to nobody before somebody says who needs it."""
+    """Goal: no process gets a new secret setting before the table says which ones need it."""
     names = {"DATABASE_URL": "the database's password", "RABBITMQ_URL": "RabbitMQ's password"}
     for secret in SECRETS - {"WBS_BANK_USER"}:
         told_to = {kind for kind in NEEDED if told(kind, {secret: "x"})}

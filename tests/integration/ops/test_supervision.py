@@ -1,4 +1,4 @@
-"""Supervision with one real server: what is killed comes back, what is left over is found and ended."""
+"""Supervision with one real server: a killed process comes back, a leftover one is found and ended."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A stack with the limits of a service in use, which are what is looked at here."""
+"""A stack with the limits of a service in use, which these tests check."""
 
 from collections.abc import Iterator
 

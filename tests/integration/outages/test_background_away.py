@@ -43,7 +43,7 @@ async def accept_and_end(service: Service, ids: list[str]) -> None:
 
 
 async def test_a_rabbitmq_that_takes_nothing(service: Service) -> None:
-    """Goal: RabbitMQ out of memory blocks whoever publishes; withdrawals are accepted, and end after the alarm."""
+    """Goal: while RabbitMQ lacks memory and blocks publishers, withdrawals are accepted, and end after the alarm."""
     await service.charge(400)
     await asyncio.to_thread(rabbitmqctl, service.stack, "set_vm_memory_high_watermark", "0.00001")
     try:

@@ -57,7 +57,7 @@ class Memory:
             await watching
 
     def look(self) -> None:
-        """Take in what is resident now."""
+        """Record the resident memory."""
         for row in self._stack.ps():
             with suppress(psutil.Error):
                 process = psutil.Process(int(row["pid"]))
@@ -73,7 +73,7 @@ class Memory:
 
 
 async def accept(service: Service, number: int) -> list[str]:
-    """Have so many withdrawals accepted, over several wallets and connections."""
+    """Get this number of withdrawals accepted, over several wallets and connections."""
     for wallet in range(WALLETS):
         await service.charge(number, user=f"{service.user}-{wallet}")
     left = iter(range(number))

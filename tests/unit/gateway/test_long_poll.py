@@ -89,7 +89,7 @@ async def test_database_away(long_poll: LongPoll, database: Database) -> None:
 
 
 async def test_bounded(long_poll: LongPoll) -> None:
-    """Goal: only so many wait; who leaves makes room."""
+    """Goal: only a limited number of callers wait; one that leaves makes room."""
     tasks = [await start(long_poll, uuid4()) for _ in range(100)]
     with pytest.raises(Overloaded):
         await long_poll.wait(uuid4(), 1)
@@ -101,7 +101,7 @@ async def test_bounded(long_poll: LongPoll) -> None:
 
 
 async def test_release(long_poll: LongPoll) -> None:
-    """Goal: at the process's end all who wait are answered, and nobody waits any more."""
+    """Goal: at the process's end all waiting callers are answered, and none can wait any more."""
     tasks = [await start(long_poll, uuid4()) for _ in range(3)]
     long_poll.release()
     await asyncio.wait_for(asyncio.gather(*tasks), 25)

@@ -59,7 +59,7 @@ def test_a_taken_port_is_one_sentence_with_the_mend() -> None:
 
 
 def test_a_process_is_ours_only_with_its_start_time(folder: StateDir) -> None:
-    """Goal: a pid that was given to somebody else since is never ended."""
+    """Goal: a process that got a reused pid is never ended."""
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
         processes.record(folder, "relay", child.pid)
@@ -79,7 +79,7 @@ def test_a_process_is_ours_only_with_its_start_time(folder: StateDir) -> None:
 
 
 def test_two_commands_do_not_work_in_one_folder_at_once(folder: StateDir) -> None:
-    """Goal: a second `wbs up` says that another is at work."""
+    """Goal: a second `wbs up` says that another one is running."""
     with folder.lock(), pytest.raises(OpsError, match="Another `wbs up`"), StateDir(folder.root).lock():
         pass
 

@@ -49,7 +49,7 @@ class Watching:
         os.utime(self.file, ns=(self.stamp, self.stamp))
 
     def silent_after(self, seconds: float) -> bool:
-        """Look for so long, twice a second; return whether the process was found silent."""
+        """Look for this time, twice per second; return whether the process was found silent."""
         for _ in range(int(seconds / beat.LOOK_S)):
             self.clock.now += beat.LOOK_S
             if self.watch.is_silent():
@@ -85,7 +85,7 @@ def test_a_start_takes_its_time(watching: Watching) -> None:
 
 
 def test_a_clock_that_is_set_says_nothing(watching: Watching) -> None:
-    """Goal: stamps of the past or the future are beats as any other: an NTP step kills nobody and saves nobody."""
+    """Goal: stamps of the past or the future are beats too: an NTP step kills no process and saves none."""
     for stamp in (10**18, 5, 10**15):
         watching.beats(stamp)
         assert not watching.silent_after(9.5)
@@ -93,7 +93,7 @@ def test_a_clock_that_is_set_says_nothing(watching: Watching) -> None:
 
 
 def test_a_suspended_machine_is_forgiven(watching: Watching) -> None:
-    """Goal: after an hour in which the watcher did not run either, nobody is killed; after ten seconds more, who is."""
+    """Goal: an hour in which the watcher did not run either kills no process; ten silent seconds more do."""
     watching.beats()
     assert not watching.silent_after(5)
     watching.clock.now += 3600

@@ -1,4 +1,4 @@
-"""Variables that nobody reads are warned of."""
+"""A warning names each variable that no code reads."""
 
 import re
 from pathlib import Path

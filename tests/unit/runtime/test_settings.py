@@ -43,7 +43,7 @@ def test_the_environment_is_what_counts(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_the_bank_is_the_simulator_unless_named() -> None:
-    """Goal: WBS_BANK_PORT alone moves the bank's address; WBS_BANK_URL replaces it."""
+    """Goal: WBS_BANK_PORT alone changes the bank's address; WBS_BANK_URL replaces it."""
     assert Settings.from_env({"WBS_BANK_PORT": "8999"}).bank_url == "http://127.0.0.1:8999"
     named = Settings.from_env({"WBS_BANK_PORT": "8999", "WBS_BANK_URL": "http://bank:1"})
     assert named.bank_url == "http://bank:1"
@@ -167,7 +167,7 @@ def test_every_setting_is_documented() -> None:
 
 
 def test_the_example_tells_the_defaults() -> None:
-    """Goal: whoever uncomments a line of .env.example as it stands changes nothing."""
+    """Goal: uncommenting a line of .env.example without editing it changes nothing."""
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     offered = dict(re.findall(r"^#?([A-Z_]+)=(\S*)", example, re.MULTILINE))
     examples_only = {"DATABASE_URL", "RABBITMQ_URL", "WBS_BANK_WEBHOOK_SECRET"}

@@ -88,7 +88,7 @@ ENDINGS = {
 async def test_whatever_ends_it_it_begins_anew(
     tasks: SupervisedTasks, ending: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Goal: an exception of any kind, a cancellation nobody asked for and a return are logged, counted, and undone."""
+    """Goal: an end by any exception, unrequested cancellation or return is logged, counted, and undone."""
     before = restarts(ending)
     work = Work(ENDINGS[ending])
     tasks.start(ending, work.run)
@@ -215,7 +215,7 @@ async def test_a_task_that_waits_is_running(tasks: SupervisedTasks, clock: Clock
 async def test_the_log_is_not_flooded(
     tasks: SupervisedTasks, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Goal: a task that ends again and again has one line a second, which says how many were left out."""
+    """Goal: a task that ends again and again logs one line per second, with the number of suppressed ones."""
     later = asyncio.Event()
     work = Work(*[raises(RuntimeError()) for _ in range(11)])
 

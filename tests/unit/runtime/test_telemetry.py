@@ -60,7 +60,7 @@ def test_times_are_in_utc_and_say_so(log: EventLogger, stream: io.StringIO) -> N
 
 
 def test_levels(log: EventLogger, stream: io.StringIO) -> None:
-    """Goal: what is below the level is not written, the rest under its own level."""
+    """Goal: events below the level are not written; the others are written with their own level."""
     log.debug("a")
     log.info("b")
     log.warning("c")

@@ -1,4 +1,4 @@
-"""What is kept of metadata and destinations: the text as it came, white space apart, or nothing and why."""
+"""Metadata and destinations are kept as they came, except white space, or refused with a reason."""
 
 import json
 from random import Random
@@ -54,7 +54,7 @@ def test_nothing_is_changed(text: str) -> None:
 
 @given(json_objects, st.randoms(use_true_random=False))
 def test_only_white_space_is_left_out(value: Any, random: Random) -> None:
-    """Goal: what is kept differs from what came by white space outside of strings, by all of it, and by nothing."""
+    """Goal: the kept text is the received one without the white space outside of strings."""
     text = spelled(value, random)
     parts = text.replace("\\\\", "\0").replace('\\"', "\1").split('"')  # strings stand at odd places
     outside = [part if place % 2 else "".join(part.split()) for place, part in enumerate(parts)]
@@ -96,7 +96,7 @@ def test_what_is_not_kept(text: str, reason: str) -> None:
 
 
 def test_limits_are_taken_to_the_full() -> None:
-    """Goal: exactly so deep, so many keys, so many bytes."""
+    """Goal: the limits of depth, keys and bytes are exact."""
     assert kept_metadata(raw(deep(NESTING_MAX)))
     many = [
         json.dumps({str(number): 1 for number in range(count)})
@@ -112,7 +112,7 @@ def test_limits_are_taken_to_the_full() -> None:
 
 @pytest.mark.parametrize("text", ["1", "1.5", "true", "[]", '[{"a":1}]', '""', '"' + "x" * 256 + '"'])
 def test_what_is_no_destination(text: str) -> None:
-    """Goal: what no bank could be told as a destination is refused."""
+    """Goal: a destination that could not be sent to any bank is refused."""
     with pytest.raises(Unfit):
         kept_destination(raw(text))
     with pytest.raises(Unfit):

@@ -1,4 +1,4 @@
-"""The OpenAPI document says what is served, all of it, and its examples are true."""
+"""The OpenAPI document describes exactly the served endpoints, and its examples are true."""
 
 import json
 from typing import Any
@@ -70,7 +70,7 @@ def test_every_code_is_described(document: dict[str, Any]) -> None:
 
 
 def test_retry_after_is_described(document: dict[str, Any]) -> None:
-    """Goal: whoever is told to come again is told when."""
+    """Goal: an answer that asks for a retry says when."""
     for item in document["paths"].values():
         for operation in item.values():
             for status in {"429", "503"} & set(operation["responses"]):
@@ -79,7 +79,7 @@ def test_retry_after_is_described(document: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("operation", DOCUMENTED, ids=lambda one: one.id)
 def test_examples_are_true(operation: Operation) -> None:
-    """Goal: each example is what its type says, so nobody copies a request that is refused."""
+    """Goal: each example fits its type, so nobody copies a request that is refused."""
     for given in operation.responses.values():
         if given.example is not None:
             msgspec.convert(json.loads(json.dumps(given.example)), given.kind)
@@ -127,7 +127,7 @@ def test_login(document: dict[str, Any]) -> None:
 
 
 def test_what_every_request_may_meet(document: dict[str, Any]) -> None:
-    """Goal: whoever generates a client learns that a host, a page and a body without a type are refused."""
+    """Goal: a generated client knows that a host, a page and a body without a type are refused."""
     for item in document["paths"].values():
         for method, operation in item.items():
             named = {

@@ -1,4 +1,4 @@
-"""What is read from query strings and paths."""
+"""The parameters in query strings and paths."""
 
 from uuid import UUID
 
@@ -26,7 +26,7 @@ def test_both_spellings_name_one_wallet() -> None:
 
 
 def test_defaults() -> None:
-    """Goal: what is left out has its default."""
+    """Goal: an omitted parameter has its default."""
     assert TRANSACTIONS.read("", user_id="42") == TransactionsQuery("42", None, None, 20, None)
 
 

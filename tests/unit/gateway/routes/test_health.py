@@ -77,7 +77,7 @@ class Clock:
 
 
 class Trials:
-    """Trials that end as told, and are counted."""
+    """Trials with prepared results, which are counted."""
 
     def __init__(self) -> None:
         self.ends = WriteTrial(None)
@@ -104,7 +104,7 @@ class Writes:
 
 
 async def test_a_trial_decides_where_nobody_writes() -> None:
-    """Goal: without traffic it is tried, at most once in two seconds whoever asks; a failure is tried again soon."""
+    """Goal: without traffic a trial runs, at most once in two seconds for all callers; a failed one runs again soon."""
     writes = Writes()
     assert all([await writes.ready() for _ in range(50)])
     assert writes.trials.made == 1
@@ -121,7 +121,7 @@ async def test_a_trial_decides_where_nobody_writes() -> None:
     [("database_away", True), ("database_contended", True), ("database_read_only", False)],
 )
 async def test_what_is_over_at_once_is_tried_again(reason: str, again: bool) -> None:
-    """Goal: a trial whose session somebody ended says nothing of writes; two in a row do, and other reasons at once."""
+    """Goal: one trial whose session was ended does not count; two in a row do, and other reasons count at once."""
     writes = Writes()
     writes.trials.first = [WriteTrial(reason)]
     assert await writes.ready() is again
@@ -183,7 +183,7 @@ async def test_requests_that_fail_alone() -> None:
     [("database_connections_used_up", True), ("database_read_only", False), ("database_broken", False)],
 )
 async def test_a_trial_that_had_no_chance(reason: str, ready: bool) -> None:
-    """Goal: that no new session can be had makes nobody red whose open ones write; any other failure does."""
+    """Goal: a process whose open sessions write is green even if no new one can be opened; other failures are red."""
     writes = Writes()
     writes.trials.ends = WriteTrial(reason)
     writes.last.succeeded()

@@ -123,7 +123,7 @@ def test_what_a_browser_says_of_the_site(site: str) -> None:
 
 
 def test_spellings_do_not_pile_up() -> None:
-    """Goal: whoever spells the port anew each time fills no memory, and is served."""
+    """Goal: a client that spells the port differently each time fills no memory, and is served."""
     admission = Admission(())
     for port in range(2 * KNOWN_HOSTS_MAX):
         admission.check(request(host=f"localhost:{port}"), None)

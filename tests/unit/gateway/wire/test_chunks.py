@@ -1,4 +1,4 @@
-"""Bodies in chunks: however they arrive, they are the same; what is no chunk is refused; tiny ones cost little."""
+"""Bodies in chunks are the same however they arrive; invalid chunks are refused; tiny ones cost little."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""A member named twice is refused, wherever it is: which of the two was meant nobody knows."""
+"""A member named twice is refused at any depth, because nobody knows which of the two was meant."""
 
 import json
 from random import Random

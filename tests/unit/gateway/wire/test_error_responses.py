@@ -52,7 +52,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
     ],
 )
 def test_each_error_becomes_a_problem(log: Log, error: Exception, status: int, code: str) -> None:
-    """Goal: Sanic's errors and ours are told alike, and unexpected ones tell nothing."""
+    """Goal: Sanic's errors and ours look alike, and unexpected ones reveal nothing."""
     response = ErrorResponder().respond(REQUEST, error, "id-1")
     assert response.body is not None
     problem = json.loads(response.body)

@@ -38,7 +38,7 @@ def test_however_it_arrives(parts: list[bytes]) -> None:
 @settings(max_examples=1_500)
 @given(received.requests())
 def test_reads_what_sanic_reads(data: bytes) -> None:
-    """Goal: of what is taken, Sanic's own reader understands the same, where it can read it at all."""
+    """Goal: Sanic's own reader understands each accepted request in the same way, if it can read it at all."""
     theirs, ours = (received.connection(kind, data, keep_alive=True) for kind in (Http, PlainHttp))
     understood = received.read(ours)
     if ours.request is None or ours.chunks or data.startswith(b"\r\n") or isinstance(understood[0], type):
@@ -81,7 +81,7 @@ def test_plain_requests_take_the_fast_path(data: bytes) -> None:
     ],
 )
 def test_others_are_left_to_sanic(data: bytes) -> None:
-    """Goal: what is not plain is left alone, byte for byte."""
+    """Goal: a request that is not plain is left untouched, byte for byte."""
     http = received.connection(PlainHttp, data, keep_alive=True)
     assert not http._read_plain()
     assert bytes(http.recv_buffer) == data

@@ -7,7 +7,7 @@ from gateway.wire.rate_limits import RateLimiter
 
 
 def test_rate_limit() -> None:
-    """Goal: a second's worth at once, then one each 1/rate s, each client for itself, and told when."""
+    """Goal: one second's worth at once, then one per 1/rate s, separately per client, with the time of the next."""
     now = [100.0]
     limiter = RateLimiter(4, clock=lambda: now[0])
     for _ in range(4):

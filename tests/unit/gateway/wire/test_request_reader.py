@@ -1,4 +1,4 @@
-"""What is read from a request body, and what a bad one is told."""
+"""The reading of request bodies, and the answers to bad ones."""
 
 import json
 from datetime import UTC, datetime
@@ -189,7 +189,7 @@ def test_release_at_is_not_for_withdrawals() -> None:
 
 
 def test_long_integers_are_kept() -> None:
-    """Goal: what is given back is what came, also where it is longer than a machine's word."""
+    """Goal: numbers come back unchanged, even those longer than a machine word."""
     assert READER.charge(body(metadata={"x": 2**100}), NOBODY).metadata == f'{{"x":{2**100}}}'
     digits = b'{"x": %b}' % (b"1" * 5000)
     assert list(errors_of(body(metadata=None).replace(b'"metadata": null', b'"metadata": ' + digits))) == [
@@ -242,7 +242,7 @@ def test_missing_or_contradicting_key(in_body: str | None, in_header: str | None
     ],
 )
 def test_what_is_no_json(raw: bytes) -> None:
-    """Goal: what is not JSON is told so, whatever bytes they are, and never breaks the service."""
+    """Goal: a body that is not JSON gets an answer that says so, whatever its bytes, and never breaks the service."""
     with pytest.raises(MalformedJson):
         READER.charge(raw, NOBODY)
 
@@ -270,7 +270,7 @@ def test_a_rule_broken_in_a_readable_array() -> None:
 
 
 def test_lines() -> None:
-    """Goal: of NDJSON each line is read alone; what is no JSON harms no other line."""
+    """Goal: each line of NDJSON is read by itself; a line that is not JSON harms no other."""
     raw = body() + b"\n{\n\n\r\n" + body(idempotency_key="z") + b"\r\n"
     first, bad, last = READER.charge_lines(raw, NOBODY)
     assert isinstance(first, Charge)

@@ -10,7 +10,7 @@ P99 = "charge p99 at half the peak ÷ pgbench's mean latency"
 
 
 def results(rounds: list[tuple[float, float]]) -> Results:
-    """Results whose rounds did so many charges and so many transactions of pgbench a second."""
+    """Results whose rounds have these charges per second and these pgbench transactions per second."""
     made = Results({})
     for charges, pgbench in rounds:
         made.add("charges", Sample(charges))

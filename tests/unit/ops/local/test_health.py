@@ -1,4 +1,4 @@
-"""Waiting for a program: one that ends again and again is given up, one that was restarted long ago is not."""
+"""Waiting for a program ends if it exits again and again, but not if it was restarted long ago."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ def state(tmp_path: Path) -> StateDir:
 
 
 def after(looks: int, meanwhile: Callable[[], None]) -> Callable[[], bool]:
-    """Return a condition that is true at the last of so many looks; `meanwhile` happens at each."""
+    """Return a condition that becomes true at the last of this number of looks; `meanwhile` happens at each."""
     left = iter(range(looks - 1, -1, -1))
 
     def ready() -> bool:
@@ -30,7 +30,7 @@ def after(looks: int, meanwhile: Callable[[], None]) -> Callable[[], bool]:
 
 
 def started(state: StateDir, count: int) -> None:
-    """Write down that the relay was started so often, as ops.local.launch does."""
+    """Record this number of starts of the relay, as ops.local.launch does."""
     write_json(state.run / "relay.starts.json", {"at": 0.0, "count": count})
 
 
