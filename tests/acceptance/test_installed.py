@@ -72,7 +72,7 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
         (ROOT / name).read_text(encoding="utf-8") for name in ("requirements.lock", "requirements-local.lock")
     ]
     constraints = tmp_path / "constraints.txt"
-    constraints.write_text("\n".join(re.findall(r"^\S+==\S+$", "\n".join(locks), re.MULTILINE)))
+    constraints.write_text("\n".join(re.findall(r"^\S+==\S+", "\n".join(locks), re.MULTILINE)))
     settings = {"WBS_HTTP_PORT": str(free_port()), "WBS_BANK_PORT": str(free_port())}
     # The extra brings a PostgreSQL, so that the machine needs none.
     settings |= {"WBS_POSTGRES": "embedded", "WBS_BANK_FAULTS": "{}"}

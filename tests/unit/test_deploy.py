@@ -217,9 +217,9 @@ def test_prometheus_scrapes_the_ports_that_compose_gives(compose: dict[str, Any]
 
 
 def locked(name: str) -> list[str]:
-    """Return the entries of a lock file, without those of the file that it rests on."""
+    """Return the pins of a lock file, without those of the file that it rests on and without their hashes."""
     lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
-    return [line for line in lines if line and not line.startswith(("#", "-r "))]
+    return [line.removesuffix(" \\") for line in lines if line and not line.startswith(("#", "-r ", " "))]
 
 
 @pytest.mark.parametrize(
@@ -227,11 +227,23 @@ def locked(name: str) -> list[str]:
     [("requirements.lock", 30), ("requirements-local.lock", 4), ("requirements-dev.lock", 30)],
 )
 def test_the_lock_files_pin_and_name_no_place(name: str, least: int) -> None:
-    """Goal: exact versions of everything, from wherever this machine takes its packages."""
+    """Goal: exact versions of everything, each file known by its hash, from wherever this machine takes its packages."""
     entries = locked(name)
     assert len(entries) > least
     for entry in entries:
-        assert re.fullmatch(r"[a-z0-9.\-]+==[a-z0-9.+!]+", entry), entry
+        assert re.fullmatch(r"[a-z0-9.\-]+(\[[a-z]+\])?==[a-z0-9.+!]+", entry), entry
+    text = (ROOT / name).read_text(encoding="utf-8")
+    hashed = re.findall(r"^\S+ \\\n(?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+", text, re.MULTILINE)
+    assert len(hashed) == len(entries)
+    assert "://" not in text
+
+
+def test_only_known_files_are_installed() -> None:
+    """Goal: whoever changes a package on its way to us changes nothing here: pip refuses it."""
+    for name in ("deploy/make-venv", "deploy/Dockerfile"):
+        installs = re.findall(r"^.*install .* -r .*$", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
+        assert installs
+        assert all("--require-hashes" in line for line in installs), name
 
 
 def test_the_image_has_no_servers_and_no_supervisor() -> None:
