@@ -17,10 +17,12 @@ PYTEST_ARGS ?=
 # Tests are spread over so many processes, each with servers of its own: most of the time they wait. 0: in one.
 WORKERS ?= 4
 SPREAD = --numprocesses=$(WORKERS)
+# 1: `make lint` asks the package index for advisories, where it answers such questions.
+ADVISORIES ?=
 # Arguments of `wbs up`, `wbs bench` and `wbs chaos`: make run ARGS="--gateways 4"
 ARGS ?=
 
-.PHONY: help init run stop refresh_db reset test test-thorough test-matrix test-speed test-coverage mutations lint format bench chaos attack pictures lock
+.PHONY: help init run stop refresh_db reset test test-thorough test-matrix test-speed test-coverage mutations lint format bench chaos attack sbom advisories pictures lock
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z_-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,15 +66,31 @@ mutations: init ## break the code on purpose, see whether the tests notice (half
 test-coverage: init ## the tests with a coverage report
 	@exec $(BIN)/python -m tests.run -m "not alone and not matrix" $(SPREAD) --cov --cov-report=term --cov-report=html $(PYTEST_ARGS)
 
-lint: init ## ruff, mypy, import contracts
+lint: init ## ruff, mypy, import contracts; ADVISORIES=1: known holes in what runs, too
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+	@[ -z "$(ADVISORIES)" ] || $(MAKE) advisories
 
 format: init ## let ruff format and sort
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+# Tools that look at what others made, in an environment of their own: they depend on more than all else together.
+SUPPLY := $(VENV)/supply
+
+$(SUPPLY)/.done: requirements-supply.lock $(RUNTIME)
+	@$(BIN)/python -m venv --clear $(SUPPLY)
+	@$(SUPPLY)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-supply.lock
+	@touch $@
+
+sbom: $(SUPPLY)/.done ## write dist/sbom.cdx.json, the bill of materials of the image (CycloneDX)
+	@mkdir -p dist
+	@$(SUPPLY)/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible -o dist/sbom.cdx.json
+
+advisories: $(SUPPLY)/.done ## ask the package index for known holes in what runs; `make lint` does with ADVISORIES=1
+	@$(SUPPLY)/bin/pip-audit --require-hashes --disable-pip -r requirements.lock
 
 bench: init ## measure the service on a stack of its own
 	@$(BIN)/wbs bench $(ARGS)

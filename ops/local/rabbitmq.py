@@ -17,7 +17,7 @@ from ops.state import StateDir, write_private
 
 USER = "wbs"
 PACKAGE = "rabbitmq-server"
-DOCKER_IMAGE = "rabbitmq:3.13-management"
+DOCKER_IMAGE = "rabbitmq:3.13.7-management"
 # The package's own command switches to user `rabbitmq`; the script behind it runs as its caller.
 INSTALLED_SCRIPTS = "rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server"
 

@@ -224,24 +224,41 @@ def locked(name: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("name", "least"),
-    [("requirements.lock", 30), ("requirements-local.lock", 4), ("requirements-dev.lock", 30)],
+    [
+        ("requirements.lock", 30),
+        ("requirements-local.lock", 4),
+        ("requirements-dev.lock", 30),
+        ("requirements-supply.lock", 30),
+    ],
 )
 def test_the_lock_files_pin_and_name_no_place(name: str, least: int) -> None:
-    """Goal: exact versions of everything, each file known by its hash, from wherever this machine takes its packages."""
+    """Goal: exact versions of everything, each file known by its hash, wherever this machine takes it from."""
     entries = locked(name)
     assert len(entries) > least
     for entry in entries:
-        assert re.fullmatch(r"[a-z0-9.\-]+(\[[a-z]+\])?==[a-z0-9.+!]+", entry), entry
+        assert re.fullmatch(r"[a-z0-9.\-]+(\[[a-z-]+\])?==[a-z0-9.+!]+", entry), entry
     text = (ROOT / name).read_text(encoding="utf-8")
     hashed = re.findall(r"^\S+ \\\n(?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+", text, re.MULTILINE)
     assert len(hashed) == len(entries)
     assert "://" not in text
 
 
+def test_images_are_pinned_to_a_patch_version(compose: dict[str, Any]) -> None:
+    """Goal: the same image today and tomorrow; what is newer comes by a change that somebody reads."""
+    images = {service["image"] for service in compose["services"].values() if "image" in service}
+    dockerfile = (ROOT / "deploy/Dockerfile").read_text(encoding="utf-8")
+    images |= set(re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE))
+    for image in images - {"wallet-balance-split"}:
+        assert re.search(r":v?\d+\.\d+(\.\d+)?", image), image
+        assert image.startswith("postgres:") or re.search(r":v?\d+\.\d+\.\d+", image), image
+
+
 def test_only_known_files_are_installed() -> None:
     """Goal: whoever changes a package on its way to us changes nothing here: pip refuses it."""
     for name in ("deploy/make-venv", "deploy/Dockerfile"):
-        installs = re.findall(r"^.*install .* -r .*$", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
+        installs = re.findall(
+            r"^.*install .* -r .*$", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE
+        )
         assert installs
         assert all("--require-hashes" in line for line in installs), name
 
