@@ -57,7 +57,7 @@ async def test_too_optimistic(
     """Goal: each request has its own answer, and only what was accepted has moved money."""
     requests, expected, wallet = BATCHES[name]
     await open_ledger(settings).submit(charge(10, key="first"))
-    optimistic = open_ledger(settings)  # it has seen nothing yet that needs care
+    optimistic = open_ledger(settings)  # no batch has needed the locking writer yet
     results = await asyncio.gather(
         *(optimistic.submit(request) for request in requests), return_exceptions=True
     )
@@ -152,11 +152,11 @@ async def test_payments_are_written_the_same_both_ways(
 
 
 async def check_same_rows(connection: asyncpg.Connection) -> None:
-    """Compare the rows of the users `care` and `hope`, which have to be some, column by column."""
+    """Compare the rows that both writers made, of which there must be some, column by column."""
     for table, query in ROWS.items():
-        care, hope = [
+        locking, optimistic = [
             [str(tuple(row)).replace(user, "") for row in await connection.fetch(query, user)]
             for user in ("lena", "otto")
         ]
-        assert care == hope, table
-    assert care, "nothing was compared"
+        assert locking == optimistic, table
+    assert locking, "nothing was compared"
