@@ -1,4 +1,4 @@
-"""API keys: who may call, and what. A secret is shown once, when its key is created; the database has its hash.
+"""API keys: the callers and their rights. A secret is shown once, when its key is created; the database has its hash.
 
 A gateway reads the live keys after each change, which it notices within seconds (`revision`).
 """
@@ -19,9 +19,9 @@ _SQL = load("api_keys")
 
 NAME_CHARS_MAX = 64
 LIVE_MAX = 10_000
-"""Keys that are not revoked: a gateway keeps them all in memory."""
+"""Maximum number of live keys: a gateway keeps them all in memory."""
 DEFAULT_SPACE = "default"
-"""The space of all keys that are given no other. It is no key's name: keys may be rotated or renamed, and logins
+"""The space of all keys without another one. It is not a key's name, so that keys may be rotated or renamed, and logins
 switched on, while clients repeat their requests."""
 SEPARATORS = "-_.:/|@#~"
 """A prefix of users ends in one of these: `acme-` binds to `acme-1`, and `acme` would bind to `acmeville`, too."""
@@ -34,7 +34,7 @@ _NULLABLE = ("user_prefix", "expires_at", "revoked_at", "last_used_at")
 
 
 class Session(Protocol):
-    """A connection, or a reader: whatever has a `fetch` like theirs."""
+    """A connection, a reader, or any other object with a `fetch` like theirs."""
 
     async def fetch(self, query: str, *arguments: Any) -> list[Any]:
         """Return the rows."""
@@ -46,14 +46,14 @@ class ApiKey(NamedTuple):
     name: str
     scopes: frozenset[Scope]
     space: str
-    """What its idempotency keys are unique in."""
+    """The namespace in which its idempotency keys are unique."""
     user_prefix: str | None
-    """It sees and moves only wallets of users whose ids begin so; None: all."""
+    """The key reads and changes only wallets of users whose ids begin with this; None: all wallets."""
     expires_at: datetime | None
 
 
 class NewApiKey(NamedTuple):
-    """What a key is created with."""
+    """The properties of a key to be created."""
 
     name: str
     scopes: frozenset[Scope]
@@ -96,19 +96,19 @@ class CreatedApiKey(NamedTuple):
 
 
 class Revision(NamedTuple):
-    """How often the keys have changed, and whether there ever was one."""
+    """The number of changes of the keys, and whether there ever was a key."""
 
     number: int
     any_key: bool
 
 
 def digest(secret: str) -> bytes:
-    """Return what is kept of a secret. It has 256 random bits, so a plain hash is as good as a slow one."""
+    """Return the stored hash of a secret. It has 256 random bits, so a plain hash is as good as a slow one."""
     return sha256(secret.encode(errors="surrogateescape")).digest()
 
 
 async def create(connection: Any, new: NewApiKey, by: str) -> CreatedApiKey:
-    """Create a key. Raises ValidationFailed: also where the name or the space is taken."""
+    """Create a key. Raises ValidationFailed, also if the name or the space is taken."""
     new.check()
     visible = "wbs_" + "".join(secrets.choice(_ALPHABET) for _ in range(_VISIBLE_CHARS))
     secret = f"{visible}_{secrets.token_urlsafe(_SECRET_BYTES)}"
@@ -146,7 +146,7 @@ async def list_keys(session: Session) -> list[Any]:
 
 
 async def revision(session: Session) -> Revision:
-    """Return how often the keys have changed."""
+    """Return the number of changes of the keys."""
     row = one(await session.fetch(_SQL["revision"]))
     return Revision(row["number"], row["any_key"])
 
@@ -170,7 +170,7 @@ async def live_keys(session: Session) -> dict[bytes, ApiKey]:
 
 
 async def write_used(session: Session, used: Mapping[bytes, datetime]) -> None:
-    """Write down when keys, by the hashes of their secrets, were last used."""
+    """Record the last use of keys, by the hashes of their secrets."""
     if used:
         await session.fetch(_SQL["used"], list(used), list(used.values()))
 

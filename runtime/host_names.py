@@ -1,4 +1,4 @@
-"""Lists of names in settings: what a gateway is called by, and whose pages may use it."""
+"""Lists of names in settings: the names of a gateway, and the sites whose pages may use it."""
 
 import re
 
@@ -13,12 +13,12 @@ def items(text: str) -> frozenset[str]:
 
 
 def are_host_names(text: str) -> bool:
-    """Tell whether all items are names or addresses, without ports."""
+    """Return whether all items are names or addresses, without ports."""
     return all(map(_HOST.fullmatch, items(text)))
 
 
 def are_origins(text: str) -> bool:
-    """Tell whether all items are origins as browsers spell them."""
+    """Return whether all items are origins in browsers' spelling."""
     return all(map(_is_origin, items(text)))
 
 

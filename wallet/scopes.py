@@ -1,4 +1,4 @@
-"""What an API key may do."""
+"""The rights of API keys."""
 
 from enum import StrEnum
 
@@ -16,7 +16,7 @@ class Scope(StrEnum):
     EVENTS = "events"
     OPERATE = "operate"
     METRICS = "metrics"
-    """Reading the metrics: what Prometheus's token may, and no key that is created."""
+    """Reading the metrics: the right of Prometheus's token, which no created key gets."""
 
 
 GRANTABLE = frozenset(Scope) - {Scope.METRICS}

@@ -1,9 +1,9 @@
 -- name: revision
--- How often the keys have changed, and whether there ever was one: once there was, logins are on.
+-- The number of changes of the keys, and whether there ever was a key: once there was one, logins are on.
 select number, exists (select from api_keys) as any_key from api_keys_revision;
 
 -- name: live
--- Keys that are not revoked; whether one has expired, the clock tells at each request.
+-- Keys that are not revoked; expiry is judged by the clock at each request.
 select name, secret_hash, scopes, space, user_prefix, expires_at from api_keys where revoked_at is null;
 
 -- name: all

@@ -1,6 +1,7 @@
 """Hostile requests, as bytes, the same ones for the same seed.
 
-A `Shot` says what the service may answer. It must answer whatever is complete; it may close the connection afterwards.
+A `Shot` lists the statuses that the service may answer. It must answer every complete request; it may close the
+connection afterwards.
 """
 
 import json
@@ -13,12 +14,12 @@ REFUSALS = frozenset(
 )
 """Statuses of requests that are not carried out."""
 STRANGERS = frozenset({401, 403, 404, 429, 503})
-"""What somebody is answered who may not do it."""
+"""Statuses for a caller without the right."""
 READS = REFUSALS | {200, 204}
 
 
 class Target(NamedTuple):
-    """What is attacked: a gateway and, of its users, whom the attacker would like to have."""
+    """The target of the attack: a gateway, and the user whose wallet the attacker wants."""
 
     host: str
     strong_key: str
@@ -168,7 +169,7 @@ def targets(random: Random, target: Target) -> Shot:
 
 
 def keys(random: Random, target: Target) -> Shot:
-    """Return a request in somebody else's place: wrong keys, keys without the scope, wallets of others."""
+    """Return a request with another caller's identity: wrong keys, keys without the scope, wallets of others."""
     path, body = f"/balance/{target.victim}", b""
     method = "GET"
     key = random.choice(

@@ -12,7 +12,7 @@ from typing import Any
 from lab.attack.hostile import WAVES, Shot, Target
 
 ADDRESS = "127.0.0.2"
-"""Where the attacker comes from: another address than that of the client beside it."""
+"""The attacker's address, which differs from that of the client next to it."""
 ANSWER_S_MAX = 15.0
 """Longer than any deadline of the service for a request that has arrived."""
 FOUND_MAX = 20
