@@ -168,6 +168,8 @@ def code_named(span: str) -> bool:
     if {whole, f"{whole}.py"} & places():
         return True
     module = ROOT / ("/".join(parts[:-1]) + ".py")
+    if not module.is_file() and len(parts) > 2:  # a method of a class
+        return code_named(".".join(parts[:-1])) and parts[-1] in words()
     return (
         module.is_file()
         and re.search(
@@ -184,6 +186,19 @@ def test_modules_in_documents_exist() -> None:
         f"{name(path)}: {span}"
         for path in DOCUMENTS
         for span in spans(path)
+        if re.fullmatch(rf"({ours})(\.\w+)+(\(\))?", span) and not code_named(span)
+    ]
+    assert not found
+
+
+def test_modules_in_docstrings_exist() -> None:
+    """Goal: so is what a docstring or a comment of the code names in backticks."""
+    ours = "|".join((*PACKAGES, "tests"))
+    found = [
+        f"{name(path)}: {span}"
+        for path in tracked()
+        if path.suffix in (".py", ".sql") and "migrations" not in path.parts
+        for span in re.findall(r"`([^`\n]+)`", path.read_text(encoding="utf-8"))
         if re.fullmatch(rf"({ours})(\.\w+)+(\(\))?", span) and not code_named(span)
     ]
     assert not found

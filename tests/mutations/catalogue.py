@@ -39,7 +39,7 @@ BANK = (
             ),
         ),
         (
-            _UNIT + "test_actors_settlement.py",
+            _UNIT + "actors/test_settlement.py",
             _CRASH + "test_actor_crashes.py::test_killed_at[attempt committed]",
         ),
     ),
@@ -55,7 +55,7 @@ BANK = (
             ),
         ),
         (
-            _UNIT + "test_transitions.py",
+            _UNIT + "wallet/test_transitions.py",
             _ACTORS + "test_bank_faults.py::test_a_bad_bank_pays_each_withdrawal_once",
         ),
     ),
@@ -90,12 +90,12 @@ BANK = (
                 "        case Declined():\n",
             ),
         ),
-        (_ACTORS + "test_bank_endings.py", _UNIT + "test_bank_replies.py"),
+        (_ACTORS + "test_bank_endings.py", _UNIT + "actors/bank/test_replies.py"),
     ),
     Mutation(
         "a member named twice: the last one counts",
         (Change("actors/bank/replies.py", "        if len(read) == len(pairs):\n", "        if True:\n"),),
-        (_UNIT + "test_bank_replies.py", _UNIT + "test_bank_books.py"),
+        (_UNIT + "actors/bank/test_replies.py", _UNIT + "actors/bank/test_books.py"),
     ),
     Mutation(
         "what follows a reply is not looked at",
@@ -111,7 +111,7 @@ BANK = (
     Mutation(
         "a reply with a wrong amount believed",
         (Change("actors/bank/replies.py", "    if wrong:\n", "    if False:\n"),),
-        (_ACTORS + "test_bank_endings.py", _UNIT + "test_bank_replies.py"),
+        (_ACTORS + "test_bank_endings.py", _UNIT + "actors/bank/test_replies.py"),
     ),
     Mutation(
         "another reference for each attempt",
@@ -138,12 +138,12 @@ BANK = (
                 "        if False:\n",
             ),
         ),
-        (_UNIT + "test_actors_settlement.py",),
+        (_UNIT + "actors/test_settlement.py",),
     ),
     Mutation(
         "what the bank accepted is sent again",
         (Change("actors/settlement.py", "        if self._before.accepted:\n", "        if False:\n"),),
-        (_UNIT + "test_actors_settlement.py",),
+        (_UNIT + "actors/test_settlement.py",),
     ),
     Mutation(
         "an old key is sent again",
@@ -154,7 +154,7 @@ BANK = (
                 "        if False:\n",
             ),
         ),
-        (_UNIT + "test_actors_settlement.py",),
+        (_UNIT + "actors/test_settlement.py",),
     ),
     Mutation(
         "an attempt begins while payouts are paused",
@@ -181,7 +181,10 @@ BANK = (
                 'f"retries used up; last: {outcome.reason}")\n        transition.move_money(Kind.REFUND)\n',
             ),
         ),
-        (_UNIT + "test_transitions.py", _ACTORS + "test_dead_letters.py::test_from_the_ladders_end_and_back"),
+        (
+            _UNIT + "wallet/test_transitions.py",
+            _ACTORS + "test_dead_letters.py::test_from_the_ladders_end_and_back",
+        ),
     ),
 )
 
@@ -196,7 +199,7 @@ MOVES = (
             ),
             Change("wallet/transitions.py", "if not can_move(withdrawal.status, target):", "if False:"),
         ),
-        (_UNIT + "test_transitions.py", _DB + "test_withdrawals.py"),
+        (_UNIT + "wallet/test_transitions.py", _DB + "test_withdrawals.py"),
     ),
     Mutation(
         "settle without compare-and-set (state read without a lock)",
@@ -218,7 +221,7 @@ MOVES = (
                 "    return True or ",
             ),
         ),
-        (_UNIT + "test_transitions.py",),
+        (_UNIT + "wallet/test_transitions.py",),
     ),
     Mutation(
         "begin without a lease",
@@ -256,7 +259,7 @@ MOVES = (
                 "frozenset({Status.COMPLETED, Status.FAILED, Status.REQUIRES_ATTENTION, Status.CANCELLED})",
             ),
         ),
-        (_UNIT + "test_transitions.py", _DB + "test_withdrawals.py::test_cancel_races_with_the_actor"),
+        (_UNIT + "wallet/test_transitions.py", _DB + "test_withdrawals.py::test_cancel_races_with_the_actor"),
     ),
     Mutation(
         "a return counted each time it is told",
@@ -268,7 +271,7 @@ MOVES = (
                 "        transition.move_money(Kind.RETURN)\n        return\n    if outcome.amount",
             ),
         ),
-        (_UNIT + "test_transitions.py", _DB + "test_withdrawals.py::test_returned_once"),
+        (_UNIT + "wallet/test_transitions.py", _DB + "test_withdrawals.py::test_returned_once"),
     ),
     Mutation(
         "any move is legal in the database",
@@ -310,7 +313,7 @@ LEDGER = (
     Mutation(
         "no key check",
         (Change("wallet/decide.py", "        if earlier is not None:\n", "        if False:\n"),),
-        (_UNIT + "test_decide.py", _DB + "test_ledger.py"),
+        (_UNIT + "wallet/test_decide.py", _DB + "test_ledger.py"),
     ),
     Mutation(
         "no unique key on idempotency_keys",
@@ -332,7 +335,7 @@ LEDGER = (
                 "        if True:\n",
             ),
         ),
-        (_UNIT + "test_decide.py", _DB + "test_ledger.py::test_a_key_used_for_something_else"),
+        (_UNIT + "wallet/test_decide.py", _DB + "test_ledger.py::test_a_key_used_for_something_else"),
     ),
     Mutation(
         "a replay answers a new id",
@@ -343,7 +346,7 @@ LEDGER = (
                 "    return Recorded(earlier.receipt._replace(id=UUID(int=earlier.receipt.id.int ^ 1)), replayed=True)",
             ),
         ),
-        (_UNIT + "test_decide.py", _DB + "test_ledger.py::test_a_replay_is_the_first_answer"),
+        (_UNIT + "wallet/test_decide.py", _DB + "test_ledger.py::test_a_replay_is_the_first_answer"),
     ),
     Mutation(
         "decide outside the lock",
@@ -452,7 +455,10 @@ LEDGER = (
                 "    if wallet.available + wallet.held < request.amount:\n",
             ),
         ),
-        (_UNIT + "test_decide.py", _DB + "test_concurrent_writers.py::test_64_withdrawals_of_everything"),
+        (
+            _UNIT + "wallet/test_decide.py",
+            _DB + "test_concurrent_writers.py::test_64_withdrawals_of_everything",
+        ),
     ),
     Mutation(
         "a release written twice",
@@ -463,7 +469,7 @@ LEDGER = (
                 "",
             ),
         ),
-        (_UNIT + "test_decide.py", _DB + "test_releases.py"),
+        (_UNIT + "wallet/test_decide.py", _DB + "test_releases.py"),
     ),
     Mutation(
         "matured money counted twice in reads",
@@ -494,7 +500,7 @@ LEDGER = (
                 "        if wallet.available >= request.amount:\n            _release(",
             ),
         ),
-        (_UNIT + "test_decide.py", _DB + "test_releases.py::test_matured_without_any_job"),
+        (_UNIT + "wallet/test_decide.py", _DB + "test_releases.py::test_matured_without_any_job"),
     ),
     Mutation(
         "a balance may go below zero in the database",
@@ -649,7 +655,7 @@ REQUESTS = (
                 "_read = json.JSONDecoder().decode\n",
             ),
         ),
-        (_UNIT + "test_canonical.py",),
+        (_UNIT + "wallet/test_canonical.py",),
     ),
     Mutation(
         "fingerprints of before are no one's",
@@ -660,7 +666,10 @@ REQUESTS = (
                 "        return False\n",
             ),
         ),
-        (_UNIT + "test_commands.py", _GATEWAY + "test_same_request.py::test_rows_of_the_first_version"),
+        (
+            _UNIT + "wallet/test_commands.py",
+            _GATEWAY + "test_same_request.py::test_rows_of_the_first_version",
+        ),
     ),
     Mutation(
         "a key in quotes is another one",

@@ -187,7 +187,7 @@ async def test_outage(bank: Any) -> None:
 async def test_latency(bank: Any) -> None:
     """Goal: each call takes what was drawn for it, payments and questions alike, and all of them wait at once.
 
-    What is drawn, tests/unit/test_bank_faults.py looks at.
+    What is drawn, tests/unit/bank_sim/test_faults.py looks at.
     """
     await bank.set_faults(latency_ms=60, latency_p99_ms=200)
     injector = FaultInjector(Faults(latency_ms=60, latency_p99_ms=200))

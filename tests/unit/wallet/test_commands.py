@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.json_spellings import json_objects, same, spelled
-from tests.unit.strategies import commands
+from tests.unit.wallet.strategies import commands
 from wallet.commands import Charge, LedgerCommand, Withdraw
 from wallet.fingerprints import UnknownVersion
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from tests.unit.strategies import (
+from tests.unit.wallet.strategies import (
     NOW,
     Decided,
     Wallets,

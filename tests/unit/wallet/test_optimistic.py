@@ -5,7 +5,7 @@ from datetime import timedelta
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tests.unit.strategies import NOW, Wallets, batches, decide_copy, wallets, with_own_keys
+from tests.unit.wallet.strategies import NOW, Wallets, batches, decide_copy, wallets, with_own_keys
 from wallet.commands import LedgerCommand
 from wallet.decide import Recorded
 from wallet.money import AMOUNT_MAX

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.transitioning import (
+from tests.unit.wallet.transitioning import (
     AMOUNT,
     ATTENTION,
     CANCELLED,
