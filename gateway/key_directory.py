@@ -1,4 +1,4 @@
-"""The API keys, as this process knows them: read again after each change, checked once a second whether there is one.
+"""The API keys, as this process knows them: read again after each change, checked once per second whether there is one.
 
 A key that was revoked is refused within STALE_S at the latest. Where the database can't be asked for longer, nobody is
 let in: a gateway that can't learn of a revocation must not go on believing.

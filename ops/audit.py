@@ -133,7 +133,7 @@ async def _payouts_of(bank: Bank, findings: Findings, address: str) -> AsyncIter
 
 
 class _Progress:
-    """Tell at most once a second how far the audit is."""
+    """Report the progress of the audit, at most once per second."""
 
     def __init__(self) -> None:
         self._next = time.monotonic() + _PROGRESS_EVERY_S

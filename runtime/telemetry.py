@@ -38,7 +38,7 @@ DB_POOL_CONNECTIONS = Gauge(
 OUTBOX_DEPTH = Gauge("wbs_outbox_depth", "Messages not yet published.")
 OUTBOX_AGE_SECONDS = Gauge("wbs_outbox_age_seconds", "Age of the oldest of them.")
 WITHDRAWALS_OPEN = Gauge("wbs_withdrawals_open", "Withdrawals that have not ended.", ["status"])
-WITHDRAWALS_ENDED = Counter("wbs_withdrawals_ended", "Withdrawals that came to this state.", ["status"])
+WITHDRAWALS_ENDED = Counter("wbs_withdrawals_ended", "Withdrawals that reached this state.", ["status"])
 QUEUE_MESSAGES = Gauge("wbs_queue_messages", "Messages ready in RabbitMQ.", ["queue"])
 
 BANK_CALLS = Counter("wbs_bank_calls", "Bank calls by how they ended.", ["operation", "outcome"])
@@ -47,12 +47,12 @@ BANK_RETRIES = Counter("wbs_bank_retries", "Bank calls beyond the first of their
 ROUNDS_RESCHEDULED = Counter("wbs_rounds_rescheduled", "Rounds that ended without an outcome.")
 PAYOUTS_PAUSED = Gauge("wbs_payouts_paused", "1 while the bank must not be asked to pay.")
 CONTRADICTIONS = Counter(
-    "wbs_bank_contradictions", "Answers of the bank that contradict what it said before; nothing was moved."
+    "wbs_bank_contradictions", "Answers of the bank that contradict its earlier ones; no money moved."
 )
-DEAD_LETTERS = Counter("wbs_dead_letters", "Messages given up: their withdrawal requires attention.")
-MESSAGES_REJECTED = Counter(
-    "wbs_messages_rejected", "Messages that are none of ours: dead letters at once.", ["reason"]
+DEAD_LETTERS = Counter(
+    "wbs_dead_letters", "Messages dead-lettered because their withdrawal requires attention."
 )
+MESSAGES_REJECTED = Counter("wbs_messages_rejected", "Foreign messages, dead-lettered at once.", ["reason"])
 
 TASK_RESTARTS = Counter(
     "wbs_task_restarts", "Tasks meant to live as long as their process that ended and began anew.", ["task"]
@@ -63,7 +63,7 @@ RELAY_PUBLISH_FAILURES = Counter("wbs_relay_publish_failures", "Publishing attem
 RECONCILER_BEATS = Counter(
     "wbs_reconciler_beats", "Beats of the leading reconciler that reached the database."
 )
-RECONCILER_ACTIONS = Counter("wbs_reconciler_actions", "What the reconciler put right.", ["action"])
+RECONCILER_ACTIONS = Counter("wbs_reconciler_actions", "Corrections made by the reconciler.", ["action"])
 
 
 class EventLogger:

@@ -33,7 +33,7 @@ _NO_FRAMES = b"content-security-policy: frame-ancestors 'none'\r\n"
 
 
 class DateLine:
-    """The line that tells when a response was made, formatted once a second."""
+    """The line that tells when a response was made, formatted once per second."""
 
     def __init__(self) -> None:
         self._second = -1
