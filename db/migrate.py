@@ -1,12 +1,14 @@
 """Brings the schema up to date: pogo-migrate applies the plain SQL files in db/migrations, each in a transaction.
 
-Gateways of the previous version may still be writing. Each run fills in the columns that their rows lack.
+Gateways of the previous version may still be writing. Each run fills in the columns that their rows lack,
+and grants anew what `db.roles` says.
 """
 
 from pathlib import Path
 
 from pogo_core.util import migrate as pogo
 
+from db.roles import grant
 from db.watch import watched_session
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -26,4 +28,8 @@ async def migrate(database_url: str) -> None:
         await connection.execute("select pg_advisory_lock($1)", _LOCK)
         await connection.execute("reset lock_timeout")
         await pogo.apply(connection, MIGRATIONS, schema_name="public")
-        await connection.execute("select fill_splits()")
+        async with connection.transaction():
+            # The owner of the tables lacks this right, too, at all other times.
+            await connection.execute("grant update on transfers to current_user")
+            await connection.execute("select fill_splits()")
+            await grant(connection)

@@ -32,6 +32,7 @@ MODULES = {
     "keys": ("ops.keys", "API keys: create, list, revoke"),
     "payouts": ("ops.payouts", "pause, resume and look at payouts"),
     "reconcile": ("ops.reconcile", "compare our withdrawals with the bank's books"),
+    "roles": ("ops.roles", "make the roles of PostgreSQL: print the SQL, or run it"),
 }
 LABORATORY = {
     "attack": ("lab.attack", "attack a stack of its own with hostile requests"),

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,10 +10,15 @@ from ops.environment import running_environment
 from ops.errors import OpsError, ServerAway
 from runtime.settings import Settings, SettingsError
 
+OWNER_URL = "OWNER_DATABASE_URL"
+"""Where `env.json` of a running stack has the URL of the schema's owner."""
+
 
 def run(args: argparse.Namespace) -> int:
     """Bring the schema of DATABASE_URL, or of the running stack, up to date."""
-    migrate(running_environment()["DATABASE_URL"])
+    environment = running_environment()
+    # A stack's own URL is the operator's, who may not change the schema.
+    migrate(os.environ.get("DATABASE_URL") or environment.get(OWNER_URL) or environment["DATABASE_URL"])
     print("The schema is up to date.")
     return 0
 

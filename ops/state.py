@@ -53,6 +53,7 @@ class StateDir:
         try:
             for folder in (self.root, self.run, self.log):
                 folder.mkdir(parents=True, exist_ok=True)
+                folder.chmod(0o700)
             # Root starts PostgreSQL as another user, who has to pass through here (not to look around).
             self.root.chmod(0o711 if os.geteuid() == 0 else 0o700)
         except OSError as error:
@@ -144,7 +145,7 @@ class StateDir:
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the folder against a second `wbs up` or `wbs down`. Raises OpsError if another process holds it."""
-        with open(self.run / "lock", "w", encoding="ascii") as file:
+        with open(self.run / "lock", "w", encoding="ascii", opener=private_opener) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -215,10 +216,14 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
     write_private(path, json.dumps(document, indent=1, sort_keys=True) + "\n")
 
 
+def private_opener(path: str, flags: int) -> int:
+    """Open a file as `open` does; one that is made is readable by its owner only."""
+    return os.open(path, flags, 0o600)
+
+
 def write_private(path: Path, text: str) -> None:
     """Replace a file atomically, mode 600."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+    with open(temporary, "w", encoding="utf-8", opener=private_opener) as file:
         file.write(text)
     temporary.replace(path)

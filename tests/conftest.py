@@ -271,8 +271,15 @@ def running_stack(folder: Path, **settings: str) -> Iterator[Stack]:
             if stack.servers is None or stack.servers.rabbitmq is None:
                 unavailable("no RabbitMQ here, and none can be installed")
             yield stack
+            assert not denied(stack), "a process lacks a right"
     finally:
         stack.state.delete()
+
+
+def denied(stack: Stack) -> list[str]:
+    """Return what the private PostgreSQL refused for want of a right."""
+    lines = (stack.state.log / "postgres.log").read_text(encoding="utf-8", errors="replace").splitlines()
+    return [line for line in lines if "permission denied" in line or "must be owner" in line]
 
 
 @pytest_asyncio.fixture

@@ -291,6 +291,7 @@ new_transfers as (
     from movements
 ),
 
+-- part: keys
 new_keys as (
     insert into idempotency_keys (client, key, fingerprint, user_id, currency, movement_id)
     select space, key, fingerprint, user_id, currency, id
@@ -299,6 +300,7 @@ new_keys as (
     order by space, key
 ),
 
+-- end of part
 new_balances as (
     update wallets as w
     set
@@ -313,6 +315,9 @@ new_balances as (
 )
 
 select count(*) as wallets from new_balances;
+
+-- name: record_without_keys
+-- record_without_keys is record without keys
 
 -- name: record_locks
 insert into locks (user_id, currency, release_at, charge_id, amount)

@@ -137,7 +137,8 @@ class Stage:
     @property
     def database_url(self) -> str:
         """The database of the stack."""
-        return self.stack.env["DATABASE_URL"]
+        assert self.stack.servers is not None
+        return self.stack.servers.database_url
 
     @property
     def postgres_bin(self) -> str:

@@ -73,7 +73,8 @@ class Saboteur:
         self._seed = seed
         self._stack = stack
         self._lines = lines
-        self._server_faults = ServerFaults(stack.env["DATABASE_URL"], stack.env["RABBITMQ_URL"])
+        assert stack.servers is not None
+        self._server_faults = ServerFaults(stack.servers.database_url, stack.env["RABBITMQ_URL"])
         self._client = client
         self._history = history
         self._frozen: Counter[Identity] = Counter()

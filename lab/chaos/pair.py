@@ -57,7 +57,7 @@ class Pair:
         _append(primary, "wbs.conf", f"synchronous_standby_names = '{STANDBY}'\n")
         self._processes[0].send_signal(signal.SIGHUP)
         if not poll(
-            lambda: asyncio.run(database.has_synchronous_standby(primary.database_url)),
+            lambda: asyncio.run(database.has_synchronous_standby(primary.administrator_url)),
             what="commits to wait for the standby",
             timeout_s=READY_TIMEOUT_S,
             progress=self._progress,

@@ -34,6 +34,7 @@ where
 
 -- name: make_clock
 create schema if not exists chaos_clock;
+grant usage on schema chaos_clock to public;
 
 -- name: set_clock
 -- Every session that finds this function before PostgreSQL's own reads a clock that is behind.

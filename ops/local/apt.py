@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ops.local.progress import Progress, ticks
+from ops.state import private_opener
 
 INSTALL_TIMEOUT_S = 600.0
 
@@ -56,7 +57,7 @@ def install(
     prefix = command_prefix(environment)
     if prefix is None:
         return False
-    with (log or Path(os.devnull)).open("w", encoding="utf-8") as output:
+    with open(log or os.devnull, "w", encoding="utf-8", opener=private_opener) as output:
         process = subprocess.Popen(
             [*prefix, "sh", "-c", SCRIPT, "install", package],
             stdin=subprocess.DEVNULL,

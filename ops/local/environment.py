@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from actors.bank import require_bank
 from ops.errors import OpsError
+from ops.local.logins import OPERATOR, logins
 from ops.local.ports import holder, next_free, obstacle, private_port, reserved
 from ops.local.progress import Progress
 from ops.local.servers import Servers
@@ -70,9 +71,13 @@ def _avoid_taken_defaults(state: StateDir, environment: dict[str, str], progress
 
 
 def complete(state: StateDir, base: Mapping[str, str], chosen: Servers) -> dict[str, str]:
-    """Return the environment with the servers, the bank, and the secret that the bank and the gateways share."""
+    """Return the environment with the servers, the bank, and the secret that the bank and the gateways share.
+
+    Its logins to private servers are the operator's; `with_own_logins` gives each process its own.
+    """
     host = reachable_host(base["WBS_HTTP_HOST"])
-    environment = {**base, "DATABASE_URL": chosen.database_url, "RABBITMQ_URL": chosen.rabbitmq_url}
+    given = {"DATABASE_URL": chosen.database_url, "RABBITMQ_URL": chosen.rabbitmq_url}
+    environment = {**base, **given, **logins(OPERATOR, chosen)}
     environment["WBS_RABBITMQ_MANAGEMENT_URL"] = chosen.management_url
     environment.pop("WBS_POSTGRES_BIN", None)  # it says that the server is ours: its URL may be shown
     if chosen.postgres is not None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from db.roles import ROLES
 from ops import processes
 from ops.errors import OpsError
 from ops.local.ports import accepts, private_port
@@ -73,11 +74,19 @@ class Postgres:
     port: int
     password: str
     account: Account | None  # None: it runs as ourselves
+    passwords: Mapping[str, str]  # of the roles that `db.roles` describes
 
     @property
-    def database_url(self) -> str:
-        """The URL of our database, with the password."""
-        return f"postgresql://{SUPERUSER}:{self.password}@127.0.0.1:{self.port}/{DATABASE}"
+    def administrator_url(self) -> str:
+        """The URL of our database for its superuser, with the password."""
+        return self._url(SUPERUSER, self.password)
+
+    def url(self, role: str) -> str:
+        """Return the URL of our database for a role, with its password."""
+        return self._url(role, self.passwords[role])
+
+    def _url(self, user: str, password: str) -> str:
+        return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{DATABASE}"
 
     @property
     def argv(self) -> list[str]:
@@ -102,7 +111,8 @@ def prepare(state: StateDir, environment: Mapping[str, str], progress: Progress)
     data = data_folder(state, account)
     bin_dir, version = choose_binaries(state, data, environment, account)
     port = private_port(state, "postgres")
-    server = Postgres(version, bin_dir, data, port, state.secret("postgres_password"), account)
+    passwords = {role: state.secret(f"postgres_{role}") for role in ROLES}
+    server = Postgres(version, bin_dir, data, port, state.secret("postgres_password"), account, passwords)
     if not state.recall("postgres", "initialized"):
         progress.say(f"PostgreSQL {version}: initializing {state.root.name}/postgres")
         initialize(server)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from db.roles import OWNER
 from ops.errors import OpsError
 from ops.local import postgres, rabbitmq
 from ops.local.postgres import Postgres
@@ -19,13 +20,21 @@ RabbitMQ: NONE here and none can be installed. One process runs relay and actors
 
 @dataclass(frozen=True)
 class Servers:
-    """The servers that the processes connect to. `postgres` and `rabbitmq` are set only for private ones."""
+    """The servers that the processes connect to. `postgres` and `rabbitmq` are set only for private ones.
+
+    The URLs of private servers are their administrator's; processes get logins of their own (`ops.local.logins`).
+    """
 
     database_url: str
     rabbitmq_url: str  # empty: in-memory broker
     management_url: str  # RabbitMQ's management page, empty if unknown
     postgres: Postgres | None = None
     rabbitmq: RabbitMQ | None = None
+
+    @property
+    def owner_url(self) -> str:
+        """The URL of the database for the owner of its schema: for migrations, dumps and restores."""
+        return self.database_url if self.postgres is None else self.postgres.url(OWNER)
 
 
 def choose(state: StateDir, environment: Mapping[str, str], progress: Progress) -> Servers:
@@ -42,7 +51,7 @@ def choose(state: StateDir, environment: Mapping[str, str], progress: Progress) 
         progress.say("PostgreSQL: the one of DATABASE_URL")
     else:
         server = postgres.prepare(state, environment, progress)
-        database_url = server.database_url
+        database_url = server.administrator_url
         progress.say(f"PostgreSQL {server.version}: private server on 127.0.0.1:{server.port}")
     rabbitmq_url = environment.get("RABBITMQ_URL", "")
     management_url = environment.get("WBS_RABBITMQ_MANAGEMENT_URL", "")

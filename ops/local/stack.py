@@ -15,12 +15,14 @@ from types import TracebackType
 from ops import processes
 from ops.errors import OpsError
 from ops.local import environment, health, servers, supervision
+from ops.local.logins import with_own_logins
 from ops.local.ports import require_free, reserved
 from ops.local.programs import KIND_ORDER, own_programs, server_programs, watchdog_programs
 from ops.local.progress import Progress, poll
 from ops.local.servers import Servers
 from ops.local.supervision import Program
-from ops.migration import migrate, require_fit_database
+from ops.migration import OWNER_URL, migrate, require_fit_database
+from ops.roles import make as make_roles
 from ops.state import StateDir, read_json, write_json
 
 POSTGRES_READY_TIMEOUT_S = 120.0  # a crash recovery may have much to replay
@@ -108,17 +110,19 @@ class Stack:
             prepare_folder(self.state.root / "metrics")  # counters of processes that are gone
             (self.state.root / "bank").mkdir(mode=0o700, exist_ok=True)
             own = own_programs(self.state, self.env, **self._counts)
-            self.programs += [self._adapt(program) for program in own]
+            self.programs += [self._adapt(with_own_logins(program, chosen)) for program in own]
             self.programs += watchdog_programs(self.state, base)
         configuration = supervision.write_configuration(self.state, self.programs)
         self._supervisord = supervision.start(self.state, configuration, bound=self._bound)
         self._write_down()
         self._start_kinds("postgres", "", "rabbitmq")
         self._wait_for_postgres(chosen)
+        if chosen.postgres is not None:
+            make_roles(chosen.postgres.administrator_url, chosen.postgres.passwords)
         if not self._servers_only:
             self._progress.say("Database: migrating")
-            require_fit_database(self.env)
-            migrate(chosen.database_url)
+            require_fit_database({**self.env, "DATABASE_URL": chosen.owner_url})
+            migrate(chosen.owner_url)
             self._start_kinds("bank_sim", "gateway")
             if chosen.rabbitmq is not None:
                 listens = chosen.rabbitmq.listens
@@ -154,11 +158,12 @@ class Stack:
 
     def _write_down(self) -> None:
         """Write `env.json` for other commands, and the scrape targets for Prometheus."""
+        assert self.servers is not None
         names = ("DATABASE_URL", "RABBITMQ_URL")
         document = {
             name: value for name, value in self.env.items() if name.startswith("WBS_") or name in names
         }
-        write_json(self.state.env_file, document)
+        write_json(self.state.env_file, document | {OWNER_URL: self.servers.owner_url})
         health.write_targets(self.state, self.programs, self.env, self.servers)
 
     # --- Stop ----------------------------------------------------------------------------------------------

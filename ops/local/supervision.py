@@ -28,7 +28,7 @@ from ops import processes
 from ops.errors import OpsError
 from ops.local import launch
 from ops.local.secret_settings import told
-from ops.state import StateDir, read_json, write_json, write_private
+from ops.state import StateDir, private_opener, read_json, write_json, write_private
 from runtime.open_files import allowed_open_files
 from runtime.parent import die_with_parent
 
@@ -39,6 +39,8 @@ FILES_MAX = 8192
 each start of a program."""
 CONTROL_TIMEOUT_S = 10.0
 STOP_ALL_TIMEOUT_S = 150.0
+OWNER_ONLY = 0o077
+"""The umask of every process: no other user reads logs or data."""
 
 # Stop order: the highest first. Programs of one group stop together.
 # The watchdogs first: a process that ends may be silent.
@@ -93,6 +95,7 @@ def write_configuration(state: StateDir, programs: list[Program]) -> Path:
         "logfile_maxbytes=5MB",
         "logfile_backups=1",
         "pidfile=run/supervisord.pid",
+        f"umask={OWNER_ONLY:03o}",
         f"minfds={allowed_open_files(FILES_MAX)}",
         *(["user=root"] if os.geteuid() == 0 else []),
         "[unix_http_server]",
@@ -146,7 +149,7 @@ def start(state: StateDir, configuration: Path, *, bound: bool) -> subprocess.Po
     # The kernel ties the signal to the thread that starts the child, so only a thread that lasts may ask for it.
     tie = bound and threading.current_thread() is threading.main_thread()
     own_pid = os.getpid()
-    with (state.log / "supervisord.out").open("wb") as output:
+    with open(state.log / "supervisord.out", "wb", opener=private_opener) as output:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "supervisor.supervisord", "-n", "-c", str(configuration)],
             stdin=subprocess.DEVNULL,
@@ -154,6 +157,7 @@ def start(state: StateDir, configuration: Path, *, bound: bool) -> subprocess.Po
             stderr=subprocess.STDOUT,
             cwd=state.root,
             env={**told(NAME, os.environ), "PYTHONPATH": os.pathsep.join(import_path())},
+            umask=OWNER_ONLY,
             start_new_session=True,  # Ctrl-C at the terminal is for `wbs up`, which then stops us in order
             preexec_fn=(lambda: die_with_parent(signal.SIGTERM, own_pid)) if tie else None,
         )

@@ -180,7 +180,8 @@ def run_refresh_db(args: argparse.Namespace) -> int:
     stack.state.create()
     stack.state.forget_data()
     with private_servers(stack.state.root, rabbitmq=False, progress=progress) as servers:
-        migrate(servers.database_url)
+        assert servers.stack.servers is not None
+        migrate(servers.stack.servers.owner_url)
     print("The database is empty and its schema up to date. `wbs up` starts the rest.")
     return 0
 

@@ -13,7 +13,9 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from db.roles import ACTORS, GATEWAY, OPERATOR, OWNER, RECONCILER, RELAY
 from ops.local.environment import SWAGGER_ORIGINS
+from ops.roles import password_variable
 from runtime.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -87,7 +89,7 @@ def test_compose_has_every_service_on_its_port(compose: dict[str, Any]) -> None:
         "swagger": {8282},
     }
     services = compose["services"]
-    assert set(services) == PROCESSES | set(expected) | {"migrate"}
+    assert set(services) == PROCESSES | set(expected) | {"migrate", "roles", "operator"}
     assert "ports" not in services["gateway"], "only one of several gateways could have it"
     for name, ports in expected.items():
         published = services[name]["ports"]
@@ -97,9 +99,21 @@ def test_compose_has_every_service_on_its_port(compose: dict[str, Any]) -> None:
     laptop = {"USER": "postgres", "PASSWORD": "password", "DB": "wpdb"}
     for key, default in laptop.items():
         assert database[f"POSTGRES_{key}"] == f"${{POSTGRES_{key}:-{default}}}", "an .env file replaces it"
-    assert without_env(services["gateway"]["environment"]["DATABASE_URL"]) == (
-        "postgresql://postgres:password@postgres:5432/wpdb"
-    )
+    logins = {
+        "migrate": OWNER,
+        "gateway": GATEWAY,
+        "relay": RELAY,
+        "actors": ACTORS,
+        "reconciler": RECONCILER,
+    }
+    for name, role in {**logins, "operator": OPERATOR, "roles": "postgres"}.items():
+        url = f"postgresql://{role}:password@postgres:5432/wpdb"
+        assert without_env(services[name]["environment"]["DATABASE_URL"]) == url
+        variable = re.search(r"\$\{(\w+_PASSWORD)", services[name]["environment"]["DATABASE_URL"])
+        assert variable
+        if name != "roles":
+            assert variable[1] == password_variable(role)
+            assert variable[1] in services["roles"]["environment"]
 
 
 def without_env(text: str) -> str:
@@ -110,12 +124,12 @@ def without_env(text: str) -> str:
 def test_each_secret_reaches_only_who_needs_it(compose: dict[str, Any]) -> None:
     """Goal: a process that is broken into tells no more than it needs to know; every other setting is passed on."""
     needed = {
-        "DATABASE_URL": {"migrate", "gateway", "relay", "actors", "reconciler"},
-        "RABBITMQ_URL": {"relay", "actors", "reconciler"},
+        "DATABASE_URL": {"roles", "migrate", "gateway", "relay", "actors", "reconciler", "operator"},
+        "RABBITMQ_URL": {"relay", "actors", "reconciler", "operator"},
         "WBS_METRICS_TOKEN": {"gateway"},
-        "WBS_BANK_TOKEN": {"actors", "reconciler"},
-        "WBS_BANK_PASSWORD": {"actors", "reconciler"},
-        "WBS_BANK_PROXY": {"actors", "reconciler"},
+        "WBS_BANK_TOKEN": {"actors", "reconciler", "operator"},
+        "WBS_BANK_PASSWORD": {"actors", "reconciler", "operator"},
+        "WBS_BANK_PROXY": {"actors", "reconciler", "operator"},
         "WBS_BANK_WEBHOOK_SECRET": {"gateway", "bank_sim"},
     }
     assert set(needed) == {str(field.metadata["env"]) for field in fields(Settings) if not field.repr}
@@ -156,7 +170,7 @@ def test_containers_may_do_little(compose: dict[str, Any]) -> None:
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert service["read_only"] == (name != "swagger"), name
-        if name != "migrate":
+        if name not in ("roles", "migrate", "operator"):
             assert service["healthcheck"]["test"], name
         for volume in service.get("volumes", []):
             source = str(volume).split(":")[0]

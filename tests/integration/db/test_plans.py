@@ -54,6 +54,7 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ("ledger", "create_wallets"): [USERS, CURRENCIES],
     ("ledger", "matured_locks"): [USERS, CURRENCIES, NOW, "501"],
     ("ledger", "record"): [MOVEMENTS, CHANGES],
+    ("ledger", "record_without_keys"): [MOVEMENTS, CHANGES],
     ("ledger", "record_locks"): [USERS, CURRENCIES, f"array[{NOW},{NOW}]", f"array[{ID},{ID}]::uuid[]", "array[1,1]"],
     ("ledger", "end_locks"): [USERS, CURRENCIES, f"array[{ID},{ID}]::uuid[]", f"array[{NOW},{NOW}]"],
     ("ledger", "record_withdrawals"): [

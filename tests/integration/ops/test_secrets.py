@@ -9,6 +9,7 @@ from ops import processes
 from ops.local import supervision
 from ops.local.secret_settings import NEEDED, SECRETS, told
 from ops.local.stack import Stack
+from ops.state import read_json
 from tests.conftest import defaults
 from tests.service import PACE
 
@@ -16,8 +17,8 @@ KINDS = {"gateway", "relay", "actors", "reconciler", "bank_sim", "postgres", "ra
 KINDS |= {supervision.NAME}
 
 KNOWS = {
-    "the database's password": {"gateway", "relay", "actors", "reconciler"},
-    "RabbitMQ's password": {"relay", "actors", "reconciler"},
+    "DATABASE_URL": {"gateway", "relay", "actors", "reconciler"},
+    "RABBITMQ_URL": {"relay", "actors", "reconciler"},
     "WBS_METRICS_TOKEN": {"gateway"},
     "WBS_BANK_WEBHOOK_SECRET": {"gateway", "bank_sim"},
     "WBS_BANK_TOKEN": {"actors", "reconciler"},
@@ -27,6 +28,20 @@ KNOWS = {
     "WBS_BANK_PASSWORD_FILE": {"actors", "reconciler"},
 }
 """The kinds of processes that get a secret: all others must not find it in their environment."""
+
+PASSWORDS: dict[str, set[str]] = {
+    "postgres_password": set(),
+    "postgres_wbs_owner": set(),
+    "postgres_wbs_operator": set(),
+    "postgres_wbs_auditor": set(),
+    "postgres_wbs_in_memory": set(),
+    "postgres_wbs_gateway": {"gateway"},
+    "postgres_wbs_relay": {"relay"},
+    "postgres_wbs_actors": {"actors"},
+    "postgres_wbs_reconciler": {"reconciler"},
+    "rabbitmq_password": {"relay", "actors", "reconciler"},
+}
+"""Which kinds of processes are told a password of the private servers: each logs in as itself."""
 
 GIVEN = {
     "WBS_METRICS_TOKEN": "s3cret-of-prometheus",
@@ -82,8 +97,8 @@ def test_each_secret_reaches_only_who_needs_it(
     try:
         with stack:
             secrets = {name: value for name, value in given.items() if name in KNOWS}
-            secrets["the database's password"] = stack.state.secret("postgres_password")
-            secrets["RabbitMQ's password"] = stack.state.secret("rabbitmq_password")
+            secrets |= {name: stack.state.secret(name) for name in PASSWORDS}
+            assert set(read_json(stack.state.private_file)["secrets"]) <= {*PASSWORDS, "bank_webhook"}
             everybody = environments(stack)
     finally:
         stack.stop()
@@ -91,17 +106,17 @@ def test_each_secret_reaches_only_who_needs_it(
     assert {kind for kind, _ in everybody} == KINDS
     for name, secret in secrets.items():
         knowing = {kind for kind, environment in everybody if secret.encode() in environment}
-        assert knowing == KNOWS[name], name
-        ignorant = [kind for kind, env in everybody if kind in KNOWS[name] and secret.encode() not in env]
+        supposed = (KNOWS | PASSWORDS)[name]
+        assert knowing == supposed, name
+        ignorant = [kind for kind, env in everybody if kind in supposed and secret.encode() not in env]
         assert not ignorant, f"{name} is missing where it is needed"
 
 
 def test_the_table_knows_every_secret() -> None:
     """Goal: no process gets a new secret setting before the table says which ones need it."""
-    names = {"DATABASE_URL": "the database's password", "RABBITMQ_URL": "RabbitMQ's password"}
     for secret in SECRETS - {"WBS_BANK_USER"}:
         told_to = {kind for kind in NEEDED if told(kind, {secret: "x"})}
-        assert told_to == KNOWS[names.get(secret, secret)], secret
+        assert told_to == KNOWS[secret], secret
     assert not told(supervision.NAME, dict.fromkeys(SECRETS, "x"))
     assert told("", {"PATH": "/bin", "WBS_METRICS_TOKEN": "x" * 16}) == {"PATH": "/bin"}
 

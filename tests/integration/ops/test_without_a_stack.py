@@ -71,12 +71,24 @@ async def test_the_audit_without_the_extra(tmp_path: Path, database_url: str) ->
 
 async def test_nothing_is_running(tmp_path: Path) -> None:
     """Goal: where nothing runs and nothing is named, no command reaches for a server that happens to be there."""
-    needing = [words for words in COMMANDS if words[0] not in LOCAL]
+    needing = [words for words in COMMANDS if words[0] not in {*LOCAL, "roles"}]
     ran = await asyncio.gather(*(run_wbs(tmp_path, words) for words in needing))
     for words, (code, out, err) in zip(needing, ran, strict=True):
         setting = "WBS_BANK_URL" if words[0] == "bank" else "DATABASE_URL"
         assert (code, out) == (2, ""), (words, out, err)
         assert err == f"wbs: Nothing is running here: start it with `wbs up`, or set {setting}.\n", words
+
+
+async def test_roles_as_sql(tmp_path: Path) -> None:
+    """Goal: the SQL that makes the roles is printed without any server, for whoever wants to read it before."""
+    password = "s3cret of the gateway"
+    code, out, err = await run_wbs(tmp_path, ["roles"], POSTGRES_GATEWAY_PASSWORD=password)
+    assert (code, err) == (0, "")
+    assert "create role wbs_owner;" in out
+    assert out.count(" login password 'SCRAM-SHA-256$") == 1
+    assert password not in out
+    code, _, err = await run_wbs(tmp_path, ["roles", "--apply"])
+    assert (code, err) == (1, "wbs: DATABASE_URL must name the database, with an administrator's login.\n")
 
 
 @pytest.mark.parametrize("name", sorted(NOTHING_TO_STOP))

@@ -56,6 +56,12 @@ def run(stack: Stack, command: str, *words: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def owner(stack: Stack) -> str:
+    """Return the URL of the schema's owner."""
+    assert stack.servers is not None
+    return stack.servers.owner_url
+
+
 async def load(service: Service, dump: Path) -> tuple[list[str], dict[str, str]]:
     """Load, with a dump in the middle of it. Returns the users, and whose each of the bank's references is."""
     client, users = Client(service), [f"user-{number}" for number in range(USERS)]
@@ -71,7 +77,7 @@ async def load(service: Service, dump: Path) -> tuple[list[str], dict[str, str]]
     before = [asyncio.create_task(asks(user, range(half))) for user in users[: USERS // 2]]
     await asyncio.gather(*before[: len(before) // 2])
     dumping = asyncio.to_thread(
-        run, service.stack, "pg_dump", "--format=custom", f"--file={dump}", service.stack.env["DATABASE_URL"]
+        run, service.stack, "pg_dump", "--format=custom", f"--file={dump}", owner(service.stack)
     )
     await asyncio.gather(dumping, *before)
     await asyncio.gather(*(asks(user, range(half, EACH)) for user in users[: USERS // 2]))
@@ -89,7 +95,7 @@ def restored(first: Stack, folder: Path, dump: Path) -> Stack:
     bank = {name: first.env[name] for name in ("WBS_BANK_URL", "WBS_BANK_WEBHOOK_SECRET")}
     env = defaults(**PACE, **PATIENT, **bank)
     with Stack(folder, env=env, servers_only=True) as servers:
-        url = servers.env["DATABASE_URL"]
+        url = owner(servers)
         run(
             servers,
             "pg_restore",

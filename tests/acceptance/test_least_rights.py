@@ -1,0 +1,166 @@
+"""Least rights on a real stack: the whole flow works with them, and secrets are where they belong and nowhere else."""
+
+import json
+import stat
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import psutil
+import pytest
+
+from ops import processes
+from ops.local import supervision
+from ops.local.stack import Stack
+from ops.state import read_json
+from tests.conftest import denied
+from tests.polling import poll_until
+from tests.service import PACE, Service, Split, defaults
+
+BACKGROUND = ("relay", "actors", "reconciler")
+PACE_HERE = {**PACE, "WBS_AUTH": "off", "WBS_RETRY_ROUNDS": "1"}
+
+
+@pytest.fixture(scope="module", params=["rabbitmq", "in memory"])
+def own(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack whose logins may be off although it has keys; with RabbitMQ, and without."""
+    settings = PACE_HERE | ({"WBS_BROKER": "memory"} if request.param == "in memory" else {})
+    stack = Stack(tmp_path_factory.mktemp("rights"), env=defaults(**settings))
+    try:
+        with stack:
+            yield stack
+            assert not denied(stack)
+    finally:
+        stack.state.delete()
+
+
+def background(stack: Stack) -> list[str]:
+    """Return the kinds of background processes that this stack has."""
+    return [kind for kind in BACKGROUND if stack.pids(kind)]
+
+
+async def done(service: Service, *words: str, code: int = 0) -> str:
+    """Run a `wbs` command, which must end as told; return what it printed."""
+    ran = await service.wbs(*words)
+    assert ran.returncode == code, (words, ran.stdout, ran.stderr)
+    return ran.stdout
+
+
+async def test_money_moves(own: Stack) -> None:
+    """Goal: charge, release, withdraw, cancel, return, with each process as its own role; nothing is refused."""
+    async with Service.of(own) as service:
+        await service.faults()
+        release_at = datetime.now(UTC) + timedelta(seconds=2)
+        await service.charge(500)
+        await service.charge(400, release_at=release_at.isoformat())
+        assert await service.split() == Split(500, locked=400)
+        paid = await service.withdraw(100)
+        assert await service.ends(paid) == "completed"
+        await service.send_back(paid)
+
+        async def is_back() -> bool:
+            return await service.split() == Split(900)
+
+        await poll_until(is_back, what="released, and returned", interval_s=0.1)
+        stopped = background(own)
+        await service.stop(*stopped)
+        cancelled = await service.withdraw(100)
+        answer = await service.call("POST", f"/withdrawals/{cancelled}/cancel")
+        assert answer.status == 200, answer.body
+        await service.start(*stopped)
+        assert await service.split() == Split(900)
+        declined = await service.withdraw(1, destination="test:decline:insufficient_details")
+        assert await service.ends(declined) == "failed"
+        await service.audit()
+
+
+async def test_operators_commands(own: Stack) -> None:
+    """Goal: dead letters, payouts, keys, reconcile, adopt, audit and migrate do their work with the stack's logins."""
+    async with Service.of(own) as service:
+        await service.charge(500)
+        await service.faults(seed=1, error_rate=1)
+        dead = await service.withdraw(10)
+        assert await service.ends(dead) == "requires_attention"
+        assert dead in await done(service, "dlq", "list")
+        await done(service, "dlq", "replay", dead)
+        await service.faults()
+        while await service.ends(dead) != "completed":
+            await service.wbs("dlq", "replay", dead)
+        await done(service, "payouts", "pause", "--reason", "a test of rights")
+        held = await service.withdraw(20)
+        assert "paused" in await done(service, "payouts", "status", code=1)
+        await done(service, "payouts", "resume")
+        assert await service.ends(held) == "completed"
+        created = json.loads(
+            await done(service, "keys", "create", "somebody", "--scopes", "charge", "--json")
+        )
+        assert "somebody" in await done(service, "keys", "list")
+        await done(service, "keys", "revoke", created["name"])
+        await done(service, "reconcile")
+        prefix = (await service.withdrawal(held))["reference"][:8]
+        stray = {"reference": prefix + uuid4().hex[:24], "amount": 7, "currency": "USD"}
+        headers = {"Idempotency-Key": stray["reference"]}
+        base = own.urls["bank"]
+        answer = await service.call("POST", "/payouts", base=base, json=stray, headers=headers)
+        assert answer.status == 201, answer.body
+        adopting = ("reconcile", "--adopt", stray["reference"], "--user", service.user, "--reason", "a test")
+        await done(service, *adopting)
+        await done(service, "migrate")
+        await done(service, "audit")
+        assert "7" in str(await service.paid_by_reference())
+
+
+def everybody(stack: Stack) -> list[psutil.Process]:
+    """Return every process of the stack, supervisor and sessions of servers included."""
+    supervisord = processes.recorded(stack.state, supervision.NAME)
+    assert supervisord is not None
+    root = psutil.Process(supervisord.pid)
+    return [root, *root.children(recursive=True)]
+
+
+def secrets_of(stack: Stack) -> dict[str, str]:
+    """Return the secrets of a stack by name."""
+    found: dict[str, str] = dict(read_json(stack.state.private_file)["secrets"])
+    found["the bank's webhook secret"] = stack.env["WBS_BANK_WEBHOOK_SECRET"]
+    return found
+
+
+def test_no_secret_on_a_command_line(own: Stack) -> None:
+    """Goal: no process has a secret where every user of the machine can read it."""
+    lines = []
+    for process in everybody(own):
+        try:
+            lines.append((process.name(), Path(f"/proc/{process.pid}/cmdline").read_bytes()))
+        except (OSError, psutil.Error):  # a session that has just ended
+            continue
+    assert len(lines) > 8
+    for name, secret in secrets_of(own).items():
+        assert not [command for command, line in lines if secret.encode() in line], name
+
+
+def test_no_secret_in_a_log(own: Stack) -> None:
+    """Goal: no log, whoever wrote it, holds a secret."""
+    logs = {path: path.read_bytes() for path in own.state.log.rglob("*") if path.is_file()}
+    assert len(logs) > 5
+    for name, secret in secrets_of(own).items():
+        assert not [str(path) for path, text in logs.items() if secret.encode() in text], name
+
+
+def test_nobody_else_may_read(own: Stack) -> None:
+    """Goal: below the state folder no other user can read a file or look into a folder; what is secret is mode 600."""
+    open_to_others = []
+    for path in (own.state.root, *own.state.root.rglob("*")):
+        try:
+            mode = path.lstat().st_mode
+        except FileNotFoundError:
+            continue
+        if stat.S_ISLNK(mode):
+            continue
+        # Of the state folder itself, root's PostgreSQL and RabbitMQ need the way through.
+        allowed = 0o711 if path == own.state.root else 0o700
+        if stat.S_IMODE(mode) & ~allowed:
+            open_to_others.append(f"{stat.filemode(mode)} {path.relative_to(own.state.root)}")
+    assert not open_to_others
+    for path in (own.state.private_file, own.state.env_file, own.state.programs_file):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
