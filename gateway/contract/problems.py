@@ -10,6 +10,7 @@ WalletError                      (wallet.errors)
     ├── CrossSite                cross_site
     ├── PathNotFound             not_found
     ├── MethodNotAllowed         method_not_allowed
+    ├── RequestTimeout           request_timeout
     ├── PayloadTooLarge          payload_too_large
     ├── UnsupportedMediaType     unsupported_media_type
     ├── ExpectationFailed        expectation_failed
@@ -92,6 +93,12 @@ class MethodNotAllowed(HttpRefusal):
         super().__init__(f"{method} is not allowed here", {"allow": ", ".join(sorted(allowed))})
 
 
+class RequestTimeout(HttpRefusal):
+    """The request did not arrive in time."""
+
+    code = "request_timeout"
+
+
 class PayloadTooLarge(HttpRefusal):
     """The body or the header is longer than the limit."""
 
@@ -149,6 +156,9 @@ KINDS: dict[str, ProblemKind] = {
     "wallet_not_found": ProblemKind(404, "No such wallet", "no such wallet"),
     "withdrawal_not_found": ProblemKind(404, "No such withdrawal", "no such withdrawal"),
     "method_not_allowed": ProblemKind(405, "Method not allowed", "PUT is not allowed here"),
+    "request_timeout": ProblemKind(
+        408, "The request did not arrive in time", "the request did not arrive in time"
+    ),
     "not_cancellable": ProblemKind(
         409,
         "Too late to cancel",

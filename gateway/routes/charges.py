@@ -8,10 +8,10 @@ from uuid import UUID
 
 from msgspec import Meta
 
-from gateway.contract.bodies import BULK_BYTES_MAX, JSON, NDJSON
+from gateway.contract.bodies import BULK_BYTES_MAX, ITEMS_MAX, JSON, NDJSON
 from gateway.contract.idempotency_keys import KEY_HEADER_DOC
 from gateway.contract.operation import WRITE_ERRORS, Operation, RequestBody, ResponseSpec
-from gateway.contract.problems import PayloadTooLarge, problem_of
+from gateway.contract.problems import problem_of
 from gateway.contract.request_models import ChargeRequest
 from gateway.contract.response_models import (
     ChargeResult,
@@ -33,8 +33,6 @@ from wallet.commands import Charge
 from wallet.decide import ChargeReceipt, Recorded
 from wallet.errors import ValidationFailed, WalletError
 from wallet.scopes import Scope
-
-ITEMS_MAX = 1_000
 
 # For the document only: the reader takes items one by one, so that a bad one harms no other.
 _ChargeRequests = Annotated[list[ChargeRequest], Meta(min_length=1, max_length=ITEMS_MAX)]
@@ -170,8 +168,6 @@ def _commands(reader: RequestReader, request: Request, caller: Caller) -> Sequen
     commands = read(request.body, caller)
     if not commands:
         raise ValidationFailed([("$", "must hold at least one charge")])
-    if len(commands) > ITEMS_MAX:
-        raise PayloadTooLarge(f"{len(commands)} charges, at most {ITEMS_MAX} at once")
     return commands
 
 

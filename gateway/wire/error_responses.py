@@ -10,6 +10,7 @@ from gateway.contract.problems import (
     MethodNotAllowed,
     PathNotFound,
     PayloadTooLarge,
+    RequestTimeout,
     encode_problem,
     headers_of,
     problem_of,
@@ -78,7 +79,7 @@ def _translated(request: Request, error: Exception) -> Exception:
     if isinstance(error, sanic_errors.ServiceUnavailable):
         return Overloaded("the answer took too long")
     if isinstance(error, sanic_errors.RequestTimeout):
-        return MalformedRequest("the request did not arrive in time", {"connection": "close"})
+        return RequestTimeout("the request did not arrive in time")
     if isinstance(error, sanic_errors.SanicException) and 400 <= error.status_code < 500:
         return MalformedRequest(str(error))
     return error

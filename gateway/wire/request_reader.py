@@ -13,7 +13,9 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import UNSET
 
+from gateway.contract.bodies import ITEMS_MAX
 from gateway.contract.kept_json import kept_destination, kept_metadata
+from gateway.contract.problems import PayloadTooLarge
 from gateway.contract.request_errors import UNREADABLE, explain, one_key, raw_items, utc
 from gateway.contract.request_models import ChargeRequest, WithdrawRequest
 from gateway.wire.auth import Caller
@@ -72,21 +74,30 @@ class RequestReader:
     def charges(self, body: bytes, caller: Caller) -> list[Charge | WalletError]:
         """Return the commands in a JSON array. Each item is read by itself; a bad one is returned as its error.
 
-        Raises `ValidationFailed` if `body` is not an array, `MalformedJson` if it is not JSON.
+        Raises `ValidationFailed` if `body` is not an array, `MalformedJson` if it is not JSON, `PayloadTooLarge` if there
+        are too many.
         """
         if caller.user_prefix is not None:
-            return [self._item(raw, caller) for raw in raw_items(body)]  # each is refused or taken by itself
+            return self._items(raw_items(body), caller)  # each is refused or taken by itself
         try:
             asked = _charges_decoder.decode(body)
+            _require_few(asked)
             if body.count(b'"') != sum(map(_quotes, asked)) or _BACKSLASH in body:
                 checked_json(body.decode())
             return [self._charge(item, caller, ()) for item in asked]
         except UNREADABLE:
-            return [self._item(raw, caller) for raw in raw_items(body)]
+            return self._items(raw_items(body), caller)
 
     def charge_lines(self, body: bytes, caller: Caller) -> list[Charge | WalletError]:
-        """Return the commands in NDJSON, one per line. Each is read by itself; empty lines are skipped."""
-        return [self._item(line, caller) for line in body.split(b"\n") if line.strip()]
+        """Return the commands in NDJSON, one per line. Each is read by itself; empty lines are skipped.
+
+        Raises `PayloadTooLarge` if there are too many.
+        """
+        return self._items([line for line in body.split(b"\n") if line.strip()], caller)
+
+    def _items(self, items: Sequence[bytes | msgspec.Raw], caller: Caller) -> list[Charge | WalletError]:
+        _require_few(items)
+        return [self._item(item, caller) for item in items]
 
     def _item(self, body: bytes | msgspec.Raw, caller: Caller) -> Charge | WalletError:
         try:
@@ -108,6 +119,12 @@ class RequestReader:
             None if asked.metadata is UNSET else kept_metadata(asked.metadata),
             caller.name,
         )
+
+
+def _require_few(items: Sequence[object]) -> None:
+    """Raise PayloadTooLarge if there are more items than one request may have."""
+    if len(items) > ITEMS_MAX:
+        raise PayloadTooLarge(f"{len(items)} charges, at most {ITEMS_MAX} at once")
 
 
 def _quotes(asked: ChargeRequest | WithdrawRequest) -> int:
