@@ -63,20 +63,18 @@ class Settings:
         "WBS_BANK_PREFIX", "", "8 hex digits that begin references for the bank; empty: the database's own"
     )
     bank_webhook_secret: str = _setting(
-        "WBS_BANK_WEBHOOK_SECRET",
-        "",
-        "signs the bank's callbacks (Standard Webhooks); while it is replaced, the new and the old one, comma between",
-        secret=True,
+        "WBS_BANK_WEBHOOK_SECRET", "", "signs the bank's callbacks; two while it is replaced", secret=True
     )
     default_currency: str = _setting("WBS_DEFAULT_CURRENCY", "USD", "for requests that name none")
-    auth: str = _setting(
-        "WBS_AUTH",
-        "auto",
-        "on: API keys are needed; off: they are not; auto: off only on loopback without any key",
-    )
+    auth: str = _setting("WBS_AUTH", "auto", "auto, on or off: whether requests need an API key")
     metrics_token: str = _setting(
         "WBS_METRICS_TOKEN", "", "bearer token that may read /metrics and nothing else", secret=True
     )
+    connections_max: int = _setting("WBS_CONNECTIONS_MAX", 10_000, "of one gateway; beyond: 503", low=1)
+    connections_per_address_max: int = _setting(
+        "WBS_CONNECTIONS_PER_ADDRESS_MAX", 2_000, "of these, of one address", low=1
+    )
+    trusted_proxies: str = _setting("WBS_TRUSTED_PROXIES", "", "networks whose X-Forwarded-For is believed")
     rate_limit_per_s: int = _setting("WBS_RATE_LIMIT_PER_S", 0, "requests per client; 0: no limit", low=0)
     log_level: str = _setting("WBS_LOG_LEVEL", "info", "debug, info, warning or error")
     metrics_port: int = _setting("WBS_METRICS_PORT", 0, "Prometheus port of this process; 0: none", low=0)

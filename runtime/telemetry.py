@@ -21,6 +21,9 @@ HTTP_REQUEST_SECONDS = Histogram(
 )
 REFUSALS = Counter("wbs_refusals", "Requests refused, by code.", ["code"])
 WRONG_KEYS = Counter("wbs_wrong_keys", "Requests with an API key that is unknown, revoked or expired.")
+CONNECTIONS_REFUSED = Counter(
+    "wbs_connections_refused", "Connections refused: too many in all, or of one address.", ["bound"]
+)
 IDEMPOTENT_REPLAYS = Counter("wbs_idempotent_replays", "Requests answered from their key.")
 
 BATCH_SIZE = Histogram(

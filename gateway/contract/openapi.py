@@ -49,8 +49,9 @@ them. `Host` has to be loopback, our address or one of `WBS_ALLOWED_HOSTS` (`hos
 **Errors** are `application/problem+json` (RFC 9457). Branch on `code`; it never changes. Unknown fields and
 parameters, and members named twice in an object, are refused, because a mistyped `release_at` must not
 release money early. Of bad fields, the first 20 are named. Besides those listed
-with each call there are `not_found` (404), `method_not_allowed` (405), `expectation_failed` (417) and
-`malformed_request` (400: not readable as HTTP, or readable in two ways), which can meet you anywhere.
+with each call there are `not_found` (404), `method_not_allowed` (405), `request_timeout` (408),
+`expectation_failed` (417) and `malformed_request` (400: not readable as HTTP, or readable in two ways), which
+can meet you anywhere.
 `GET /problems/{code}` says what a code means.
 """
 

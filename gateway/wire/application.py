@@ -8,6 +8,7 @@ from sanic.router import Router
 
 from gateway.wire.admission import Admission
 from gateway.wire.connection import DISCARD_BYTES_MAX
+from gateway.wire.connection_limits import ConnectionLimits
 from gateway.wire.router import LookUpRouter
 
 REQUEST_TIMEOUT_S = 15
@@ -21,7 +22,9 @@ Application: TypeAlias = Sanic[Any, Any]
 _numbers = count(1)
 
 
-def make_application(admission: Admission, *, fast_path: bool) -> Application:
+def make_application(
+    admission: Admission, connection_limits: ConnectionLimits, *, fast_path: bool
+) -> Application:
     """Return an application without endpoints. Without the fast path, Sanic's own router finds the routes."""
     app: Application = Sanic(
         f"wallet_gateway_{next(_numbers)}",
@@ -41,4 +44,5 @@ def make_application(admission: Admission, *, fast_path: bool) -> Application:
         }
     )
     app.ctx.admission = admission
+    app.ctx.connection_limits = connection_limits
     return app

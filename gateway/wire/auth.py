@@ -16,6 +16,7 @@ from sanic import Request
 
 from db.api_keys import DEFAULT_SPACE, ApiKey
 from gateway.contract.problems import Forbidden, RateLimited, Unauthorized
+from gateway.wire.connection_limits import TrustedProxies
 from runtime.telemetry import WRONG_KEYS, log
 from runtime.throttle import Throttle
 from wallet.errors import WalletNotFound
@@ -86,6 +87,7 @@ class Authenticator:
         directory: Directory,
         metrics_token: str = "",
         clock: Callable[[], float] = time.monotonic,
+        proxies: TrustedProxies | None = None,
     ) -> None:
         if login is Login.AUTO and not is_loopback(http_host):
             login = Login.ON
@@ -93,6 +95,7 @@ class Authenticator:
         self._directory = directory
         self._metrics_token = metrics_token.encode()
         self._wrong_keys = _WrongKeys(clock)
+        self._proxies = proxies or TrustedProxies()
 
     def identify(self, request: Request, scope: Scope) -> Caller:
         """Return who calls. Raises Unauthorized, Forbidden, RateLimited after many wrong keys, or Unavailable."""
@@ -122,7 +125,7 @@ class Authenticator:
             return PROMETHEUS
         key = self._directory.find(secret)
         if key is None:
-            self._wrong_keys.count(request.ip)
+            self._wrong_keys.count(self._proxies.client_of(request))
             raise Unauthorized("this key is not known, or has expired or been revoked")
         return Caller(key.name, key.space, key.scopes, key.user_prefix)
 

@@ -15,15 +15,33 @@ from sanic.http.constants import Stage
 from sanic.http.http1 import Http
 from sanic.server.protocols.http_protocol import HttpProtocol
 
-from gateway.contract.problems import MalformedRequest
+from gateway.contract.problems import (
+    PROBLEM_JSON,
+    MalformedRequest,
+    RequestTimeout,
+    encode_problem,
+    problem_of,
+)
 from gateway.wire.admission import Admission
 from gateway.wire.chunks import ChunkReader
+from gateway.wire.connection_limits import LINGER_S, LINGERING_MAX, ConnectionLimits
 from gateway.wire.head import check_head
+from wallet.errors import Overloaded
 
 DISCARD_BYTES_MAX = 16 * 1024 * 1024
 """What is left of a body that was refused is read and dropped up to here, so that its sender gets the response."""
 LINGER_S_MAX = 2.0
 """So long it is read and dropped where the connection ends after the response: closed at once, it would be reset."""
+
+HEAD_S_MAX = 5.0
+REQUEST_S_MAX = 15.0
+"""A head has to be there so long after its first byte, and all of a request: dripping does not extend it."""
+
+_TOO_MANY_BODY = encode_problem(problem_of(Overloaded("too many connections"), None))
+_TOO_MANY = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: %b\r\ncontent-length: %d\r\nretry-after: 1\r\n"
+    b"cache-control: no-store\r\nx-content-type-options: nosniff\r\nconnection: close\r\n\r\n%b"
+) % (PROBLEM_JSON.encode(), len(_TOO_MANY_BODY), _TOO_MANY_BODY)
 
 _EMPTY_LINES = re.compile(rb"(?:\r\n)+")
 _IN_NO_HEAD = re.compile(rb"(?<!\r)\n|\0")
@@ -55,6 +73,7 @@ class CheckedHttp(Http):
     async def http1_request_header(self) -> None:
         """Fill in `self.request`. Raises HttpRefusal and SanicException."""
         buffer: bytearray = self.recv_buffer
+        self._connection.deadline = None  # each request has all of its time
         await self._skip_empty_lines()
         end = await self._find_end_of_head()
         self.chunks, self.cors_lines = None, b""
@@ -170,28 +189,89 @@ class CheckedHttp(Http):
 class CheckedProtocol(HttpProtocol):
     """A connection to a client, whose requests all go Sanic's own way."""
 
-    __slots__ = ("input_ended",)
+    __slots__ = ("_address", "deadline", "input_ended")
     HTTP_CLASS = CheckedHttp
 
     def _setup(self) -> None:
         super()._setup()  # type: ignore[no-untyped-call]
         self.input_ended = False
         """Whether the client has ended its side; it may still wait for responses."""
+        self.deadline: float | None = (
+            None  # for the request that is arriving, if it did not come in one piece
+        )
+        self._address: str | None = None  # None: refused
+
+    def connection_made(self, transport: Any) -> None:
+        """Serve the connection, or refuse it: there are too many."""
+        limits: ConnectionLimits = self.app.ctx.connection_limits
+        peer = transport.get_extra_info("peername")
+        address = str(peer[0]) if peer else ""
+        if limits.admit(address):
+            self._address = address
+            super().connection_made(transport)  # type: ignore[no-untyped-call]
+        elif limits.lingering >= LINGERING_MAX:
+            transport.abort()
+        else:
+            limits.lingering += 1
+            transport.write(_TOO_MANY)
+            transport.write_eof()
+            self.loop.call_later(LINGER_S, transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Make room for another connection."""
+        limits: ConnectionLimits = self.app.ctx.connection_limits
+        if self._address is not None:
+            limits.release(self._address)
+            super().connection_lost(exc)  # type: ignore[no-untyped-call]
+        elif limits.lingering:
+            limits.lingering -= 1
+
+    def data_received(self, data: bytes) -> None:
+        """Keep what has arrived, unless the connection was refused."""
+        if self._address is not None:
+            super().data_received(data)
 
     def eof_received(self) -> bool:
         """Note that nothing more comes. Return True, which keeps our side open for the responses."""
         self.input_ended = True
         self._data_received.set()
-        return True
+        return self._address is not None
 
     async def receive_more(self) -> None:
-        """Wait until more has arrived. Raises CancelledError if nothing will, MalformedRequest within a request."""
+        """Wait until more has arrived.
+
+        Raises CancelledError if nothing will, MalformedRequest if that is within a request, and RequestTimeout if a
+        request has taken too long to arrive, however steadily it drips.
+        """
+        assert self._http is not None
+        stage = self._http.stage
         if not self.input_ended:
             size = len(self.recv_buffer)
-            await super().receive_more()  # type: ignore[no-untyped-call]
+            await self._receive_by_the_deadline(stage)
             if len(self.recv_buffer) > size or not self.input_ended:
                 return
-        assert self._http is not None
-        if self._http.stage is Stage.IDLE:
+        if stage is Stage.IDLE:
             raise CancelledError
         raise MalformedRequest("the request ended early")
+
+    async def _receive_by_the_deadline(self, stage: Stage) -> None:
+        if stage is Stage.IDLE:
+            self.deadline = None
+            await super().receive_more()  # type: ignore[no-untyped-call]
+            return
+        now = self.loop.time()
+        if self.deadline is None:
+            self.deadline = now + REQUEST_S_MAX
+        # A head that drips has less time than a body: nobody knows yet who sends it.
+        until = (
+            min(self.deadline, self.deadline - REQUEST_S_MAX + HEAD_S_MAX)
+            if stage is Stage.REQUEST
+            else self.deadline
+        )
+        try:
+            async with asyncio.timeout_at(until):
+                await super().receive_more()  # type: ignore[no-untyped-call]
+        except TimeoutError:
+            assert self._http is not None
+            self._http.keep_alive = False
+            raise RequestTimeout("the request did not arrive in time") from None

@@ -74,8 +74,8 @@ class RequestReader:
     def charges(self, body: bytes, caller: Caller) -> list[Charge | WalletError]:
         """Return the commands in a JSON array. Each item is read by itself; a bad one is returned as its error.
 
-        Raises `ValidationFailed` if `body` is not an array, `MalformedJson` if it is not JSON, `PayloadTooLarge` if there
-        are too many.
+        Raises `ValidationFailed` if `body` is not an array, `MalformedJson` if it is not JSON, and `PayloadTooLarge` if
+        there are too many.
         """
         if caller.user_prefix is not None:
             return self._items(raw_items(body), caller)  # each is refused or taken by itself

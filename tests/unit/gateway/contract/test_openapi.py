@@ -65,6 +65,7 @@ def test_every_code_is_described(document: dict[str, Any]) -> None:
                     assert KINDS[code].status == int(status) == example["value"]["status"]
                     found.add(code)
     everywhere = {"not_found", "method_not_allowed", "malformed_request", "expectation_failed"}
+    everywhere |= {"request_timeout"}
     assert found | everywhere == set(KINDS)
     assert all(code in document["info"]["description"] for code in everywhere)
 

@@ -43,7 +43,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
         (sanic_errors.NotFound("x"), 404, "not_found"),
         (sanic_errors.MethodNotAllowed("x", "PUT", ["GET"]), 405, "method_not_allowed"),
         (sanic_errors.PayloadTooLarge("x"), 413, "payload_too_large"),
-        (sanic_errors.RequestTimeout("x"), 400, "malformed_request"),
+        (sanic_errors.RequestTimeout("x"), 408, "request_timeout"),
         (sanic_errors.BadRequest("x"), 400, "malformed_request"),
         (sanic_errors.ServiceUnavailable("x"), 503, "overloaded"),
         (sanic_errors.ServerError("secret"), 500, "internal_error"),

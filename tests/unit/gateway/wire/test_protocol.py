@@ -9,6 +9,7 @@ from sanic.router import Router
 from gateway.wire.admission import Admission
 from gateway.wire.application import make_application
 from gateway.wire.connection import CheckedHttp, CheckedProtocol
+from gateway.wire.connection_limits import ConnectionLimits, TrustedProxies
 from gateway.wire.protocol import PlainHttp, PlainProtocol, protocol_class
 from gateway.wire.router import LookUpRouter
 from tests.unit.gateway.wire import received
@@ -93,5 +94,13 @@ def test_the_fast_path_can_be_switched_off() -> None:
     assert protocol_class(fast_path=False) is CheckedProtocol
     assert not issubclass(CheckedProtocol.HTTP_CLASS, PlainHttp)
     assert not issubclass(CheckedProtocol, PlainProtocol)
-    assert isinstance(make_application(Admission(()), fast_path=True).router, LookUpRouter)
-    assert type(make_application(Admission(()), fast_path=False).router) is Router
+    assert isinstance(
+        make_application(Admission(()), ConnectionLimits(1, 1, TrustedProxies()), fast_path=True).router,
+        LookUpRouter,
+    )
+    assert (
+        type(
+            make_application(Admission(()), ConnectionLimits(1, 1, TrustedProxies()), fast_path=False).router
+        )
+        is Router
+    )

@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.contract.problems import MalformedJson
+from gateway.contract.bodies import ITEMS_MAX
+from gateway.contract.problems import MalformedJson, PayloadTooLarge
+from gateway.contract.request_errors import explain
 from gateway.contract.request_models import METADATA_BYTES_MAX, METADATA_KEYS_MAX, NESTING_MAX, RELEASE_AT_MAX
+from gateway.wire import request_reader
 from gateway.wire.auth import NOBODY, Caller
 from gateway.wire.request_reader import RequestReader
 from wallet.commands import Charge, Withdraw
@@ -327,3 +330,32 @@ def test_both_ways_agree(fields: dict[str, Any], header_key: str | None, withdra
     else:
         assert reasons
         assert all(reason for _, reason in reasons)
+
+
+@pytest.mark.parametrize("item", [b"{}", b"1", b"[]", b'"x"', b'{"user_id":[]}', b'{"a":1,"a":2}'])
+@pytest.mark.parametrize("way", ["array", "lines", "array of a bound key"])
+def test_items_are_counted_before_they_are_read(
+    monkeypatch: pytest.MonkeyPatch, item: bytes, way: str
+) -> None:
+    """Goal: no body makes us explain more items than one request may have, however many it holds."""
+    explained = 0
+
+    def counted(*arguments: Any) -> Exception:
+        nonlocal explained
+        explained += 1
+        return explain(*arguments)
+
+    monkeypatch.setattr(request_reader, "explain", counted)
+    reader = RequestReader("USD")
+    caller = NOBODY._replace(user_prefix="acme-") if way == "array of a bound key" else NOBODY
+    for number, refused in ((ITEMS_MAX, False), (ITEMS_MAX + 1, True), (200_000, True)):
+        explained = 0
+        body = b"\n".join([item] * number) if way == "lines" else b"[" + b",".join([item] * number) + b"]"
+        read = reader.charge_lines if way == "lines" else reader.charges
+        if refused:
+            with pytest.raises(PayloadTooLarge):
+                read(body, caller)
+            assert explained == 0
+        else:
+            assert len(read(body, caller)) == number
+            assert explained <= number

@@ -1,0 +1,92 @@
+"""Clients that are slow, or very many: each has its time and its places, and the others are served."""
+
+import asyncio
+import time
+from contextlib import suppress
+
+import aiohttp
+import pytest
+
+from gateway.wire.connection import HEAD_S_MAX, REQUEST_S_MAX
+from tests.integration.gateway.conftest import Api, Gateway, StartGateway
+from tests.polling import poll_until
+
+DRIP_S = 0.5
+HEAD = b"POST /charge HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+SLOW = {
+    "head": (b"GET /balance/1 HTTP/1.1\r\nHost: localhost\r\nX: ", b"a", HEAD_S_MAX),
+    "body": (HEAD + b"Content-Length: 60000\r\n\r\n", b" ", REQUEST_S_MAX),
+    "chunks": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n", REQUEST_S_MAX),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", SLOW)
+async def test_dripping_extends_nothing(
+    shared_gateway: Gateway, session: aiohttp.ClientSession, what: str
+) -> None:
+    """Goal: a request has to be there in time, however steadily its bytes drip: 408, and the connection ends."""
+    await shared_gateway.ready(session)
+    first, drop, seconds = SLOW[what]
+    reader, writer = await asyncio.open_connection("127.0.0.1", shared_gateway.port)
+    writer.write(first)
+    started = time.monotonic()
+
+    answered = asyncio.Event()
+
+    async def drip() -> None:
+        while not answered.is_set():
+            writer.write(drop)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(answered.wait(), DRIP_S)
+
+    dripping = asyncio.create_task(drip())
+    try:
+        async with asyncio.timeout(seconds + 20):
+            answer = await reader.read()
+    finally:
+        answered.set()
+        await dripping
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"code":"request_timeout"' in answer
+    assert b"\r\nconnection: close\r\n" in answer
+    assert time.monotonic() - started >= seconds - 1
+
+
+async def test_connections_are_bounded(start_gateway: StartGateway, session: aiohttp.ClientSession) -> None:
+    """Goal: an address that holds too many connections is told so (503); another is served, and so is it afterwards."""
+    gateway = await start_gateway(WBS_CONNECTIONS_PER_ADDRESS_MAX="5", WBS_CONNECTIONS_MAX="100")
+    api = Api(gateway.url, session)
+    held = [
+        await asyncio.open_connection("127.0.0.1", gateway.port, local_addr=("127.0.0.2", 0))
+        for _ in range(5)
+    ]
+    try:
+        # Each has said something, so each was taken.
+        for reader, writer in held:
+            writer.write(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b" 200 " in await reader.readline()
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port, local_addr=("127.0.0.2", 0))
+        answer = await reader.read()
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b'"code":"overloaded"' in answer
+        assert b"\r\nretry-after: 1\r\n" in answer
+        assert (await api.get("/health/live")).status == 200
+        assert gateway.events("connection_refused")[0]["address"] == "127.0.0.2"
+        assert (
+            'wbs_connections_refused_total{bound="address"} 1.0' in (await api.get("/metrics")).body.decode()
+        )
+    finally:
+        for _, writer in held:
+            writer.close()
+
+    async def is_served() -> bool:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port, local_addr=("127.0.0.2", 0))
+        writer.write(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+        return b" 200 " in answer
+
+    await poll_until(is_served, what="the address is served again")
