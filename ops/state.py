@@ -160,6 +160,7 @@ class StateDir:
         for folder in (
             Path(data) if data else None,
             self.root / "rabbitmq",
+            self.public_folder / "rabbitmq",
             self.root / "bank",
             self.root / "metrics",
         ):
@@ -217,8 +218,8 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
 
 
 def private_opener(path: str, flags: int) -> int:
-    """Open a file as `open` does; one that is made is readable by its owner only."""
-    return os.open(path, flags, 0o600)
+    """Open a file as `open` does, but no link; a new one is readable by its owner only."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def write_private(path: Path, text: str) -> None:

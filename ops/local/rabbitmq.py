@@ -1,6 +1,7 @@
 """A private RabbitMQ node with its management page: from an installed `rabbitmq-server`, or in Docker."""
 
 import base64
+import contextlib
 import http.client
 import os
 import shutil
@@ -12,14 +13,19 @@ from pathlib import Path
 from ops.errors import OpsError
 from ops.local import apt
 from ops.local.ports import accepts, private_port
+from ops.local.postgres_binaries import Account
 from ops.local.progress import Progress
+from ops.local.rabbitmq_users import OPERATOR, USERS, definitions
+from ops.local.server_accounts import server_account, writable
 from ops.state import StateDir, write_private
 
-USER = "wbs"
 PACKAGE = "rabbitmq-server"
 DOCKER_IMAGE = "rabbitmq:3.13.7-management"
 # The package's own command switches to user `rabbitmq`; the script behind it runs as its caller.
 INSTALLED_SCRIPTS = "rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server"
+
+COOKIE = ".erlang.cookie"
+"""The password between Erlang's nodes. Erlang's own comes from 36 bits of the clock; ours has 192 random ones."""
 
 CONFIGURATION = """\
 # Written by `wbs up` at every start; see ops/local/rabbitmq.py.
@@ -28,9 +34,7 @@ management.tcp.ip = 127.0.0.1
 management.tcp.port = {management}
 prometheus.tcp.ip = 127.0.0.1
 prometheus.tcp.port = {prometheus}
-default_user = {user}
-default_pass = {password}
-default_user_tags.administrator = true
+load_definitions = {definitions}
 disk_free_limit.absolute = 100MB
 log.console = true
 log.console.level = warning
@@ -46,17 +50,18 @@ class RabbitMQ:
     amqp_port: int
     management_port: int
     prometheus_port: int
-    password: str
+    passwords: dict[str, str]  # by user
     argv: list[str]
     environment: dict[str, str] = field(default_factory=dict)
     epmd_argv: list[str] | None = None
     container: str | None = None  # name of the Docker container, if it runs in one
     epmd_port: int | None = None
+    account: Account | None = None  # the user as whom root runs it; None: it runs as ourselves
 
-    @property
-    def url(self) -> str:
-        """The AMQP URL, with the password."""
-        return f"amqp://{USER}:{self.password}@127.0.0.1:{self.amqp_port}/%2F"
+    def url(self, user: str) -> str:
+        """Return the AMQP URL for a user, with the password. In a container, there is only the operator."""
+        user = user if user in self.passwords else OPERATOR
+        return f"amqp://{user}:{self.passwords[user]}@127.0.0.1:{self.amqp_port}/%2F"
 
     @property
     def management_url(self) -> str:
@@ -72,7 +77,7 @@ class RabbitMQ:
         if not self.listens():
             return False
         connection = http.client.HTTPConnection("127.0.0.1", self.management_port, timeout=2)
-        login = base64.b64encode(f"{USER}:{self.password}".encode()).decode()
+        login = base64.b64encode(f"{OPERATOR}:{self.passwords[OPERATOR]}".encode()).decode()
         try:
             connection.request("GET", "/api/overview", headers={"Authorization": f"Basic {login}"})
             return connection.getresponse().status == 200
@@ -117,21 +122,28 @@ def find_script(environment: Mapping[str, str]) -> Path | None:
 
 def installed(state: StateDir, script: Path, environment: Mapping[str, str]) -> RabbitMQ:
     """Return a node of the installed server with everything of its own: data, logs, cookie, ports, epmd."""
-    home = state.root / "rabbitmq"
-    home.mkdir(mode=0o700, exist_ok=True)
+    account = server_account(state, "rabbitmq")
+    home = home_folder(state, account)
     names = ("amqp", "management", "rabbitmq_prometheus", "rabbitmq_dist", "epmd")
     ports = {name: private_port(state, name) for name in names}
-    password = state.secret("rabbitmq_password")
+    passwords = {name: state.secret(f"rabbitmq_{name}") for name in USERS}
     configuration = CONFIGURATION.format(
         amqp=ports["amqp"],
         management=ports["management"],
         prometheus=ports["rabbitmq_prometheus"],
-        user=USER,
-        password=password,
+        definitions=home / "definitions.json",
     )
-    write_private(home / "rabbitmq.conf", configuration)
-    write_private(home / "enabled_plugins", "[rabbitmq_management,rabbitmq_prometheus].\n")
-    write_private(home / "rabbitmq-env.conf", "")
+    files = {
+        "rabbitmq.conf": configuration,
+        "definitions.json": definitions(passwords),
+        "enabled_plugins": "[rabbitmq_management,rabbitmq_prometheus].\n",
+        "rabbitmq-env.conf": "",
+        COOKIE: state.secret("erlang_cookie"),
+    }
+    for name, text in files.items():
+        write_private(home / name, text)
+        give(home / name, account)
+    (home / COOKIE).chmod(0o400)
     loopback = "-kernel inet_dist_use_interface {127,0,0,1} -start_epmd false"
     idle = (
         "+sbwt none +sbwtdcpu none +sbwtdio none"  # schedulers sleep instead of spinning on a shared machine
@@ -164,12 +176,41 @@ def installed(state: StateDir, script: Path, environment: Mapping[str, str]) -> 
         amqp_port=ports["amqp"],
         management_port=ports["management"],
         prometheus_port=ports["rabbitmq_prometheus"],
-        password=password,
+        passwords=passwords,
         argv=[str(script)],
         environment=node_environment,
         epmd_argv=[find_epmd(environment), "-address", "127.0.0.1", "-port", str(ports["epmd"])],
         epmd_port=ports["epmd"],
+        account=account,
     )
+
+
+def home_folder(state: StateDir, account: Account | None) -> Path:
+    """Return the node's folder, in the state folder, or outside if the node's user can't get there (below /root)."""
+    folder = make_home(state.root, account)
+    if not writable(folder, account):
+        with contextlib.suppress(OSError):  # a node that ran as root has left something in it
+            folder.rmdir()
+        folder = make_home(state.make_public_folder(), account)
+        if not writable(folder, account):
+            raise OpsError(f"User {account and account.name} cannot write {folder}: set WBS_STATE_DIR.")
+    return folder
+
+
+def make_home(parent: Path, account: Account | None) -> Path:
+    """Make a folder `rabbitmq` that belongs to the node's user, with what one that ran as root left in it."""
+    folder = parent / "rabbitmq"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if account is not None and folder.stat().st_uid != account.uid:
+        for path in (*folder.rglob("*"), folder):
+            give(path, account)
+    return folder
+
+
+def give(path: Path, account: Account | None) -> None:
+    """Let the node's user own a file or folder."""
+    if account is not None:
+        os.chown(path, account.uid, account.gid, follow_symlinks=False)
 
 
 def find_epmd(environment: Mapping[str, str]) -> str:
@@ -206,12 +247,14 @@ def in_docker(state: StateDir, docker: str) -> RabbitMQ:
     """Return a container of ours alone, data in a named volume, ports on loopback."""
     names = ("amqp", "management", "rabbitmq_prometheus")
     ports = {name: private_port(state, name) for name in names}
-    password = state.secret("rabbitmq_password")
+    password = state.secret(f"rabbitmq_{OPERATOR}")
     container = f"wbs-{state.digest}"
     home = state.root / "rabbitmq"
     home.mkdir(mode=0o700, exist_ok=True)
     # Not on the command line, where every user of the machine could read it.
-    write_private(home / "docker.env", f"RABBITMQ_DEFAULT_USER={USER}\nRABBITMQ_DEFAULT_PASS={password}\n")
+    write_private(
+        home / "docker.env", f"RABBITMQ_DEFAULT_USER={OPERATOR}\nRABBITMQ_DEFAULT_PASS={password}\n"
+    )
     published = [
         *("-p", f"127.0.0.1:{ports['amqp']}:5672"),
         *("-p", f"127.0.0.1:{ports['management']}:15672"),
@@ -222,7 +265,7 @@ def in_docker(state: StateDir, docker: str) -> RabbitMQ:
         amqp_port=ports["amqp"],
         management_port=ports["management"],
         prometheus_port=ports["rabbitmq_prometheus"],
-        password=password,
+        passwords={OPERATOR: password},
         argv=[
             *(docker, "run", "--rm", "--name", container, "--hostname", container),
             *("-v", f"{container}:/var/lib/rabbitmq", "--env-file", str(home / "docker.env")),

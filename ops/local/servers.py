@@ -9,6 +9,7 @@ from ops.local import postgres, rabbitmq
 from ops.local.postgres import Postgres
 from ops.local.progress import Progress
 from ops.local.rabbitmq import RabbitMQ
+from ops.local.rabbitmq_users import ADMINISTRATOR
 from ops.state import StateDir
 
 NO_RABBITMQ = """\
@@ -61,7 +62,7 @@ def choose(state: StateDir, environment: Mapping[str, str], progress: Progress) 
     elif wanted == "auto":
         node = rabbitmq.prepare(state, environment, progress)
         if node is not None:
-            rabbitmq_url, management_url = node.url, node.management_url
+            rabbitmq_url, management_url = node.url(ADMINISTRATOR), node.management_url
             progress.say(f"RabbitMQ: {node.source} on 127.0.0.1:{node.amqp_port}")
         else:
             progress.say(NO_RABBITMQ)

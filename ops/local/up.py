@@ -13,7 +13,7 @@ from ops.errors import OpsError
 from ops.local.environment import urls
 from ops.local.progress import Progress
 from ops.local.provision import private_servers
-from ops.local.rabbitmq import USER as RABBITMQ_USER
+from ops.local.rabbitmq_users import OPERATOR as RABBITMQ_USER
 from ops.local.stack import AlreadyRunning, Stack
 from ops.migration import migrate
 from ops.state import StateDir, read_json
@@ -111,7 +111,7 @@ def show(state: StateDir) -> None:
     where = urls(env)
     rows = [("API", where["api"]), ("API docs", where["docs"]), ("Console", where["console"])]
     if where["rabbitmq"]:
-        password = state.recall("secrets", "rabbitmq_password")
+        password = state.recall("secrets", f"rabbitmq_{RABBITMQ_USER}")
         private = f"   login: {RABBITMQ_USER} / {password}" if password else ""
         rows.append(("RabbitMQ", where["rabbitmq"] + private))
     else:

@@ -7,6 +7,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
+import aiohttp
+import pika
+import pika.exceptions
 import psutil
 import pytest
 
@@ -19,6 +22,8 @@ from tests.polling import poll_until
 from tests.service import PACE, Service, Split, defaults
 
 BACKGROUND = ("relay", "actors", "reconciler")
+REFUSED = 403
+"""RabbitMQ's code, ACCESS_REFUSED."""
 PACE_HERE = {**PACE, "WBS_AUTH": "off", "WBS_RETRY_ROUNDS": "1"}
 
 
@@ -109,6 +114,68 @@ async def test_operators_commands(own: Stack) -> None:
         await done(service, "migrate")
         await done(service, "audit")
         assert "7" in str(await service.paid_by_reference())
+
+
+async def rabbitmq(service: Service, user: str, password: str, path: str) -> int:
+    """Return the status of a call of RabbitMQ's management page."""
+    headers = {"authorization": aiohttp.encode_basic_auth(user, password)}
+    return (await service.call("GET", path, base=service.stack.urls["rabbitmq"], headers=headers)).status
+
+
+async def test_users_of_rabbitmq(own: Stack) -> None:
+    """Goal: each user reads and writes what the table says, only the operator sees the page, and guest is gone."""
+    node = own.servers and own.servers.rabbitmq
+    if not node:
+        return
+    async with Service.of(own) as service:
+        assert await rabbitmq(service, "guest", "guest", "/api/whoami") == 401
+        assert await rabbitmq(service, "wbs", node.passwords["wbs"], "/api/overview") == 200
+        assert await rabbitmq(service, "wbs", node.passwords["wbs"], "/api/users") == 401
+        for user in ("wbs_relay", "wbs_actors", "wbs_reconciler"):
+            assert await rabbitmq(service, user, node.passwords[user], "/api/overview") == 401
+    for user in node.passwords:
+        administers = user == "wbs_administrator"
+        assert may(node.url(user), "declare", "something else") == administers, user
+        assert may(node.url(user), "write", "amq.direct") == administers, user
+        assert may(node.url(user), "read", "withdrawals") or not administers, user
+        reads_dead_letters = administers or user == "wbs"
+        assert may(node.url(user), "read", "withdrawals.XQ") == reads_dead_letters, user
+
+
+def may(url: str, what: str, name: str) -> bool:
+    """Tell whether RabbitMQ lets the user of the URL do it."""
+    connection = pika.BlockingConnection(pika.URLParameters(url))
+    try:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        if what == "declare":
+            channel.queue_declare(name, exclusive=True)
+        elif what == "read":
+            method, *_ = channel.basic_get(name)
+            if method:
+                channel.basic_nack(method.delivery_tag)
+        else:
+            channel.basic_publish(name, "nowhere", b"")
+    except pika.exceptions.ChannelClosedByBroker as refusal:
+        if refusal.reply_code != REFUSED:
+            raise
+        return False
+    finally:
+        connection.close()
+    return True
+
+
+def test_servers_do_not_run_as_root(own: Stack) -> None:
+    """Goal: whoever started the stack, no server is root, and the password between Erlang's nodes is random."""
+    assert own.servers is not None
+    for kind in ("postgres", "rabbitmq"):
+        for pid in own.pids(kind):
+            assert psutil.Process(pid).uids().effective != 0, kind
+    if own.servers.rabbitmq:
+        cookie = Path(own.servers.rabbitmq.environment["HOME"]) / ".erlang.cookie"
+        assert stat.S_IMODE(cookie.stat().st_mode) == 0o400
+        assert cookie.read_text(encoding="ascii") == own.state.secret("erlang_cookie")
+        assert len(own.state.secret("erlang_cookie")) == 48
 
 
 def everybody(stack: Stack) -> list[psutil.Process]:

@@ -39,7 +39,12 @@ PASSWORDS: dict[str, set[str]] = {
     "postgres_wbs_relay": {"relay"},
     "postgres_wbs_actors": {"actors"},
     "postgres_wbs_reconciler": {"reconciler"},
-    "rabbitmq_password": {"relay", "actors", "reconciler"},
+    "rabbitmq_wbs_administrator": set(),
+    "rabbitmq_wbs": set(),
+    "rabbitmq_wbs_relay": {"relay"},
+    "rabbitmq_wbs_actors": {"actors"},
+    "rabbitmq_wbs_reconciler": {"reconciler"},
+    "erlang_cookie": set(),
 }
 """Which kinds of processes are told a password of the private servers: each logs in as itself."""
 
