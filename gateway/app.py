@@ -17,7 +17,6 @@ from gateway.wire.application import Application, make_application
 from gateway.wire.auth import Authenticator, Login
 from gateway.wire.connection_limits import ConnectionLimits, TrustedProxies
 from gateway.wire.endpoint import Endpoints
-from gateway.wire.rate_limits import RateLimiter
 from runtime.settings import Settings
 
 
@@ -32,11 +31,10 @@ def create_app(settings: Settings) -> Application:
     limits = ConnectionLimits(settings.connections_max, settings.connections_per_address_max, proxies)
     app = make_application(admission, limits, fast_path=bool(settings.fast_path))
     services = Services.make(settings)
-    limiter = RateLimiter(settings.rate_limit_per_s) if settings.rate_limit_per_s else None
     authenticator = Authenticator(
         Login(settings.auth), settings.http_host, services.api_keys, settings.metrics_token, proxies=proxies
     )
-    endpoints = Endpoints(app, authenticator, limiter, services.flusher)
+    endpoints = Endpoints(app, authenticator, services.limiter, services.flusher)
     ChargeRoutes(services).register(endpoints)
     WithdrawalRoutes(services).register(endpoints)
     BalanceRoutes(services).register(endpoints)

@@ -11,6 +11,7 @@ from gateway.long_poll import LongPoll
 from gateway.readiness import Readiness
 from gateway.reads import Reads
 from gateway.wire.metrics import MetricsFlusher
+from gateway.wire.rate_limits import RateLimiter
 from gateway.wire.request_reader import RequestReader
 from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
@@ -31,6 +32,7 @@ class Services:
     api_keys: KeyDirectory
     flusher: MetricsFlusher
     readiness: Readiness
+    limiter: RateLimiter | None
     draining: bool = False
     """Whether the process is about to end: no new connections, and requests under way are finished."""
 
@@ -53,6 +55,7 @@ class Services:
             Readiness(
                 [ledger.last_writes, withdrawals.last_transitions], partial(try_to_write, settings.database)
             ),
+            RateLimiter(settings.rate_limit_per_s) if settings.rate_limit_per_s else None,
         )
 
     async def start(self) -> None:

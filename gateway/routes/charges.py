@@ -120,6 +120,7 @@ class ChargeRoutes:
     def __init__(self, services: Services) -> None:
         self._requests = services.requests
         self._submit = services.ledger.submit
+        self._limiter = services.limiter
         self._bench = bool(services.settings.bench)
         self._noop_at = datetime.now(UTC)
 
@@ -143,6 +144,8 @@ class ChargeRoutes:
     async def charges(self, request: Request, caller: Caller) -> Response:
         """Put money into many wallets: one result per charge."""
         commands = _commands(self._requests, request, caller)
+        if self._limiter is not None:
+            self._limiter.take(caller.name, len(commands) - 1)  # the request itself has cost one
         results = await _submit_all(self._submit, commands)
         if NDJSON in request.headers.get("accept", ""):
             return Response(encode_lines(results), content_type=NDJSON)

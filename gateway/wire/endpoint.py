@@ -5,6 +5,7 @@ It is one wrapper in place of Sanic's middleware and signals, which cost a looku
 
 import os
 from collections.abc import Awaitable, Callable
+from functools import partial
 from itertools import count
 from time import perf_counter
 from typing import Any
@@ -72,6 +73,7 @@ class Endpoints:
         """Serve `operation` by `handler`, and remember it for the OpenAPI document."""
         metrics = self._metrics(operation.path)
         ids, refuse, method = self._ids, self._errors.respond, operation.method
+        limiter = None if operation.scope is None else self._limiter
         expects_body = operation.body is not None
         # A body that an endpoint has no use for is read and ignored. It has to be JSON all the same.
         media_types = tuple(operation.body.kinds) if operation.body else (JSON,)
@@ -85,6 +87,8 @@ class Endpoints:
             try:
                 if identify is not None:
                     caller = identify(request)
+                if limiter is not None:
+                    limiter.take(caller.name)
                 if expects_body or request.body or request.stream.request_body:  # type: ignore[union-attr]
                     request.body = await read_body(request, media_types, bytes_max)
                 response = await handler(request, caller, **parts)
@@ -92,6 +96,8 @@ class Endpoints:
                 raise
             except Exception as error:  # noqa: BLE001 - the boundary: every error becomes a response
                 response = refuse(request, error, request_id, caller.name)
+            if limiter is not None:
+                response.extra = {**(response.extra or {}), **limiter.headers(caller.name)}
             response.request_id = request_id
             metrics.observe(method, response.status, perf_counter() - started)
             return response
@@ -110,17 +116,9 @@ class Endpoints:
 
     def _identifier(self, scope: Scope) -> Callable[[Request], Caller] | None:
         """Return the function that finds out who sent a request, or None if there is nothing to find out."""
-        authenticator, limiter = self._authenticator, self._limiter
-        if authenticator.login is Login.OFF and limiter is None:
+        if self._authenticator.login is Login.OFF:
             return None
-
-        def identify(request: Request) -> Caller:
-            caller = authenticator.identify(request, scope)
-            if limiter is not None:
-                limiter.take(caller.name)
-            return caller
-
-        return identify
+        return partial(self._authenticator.identify, scope=scope)
 
     def _not_routed(self, request: Request, error: Exception) -> Response:
         """Respond to a request that never came to a handler: unknown path, wrong method, broken HTTP, timeouts."""

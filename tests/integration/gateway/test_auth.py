@@ -82,5 +82,13 @@ async def test_rate_limit(
     assert refused
     assert {reply.code for reply in refused} == {"rate_limited"}
     assert {reply.headers["retry-after"] for reply in refused} == {"1"}
-    assert (await by_name["other"].get("/balance/42")).status == 200
+    assert {reply.headers["ratelimit-policy"] for reply in replies} == {'"default";q=3;w=1'}
+    assert {reply.headers["ratelimit"] for reply in refused} == {'"default";r=0;t=1'}
+    other = by_name["other"]
+    assert (await other.get("/balance/42")).status == 200
+    bulk = [{"user_id": 1, "amount": 1, "idempotency_key": new_key()} for _ in range(50)]
+    assert (await other.post("/charges", bulk)).status == 200
+    late = await other.get("/balance/42")
+    assert late.status == 429
+    assert 10 < int(late.headers["retry-after"]) <= 17, "a bulk costs as much as its items"
     assert {(await by_name["shop"].get("/health/live")).status for _ in range(10)} == {200}
