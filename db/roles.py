@@ -172,7 +172,12 @@ def role_statements(passwords: Mapping[str, str]) -> Iterator[str]:
 
 
 async def make_roles(connection: Any, passwords: Mapping[str, str]) -> None:
-    """Run `role_statements` in one transaction. Raises asyncpg.PostgresError if our role may not do that."""
+    """Run `role_statements` in one transaction. Raises asyncpg.PostgresError if our role may not do that.
+
+    A standby is left alone: it has the roles of its primary.
+    """
+    if await connection.fetchval("select pg_is_in_recovery()"):
+        return
     async with connection.transaction():
         for statement in role_statements(passwords):
             await connection.execute(statement)
