@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from uuid import UUID
 
 from runtime.tasks import SupervisedTask, SupervisedTasks
-from wallet.errors import Overloaded, TryLater
+from wallet.errors import TryLater
 
 POLL_INTERVAL_S = 0.1
 WAITERS_MAX = 2_000
@@ -58,12 +58,10 @@ class LongPoll:
     async def wait(self, id: UUID, timeout_s: float) -> None:
         """Return when the withdrawal has ended, after `timeout_s` at the latest.
 
-        Raises Overloaded if too many requests wait already.
+        Return at once if too many requests wait already: the caller is told the state as it is.
         """
-        if self._stopping:
+        if self._stopping or self._count >= self._waiters_max:
             return
-        if self._count >= self._waiters_max:
-            raise Overloaded("too many requests are waiting for an end state; poll without wait")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.setdefault(id, []).append(future)
         self._count += 1
