@@ -95,9 +95,10 @@ async def test_bounded(long_poll: LongPoll) -> None:
     assert without_place.done()
     tasks[0].cancel()
     await asyncio.gather(tasks[0], return_exceptions=True)
-    await long_poll.wait(uuid4(), 0)
+    in_its_place = await start(long_poll, uuid4())
+    assert not in_its_place.done()
     long_poll.release()
-    await asyncio.wait_for(asyncio.gather(*tasks[1:]), 25)
+    await asyncio.wait_for(asyncio.gather(*tasks[1:], in_its_place), 25)
 
 
 async def test_release(long_poll: LongPoll) -> None:
