@@ -517,8 +517,8 @@ LEDGER = (
         "the books can be rewritten",
         (
             Change(
-                "db/migrations/20261122_01_ledger.sql",
-                "before update or delete or truncate on transfers",
+                "db/migrations/20261127_01_references.sql",
+                "before delete or truncate on transfers",
                 "before truncate on transfers",
             ),
         ),
