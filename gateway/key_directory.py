@@ -56,20 +56,23 @@ class KeyDirectory:
             log.debug("use_of_api_keys_not_written", detail=str(error))
         self._reader.terminate()
 
-    @property
-    def any_key(self) -> bool:
-        """Whether a key was ever created. Raises Unavailable if that can't be told now."""
-        self._require_fresh()
-        assert self._revision is not None
-        return self._revision.any_key
+    def any_key(self, *, as_last_known: bool = False) -> bool:
+        """Tell whether a key was ever created. Raises Unavailable if that can't be told now.
 
-    def find(self, secret: str) -> ApiKey | None:
+        `as_last_known`: whatever was known last will do, and nothing is as no key.
+        """
+        if not as_last_known:
+            self._require_fresh()
+        return self._revision is not None and self._revision.any_key
+
+    def find(self, secret: str, *, as_last_known: bool = False) -> ApiKey | None:
         """Return the key with this secret, or None if it is unknown, revoked or expired.
 
         The secret is looked up by its hash, so the time it takes does not tell how much of a guess was right. Raises
-        Unavailable while keys can't be checked.
+        Unavailable while keys can't be checked, unless they will do as they were last known.
         """
-        self._require_fresh()
+        if not as_last_known:
+            self._require_fresh()
         hashed = digest(secret)
         key = self._keys.get(hashed)
         if key is None or (key.expires_at is not None and key.expires_at <= datetime.now(UTC)):

@@ -29,7 +29,8 @@ class ConsoleRoutes:
     async def console(self, request: Request, caller: Caller) -> Response:
         """Return the page, or one to log in (401): a browser can't send a key with a link. Raises Forbidden."""
         try:
-            self._authenticator.identify(request, Scope.OPERATE)
+            # The page itself holds nothing, and is wanted most while the database is away.
+            self._authenticator.identify(request, Scope.OPERATE, as_last_known=True)
         except Unauthorized as error:
             return self._pages.response("login.html", 401, error.headers)
         return self._pages.response("console.html")

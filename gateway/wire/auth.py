@@ -69,11 +69,10 @@ class Login(StrEnum):
 class Directory(Protocol):
     """Knows the API keys (`gateway.key_directory`)."""
 
-    @property
-    def any_key(self) -> bool:
-        """Whether a key was ever created. Raises Unavailable."""
+    def any_key(self, *, as_last_known: bool = False) -> bool:
+        """Tell whether a key was ever created. Raises Unavailable."""
 
-    def find(self, secret: str) -> ApiKey | None:
+    def find(self, secret: str, *, as_last_known: bool = False) -> ApiKey | None:
         """Return the key with this secret. Raises Unavailable."""
 
 
@@ -97,23 +96,28 @@ class Authenticator:
         self._wrong_keys = _WrongKeys(clock)
         self._proxies = proxies or TrustedProxies()
 
-    def identify(self, request: Request, scope: Scope) -> Caller:
-        """Return who calls. Raises Unauthorized, Forbidden, RateLimited after many wrong keys, or Unavailable."""
+    def identify(self, request: Request, scope: Scope, *, as_last_known: bool = False) -> Caller:
+        """Return who calls. Raises Unauthorized, Forbidden, RateLimited after many wrong keys, or Unavailable.
+
+        `as_last_known`: where the database is away, keys will do as they were before. So it is with metrics always: an
+        outage must not blind whoever has to end it.
+        """
         if self.login is Login.OFF:
             return NOBODY
-        if self.login is Login.AUTO and not self._directory.any_key:
+        as_last_known = as_last_known or scope is Scope.METRICS
+        if self.login is Login.AUTO and not self._directory.any_key(as_last_known=as_last_known):
             if any(name == "forwarded" or name.startswith("x-forwarded-") for name in request.headers):
                 raise Forbidden(
                     "a proxy has forwarded this request, and there are no API keys: create one (wbs keys create), or "
                     "say WBS_AUTH=off"
                 )
             return NOBODY
-        caller = self._caller(request, scope)
+        caller = self._caller(request, scope, as_last_known=as_last_known)
         if scope not in caller.scopes and not (scope is Scope.METRICS and Scope.OPERATE in caller.scopes):
             raise Forbidden(f"this key does not have the scope {scope.value}")
         return caller
 
-    def _caller(self, request: Request, scope: Scope) -> Caller:
+    def _caller(self, request: Request, scope: Scope, *, as_last_known: bool) -> Caller:
         authorization = request.headers.get("authorization")
         if not authorization:
             raise Unauthorized("send Authorization: Bearer <key>")
@@ -123,7 +127,7 @@ class Authenticator:
         secret = secret.strip()
         if scope is Scope.METRICS and self._is_metrics_token(secret):
             return PROMETHEUS
-        key = self._directory.find(secret)
+        key = self._directory.find(secret, as_last_known=as_last_known)
         if key is None:
             self._wrong_keys.count(self._proxies.client_of(request))
             raise Unauthorized("this key is not known, or has expired or been revoked")

@@ -42,17 +42,16 @@ class Directory:
         self.keys = keys
         self.is_known = True
 
-    @property
-    def any_key(self) -> bool:
-        self._require_known()
+    def any_key(self, *, as_last_known: bool = False) -> bool:
+        self._require_known(as_last_known)
         return bool(self.keys)
 
-    def find(self, secret: str) -> ApiKey | None:
-        self._require_known()
+    def find(self, secret: str, *, as_last_known: bool = False) -> ApiKey | None:
+        self._require_known(as_last_known)
         return self.keys.get(secret)
 
-    def _require_known(self) -> None:
-        if not self.is_known:
+    def _require_known(self, as_last_known: bool) -> None:
+        if not self.is_known and not as_last_known:
             raise Unavailable("API keys can't be checked now", reason="api_keys_unknown")
 
 
@@ -143,6 +142,22 @@ def test_nobody_is_let_in_while_keys_are_unknown(directory: Directory, login: Lo
         known.is_known = False
         with pytest.raises(Unavailable):
             Authenticator(login, "127.0.0.1", known).identify(request("Bearer shop"), Scope.READ)
+
+
+@pytest.mark.parametrize("login", [Login.AUTO, Login.ON])
+def test_metrics_are_told_in_an_outage(directory: Directory, login: Login) -> None:
+    """Goal: an outage of the database does not blind the operator, and lets nobody else look either."""
+    directory.is_known = False
+    authenticator = Authenticator(login, "127.0.0.1", directory, "metrics-token-16")
+    for secret in ("eve", "metrics-token-16"):
+        authenticator.identify(request(f"Bearer {secret}"), Scope.METRICS)
+    for secret, refusal in (("shop", Forbidden), ("guess", Unauthorized)):
+        with pytest.raises(refusal):
+            authenticator.identify(request(f"Bearer {secret}"), Scope.METRICS)
+    unknown = Directory()
+    unknown.is_known = False
+    if login is Login.AUTO:
+        Authenticator(login, "127.0.0.1", unknown).identify(request(), Scope.METRICS)
 
 
 def test_off_is_off() -> None:
