@@ -7,6 +7,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from db.roles import GATEWAY
 from tests.acceptance.refusals import check, state
 from tests.integration.actors.processes import Process
 from tests.polling import wait_until
@@ -23,7 +24,11 @@ def start_gateway(service: Service, tmp_path: Path) -> Iterator[StartGateway]:
 
     def start(**settings: str) -> str:
         port = free_port()
-        environment = {**service.stack.env, **settings, "WBS_HTTP_PORT": str(port)}
+        servers = service.stack.servers
+        assert servers is not None
+        assert servers.postgres is not None
+        environment = {**service.stack.env, "DATABASE_URL": servers.postgres.url(GATEWAY), **settings}
+        environment["WBS_HTTP_PORT"] = str(port)
         gateway = Process("gateway", tmp_path, environment).start()
         started.append(gateway)
         wait_until(lambda: "gateway_ready" in gateway.log.read_text())

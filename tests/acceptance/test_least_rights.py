@@ -111,6 +111,9 @@ async def test_operators_commands(own: Stack) -> None:
         assert answer.status == 201, answer.body
         adopting = ("reconcile", "--adopt", stray["reference"], "--user", service.user, "--reason", "a test")
         await done(service, *adopting)
+        # The reconciler may have seen the stray payout first: payouts are paused then, until an operator says more.
+        await service.wbs("payouts", "resume")
+        await done(service, "payouts", "status")
         await done(service, "migrate")
         await done(service, "audit")
         assert "7" in str(await service.paid_by_reference())
