@@ -36,7 +36,7 @@ _PAGE_TIMEOUT_MS = 60_000
 _WITHDRAWALS = (
     ("rent", 1500, "DE02120300000000202051"),
     ("gym", 300, "test:decline:account_closed"),
-    ("holiday", 900, "test:pending:3600000"),
+    ("holiday", 900, "test:pending:20000"),
 )
 
 
