@@ -165,6 +165,9 @@ async def test_a_server_that_does_not_let_us_in(
     await execute(
         own_settings.database_url,  # migrated, so its tables are there
         f"create role {role} login password 'secret'",
+        f"grant connect on database {url.path[1:]} to {role}",
+        f"grant usage on schema public to {role}",
+        f"grant execute on all functions in schema public to {role}",
         f"grant select, insert, update, delete on all tables in schema public to {role}",
         f"alter role {role} {shut}",
     )

@@ -20,6 +20,13 @@ SLOW = {
 }
 
 
+async def closed(writer: asyncio.StreamWriter) -> None:
+    """Close a connection, whatever the other side has done with it."""
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("what", SLOW)
 async def test_dripping_extends_nothing(
@@ -47,7 +54,7 @@ async def test_dripping_extends_nothing(
     finally:
         answered.set()
         await dripping
-        writer.close()
+        await closed(writer)
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b'"code":"request_timeout"' in answer
     assert b"\r\nconnection: close\r\n" in answer
@@ -69,7 +76,7 @@ async def test_connections_are_bounded(start_gateway: StartGateway, session: aio
             assert b" 200 " in await reader.readline()
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port, local_addr=("127.0.0.2", 0))
         answer = await reader.read()
-        writer.close()
+        await closed(writer)
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b'"code":"overloaded"' in answer
         assert b"\r\nretry-after: 1\r\n" in answer
@@ -80,13 +87,13 @@ async def test_connections_are_bounded(start_gateway: StartGateway, session: aio
         )
     finally:
         for _, writer in held:
-            writer.close()
+            await closed(writer)
 
     async def is_served() -> bool:
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port, local_addr=("127.0.0.2", 0))
         writer.write(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         answer = await reader.read()
-        writer.close()
+        await closed(writer)
         return b" 200 " in answer
 
     await poll_until(is_served, what="the address is served again")
