@@ -18,7 +18,7 @@ from db.completions import SetApart
 from db.errors import Rejected
 from db.group_commit import GroupCommit
 from db.held import held_wallets, names_of_command
-from db.locking_writer import LockingWriter, Outcome
+from db.locking_writer import LockingWriter
 from db.optimistic_writer import OptimisticWriter
 from db.outbox import OutboxNotifier
 from db.releases import ReleaseLane
@@ -80,7 +80,7 @@ class Ledger:
     async def _write_batch(
         self, connection: Any, commands: Sequence[LedgerCommand]
     ) -> Sequence[Recorded | WalletError | SetApart[Recorded]] | Rejected:
-        written: Sequence[Outcome] | Rejected
+        written: Sequence[Recorded | WalletError | SetApart[Recorded]] | Rejected
         if self._locking_batches:
             written = await self._write_locking(connection, commands)
         else:
@@ -92,23 +92,24 @@ class Ledger:
             return written
         if any(isinstance(command, Withdraw) for command in commands):
             self._notifier.notify()
+        return written
+
+    async def _write_locking(
+        self, connection: Any, commands: Sequence[LedgerCommand]
+    ) -> Sequence[Recorded | WalletError | SetApart[Recorded]] | Rejected:
+        written = await self._locking.write(connection, commands)
+        if isinstance(written, Rejected):
+            if written.missing_wallets:
+                self._locking_batches = 0  # once the wallets exist, the whole batch may be accepted
+            await self._locking.prepare(connection, written)
+            return written
+        if any(isinstance(o, WalletError) or (isinstance(o, Recorded) and o.replayed) for o in written):
+            self._locking_batches = _LOCKING_BATCHES
+        else:
+            self._locking_batches -= 1
         return [
             SetApart(partial(self._releases.take, command, outcome))
             if isinstance(outcome, ReleasesNeeded)
             else outcome
             for command, outcome in zip(commands, written, strict=True)
         ]
-
-    async def _write_locking(
-        self, connection: Any, commands: Sequence[LedgerCommand]
-    ) -> Sequence[Outcome] | Rejected:
-        written = await self._locking.write(connection, commands)
-        if isinstance(written, Rejected):
-            if written.missing_wallets:
-                self._locking_batches = 0  # once the wallets exist, the whole batch may be accepted
-            await self._locking.prepare(connection, written)
-        elif any(isinstance(o, WalletError) or (isinstance(o, Recorded) and o.replayed) for o in written):
-            self._locking_batches = _LOCKING_BATCHES
-        else:
-            self._locking_batches -= 1
-        return written

@@ -10,7 +10,6 @@ from db.connections import autocommit
 from db.ledger_writes import lock_wallets, record
 from db.sql import load
 from db.strict import require, require_tag, whole
-from runtime.telemetry import WITHDRAWALS_ENDED
 from wallet.commands import Settle, WithdrawalCommand
 from wallet.decide_transitions import decide_transitions
 from wallet.ids import uuid7_ends
@@ -19,7 +18,7 @@ from wallet.transitions import Ladder, Transitions, Withdrawal
 from wallet.withdrawal import Status
 
 _SQL = load("withdrawals")
-_NULLABLE = (
+NULLABLE = (
     "destination",
     "reference",
     "failure_code",
@@ -27,6 +26,7 @@ _NULLABLE = (
     "bank_reference",
     "accepted_at",
 )
+"""Columns of a withdrawal that may be NULL."""
 
 
 async def write_transitions(
@@ -34,7 +34,7 @@ async def write_transitions(
 ) -> Transitions:
     """Lock the withdrawals and their wallets, decide, and write the decisions, in the caller's transaction."""
     rows = await connection.fetch(_SQL["lock"], list({c.withdrawal_id for c in commands}))
-    withdrawals = {row["id"]: _withdrawal(whole(row, _NULLABLE)) for row in rows}
+    withdrawals = {row["id"]: _withdrawal(whole(row, NULLABLE)) for row in rows}
     ids = {(w.user_id, w.currency) for w in withdrawals.values()}
     locked = await lock_wallets(connection, ids)
     require(locked.wallets.keys() == ids, "a withdrawal without its wallet")
@@ -100,7 +100,6 @@ async def complete(connection: Any, payments: list[tuple[UUID, str, str, str]]) 
     except asyncpg.RaiseError:
         return None
     require_tag(status, f"INSERT 0 {len(payments)}")
-    WITHDRAWALS_ENDED.labels(Status.COMPLETED.value).inc(len(payments))
     return [Status.COMPLETED] * len(payments)
 
 

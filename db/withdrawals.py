@@ -17,7 +17,7 @@ from db.outbox import OutboxNotifier
 from db.reconciliation import WithdrawalRow
 from db.sql import load
 from db.strict import require, whole
-from db.transition_writes import complete, payments_only, write_transitions
+from db.transition_writes import NULLABLE, complete, payments_only, write_transitions
 from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
 from runtime.telemetry import WITHDRAWALS_ENDED
@@ -28,14 +28,6 @@ from wallet.transitions import Ladder
 from wallet.withdrawal import END_STATES, Status
 
 _SQL = load("withdrawals")
-_NULLABLE = (
-    "destination",
-    "reference",
-    "failure_code",
-    "failure_reason",
-    "bank_reference",
-    "accepted_at",
-)
 
 
 class PayoutsPaused(Exception):
@@ -172,7 +164,7 @@ class Withdrawals:
         if allowed == {False}:
             return [PayoutsPaused("payouts are paused") for _ in asked]
         require(allowed == {True}, "whether payouts are allowed")
-        begun = {row["id"]: Attempt(*whole(row, _NULLABLE)[1:]) for row in rows if row["id"] is not None}
+        begun = {row["id"]: Attempt(*whole(row, NULLABLE)[1:]) for row in rows if row["id"] is not None}
         # If two deliveries of one message meet in a batch, the first gets the attempt and the second nothing.
         return [begun.pop(one.withdrawal_id, None) for one in asked]
 
@@ -182,6 +174,7 @@ class Withdrawals:
         payments = payments_only(commands)
         completed = await complete(connection, payments) if payments else None
         if completed is not None:
+            WITHDRAWALS_ENDED.labels(Status.COMPLETED.value).inc(len(completed))
             return completed
         # Some command is not a payment, or some withdrawal is not processing: decide each command on its own.
         async with transaction(connection):

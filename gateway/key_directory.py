@@ -21,7 +21,6 @@ STALE_S = 5.0
 """For so long the keys are believed after they were last known to be the present ones."""
 WRITE_USED_S = 10.0
 """How often it is written down which keys were used."""
-USED_MAX = 10_000
 
 
 class KeyDirectory:

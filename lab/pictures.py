@@ -22,6 +22,8 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot
 
+from lab.own_stack import call
+
 BENCH = Path(__file__).parents[1] / "docs" / "performance" / "bench.json"
 _OURS, _YARDSTICK = "#2f6f9f", "#b0b0b0"
 _BARS = (
@@ -101,11 +103,7 @@ def _choose(page: Page, withdrawal_id: str) -> None:
 
 
 def _send(api: str, path: str, **body: Any) -> Any:
-    request = urllib.request.Request(
-        api + path, json.dumps(body).encode(), {"Content-Type": "application/json"}, method="POST"
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
+    return call("POST", api + path, body)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -25,12 +25,11 @@ from typing import Any
 from db import api_keys
 from db.api_keys import NewApiKey
 from db.connections import connect
-from db.errors import translate
 from ops.environment import running_environment
-from ops.errors import OpsError, ServerAway
+from ops.errors import OpsError
 from ops.operators import add_by, operator
 from runtime.settings import Settings
-from wallet.errors import TryLater, ValidationFailed
+from wallet.errors import ValidationFailed
 from wallet.scopes import Scope
 
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
@@ -79,17 +78,11 @@ def run(args: argparse.Namespace) -> int:
 async def _act(
     settings: Settings, action: Callable[[Any, argparse.Namespace], Awaitable[None]], args: argparse.Namespace
 ) -> None:
+    connection = await connect(settings.database)
     try:
-        connection = await connect(settings.database)
-        try:
-            await action(connection, args)
-        finally:
-            connection.terminate()
-    except Exception as error:
-        refusal = translate(error)
-        if isinstance(refusal, TryLater):
-            raise ServerAway(f"keys: {refusal}.") from error
-        raise
+        await action(connection, args)
+    finally:
+        connection.terminate()
 
 
 async def _create(connection: Any, args: argparse.Namespace) -> None:

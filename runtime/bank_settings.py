@@ -1,9 +1,10 @@
 """The slice of the settings that a bank module gets: the bank's address, timeouts, and our credentials."""
 
-import ipaddress
 import re
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
+
+from runtime.addresses import is_loopback
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +132,4 @@ def _is_private_way(url: str) -> bool:
     """Return whether traffic to this address is private: it is encrypted, or stays on this machine."""
     if _is_https(url) or not is_http_address(url):  # another rule refuses a text that is no address
         return True
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return is_loopback(urlsplit(url).hostname or "")

@@ -9,7 +9,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from enum import StrEnum
-from ipaddress import ip_address
 from typing import NamedTuple, Protocol
 
 from sanic import Request
@@ -17,6 +16,7 @@ from sanic import Request
 from db.api_keys import DEFAULT_SPACE, ApiKey
 from gateway.contract.problems import Forbidden, RateLimited, Unauthorized
 from gateway.wire.connection_limits import TrustedProxies
+from runtime.addresses import is_loopback
 from runtime.telemetry import WRONG_KEYS, log
 from runtime.throttle import Throttle
 from wallet.errors import WalletNotFound
@@ -160,11 +160,3 @@ class _WrongKeys:
             self._buckets.popitem(last=False)
         if left < 0:
             raise RateLimited(-left / WRONG_KEYS_PER_S, "too many wrong keys from this address")
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether nobody but this machine can reach a server that listens on `host`."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

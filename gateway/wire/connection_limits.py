@@ -85,8 +85,6 @@ class ConnectionLimits:
 
     def _refuse(self, bound: str, address: str) -> bool:
         CONNECTIONS_REFUSED.labels(bound).inc()
-        if not self._by_address[address]:
-            del self._by_address[address]
         if self._throttle.lets_through():
             log.warning("connection_refused", bound=bound, address=address, left_out=self._throttle.left_out)
         return False

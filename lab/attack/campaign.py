@@ -6,8 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +17,7 @@ import psutil
 from db import api_keys
 from db.api_keys import NewApiKey
 from db.connections import connect
+from lab import own_stack
 from lab.attack.hostile import WAVES, Target
 from ops.audit import run_audit
 from ops.errors import OpsError
@@ -91,7 +90,7 @@ def _is_bad(status: str) -> bool:
 def attack(folder: Path, seed: int, shots: int, slow: int, progress: Progress) -> Report:
     """Attack a stack of its own, `shots` requests in all and `slow` connections that send next to nothing."""
     report = Report(seed)
-    stack = Stack(folder, env=_ENVIRONMENT, progress=progress)
+    stack = Stack(folder, env=own_stack.ENVIRONMENT, progress=progress)
     stack.state.delete()
     try:
         stack.start()
@@ -114,17 +113,6 @@ def attack(folder: Path, seed: int, shots: int, slow: int, progress: Progress) -
     return report
 
 
-_ENVIRONMENT = {
-    "DATABASE_URL": "",
-    "RABBITMQ_URL": "",
-    "WBS_RABBITMQ_MANAGEMENT_URL": "",
-    "WBS_AUTH": "on",
-    "WBS_RATE_LIMIT_PER_S": "0",
-    "WBS_BANK_URL": "",
-    "WBS_BANK_FAULTS": "{}",
-}
-
-
 def _prepare(stack: Stack) -> tuple[Target, str]:
     """Make keys and a victim with a withdrawal; return whom to attack, and the key of the client beside it."""
     keys = asyncio.run(_create_keys(Settings.from_env(stack.env)))
@@ -133,14 +121,16 @@ def _prepare(stack: Stack) -> tuple[Target, str]:
     deadline = time.monotonic() + _LET_IN_S_MAX
     while True:
         try:
-            _call(f"{url}/charge", order, keys["strong"])
+            own_stack.call("POST", f"{url}/charge", order, keys["strong"])
             break
         except OpsError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.5)
     time.sleep(_BREATHER_S)  # by now each gateway knows the keys
-    taken = _call(f"{url}/withdraw", {**order, "amount": 1, "idempotency_key": "attack-w"}, keys["strong"])
+    taken = own_stack.call(
+        "POST", f"{url}/withdraw", {**order, "amount": 1, "idempotency_key": "attack-w"}, keys["strong"]
+    )
     host = urlsplit(url).netloc
     target = Target(host, keys["strong"], keys["partner"], keys["reader"], "victim", taken["withdrawal_id"])
     return target, keys["bystander"]
@@ -160,16 +150,6 @@ async def _create_keys(settings: Settings) -> dict[str, str]:
         }
     finally:
         connection.terminate()
-
-
-def _call(url: str, body: dict[str, Any], key: str) -> Any:
-    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
-    try:
-        request = urllib.request.Request(url, json.dumps(body).encode(), headers)
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return json.loads(answer.read())
-    except (urllib.error.URLError, TimeoutError) as error:
-        raise OpsError(f"{url}: {error}") from error
 
 
 def _wave(stack: Stack, target: Target, key: str, name: str, shots: int, seed: int) -> Wave:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import secrets
 import time
@@ -14,6 +13,7 @@ from typing import Any
 
 import psutil
 
+from lab import own_stack
 from lab.bench import database, load
 from ops.audit import AuditImpossible, Report, run_audit
 from ops.errors import OpsError
@@ -26,16 +26,7 @@ ACTORS = 2
 """Number of actor processes for the drain at 0 ms. Everything else runs with one, like `wbs up`."""
 
 # Settings that keep out this machine's own servers and settings, and that make runs comparable.
-_ENVIRONMENT = {
-    "DATABASE_URL": "",
-    "RABBITMQ_URL": "",
-    "WBS_RABBITMQ_MANAGEMENT_URL": "",
-    "WBS_AUTH": "on",
-    "WBS_RATE_LIMIT_PER_S": "0",
-    "WBS_BANK_URL": "",
-    "WBS_BANK_FAULTS": "{}",
-    "WBS_BENCH": "1",
-}
+_ENVIRONMENT = own_stack.ENVIRONMENT | {"WBS_BENCH": "1"}
 API_KEY = "BENCH_API_KEY"
 """Environment variable with the secret of the benchmark's API key: what is promised is promised with logins on."""
 os.environ.setdefault(API_KEY, f"wbs_bench000_{secrets.token_urlsafe(32)}")
@@ -123,7 +114,7 @@ class Stage:
                 {"user_id": user, "amount": _SEED_AMOUNT, "idempotency_key": f"seed-{user}"}
                 for user in users[first : first + _SEED_ITEMS]
             ]
-            results = call("POST", f"{api}/charges", items)["results"]
+            results = own_stack.call("POST", f"{api}/charges", items, os.environ[API_KEY])["results"]
             if any(result["status"] != 200 for result in results):
                 raise OpsError(f"Filling the wallets failed: {results[0]}")
 
@@ -149,7 +140,9 @@ class Stage:
 
     def set_bank_latency(self, milliseconds: int) -> None:
         """Make every bank call take this time."""
-        call("PUT", f"{self.stack.urls['bank']}/faults", {"latency_ms": milliseconds} if milliseconds else {})
+        own_stack.call(
+            "PUT", f"{self.stack.urls['bank']}/faults", {"latency_ms": milliseconds} if milliseconds else {}
+        )
 
     def pause_payouts(self) -> None:
         """Stop relay and actors: withdrawals are accepted and wait."""
@@ -270,15 +263,3 @@ def _is_let_in(api: str) -> bool:
         except urllib.error.URLError:
             return False
     return True
-
-
-def call(method: str, url: str, body: Any) -> Any:
-    """Send JSON, return JSON. Raises OpsError on anything but success."""
-    request = urllib.request.Request(
-        url, json.dumps(body).encode(), {"Content-Type": "application/json", **authorization()}, method=method
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.loads(answer.read() or b"null")
-    except (urllib.error.URLError, TimeoutError, ValueError) as error:
-        raise OpsError(f"{method} {url}: {error}") from error

@@ -15,8 +15,8 @@ from gateway.wire.auth import (
     WRONG_KEYS_PER_S,
     Authenticator,
     Login,
-    is_loopback,
 )
+from runtime.addresses import is_loopback
 from wallet.errors import Unavailable, WalletNotFound
 from wallet.scopes import Scope
 
