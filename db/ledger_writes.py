@@ -10,7 +10,7 @@ import asyncpg
 
 from db.connections import autocommit
 from db.sql import load
-from db.strict import require, require_tag, rows_of, whole
+from db.strict import one, require, require_tag, rows_of, whole
 from wallet.decide import KeyId, NewKey
 from wallet.ledger import MaturedLock, Transfer, Wallet, WalletId
 
@@ -114,8 +114,9 @@ async def record(
     changes = [(w.user_id, w.currency, *change, w.at) for w in wallets if any(change := w.change())]
     # Only the gateway has keys to write, and the right to.
     statement = _SQL["record"] if keys else _SQL["record_without_keys"]
-    written = await connection.fetchval(statement, movements, changes)
-    require(written == len(changes), f"{written} of {len(changes)} wallets under lock were written")
+    written = dict(one(await connection.fetch(statement, movements, changes)))
+    told = {"transfers": len(movements), "wallets": len(changes)} | ({"keys": len(keys)} if keys else {})
+    require(written == told, f"{written} was written instead of {told}")
 
 
 async def end_locks(connection: Any, releases: Sequence[Transfer], released: Iterable[MaturedLock]) -> None:

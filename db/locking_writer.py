@@ -19,7 +19,7 @@ from db.ledger_writes import (
     record,
 )
 from db.sql import load
-from db.strict import require, require_tag, rows_of, whole
+from db.strict import require, require_tag, whole
 from wallet.commands import Charge, LedgerCommand, Withdraw
 from wallet.decide import (
     ChargeReceipt,
@@ -136,7 +136,7 @@ class LockingWriter:
         ]
         async with autocommit(connection):
             tag = await connection.execute(_SQL["claim_adopted"], *zip(*rows, strict=True), self._bank_prefix)
-            rows_of(tag, "UPDATE")
+            require_tag(tag, "SELECT 1")
 
 
 def _to_create(

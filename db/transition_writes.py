@@ -9,7 +9,7 @@ import asyncpg
 from db.connections import autocommit
 from db.ledger_writes import lock_wallets, record
 from db.sql import load
-from db.strict import require, require_tag, whole
+from db.strict import one, require, require_tag, whole
 from wallet.commands import Settle, WithdrawalCommand
 from wallet.decide_transitions import decide_transitions
 from wallet.ids import uuid7_ends
@@ -67,14 +67,15 @@ async def _write(connection: Any, transitions: Transitions, now: Any) -> None:
         for w in transitions.changed.values()
     ]
     announced = [(w.id, w.user_id) for w in transitions.announced]
-    moved = await connection.fetchval(
+    rows = await connection.fetch(
         _SQL["move"],
         *zip(*states, strict=True),
         *(zip(*transitions.history, strict=True) if transitions.history else [()] * 7),
         *(zip(*announced, strict=True) if announced else [()] * 2),
         now,
     )
-    require(moved == len(states), f"{moved} of {len(states)} withdrawals under lock were moved")
+    written, told = tuple(one(rows)), (len(states), len(transitions.history))
+    require(written == told, f"{written} withdrawals and rows of history were written instead of {told}")
 
 
 def payments_only(commands: Sequence[WithdrawalCommand]) -> list[tuple[UUID, str, str, str]]:
@@ -96,10 +97,10 @@ async def complete(connection: Any, payments: list[tuple[UUID, str, str, str]]) 
     try:
         async with autocommit(connection):
             ids, users, references, by = zip(*payments, strict=True)
-            status = await connection.execute(_SQL["complete"], ids, users, references, ends, by)
+            rows = await connection.fetch(_SQL["complete"], ids, users, references, ends, by)
     except asyncpg.RaiseError:
         return None
-    require_tag(status, f"INSERT 0 {len(payments)}")
+    require(one(rows)["payments"] == len(payments), "a payment without its transfer")
     return [Status.COMPLETED] * len(payments)
 
 

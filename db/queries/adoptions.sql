@@ -13,8 +13,10 @@ with new_withdrawal as (
         updated_at, next_attempt_at, ring_at
     )
     values ($1, $2, $3, $4, 'completed', $5, $6, $7, cardinality($9::text[]), $8, $8, $8, $8)
+    returning id
 )
 
 insert into withdrawal_history (withdrawal_id, user_id, seq, status, at, reason, made_by)
-select $1, $2, number, status, $8, reason, $7
-from unnest($9::text[], $10::text[]) with ordinality as step (status, reason, number);
+select w.id, $2, number, status, $8, reason, $7
+from new_withdrawal as w
+cross join unnest($9::text[], $10::text[]) with ordinality as step (status, reason, number);

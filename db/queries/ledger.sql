@@ -44,8 +44,8 @@ left join locked_wallets as w on true;
 -- name: write_optimistically
 -- Writes a whole batch in one statement, if its keys are new and every request can be accepted: it locks the wallets
 -- ($1, in key order), reads the clock, changes the wallets and writes the movements ($2). It refuses the whole batch if
--- a wallet does not exist or has too little money, or if the earliest `release_at` ($3) is over; a used key violates
--- idempotency_keys_pkey.
+-- a wallet does not exist or has too little money, if the earliest `release_at` ($3) is over, or if a row is not written
+-- as told (a trigger can swallow it); a used key violates idempotency_keys_pkey.
 -- The statement decides by the clock after the last lock. Each wallet's rows carry that instant or, if the clock has
 -- stepped back, the next instant after the wallet's latest; the identifiers begin with it. Nearly always the instant of
 -- every wallet is `now`: then `instants` and `id_starts` are null.
@@ -104,6 +104,11 @@ new_balances as (
         last_at = c.at
     from dated_wallets as c
     where w.user_id = c.user_id and w.currency = c.currency
+    returning
+        w.available = c.available_before + c.available
+        and w.locked = c.locked_before + c.locked
+        and w.held = c.held_before + c.held
+        and w.last_at = c.at as as_told
 ),
 
 raised as (
@@ -149,6 +154,7 @@ new_transfers as (
         created_at,
         made_by
     from movements
+    returning 1
 ),
 
 -- part: locks_and_withdrawals
@@ -157,6 +163,7 @@ new_locks as (
     select user_id, currency, release_at, id, amount
     from movements
     where release_at is not null
+    returning 1
 ),
 
 new_withdrawals as (
@@ -179,6 +186,7 @@ new_withdrawals as (
         now + $4::interval
     from movements
     where kind = 'reserve'
+    returning 1
 ),
 
 outbox_rows as (
@@ -186,6 +194,7 @@ outbox_rows as (
     select user_id, id, now
     from movements
     where kind = 'reserve'
+    returning 1
 ),
 -- end of part
 
@@ -194,9 +203,34 @@ new_keys as (
     select space, key, fingerprint, user_id, currency, id
     from movements
     order by space, key
+    returning 1
 )
 
-select d.now, d.id_start, r.instants, r.id_starts from decision as d cross join raised as r where d.accepted;
+select d.now, d.id_start, r.instants, r.id_starts
+from decision as d
+cross join raised as r
+where
+    d.accepted
+    and case
+        when (
+            select count(*)
+            from (
+                select from new_balances where as_told
+                union all select from new_transfers
+                union all select from new_keys
+-- part: locks_and_withdrawals
+                union all select from new_locks
+                union all select from new_withdrawals
+                union all select from outbox_rows
+-- end of part
+            ) as written
+        ) = cardinality($1) + 2 * cardinality($2)
+-- part: locks_and_withdrawals
+            + (select count(release_at) + 2 * count(*) filter (where kind = 'reserve') from movements)
+-- end of part
+            then true
+        else refuse_batch()
+    end;
 
 -- name: write_plain_charges
 -- write_plain_charges is write_optimistically without locks_and_withdrawals
@@ -245,13 +279,22 @@ claimed as (
     order by space, key
     on conflict do nothing
     returning movement_id, user_id
+),
+
+filled_in as (
+    update withdrawals as w
+    set destination = a.destination, metadata = a.metadata
+    from claimed as c
+    join adopted as a on a.id = c.movement_id and a.user_id = c.user_id
+    where w.id = c.movement_id and w.user_id = c.user_id
+    returning
+        (w.destination is null) = (a.destination is null) and (w.metadata is null) = (a.metadata is null) as as_told
 )
 
-update withdrawals as w
-set destination = a.destination, metadata = a.metadata
-from claimed as c
-join adopted as a on a.id = c.movement_id and a.user_id = c.user_id
-where w.id = c.movement_id and w.user_id = c.user_id;
+select count(*)
+from filled_in
+where as_told
+having case when count(*) = (select count(*) from claimed) then true else refuse_batch() end;
 
 -- name: create_wallets
 insert into wallets (user_id, currency)
@@ -275,7 +318,7 @@ cross join lateral (
 -- name: record
 -- Writes the rows that every batch has: transfers, keys and balances (as differences, so that the checks on the table
 -- guard the result). A movement without a reference refers to itself; one without a space has no key. A key that is in
--- use by now violates idempotency_keys_pkey. Returns the number of balances written.
+-- use by now violates idempotency_keys_pkey. Returns the numbers of rows written as told.
 with movements as materialized (
     select * from unnest($1::movement_v2[])
 ),
@@ -289,6 +332,7 @@ new_transfers as (
         id, user_id, currency, kind, debit_account, credit_account, amount, available_after + locked_after + held_after,
         available_after, locked_after, held_after, coalesce(reference, id), release_at, metadata, created_at, made_by
     from movements
+    returning 1
 ),
 
 -- part: keys
@@ -298,6 +342,7 @@ new_keys as (
     from movements
     where space is not null
     order by space, key
+    returning 1
 ),
 
 -- end of part
@@ -311,10 +356,15 @@ new_balances as (
         last_at = d.last_at
     from unnest($2::balance_change_v2[]) as d
     where w.user_id = d.user_id and w.currency = d.currency
-    returning 1
+    returning w.last_at = d.last_at as as_told
 )
 
-select count(*) as wallets from new_balances;
+select
+    (select count(*) from new_transfers) as transfers,
+-- part: keys
+    (select count(*) from new_keys) as keys,
+-- end of part
+    (select count(*) from new_balances where as_told) as wallets;
 
 -- name: record_without_keys
 -- record_without_keys is record without keys

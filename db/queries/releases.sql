@@ -3,7 +3,8 @@
 -- another session keeps locked are passed over; for each of the others a row returns the number of ended locks and the
 -- available balance. The ledger rows are those that `wallet.ledger.Wallet.move` would have made: the split after each
 -- release, instants that never go back, ascending identifiers. If another session released locks after this statement
--- began and before it had the wallet, they are still visible but can't be deleted: only deleted locks are written.
+-- began and before it had the wallet, they are still visible but can't be deleted: only deleted locks are written. The
+-- statement refuses itself if a row is not written as told (a trigger can swallow it).
 with locked_wallets as materialized (
     select w.user_id, w.currency, w.available, w.locked, w.held, w.last_at
     from unnest($1::text[], $2::text[]) as asked (user_id, currency)
@@ -95,6 +96,7 @@ new_transfers as (
         w.at
     from released as r
     join dated_wallets as w on w.user_id = r.user_id and w.currency = r.currency
+    returning 1
 ),
 
 new_balances as (
@@ -103,11 +105,20 @@ new_balances as (
     from sums as s
     join dated_wallets as d on d.user_id = s.user_id and d.currency = s.currency
     where w.user_id = s.user_id and w.currency = s.currency
+    returning w.locked = d.locked - s.amount and w.last_at = d.at as as_told
 )
 
 select w.user_id, w.currency, coalesce(s.locks, 0) as locks, w.available + coalesce(s.amount, 0) as available
 from dated_wallets as w
-left join sums as s on s.user_id = w.user_id and s.currency = w.currency;
+left join sums as s on s.user_id = w.user_id and s.currency = w.currency
+where
+    case
+        when
+            (select count(*) from new_transfers) = (select count(*) from released)
+            and (select count(*) from new_balances where as_told) = (select count(*) from sums)
+            then true
+        else refuse_batch()
+    end;
 
 -- name: wallets_with_matured_locks
 -- The wallets of the $1 oldest matured locks, except those ($2, $3) that were found locked.

@@ -3,7 +3,8 @@
 -- The others (ended, cancelled, leased to another attempt, not due yet) are passed over. The status is compared in a
 -- `case`: with a plain condition the planner would scan withdrawals_open, all waiting withdrawals, at each call.
 -- The clock after the last lock decides which are due; a withdrawal's rows never carry an earlier instant than before.
--- While payouts are paused, no attempt begins. At least one row is returned, which says whether they are paused.
+-- While payouts are paused, no attempt begins. At least one row is returned, which says whether they are paused. The
+-- statement refuses itself if a row is not written as told (a trigger can swallow it).
 with stack_now as materialized (
     select
         coalesce(payouts_allowed(), false) as allowed,
@@ -59,7 +60,8 @@ begun as (
         w.failure_code,
         w.history_length,
         w.updated_at,
-        due.status as status_before
+        due.status as status_before,
+        w.status = 'processing' and w.next_attempt_at = due.lease_until as as_told
 ),
 
 new_history as (
@@ -67,6 +69,7 @@ new_history as (
     select user_id, id, history_length, 'processing', updated_at, 'the bank is about to be called', 'actor'
     from begun
     where status_before = 'pending'
+    returning 1
 )
 
 select
@@ -84,7 +87,15 @@ select
     b.accepted_at is not null as accepted,
     coalesce(b.failure_code = 'bank_conflict', false) as conflict
 from stack_now as s
-left join begun as b on true;
+left join begun as b on true
+where
+    case
+        when
+            (select count(*) from begun where as_told) = (select count(*) from due)
+            and (select count(*) from new_history) = (select count(*) from due where status = 'pending')
+            then true
+        else refuse_batch()
+    end;
 
 -- name: lock
 -- Locks the withdrawals in key order.
@@ -118,7 +129,7 @@ for update of w;
 -- Writes a whole batch of payments in one statement: it locks the withdrawals ($1, $2) in key order, then their wallets
 -- in key order, then reads the clock; it completes the withdrawals with the bank's references ($3) and takes the held
 -- money from the wallets. $4 holds the ends of the transfers' identifiers, $5 the authors of the transitions. It
--- refuses the whole batch if one of the withdrawals is not processing.
+-- refuses the whole batch if one of the withdrawals is not processing, or if a row is not written as told.
 -- The instants of a wallet, and those of a withdrawal, never go back.
 with locked as materialized (
     select w.id, w.user_id, w.currency, w.amount, w.history_length, w.updated_at, p.bank_reference, p.id_end,
@@ -197,6 +208,7 @@ completed as (
         updated_at = p.at
     from payments as p
     where w.id = p.id and w.user_id = p.user_id
+    returning w.status = 'completed' and w.history_length = p.history_length as as_told
 ),
 
 new_balances as (
@@ -204,33 +216,51 @@ new_balances as (
     set held = w.held - d.amount, last_at = d.at
     from dated_wallets as d
     where w.user_id = d.user_id and w.currency = d.currency
+    returning w.held = d.held - d.amount and w.last_at = d.at as as_told
 ),
 
 new_history as (
     insert into withdrawal_history (withdrawal_id, user_id, seq, status, at, reason, made_by)
     select id, user_id, history_length, 'completed', at, 'the bank paid', made_by
     from payments
+    returning 1
+),
+
+new_transfers as (
+    insert into transfers (
+        id, user_id, currency, kind, debit_account, credit_account, amount, total_after, available_after, locked_after,
+        held_after, reference, created_at
+    )
+    select
+        transfer_id,
+        user_id,
+        currency,
+        'payout',
+        'held',
+        'bank',
+        amount,
+        available + locked + held,
+        available,
+        locked,
+        held,
+        id,
+        at
+    from payments
+    returning 1
 )
 
-insert into transfers (
-    id, user_id, currency, kind, debit_account, credit_account, amount, total_after, available_after, locked_after,
-    held_after, reference, created_at
-)
-select
-    transfer_id,
-    user_id,
-    currency,
-    'payout',
-    'held',
-    'bank',
-    amount,
-    available + locked + held,
-    available,
-    locked,
-    held,
-    id,
-    at
-from payments;
+select count(*) as payments
+from new_transfers
+having
+    case
+        when
+            count(*) = cardinality($1)
+            and (select count(*) from completed where as_told) = cardinality($1)
+            and (select count(*) from new_history) = cardinality($1)
+            and (select count(*) from new_balances where as_told) = (select count(*) from dated_wallets)
+            then true
+        else refuse_batch()
+    end;
 
 -- name: step
 -- A state that a withdrawal only passes through within a batch; `move` writes the other changes.
@@ -265,7 +295,9 @@ with new_states as (
         bank_reference, updated_at, accepted_at
     )
     where w.id = m.id and w.user_id = m.user_id
-    returning 1
+    returning
+        (w.status, w.rounds, w.history_length, w.updated_at)
+        = (m.status, m.rounds, m.history_length, m.updated_at) as as_told
 ),
 
 new_history as (
@@ -274,6 +306,7 @@ new_history as (
     from unnest(
         $12::uuid[], $13::text[], $14::int[], $15::text[], $16::timestamptz[], $17::text[], $18::text[]
     )
+    returning 1
 ),
 
 outbox_rows as (
@@ -282,7 +315,9 @@ outbox_rows as (
     on conflict do nothing
 )
 
-select count(*) as moved from new_states;
+select
+    (select count(*) from new_states where as_told) as moved,
+    (select count(*) from new_history) as history;
 
 -- name: redrive_due
 -- Announces overdue withdrawals again, unless a message is already waiting in the outbox. The longer a withdrawal has
