@@ -17,6 +17,7 @@ from sanic.server.protocols.http_protocol import HttpProtocol
 
 from gateway.contract.problems import (
     PROBLEM_JSON,
+    HttpRefusal,
     MalformedRequest,
     RequestTimeout,
     encode_problem,
@@ -94,7 +95,21 @@ class CheckedHttp(Http):
         self.admission.check(self.request, sockname[0] if sockname else None)
 
     async def read(self) -> bytes | None:
-        """Return some bytes of the body, None at its end. Raises HttpRefusal and SanicException."""
+        """Return some bytes of the body, None at its end. Raises HttpRefusal and SanicException.
+
+        After the response, what is left of the body is read in the same way: if it does not arrive in time, or the
+        client ends its side before, it counts as ended, and the connection ends with it.
+        """
+        if self.stage is not Stage.IDLE:
+            return await self._read()
+        try:
+            return await self._read()
+        except HttpRefusal:
+            self.keep_alive = False
+            self.request_body = None
+            return None
+
+    async def _read(self) -> bytes | None:
         if self.chunks is None:
             data: bytes | None = await super().read()
             return data
@@ -245,17 +260,19 @@ class CheckedProtocol(HttpProtocol):
         """
         assert self._http is not None
         stage = self._http.stage
+        # Idle is between two requests; after a response, the rest of a body may still belong to the first of them.
+        is_idle = stage is Stage.IDLE and not self._http.request_body
         if not self.input_ended:
             size = len(self.recv_buffer)
-            await self._receive_by_the_deadline(stage)
+            await self._receive_by_the_deadline(stage, is_idle)
             if len(self.recv_buffer) > size or not self.input_ended:
                 return
-        if stage is Stage.IDLE:
+        if is_idle:
             raise CancelledError
         raise MalformedRequest("the request ended early")
 
-    async def _receive_by_the_deadline(self, stage: Stage) -> None:
-        if stage is Stage.IDLE:
+    async def _receive_by_the_deadline(self, stage: Stage, is_idle: bool) -> None:
+        if is_idle:
             self.deadline = None
             await super().receive_more()  # type: ignore[no-untyped-call]
             return

@@ -97,3 +97,38 @@ async def test_connections_are_bounded(start_gateway: StartGateway, session: aio
         return b" 200 " in answer
 
     await poll_until(is_served, what="the address is served again")
+
+
+REFUSED_EARLY = {
+    "an unknown path": b"POST /nope HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n",
+    "another method": b"PUT /charge HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n",
+    "another type": b"POST /charge HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\n",
+    "a body that nobody reads": b"GET /balance/1 HTTP/1.1\r\nHost: localhost\r\n",
+    "another site's": b"POST /charge HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\n",
+}
+"""Heads of requests that are answered before their body has arrived."""
+
+
+@pytest.mark.slow
+async def test_dripping_after_the_answer(shared_gateway: Gateway, session: aiohttp.ClientSession) -> None:
+    """Goal: what is left of a request that was answered early has to be there in time, too: the connection ends."""
+    await shared_gateway.ready(session)
+
+    async def answer_to(head: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", shared_gateway.port)
+        writer.write(head + b"Content-Length: 60000\r\n\r\n")
+        reading = asyncio.create_task(reader.read())
+        try:
+            async with asyncio.timeout(REQUEST_S_MAX + 10):
+                while not reading.done():
+                    writer.write(b" ")
+                    await asyncio.wait([reading], timeout=DRIP_S)
+        finally:
+            await closed(writer)
+        return await reading
+
+    answers = await asyncio.gather(*map(answer_to, REFUSED_EARLY.values()), return_exceptions=True)
+    for kind, answer in zip(REFUSED_EARLY, answers, strict=True):
+        assert not isinstance(answer, TimeoutError), f"{kind}: the connection is open still"
+        assert isinstance(answer, ConnectionError) or answer.startswith(b"HTTP/1.1 "), (kind, answer)
+    assert not shared_gateway.events("exception")
