@@ -32,23 +32,19 @@ def create_app(settings: Settings) -> Application:
     app = make_application(admission, limits, fast_path=bool(settings.fast_path))
     services = Services.make(settings)
     authenticator = Authenticator(
-        Login(settings.auth),
-        settings.http_host,
-        services.api_keys,
-        settings.metrics_token,
-        services.wrong_keys,
-        proxies,
+        Login(settings.auth), settings.http_host, services.api_keys, settings.metrics_token, proxies=proxies
     )
     endpoints = Endpoints(app, authenticator, services.limiter, services.flusher)
+    # The order of the document: its examples tell a story.
     ChargeRoutes(services).register(endpoints)
-    WithdrawalRoutes(services).register(endpoints)
     BalanceRoutes(services).register(endpoints)
+    WithdrawalRoutes(services).register(endpoints)
     TransactionRoutes(services).register(endpoints)
     HealthRoutes(services).register(endpoints)
     MetricsRoutes(services).register(endpoints)
     CallbackRoutes(services).register(endpoints)
     ConsoleRoutes(authenticator).register(endpoints)
-    pages = PageRoutes(version("wallet-balance-split"))
+    pages = PageRoutes(version("wallet-balance-split"), services.user_ids)
     pages.register(endpoints)  # last: it documents the others
     app.ctx.openapi = pages.document
     app.ctx.services = services

@@ -6,12 +6,11 @@ from functools import partial
 from db.ledger import Ledger
 from db.withdrawals import Withdrawals
 from db.write_trial import try_to_write
+from gateway.contract.user_ids import UserIds
 from gateway.key_directory import KeyDirectory
 from gateway.long_poll import LongPoll
-from gateway.rate_sharing import RateSharing
 from gateway.readiness import Readiness
 from gateway.reads import Reads
-from gateway.wire.auth import wrong_key_limiter
 from gateway.wire.metrics import MetricsFlusher
 from gateway.wire.rate_limits import RateLimiter
 from gateway.wire.request_reader import RequestReader
@@ -24,6 +23,7 @@ class Services:
     """All objects that live as long as the process."""
 
     settings: Settings
+    user_ids: UserIds
     tasks: SupervisedTasks
     """The tasks that run as long as the process does; `tasks.failing()` names those that can't."""
     requests: RequestReader
@@ -35,26 +35,20 @@ class Services:
     flusher: MetricsFlusher
     readiness: Readiness
     limiter: RateLimiter | None
-    wrong_keys: RateLimiter
-    rate_sharing: RateSharing
     draining: bool = False
     """Whether the process is about to end: no new connections, and requests under way are finished."""
 
     @classmethod
     def make(cls, settings: Settings) -> "Services":
         """Return the services; nothing runs or connects yet."""
-        tasks = SupervisedTasks()
-        limiter = RateLimiter(settings.rate_limit_per_s) if settings.rate_limit_per_s else None
-        wrong_keys = wrong_key_limiter()
-        limiters = (
-            {"addresses": wrong_keys} if limiter is None else {"addresses": wrong_keys, "keys": limiter}
-        )
+        tasks, user_ids = SupervisedTasks(), UserIds(settings.user_ids)
         reads = Reads(settings, tasks)
         ledger, withdrawals = Ledger(settings, tasks), Withdrawals(settings, tasks)
         return cls(
             settings,
+            user_ids,
             tasks,
-            RequestReader(settings.default_currency),
+            RequestReader(settings.default_currency, user_ids),
             ledger,
             withdrawals,
             reads,
@@ -64,15 +58,12 @@ class Services:
             Readiness(
                 [ledger.last_writes, withdrawals.last_transitions], partial(try_to_write, settings.database)
             ),
-            limiter,
-            wrong_keys,
-            RateSharing(settings, tasks, limiters),
+            RateLimiter(settings.rate_limit_per_s) if settings.rate_limit_per_s else None,
         )
 
     async def start(self) -> None:
         """Start all. The database may be away: they connect when it is there."""
         await self.api_keys.start()
-        await self.rate_sharing.start()
         self.reads.start()
         self.ledger.start()
         self.withdrawals.start()
@@ -90,7 +81,6 @@ class Services:
         await self.withdrawals.stop()
         await self.long_poll.stop()
         await self.api_keys.stop()
-        await self.rate_sharing.stop()
         await self.reads.stop()
         await self.flusher.stop()
         await self.tasks.stop()

@@ -66,6 +66,7 @@ class Settings:
         "WBS_BANK_WEBHOOK_SECRET", "", "signs the bank's callbacks; two while it is replaced", secret=True
     )
     default_currency: str = _setting("WBS_DEFAULT_CURRENCY", "USD", "for requests that name none")
+    user_ids: str = _setting("WBS_USER_IDS", "auto", "auto, string or integer: what user ids are (ADR 5)")
     auth: str = _setting("WBS_AUTH", "auto", "auto, on or off: whether requests need an API key")
     metrics_token: str = _setting(
         "WBS_METRICS_TOKEN", "", "bearer token that may read /metrics and nothing else", secret=True
@@ -75,9 +76,7 @@ class Settings:
         "WBS_CONNECTIONS_PER_ADDRESS_MAX", 2_000, "of these, of one address", low=1
     )
     trusted_proxies: str = _setting("WBS_TRUSTED_PROXIES", "", "networks whose X-Forwarded-For is believed")
-    rate_limit_per_s: int = _setting(
-        "WBS_RATE_LIMIT_PER_S", 0, "items per key, at all gateways; 0: no limit", low=0
-    )
+    rate_limit_per_s: int = _setting("WBS_RATE_LIMIT_PER_S", 0, "items per client; 0: no limit", low=0)
     log_level: str = _setting("WBS_LOG_LEVEL", "info", "debug, info, warning or error")
     metrics_port: int = _setting("WBS_METRICS_PORT", 0, "Prometheus port of this process; 0: none", low=0)
 
@@ -251,6 +250,7 @@ class Settings:
     def _access_rules(self) -> list[tuple[bool, str]]:
         return [
             (self.auth in ("auto", "on", "off"), "WBS_AUTH must be auto, on or off"),
+            (self.user_ids in ("auto", "string", "integer"), "WBS_USER_IDS must be auto, string or integer"),
             (
                 re.fullmatch("([!-~]{16,})?", self.metrics_token) is not None,
                 "WBS_METRICS_TOKEN must be at least 16 visible ASCII characters",

@@ -17,7 +17,7 @@ KEY_PATTERN = rf"^[\t ]*[!-~]([ -~]{{0,{KEY_CHARS_MAX - 2}}}[!-~])?[\t ]*$"
 
 KEY_HEADER_DOC = (
     "Instead of, or the same as, `idempotency_key` in the body; as it is, or as a quoted string (RFC 8941). "
-    "ResponseSpec twice, it must say the same."
+    "Given twice, it must say the same."
 )
 
 NO_KEY = f"must be 1 to {KEY_CHARS_MAX} printable ASCII characters"

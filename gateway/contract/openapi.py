@@ -8,11 +8,13 @@ from typing import Any
 
 import msgspec
 
-from gateway.contract.operation import Operation, ResponseSpec
+from gateway.contract.bodies import JSON
+from gateway.contract.openapi_schemas import Schemas
+from gateway.contract.operation import USER, Operation, RequestBody, ResponseSpec
 from gateway.contract.problems import KINDS, PROBLEM_JSON, FieldError, Problem, encode_problem
+from gateway.contract.user_ids import UserIds
 from wallet.errors import ValidationFailed
 
-_REF = "#/components/schemas/{name}"
 _REQUEST_ID = {
     "description": "The request's id: yours if you sent X-Request-Id, else a new one.",
     "schema": {"type": "string"},
@@ -27,11 +29,10 @@ _ERROR_HEADERS: dict[int, dict[str, Any]] = {
 
 INTRODUCTION = """\
 Money comes in by charges and goes out by withdrawals, which a bank pays. The balance of a wallet is split:
-`total = withdrawable + locked + held`.
+`total = withdrawable + locked + held`. The examples tell a story, from top to bottom: each can be sent as it is.
 
 **Amounts** are integers in minor units (cents, pence, yen), from 1 to 2^53-1; booleans, floats and strings
-are refused. **A wallet** is a `user_id` and a currency. `user_id` may be spelled as an integer or as a
-string: 42 and "42" are the same wallet, and a plain number comes back as an integer.
+are refused. **A wallet** is a `user_id` and a currency.
 
 **Idempotency.** Every write carries an `idempotency_key`, in the body or in the `Idempotency-Key` header, there
 quoted (RFC 8941) or not; blanks around it are no part of it, and two different ones in a request are refused.
@@ -56,13 +57,19 @@ can meet you anywhere.
 """
 
 
-def document(operations: Iterable[Operation], *, version: str) -> dict[str, Any]:
+def document(operations: Iterable[Operation], *, version: str, user_ids: UserIds) -> dict[str, Any]:
     """Return the document."""
     served = [operation for operation in operations if operation.documented]
-    schemas = _Schemas(served)
+    bodies = [kind for one in served if one.body for kind, _ in one.body.kinds.values() if kind is not None]
+    returned = [spec.kind for one in served for spec in one.responses.values() if spec.kind is not None]
+    schemas = Schemas(bodies, [Problem, FieldError, *returned], user_ids)
     paths: dict[str, dict[str, Any]] = {}
     for operation in served:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, schemas)
+        described = _operation(operation, schemas, user_ids)
+        for status, spec in operation.responses.items():
+            if links := _links(spec, served):
+                described["responses"][str(status)]["links"] = links
+        paths.setdefault(operation.path, {})[operation.method.lower()] = described
     components: dict[str, Any] = {"schemas": schemas.components}
     components["securitySchemes"] = {
         "api_key": {
@@ -88,47 +95,27 @@ def document(operations: Iterable[Operation], *, version: str) -> dict[str, Any]
     }
 
 
-class _Schemas:
-    """JSON schemas of all models, by reference."""
-
-    def __init__(self, operations: list[Operation]) -> None:
-        types: list[Any] = [Problem, FieldError]
-        for operation in operations:
-            types += [spec.kind for spec in operation.responses.values() if spec.kind is not None]
-            if operation.body:
-                types += [kind for kind, _ in operation.body.kinds.values() if kind is not None]
-        self._types = list(dict.fromkeys(types))
-        schemas, components = msgspec.json.schema_components(self._types, ref_template=_REF)
-        self._schemas = dict(zip(self._types, schemas, strict=True))
-        self.components: dict[str, Any] = _ecma(components)
-        self.components["Problem"]["properties"]["code"]["enum"] = list(KINDS)
-
-    def of(self, kind: Any) -> dict[str, Any]:
-        """Return the schema of `kind`: a reference, if it has a name."""
-        schema: dict[str, Any] = _ecma(self._schemas[kind])
-        return schema
+def _links(spec: ResponseSpec, served: list[Operation]) -> dict[str, Any]:
+    """Return the operations that can go on with what a response gives."""
+    return {
+        other.id: {"operationId": other.id, "parameters": {name: f"$response.body#/{member}"}}
+        for name, member in spec.gives.items()
+        for other in served
+        if f"{{{name}}}" in other.path
+    }
 
 
-def _ecma(schema: Any) -> Any:
-    """Spell patterns for ECMA-262, where `$` matches at the very end only and `\\Z` means nothing."""
-    if isinstance(schema, dict):
-        return {
-            name: value.replace(r"\Z", "$") if name == "pattern" and isinstance(value, str) else _ecma(value)
-            for name, value in schema.items()
-        }
-    if isinstance(schema, list):
-        return [_ecma(item) for item in schema]
-    return schema
-
-
-def _operation(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
+def _operation(operation: Operation, schemas: Schemas, user_ids: UserIds) -> dict[str, Any]:
     described: dict[str, Any] = {
         "operationId": operation.id,
         "tags": [operation.tag],
         "summary": operation.summary,
-        "parameters": _parameters(operation),
+        "parameters": _parameters(operation, schemas, user_ids),
         "responses": {
-            **{str(status): _response(spec, schemas) for status, spec in operation.responses.items()},
+            **{
+                str(status): _response(spec, schemas, user_ids)
+                for status, spec in operation.responses.items()
+            },
             **_refusals(operation.refusals),
         },
     }
@@ -137,20 +124,25 @@ def _operation(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
     if operation.body is not None:
         described["requestBody"] = {
             "required": True,
-            "content": {
-                media_type: {
-                    "schema": {"type": "string"} if kind is None else schemas.of(kind),
-                    "example": example,
-                }
-                for media_type, (kind, example) in operation.body.kinds.items()
-            },
+            "content": _contents(operation.body, schemas, user_ids),
         }
     # Where logins are off, no key is needed: the empty requirement stands beside the scheme.
     described["security"] = [] if operation.scope is None else [{"api_key": [operation.scope.value]}, {}]
     return described
 
 
-def _parameters(operation: Operation) -> list[dict[str, Any]]:
+def _contents(body: RequestBody, schemas: Schemas, user_ids: UserIds) -> dict[str, Any]:
+    contents = {}
+    for media_type, (kind, given) in body.kinds.items():
+        example = user_ids.example(given)
+        if kind is None:  # a text: one item per line
+            example = "".join(f"{msgspec.json.encode(item).decode()}\n" for item in example)
+        schema = {"type": "string"} if kind is None else schemas.of(kind)
+        contents[media_type] = {"schema": schema, "example": example}
+    return contents
+
+
+def _parameters(operation: Operation, schemas: Schemas, user_ids: UserIds) -> list[dict[str, Any]]:
     parameters: list[dict[str, Any]] = [
         {
             "name": "X-Request-Id",
@@ -174,17 +166,14 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
             }
         )
     for name, description in operation.path_parameters.items():
-        schema = {"type": "string", "format": "uuid"} if name == "withdrawal_id" else {"type": "string"}
+        schema = {"type": "string", "format": "uuid"} if name.endswith("_id") else {"type": "string"}
         parameters.append(
             {"name": name, "in": "path", "required": True, "description": description, "schema": schema}
         )
     for field in msgspec.structs.fields(operation.query) if operation.query else ():
         in_path = f"{{{field.name}}}" in operation.path
-        schema = _ecma(msgspec.json.schema(field.type))
-        # Null is for JSON: a parameter is either there or not.
-        members = [member for member in schema.get("anyOf", ()) if member != {"type": "null"}]
-        if len(members) == 1:
-            schema = {**{key: value for key, value in schema.items() if key != "anyOf"}, **members[0]}
+        place = operation.id[0].upper() + operation.id[1:] + field.name.capitalize()
+        schema = schemas.of_field(field.type, place)
         if field.default not in (None, msgspec.NODEFAULT):
             schema["default"] = field.default
         parameters.append(
@@ -192,14 +181,20 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
                 "name": field.name,
                 "in": "path" if in_path else "query",
                 "required": field.required,
-                "description": schema.pop("description", ""),
+                "description": schema.pop("description", "A user." if field.name == "user_id" else ""),
                 "schema": schema,
             }
         )
+    examples = {"user_id": USER, **operation.examples}
+    for parameter in parameters:
+        if parameter["name"] in examples:
+            parameter["example"] = examples[parameter["name"]]
+            if parameter["name"].endswith("user_id"):
+                parameter["example"] = user_ids.example({"user_id": parameter["example"]})["user_id"]
     return parameters
 
 
-def _response(spec: ResponseSpec, schemas: _Schemas) -> dict[str, Any]:
+def _response(spec: ResponseSpec, schemas: Schemas, user_ids: UserIds) -> dict[str, Any]:
     response: dict[str, Any] = {
         "description": spec.description,
         "headers": {
@@ -210,12 +205,12 @@ def _response(spec: ResponseSpec, schemas: _Schemas) -> dict[str, Any]:
             },
         },
     }
-    schema = {"type": "string"} if spec.kind is None else schemas.of(spec.kind)
-    content: dict[str, Any] = {"schema": schema}
-    if spec.example is not None:
-        content["example"] = spec.example
-    if spec.media_types:
-        response["content"] = dict.fromkeys(spec.media_types, content)
+    for media_type in spec.media_types:
+        is_text = spec.kind is None or media_type != JSON
+        content: dict[str, Any] = {"schema": {"type": "string"} if is_text else schemas.of(spec.kind)}
+        if spec.example is not None and not is_text:
+            content["example"] = user_ids.example(spec.example)
+        response.setdefault("content", {})[media_type] = content
     return response
 
 
@@ -230,7 +225,7 @@ def _refusals(codes: Iterable[str]) -> dict[str, Any]:
             "headers": {"X-Request-Id": _REQUEST_ID, **_ERROR_HEADERS.get(status, {})},
             "content": {
                 PROBLEM_JSON: {
-                    "schema": {"$ref": _REF.format(name="Problem")},
+                    "schema": {"$ref": "#/components/schemas/Problem"},
                     "examples": {code: {"value": example_of(code)} for code in names},
                 }
             },

@@ -8,6 +8,11 @@ import msgspec
 from gateway.contract.bodies import BODY_BYTES_MAX, JSON
 from wallet.scopes import Scope
 
+USER = 42
+"""The user whose story the examples tell: money comes in, and a part of it goes out. Each can be sent as it is, in the
+order of the document, and again: the same request under the same key has the same answer. All users in examples are
+whole numbers; `WBS_USER_IDS` says how they are spelled."""
+
 READ_ERRORS = ("unauthorized", "forbidden", "rate_limited", "internal_error", "overloaded", "unavailable")
 """Codes that every endpoint which reads the database can answer with."""
 
@@ -28,7 +33,7 @@ WRITE_ERRORS = (
 
 @dataclass(frozen=True, slots=True)
 class RequestBody:
-    """A request body: per media type its model (None: text) and an example."""
+    """A request body: per media type its model and an example. No model: lines of JSON, one per item of the example."""
 
     kinds: dict[str, tuple[Any, Any]]
     bytes_max: int = BODY_BYTES_MAX
@@ -43,6 +48,10 @@ class ResponseSpec:
     example: Any = None
     headers: dict[str, str] = field(default_factory=dict)
     media_types: tuple[str, ...] = (JSON,)
+    """Those besides JSON are text."""
+    gives: dict[str, str] = field(default_factory=dict)
+    """Identifiers that other operations take in their paths: name of the parameter → member of this response. They
+    are links in the document; /docs fills the parameter in, once this response has come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +63,8 @@ class Operation:
     tag: str
     summary: str
     responses: dict[int, ResponseSpec]
+    id: str = field(kw_only=True)
+    """A verb and a noun, for those who generate clients: `cancelWithdrawal`."""
     errors: tuple[str, ...] = ()
     description: str = ""
     query: type[msgspec.Struct] | None = None
@@ -61,7 +72,9 @@ class Operation:
     """Request headers that matter here: names and descriptions."""
     body: RequestBody | None = None
     path_parameters: dict[str, str] = field(default_factory=dict)
-    """Identifiers in the path that are no fields of `query`: names and descriptions."""
+    """Identifiers in the path that are no fields of `query`: names and descriptions. `…_id` is a UUID."""
+    examples: dict[str, Any] = field(default_factory=dict)
+    """Examples of parameters, by name. Each that is required has one; users are `USER` unless said otherwise."""
     scope: Scope | None = None
     """What an API key must be allowed to; None: no API key is needed."""
     documented: bool = True
@@ -72,9 +85,3 @@ class Operation:
         """Return the codes of all refusals that are documented with it: its own, and those of every request."""
         of_browsers = () if self.method == "GET" else ("cross_site",)
         return (*self.errors, *of_browsers, "host_not_allowed")
-
-    @property
-    def id(self) -> str:
-        """Return a name for generators of clients: get_balance_by_user_id."""
-        words = self.path.replace("{", "by_").replace("}", "").replace(".", "_").strip("/").replace("/", "_")
-        return f"{self.method.lower()}_{words or 'root'}"

@@ -12,7 +12,8 @@ from msgspec import Meta
 
 from gateway.contract.idempotency_keys import KEY_PATTERN, BadKey, plain_key
 from gateway.contract.request_errors import readable_reason
-from gateway.contract.request_models import CURRENCY_PATTERN, CURSOR_PATTERN, USER_ID_PATTERN
+from gateway.contract.request_models import CURRENCY_PATTERN, CURSOR_PATTERN
+from gateway.contract.user_ids import UserIds, UserIdText, fitted
 from wallet.errors import ValidationFailed
 
 PARAMETERS_MAX = 16
@@ -22,14 +23,6 @@ OFFSET_MAX = 10_000
 """The deepest row that `page` reaches: skipped rows are read too. A cursor has no such limit."""
 WAIT_S_MAX = 30
 
-UserIdText = Annotated[
-    str,
-    Meta(
-        pattern=USER_ID_PATTERN,
-        description="1 to 128 printable ASCII characters without space. `42` names the wallet of both 42 and "
-        '"42" in a request body.',
-    ),
-]
 CurrencyText = Annotated[
     str, Meta(pattern=CURRENCY_PATTERN, description="ISO 4217 code. Left out, the configured default.")
 ]
@@ -111,11 +104,11 @@ Query = TypeVar("Query", bound=msgspec.Struct)
 
 
 class ParameterReader(Generic[Query]):
-    """Reads the parameters that `kind` has fields for, and refuses all others."""
+    """Reads the parameters that `kind` has fields for, and refuses all others and user ids that are not allowed."""
 
-    def __init__(self, kind: type[Query]) -> None:
-        self._kind = kind
-        self._fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    def __init__(self, kind: type[Query], user_ids: UserIds) -> None:
+        self._kind: type[Query] = fitted(kind, user_ids)
+        self._fields = {field.name: field for field in msgspec.structs.fields(self._kind)}
         self._required = [name for name, field in self._fields.items() if field.required]
         self._decoders = {
             name: None if takes_text(field.type) else msgspec.json.Decoder(field.type)

@@ -20,9 +20,10 @@ WalletError                      (wallet.errors)
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
+from msgspec import Meta
 
 from wallet.errors import TryLater, ValidationFailed, WalletError
 
@@ -208,7 +209,7 @@ class Problem(msgspec.Struct, omit_defaults=True):
     type: str
     title: str
     status: int
-    code: str
+    code: Annotated[str, Meta(title="ProblemCode", extra_json_schema={"enum": list(KINDS)})]
     detail: str
     request_id: str | None = None
     errors: list[FieldError] | None = None

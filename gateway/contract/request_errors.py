@@ -6,6 +6,7 @@ It also holds the checks that a type can't express: one idempotency key, times w
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from itertools import islice
 from typing import Any
 
@@ -18,10 +19,8 @@ from gateway.contract.request_models import (
     CURRENCY_PATTERN,
     CURSOR_PATTERN,
     RELEASE_AT_MAX,
-    USER_ID_PATTERN,
-    ChargeRequest,
-    WithdrawRequest,
 )
+from gateway.contract.user_ids import USER_ID_PATTERN, WHOLE_PATTERN
 from wallet.canonical import DuplicateMember, UnfitText, checked_json, names_given
 from wallet.errors import FIELDS_MAX, ValidationFailed, WalletError
 
@@ -31,10 +30,6 @@ Errors = list[tuple[str, str]]
 _raw_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _raw_decoder = msgspec.json.Decoder(msgspec.Raw)
-_field_decoders: dict[type[msgspec.Struct], dict[str, msgspec.json.Decoder[Any]]] = {
-    kind: {field.name: msgspec.json.Decoder(field.type) for field in msgspec.structs.fields(kind)}
-    for kind in (ChargeRequest, WithdrawRequest)
-}
 _KEPT: dict[str, Callable[[msgspec.Raw], str | None]] = {
     "destination": kept_destination,
     "metadata": kept_metadata,
@@ -126,10 +121,15 @@ def explain(body: bytes, kind: type[msgspec.Struct], header_lines: Sequence[str]
     return ValidationFailed([(name[:64], reason) for name, reason in twice + errors])
 
 
+@cache
+def _field_decoders(kind: type[msgspec.Struct]) -> dict[str, msgspec.json.Decoder[Any]]:
+    return {field.name: msgspec.json.Decoder(field.type) for field in msgspec.structs.fields(kind)}
+
+
 def _field_errors(
     given: dict[str, msgspec.Raw], kind: type[msgspec.Struct], header_lines: Sequence[str]
 ) -> Iterator[tuple[str, str]]:
-    decoders = _field_decoders[kind]
+    decoders = _field_decoders(kind)
     values: dict[str, Any] = {}
     for name, raw in given.items():
         if name not in decoders:
@@ -157,6 +157,7 @@ def _field_errors(
 
 _READABLE: dict[str, str] = {
     USER_ID_PATTERN: "must be 1 to 128 printable ASCII characters without space",
+    WHOLE_PATTERN: "must be an integer from 0 to 2^53-1",
     CURRENCY_PATTERN: "must be three capital letters (ISO 4217)",
     CURSOR_PATTERN: "is not a next_cursor of ours",
 }

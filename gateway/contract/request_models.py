@@ -5,12 +5,13 @@ are RFC 3339 with an offset.
 """
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from gateway.contract.idempotency_keys import KEY_PATTERN
+from gateway.contract.user_ids import UserId
 from wallet.money import AMOUNT_MAX
 
 METADATA_KEYS_MAX = 50
@@ -23,16 +24,9 @@ NESTING_MAX = 32
 RELEASE_AT_MAX = datetime(9000, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 """Far enough for money that is locked for ever, and far from the end of every calendar that handles the time."""
 
-USER_ID_PATTERN = r"^[!-~]{1,128}\Z"
 CURRENCY_PATTERN = r"^[A-Z]{3}\Z"
 CURSOR_PATTERN = r"^[A-Za-z0-9_-]{22}\Z"
 
-UserId = (
-    Annotated[int, Meta(ge=0, le=AMOUNT_MAX)]
-    | Annotated[
-        str, Meta(pattern=USER_ID_PATTERN, description="1 to 128 printable ASCII characters, no space")
-    ]
-)
 Amount = Annotated[
     int, Meta(ge=1, le=AMOUNT_MAX, description="Minor units (cents, pence, yen), never a float.")
 ]
@@ -56,25 +50,37 @@ ReleaseAt = Annotated[
         "then the money is `locked`. Left out, it can be withdrawn at once.",
     ),
 ]
+METADATA_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {
+            "title": "Metadata",
+            "type": "object",
+            "maxProperties": METADATA_KEYS_MAX,
+            "additionalProperties": True,
+        },
+        {"type": "null"},
+    ]
+}
+DESTINATION_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"type": "string", "minLength": 1, "maxLength": DESTINATION_CHARS_MAX},
+        {"title": "DestinationObject", "type": "object", "additionalProperties": True},
+        {"type": "null"},
+    ]
+}
 Metadata = Annotated[
     Raw | UnsetType,
     Meta(
-        extra_json_schema={"type": ["object", "null"], "maxProperties": METADATA_KEYS_MAX},
+        extra_json_schema=METADATA_SCHEMA,
         description=f"Yours to use: up to {METADATA_KEYS_MAX} keys, {METADATA_BYTES_MAX} bytes as compact "
-        f"JSON, {NESTING_MAX} levels, no member twice. ResponseSpec back as it came, white space apart.",
+        f"JSON, {NESTING_MAX} levels, no member twice. Given back as it came, white space apart.",
     ),
 ]
 """Left unread here; `gateway.contract.kept_json` checks it."""
 Destination = Annotated[
     Raw | UnsetType,
     Meta(
-        extra_json_schema={
-            "anyOf": [
-                {"type": "string", "minLength": 1, "maxLength": DESTINATION_CHARS_MAX},
-                {"type": "object"},
-                {"type": "null"},
-            ]
-        },
+        extra_json_schema=DESTINATION_SCHEMA,
         description="Where the bank shall pay. Not read by us: handed to the bank as it came, white space apart. "
         f"An object may have {DESTINATION_BYTES_MAX} bytes as compact JSON, {NESTING_MAX} levels, no member twice.",
     ),

@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
-from gateway.contract.operation import READ_ERRORS, Operation, ResponseSpec
+from gateway.contract.operation import READ_ERRORS, USER, Operation, ResponseSpec
 from gateway.contract.parameters import BalanceQuery, ParameterReader
-from gateway.contract.response_models import Balance, encode, user_id_back
+from gateway.contract.response_models import Balance
+from gateway.contract.responses import balance_of, encode
 from gateway.services import Services
 from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints
@@ -19,19 +20,27 @@ BALANCE = Operation(
     "The split of a wallet",
     description="`total = withdrawable + locked + held`. What has matured is withdrawable from its very "
     "instant. A user that nothing was ever charged to has zeros.",
+    id="getBalance",
     query=BalanceQuery,
     responses={
         200: ResponseSpec(
             "As it is now.",
             Balance,
-            {"user_id": 42, "currency": "USD", "total": 3100, "withdrawable": 600, "locked": 2500, "held": 0},
+            {
+                "user_id": USER,
+                "currency": "USD",
+                "total": 7500,
+                "withdrawable": 5000,
+                "locked": 2500,
+                "held": 0,
+            },
         )
     },
     errors=(*READ_ERRORS, "wallet_not_found", "validation_failed"),
     scope=Scope.READ,
 )
 BALANCE_BY_QUERY = replace(
-    BALANCE, path="/balance", summary="The split of a wallet (the same, other spelling)"
+    BALANCE, id="findBalance", path="/balance", summary="The split of a wallet (the same, other spelling)"
 )
 
 
@@ -39,7 +48,8 @@ class BalanceRoutes:
     """Serves the balances."""
 
     def __init__(self, services: Services) -> None:
-        self._parameters = ParameterReader(BalanceQuery)
+        self._parameters = ParameterReader(BalanceQuery, services.user_ids)
+        self._user_ids = services.user_ids
         self._reads = services.reads
         self._default_currency = services.settings.default_currency
 
@@ -53,4 +63,4 @@ class BalanceRoutes:
         query = self._parameters.read(request.query_string, **path)
         caller.require_own(query.user_id)
         found = await self._reads.balance(query.user_id, query.currency or self._default_currency)
-        return Response(encode(Balance(user_id_back(found.user_id), *found[1:])))
+        return Response(encode(balance_of(found, self._user_ids)))

@@ -64,6 +64,7 @@ CALLBACK = Operation(
     "/bank/callbacks",
     "Bank",
     "The bank tells what became of a payout",
+    id="receiveBankCallback",
     description="Signed with a secret that bank and wallet share; older than five minutes, it is refused. "
     "It moves nothing by itself: the bank is asked at once what became of the payout. Any answer but 204 makes the "
     "bank tell it again.",

@@ -10,18 +10,12 @@ from msgspec import Meta
 
 from gateway.contract.bodies import BULK_BYTES_MAX, ITEMS_MAX, JSON, NDJSON
 from gateway.contract.idempotency_keys import KEY_HEADER_DOC
-from gateway.contract.operation import WRITE_ERRORS, Operation, RequestBody, ResponseSpec
+from gateway.contract.operation import USER, WRITE_ERRORS, Operation, RequestBody, ResponseSpec
 from gateway.contract.problems import problem_of
 from gateway.contract.request_models import ChargeRequest
-from gateway.contract.response_models import (
-    ChargeResult,
-    ChargesResult,
-    Transaction,
-    encode,
-    encode_lines,
-    encode_results,
-    transaction_of,
-)
+from gateway.contract.response_models import ChargeResult, ChargesResult, Transaction
+from gateway.contract.responses import encode, encode_lines, encode_results, transaction_of
+from gateway.contract.user_ids import UserIds
 from gateway.services import Services
 from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints
@@ -35,31 +29,55 @@ from wallet.errors import ValidationFailed, WalletError
 from wallet.scopes import Scope
 
 # For the document only: the reader takes items one by one, so that a bad one harms no other.
-_ChargeRequests = Annotated[list[ChargeRequest], Meta(min_length=1, max_length=ITEMS_MAX)]
+_ChargeRequests = Annotated[
+    list[ChargeRequest], Meta(title="ChargeRequests", min_length=1, max_length=ITEMS_MAX)
+]
 
 REPLAYED = {"idempotent-replayed": "true"}
 _REPLAYED_DOC = {"Idempotent-Replayed": "`true` if this is the answer to an earlier request with this key."}
 
-_EXAMPLE = {"user_id": 42, "amount": 1000, "idempotency_key": "order-7001"}
-_EXAMPLE_LOCKED = {
-    "user_id": "alice",
-    "amount": 2500,
-    "currency": "EUR",
-    "idempotency_key": "order-7002",
-    "release_at": "2030-01-01T00:00:00Z",
-    "metadata": {"order": 7002},
+_EXAMPLE = {
+    "user_id": USER,
+    "amount": 5000,
+    "idempotency_key": "tour-charge-1",
+    "metadata": {"order": 7001},
 }
+_EXAMPLE_LOCKED = {
+    "user_id": USER,
+    "amount": 2500,
+    "idempotency_key": "tour-charge-2",
+    "release_at": "2100-01-01T00:00:00Z",
+}
+_EXAMPLE_OTHER = {"user_id": USER + 1, "amount": 900, "idempotency_key": "tour-charge-3"}
 _EXAMPLE_RESPONSE: dict[str, Any] = {
     "id": "0199d3c0-7e1a-7c3e-8000-2d1f6b7a9c01",
     "type": "charge",
-    "user_id": 42,
+    "user_id": USER,
     "currency": "USD",
-    "amount": 1000,
+    "amount": 5000,
     "status": "completed",
     "release_at": None,
-    "metadata": None,
+    "metadata": {"order": 7001},
     "created_at": "2026-11-22T12:00:00.123456Z",
 }
+_EXAMPLE_RESULTS = [
+    {
+        **_EXAMPLE_RESPONSE,
+        "id": "0199d3c0-7f30-7b52-8000-91c2e4a7d702",
+        "amount": 2500,
+        "release_at": "2100-01-01T00:00:00Z",
+        "metadata": None,
+        "created_at": "2026-11-22T12:00:00.323456Z",
+    },
+    {
+        **_EXAMPLE_RESPONSE,
+        "id": "0199d3c0-7f30-7d11-8000-3f5a0c6be803",
+        "user_id": USER + 1,
+        "amount": 900,
+        "metadata": None,
+        "created_at": "2026-11-22T12:00:00.323456Z",
+    },
+]
 
 CHARGE = Operation(
     "POST",
@@ -68,7 +86,8 @@ CHARGE = Operation(
     "Put money into a wallet",
     description="The wallet comes into being with its first charge. Answered once it is on disk.",
     headers={"Idempotency-Key": KEY_HEADER_DOC},
-    body=RequestBody({JSON: (ChargeRequest, _EXAMPLE_LOCKED)}),
+    id="createCharge",
+    body=RequestBody({JSON: (ChargeRequest, _EXAMPLE)}),
     responses={200: ResponseSpec("It took effect.", Transaction, _EXAMPLE_RESPONSE, headers=_REPLAYED_DOC)},
     errors=(*WRITE_ERRORS, "idempotency_key_reused", "balance_limit_exceeded"),
     scope=Scope.CHARGE,
@@ -82,10 +101,11 @@ CHARGES = Operation(
     description="Each item carries its own key and has its own result, in the order of the request; a bad "
     "one harms no other. A JSON array, or one charge per line (NDJSON). Results come one per line if you accept "
     f"`{NDJSON}`.",
+    id="createCharges",
     body=RequestBody(
         {
-            JSON: (_ChargeRequests, [_EXAMPLE, _EXAMPLE_LOCKED]),
-            NDJSON: (None, '{"user_id":42,"amount":1000,"idempotency_key":"order-7001"}\n'),
+            JSON: (_ChargeRequests, [_EXAMPLE_LOCKED, _EXAMPLE_OTHER]),
+            NDJSON: (None, [_EXAMPLE_LOCKED, _EXAMPLE_OTHER]),
         },
         bytes_max=BULK_BYTES_MAX,
     ),
@@ -93,7 +113,7 @@ CHARGES = Operation(
         200: ResponseSpec(
             "One result per item.",
             ChargesResult,
-            {"results": [{"status": 200, "transaction": _EXAMPLE_RESPONSE}]},
+            {"results": [{"status": 200, "transaction": result} for result in _EXAMPLE_RESULTS]},
             media_types=(JSON, NDJSON),
         )
     },
@@ -106,6 +126,7 @@ NOOP = Operation(
     "/noop",
     "Benchmark",
     "Validate a charge, answer as if it took effect, and do nothing",
+    id="checkCharge",
     body=CHARGE.body,
     responses={200: ResponseSpec("Nothing happened.", Transaction)},
     documented=False,
@@ -119,6 +140,7 @@ class ChargeRoutes:
 
     def __init__(self, services: Services) -> None:
         self._requests = services.requests
+        self._user_ids = services.user_ids
         self._submit = services.ledger.submit
         self._limiter = services.limiter
         self._bench = bool(services.settings.bench)
@@ -139,14 +161,15 @@ class ChargeRoutes:
         assert isinstance(receipt, ChargeReceipt)
         if recorded.replayed:
             IDEMPOTENT_REPLAYS.inc()
-        return Response(encode(transaction_of(receipt)), extra=REPLAYED if recorded.replayed else None)
+        charged = transaction_of(receipt, self._user_ids)
+        return Response(encode(charged), extra=REPLAYED if recorded.replayed else None)
 
     async def charges(self, request: Request, caller: Caller) -> Response:
         """Put money into many wallets: one result per charge."""
         commands = _commands(self._requests, request, caller)
         if self._limiter is not None:
-            self._limiter.take(caller.name, len(commands) - 1, taken=1)
-        results = await _submit_all(self._submit, commands)
+            self._limiter.take(caller.name, len(commands) - 1)  # the request itself has cost one
+        results = await _submit_all(self._submit, commands, self._user_ids)
         if NDJSON in request.headers.get("accept", ""):
             return Response(encode_lines(results), content_type=NDJSON)
         return Response(encode_results(results))
@@ -163,7 +186,7 @@ class ChargeRoutes:
             command.metadata,
             self._noop_at,
         )
-        return Response(encode(transaction_of(receipt)))
+        return Response(encode(transaction_of(receipt, self._user_ids)))
 
 
 def _commands(reader: RequestReader, request: Request, caller: Caller) -> Sequence[Charge | WalletError]:
@@ -175,14 +198,16 @@ def _commands(reader: RequestReader, request: Request, caller: Caller) -> Sequen
 
 
 async def _submit_all(
-    submit: Callable[[Charge], asyncio.Future[Recorded]], commands: Sequence[Charge | WalletError]
+    submit: Callable[[Charge], asyncio.Future[Recorded]],
+    commands: Sequence[Charge | WalletError],
+    user_ids: UserIds,
 ) -> list[ChargeResult]:
     """Return the result of each command. All are under way at once and share their transactions."""
     under_way = [_submitted(submit, command) for command in commands]
     results = []
     for one in under_way:
         try:
-            results.append(_result_of(await one))
+            results.append(_result_of(await one, user_ids))
         except WalletError as error:
             results.append(_refusal_of(error))
         except Exception as error:  # noqa: BLE001 - a bug met by one item must not hide the results of others
@@ -204,9 +229,9 @@ def _submitted(
         return refused
 
 
-def _result_of(recorded: Recorded) -> ChargeResult:
+def _result_of(recorded: Recorded, user_ids: UserIds) -> ChargeResult:
     assert isinstance(recorded.receipt, ChargeReceipt)
-    return ChargeResult(200, transaction_of(recorded.receipt), recorded.replayed)
+    return ChargeResult(200, transaction_of(recorded.receipt, user_ids), recorded.replayed)
 
 
 def _refusal_of(error: Exception) -> ChargeResult:

@@ -9,8 +9,10 @@ from gateway.wire.request import Request
 from gateway.wire.response import Response
 from wallet.scopes import Scope
 
-CONSOLE = Operation("GET", "/console", "Pages", "Console", {}, documented=False)
-CONSOLE_FILE = Operation("GET", "/console/{name}", "Pages", "Files of the console", {}, documented=False)
+CONSOLE = Operation("GET", "/console", "Pages", "Console", {}, id="showConsole", documented=False)
+CONSOLE_FILE = Operation(
+    "GET", "/console/{name}", "Pages", "Files of the console", {}, id="getConsoleFile", documented=False
+)
 
 
 class ConsoleRoutes:

@@ -10,7 +10,8 @@ from typing import Literal
 
 from db.heartbeats import Heartbeat
 from gateway.contract.operation import Operation, ResponseSpec
-from gateway.contract.response_models import Dependency, Health, Liveness, Reason, encode
+from gateway.contract.response_models import Dependency, Health, Liveness, Reason
+from gateway.contract.responses import encode
 from gateway.readiness import Readiness
 from gateway.reads import LATE_S, HealthFacts, Reads
 from gateway.services import Services
@@ -56,6 +57,7 @@ HEALTH = Operation(
     "/health",
     "Health",
     "The state of the service and of everything that it depends on",
+    id="getHealth",
     description="`degraded`: requests are taken, but something that withdrawals need later is not well (`reasons` "
     "names it): a process or a dependency is away, a withdrawal waits for more than 60 s, payouts are paused. 503 only "
     "if writes fail.",
@@ -69,6 +71,7 @@ LIVE = Operation(
     "/health/live",
     "Health",
     "Whether the process works: if not, it should be started again",
+    id="getLiveness",
     description="A process that waits for a database that is away is alive: a restart would not help.",
     responses={
         200: ResponseSpec("It does.", Liveness, {"status": "ok"}),
@@ -85,6 +88,7 @@ READY = Operation(
     "/health/ready",
     "Health",
     "Whether requests should be sent here",
+    id="getReadiness",
     description="Whether writes of this process go through: by its last ones, and by a trial, which is a real write.",
     responses={
         200: ResponseSpec("Yes.", Health, _EXAMPLE),

@@ -19,6 +19,7 @@ METRICS = Operation(
     "/metrics",
     "Operations",
     "Metrics of the gateways, for Prometheus",
+    id="getMetrics",
     responses={200: ResponseSpec("Prometheus text format.", media_types=("text/plain",))},
     scope=Scope.METRICS,
 )

@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from gateway.contract.openapi import document
 from gateway.contract.operation import Operation, ResponseSpec
 from gateway.contract.problems import KINDS, PathNotFound
+from gateway.contract.user_ids import UserIds
 from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints
 from gateway.wire.request import Request
@@ -48,25 +51,32 @@ _DOCS_FILES = {
     "docs.js": STATIC / "docs.js",
 }
 
+OpenApi = Annotated[dict[str, Any], Meta(title="OpenApi")]
+
 OPENAPI = Operation(
     "GET",
     "/openapi.json",
     "Operations",
     "This document",
-    responses={200: ResponseSpec("OpenAPI 3.1.", dict)},
+    id="getOpenApi",
+    responses={200: ResponseSpec("OpenAPI 3.1.", OpenApi)},
 )
 PROBLEM = Operation(
     "GET",
     "/problems/{code}",
     "Operations",
     "What an error code means",
+    id="getProblem",
+    examples={"code": "insufficient_funds"},
     path_parameters={"code": "The last part of a problem's `type`."},
     responses={200: ResponseSpec("A few words.", media_types=("text/plain",))},
     errors=("not_found",),
 )
-DOCS = Operation("GET", "/docs", "Pages", "Swagger UI", {}, documented=False)
-DOCS_FILE = Operation("GET", "/docs/{name}", "Pages", "Files of Swagger UI", {}, documented=False)
-ROOT = Operation("GET", "/", "Pages", "To the documentation", {}, documented=False)
+DOCS = Operation("GET", "/docs", "Pages", "Swagger UI", {}, id="showDocs", documented=False)
+DOCS_FILE = Operation(
+    "GET", "/docs/{name}", "Pages", "Files of Swagger UI", {}, id="getDocsFile", documented=False
+)
+ROOT = Operation("GET", "/", "Pages", "To the documentation", {}, id="showRoot", documented=False)
 
 
 class StaticFiles:
@@ -90,8 +100,9 @@ class StaticFiles:
 class PageRoutes:
     """Serves the documentation."""
 
-    def __init__(self, version: str) -> None:
+    def __init__(self, version: str, user_ids: UserIds) -> None:
         self._version = version
+        self._user_ids = user_ids
         self._page = StaticFiles({"docs.html": STATIC / "docs.html"})
         self._files = StaticFiles(_DOCS_FILES)
         self.document = b""
@@ -104,7 +115,7 @@ class PageRoutes:
         endpoints.add(DOCS, self.docs)
         endpoints.add(DOCS_FILE, self.file)
         endpoints.add(ROOT, self.root)
-        described = document(endpoints.operations, version=self._version)
+        described = document(endpoints.operations, version=self._version, user_ids=self._user_ids)
         self.document = msgspec.json.encode(described)
 
     async def openapi(self, request: Request, caller: Caller) -> Response:

@@ -4,9 +4,10 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import replace
 from uuid import UUID
 
-from gateway.contract.operation import READ_ERRORS, Operation, ResponseSpec
+from gateway.contract.operation import READ_ERRORS, USER, Operation, ResponseSpec
 from gateway.contract.parameters import OFFSET_MAX, ParameterReader, TransactionsQuery
-from gateway.contract.response_models import TransactionsPage, encode, transaction_of_row
+from gateway.contract.response_models import TransactionsPage
+from gateway.contract.responses import encode, transaction_of_row
 from gateway.services import Services
 from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints
@@ -20,27 +21,38 @@ _EXAMPLE = {
         {
             "id": "0199d3c0-8b2f-7d10-8000-5be1c0ffee01",
             "type": "withdrawal",
-            "user_id": 42,
+            "user_id": USER,
             "currency": "USD",
-            "amount": -400,
+            "amount": -1200,
             "status": "completed",
             "release_at": None,
             "metadata": None,
             "created_at": "2026-11-22T12:00:01.123456Z",
         },
         {
+            "id": "0199d3c0-7f30-7b52-8000-91c2e4a7d702",
+            "type": "charge",
+            "user_id": USER,
+            "currency": "USD",
+            "amount": 2500,
+            "status": "completed",
+            "release_at": "2100-01-01T00:00:00Z",
+            "metadata": None,
+            "created_at": "2026-11-22T12:00:00.323456Z",
+        },
+        {
             "id": "0199d3c0-7e1a-7c3e-8000-2d1f6b7a9c01",
             "type": "charge",
-            "user_id": 42,
+            "user_id": USER,
             "currency": "USD",
-            "amount": 1000,
+            "amount": 5000,
             "status": "completed",
             "release_at": None,
-            "metadata": None,
+            "metadata": {"order": 7001},
             "created_at": "2026-11-22T12:00:00.123456Z",
         },
     ],
-    "total": 2,
+    "total": 3,
     "page": 1,
     "limit": 20,
     "next_cursor": None,
@@ -54,6 +66,7 @@ TRANSACTIONS = Operation(
     description="Charges are positive, withdrawals negative with their present status. Go on with "
     "`next_cursor` as `cursor`: that costs the same however deep, and nothing is missed or doubled when new "
     f"ones come. `page` reaches the first {OFFSET_MAX}.",
+    id="listTransactions",
     query=TransactionsQuery,
     responses={200: ResponseSpec("A page.", TransactionsPage, _EXAMPLE)},
     errors=(*READ_ERRORS, "wallet_not_found", "validation_failed"),
@@ -61,6 +74,7 @@ TRANSACTIONS = Operation(
 )
 TRANSACTIONS_BY_QUERY = replace(
     TRANSACTIONS,
+    id="findTransactions",
     path="/transactions",
     summary="The charges and withdrawals of a wallet (the same, other spelling)",
 )
@@ -70,7 +84,8 @@ class TransactionRoutes:
     """Serves the transactions of wallets."""
 
     def __init__(self, services: Services) -> None:
-        self._parameters = ParameterReader(TransactionsQuery)
+        self._parameters = ParameterReader(TransactionsQuery, services.user_ids)
+        self._user_ids = services.user_ids
         self._reads = services.reads
         self._default_currency = services.settings.default_currency
 
@@ -87,7 +102,7 @@ class TransactionRoutes:
         currency = query.currency or self._default_currency
         skip = 0 if page is None else (page - 1) * query.limit
         found = await self._reads.transactions(query.user_id, currency, query.limit, before, skip)
-        items = [transaction_of_row(row, query.user_id, currency) for row in found.items]
+        items = [transaction_of_row(row, query.user_id, currency, self._user_ids) for row in found.items]
         next_cursor = cursor_of(found.items[-1].id) if found.more else None
         return Response(encode(TransactionsPage(items, found.total, page, query.limit, next_cursor)))
 

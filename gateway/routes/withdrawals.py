@@ -1,20 +1,16 @@
 """POST /withdraw; GET a withdrawal; POST to cancel it."""
 
+from typing import Any
 from uuid import UUID
 
 from db.reads import WithdrawalView
 from gateway.contract.bodies import JSON
 from gateway.contract.idempotency_keys import KEY_HEADER_DOC
-from gateway.contract.operation import READ_ERRORS, WRITE_ERRORS, Operation, RequestBody, ResponseSpec
+from gateway.contract.operation import READ_ERRORS, USER, WRITE_ERRORS, Operation, RequestBody, ResponseSpec
 from gateway.contract.parameters import ParameterReader, WithdrawalByKeyQuery, WithdrawalQuery, read_uuid
 from gateway.contract.request_models import WithdrawRequest
-from gateway.contract.response_models import (
-    AcceptedWithdrawal,
-    Withdrawal,
-    accepted_of,
-    encode,
-    withdrawal_of,
-)
+from gateway.contract.response_models import AcceptedWithdrawal, Withdrawal
+from gateway.contract.responses import accepted_of, encode, withdrawal_of
 from gateway.services import Services
 from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints
@@ -32,23 +28,23 @@ POLL_AFTER = {"retry-after": "1"}
 
 _ID = "0199d3c0-8b2f-7d10-8000-5be1c0ffee01"
 _EXAMPLE = {
-    "user_id": 42,
-    "amount": 400,
-    "idempotency_key": "payout-9001",
+    "user_id": USER,
+    "amount": 1200,
+    "idempotency_key": "tour-withdrawal-1",
     "destination": {"iban": "DE89370400440532013000"},
 }
 _ACCEPTED = {
     "withdrawal_id": _ID,
     "status": "pending",
     "status_url": f"/withdrawals/{_ID}",
-    "user_id": 42,
+    "user_id": USER,
     "currency": "USD",
-    "amount": 400,
+    "amount": 1200,
     "destination": {"iban": "DE89370400440532013000"},
     "metadata": None,
     "created_at": "2026-11-22T12:00:01.123456Z",
 }
-_COMPLETED = {
+_COMPLETED: dict[str, Any] = {
     **_ACCEPTED,
     "status": "completed",
     "updated_at": "2026-11-22T12:00:01.623456Z",
@@ -78,6 +74,21 @@ _COMPLETED = {
         },
     ],
 }
+_CANCELLED = {
+    **_COMPLETED,
+    "status": "cancelled",
+    "attempts": 0,
+    "bank_reference": None,
+    "history": [
+        _COMPLETED["history"][0],
+        {
+            "status": "cancelled",
+            "at": "2026-11-22T12:00:01.623456Z",
+            "reason": "cancelled by the client",
+            "by": "client:shop",
+        },
+    ],
+}
 _RETRY_DOC = {"Retry-After": "Seconds after which it is worth asking again. Not there once it has ended."}
 _ID_DOC = {"withdrawal_id": "As `POST /withdraw` gave it."}
 
@@ -88,6 +99,7 @@ WITHDRAW = Operation(
     "Take money out of a wallet, through the bank",
     description="Reserves the money (`held`) and answers at once; the bank is called later. Ask `status_url` "
     "how it goes on.",
+    id="createWithdrawal",
     headers={"Idempotency-Key": KEY_HEADER_DOC},
     body=RequestBody({JSON: (WithdrawRequest, _EXAMPLE)}),
     responses={
@@ -95,6 +107,7 @@ WITHDRAW = Operation(
             "Accepted: the money is reserved.",
             AcceptedWithdrawal,
             _ACCEPTED,
+            gives={"withdrawal_id": "withdrawal_id"},
             headers={
                 "Location": "Where to ask how it goes on.",
                 "Retry-After": "Seconds after which it is worth asking.",
@@ -111,7 +124,9 @@ WITHDRAWAL = Operation(
     "/withdrawals/{withdrawal_id}",
     "Withdrawals",
     "How a withdrawal goes on",
+    id="getWithdrawal",
     query=WithdrawalQuery,
+    examples={"withdrawal_id": _ID},
     path_parameters=_ID_DOC,
     responses={200: ResponseSpec("As it is now.", Withdrawal, _COMPLETED, headers=_RETRY_DOC)},
     errors=(*READ_ERRORS, "withdrawal_not_found", "validation_failed"),
@@ -124,7 +139,9 @@ WITHDRAWAL_BY_KEY = Operation(
     "Withdrawals",
     "Find a withdrawal by its idempotency key",
     description="For when the answer to `POST /withdraw` was lost. Only keys of your own space.",
+    id="findWithdrawal",
     query=WithdrawalByKeyQuery,
+    examples={"idempotency_key": _EXAMPLE["idempotency_key"]},
     responses={200: ResponseSpec("As it is now.", Withdrawal, _COMPLETED, headers=_RETRY_DOC)},
     errors=(*READ_ERRORS, "withdrawal_not_found", "validation_failed"),
     scope=Scope.READ,
@@ -136,13 +153,11 @@ CANCEL = Operation(
     "Withdrawals",
     "Cancel a withdrawal that the bank was not called for yet",
     description="Either it is cancelled and never paid, or the answer is 409. Cancelling again changes "
-    "nothing.",
+    "nothing. While the bank can be reached, it is called within milliseconds, and the answer is 409.",
+    id="cancelWithdrawal",
+    examples={"withdrawal_id": _ID},
     path_parameters=_ID_DOC,
-    responses={
-        200: ResponseSpec(
-            "Cancelled; the money is withdrawable again.", Withdrawal, {**_COMPLETED, "status": "cancelled"}
-        )
-    },
+    responses={200: ResponseSpec("Cancelled; the money is withdrawable again.", Withdrawal, _CANCELLED)},
     errors=(
         "unauthorized",
         "forbidden",
@@ -166,12 +181,13 @@ class WithdrawalRoutes:
 
     def __init__(self, services: Services) -> None:
         self._requests = services.requests
+        self._user_ids = services.user_ids
         self._submit = services.ledger.submit
         self._withdrawals = services.withdrawals
         self._reads = services.reads
         self._long_poll = services.long_poll
-        self._parameters = ParameterReader(WithdrawalQuery)
-        self._parameters_by_key = ParameterReader(WithdrawalByKeyQuery)
+        self._parameters = ParameterReader(WithdrawalQuery, services.user_ids)
+        self._parameters_by_key = ParameterReader(WithdrawalByKeyQuery, services.user_ids)
 
     def register(self, endpoints: Endpoints) -> None:
         """Add the endpoints."""
@@ -186,7 +202,7 @@ class WithdrawalRoutes:
         recorded = await self._submit(command)
         receipt = recorded.receipt
         assert isinstance(receipt, WithdrawReceipt)
-        accepted = accepted_of(receipt)
+        accepted = accepted_of(receipt, self._user_ids)
         extra = {"location": accepted.status_url, **POLL_AFTER}
         if recorded.replayed:
             IDEMPOTENT_REPLAYS.inc()
@@ -197,13 +213,13 @@ class WithdrawalRoutes:
         """Return a withdrawal as it is now, or when it has ended."""
         query = self._parameters.read(request.query_string)
         found = await self._own(_id(withdrawal_id), caller)
-        return await self._ended_or_late(found, query.wait, caller)
+        return await self._ended_or_late(found, query.wait)
 
     async def withdrawal_by_key(self, request: Request, caller: Caller) -> Response:
         """Return the withdrawal that was made with an idempotency key, as it is now, or when it has ended."""
         query = self._parameters_by_key.read(request.query_string)
         found = _owned(await self._reads.withdrawal_by_key(caller.space, query.key()), caller)
-        return await self._ended_or_late(found, query.wait, caller)
+        return await self._ended_or_late(found, query.wait)
 
     async def cancel(self, request: Request, caller: Caller, withdrawal_id: str) -> Response:
         """Cancel a withdrawal, if the bank was not called for it yet."""
@@ -211,18 +227,22 @@ class WithdrawalRoutes:
         if caller.user_prefix is not None:
             await self._own(id, caller)
         await self._withdrawals.cancel(id, CLIENT if caller.name is None else f"{CLIENT}:{caller.name}")
-        return _response(await self._reads.withdrawal(id))
+        return self._response(await self._reads.withdrawal(id))
 
     async def _own(self, id: UUID, caller: Caller) -> WithdrawalView:
         """Return a withdrawal of the caller's. Raises WithdrawalNotFound: another's is as if it were not there."""
         return _owned(await self._reads.withdrawal(id), caller)
 
-    async def _ended_or_late(self, found: WithdrawalView, wait_s: float, caller: Caller) -> Response:
+    async def _ended_or_late(self, found: WithdrawalView, wait_s: float) -> Response:
         """Respond once the withdrawal has ended, after `wait_s` at the latest."""
         if wait_s and found.status in _MOVING:
-            await self._long_poll.wait(found.id, wait_s, caller.name)
+            await self._long_poll.wait(found.id, wait_s)
             found = await self._reads.withdrawal(found.id)
-        return _response(found)
+        return self._response(found)
+
+    def _response(self, view: WithdrawalView) -> Response:
+        ended = view.status in END_STATES
+        return Response(encode(withdrawal_of(view, self._user_ids)), extra=None if ended else POLL_AFTER)
 
 
 def _id(text: str) -> UUID:
@@ -237,8 +257,3 @@ def _owned(view: WithdrawalView, caller: Caller) -> WithdrawalView:
     if not caller.owns(view.user_id):
         raise WithdrawalNotFound("no such withdrawal")
     return view
-
-
-def _response(view: WithdrawalView) -> Response:
-    ended = view.status in END_STATES
-    return Response(encode(withdrawal_of(view)), extra=None if ended else POLL_AFTER)

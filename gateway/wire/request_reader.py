@@ -18,14 +18,11 @@ from gateway.contract.kept_json import kept_destination, kept_metadata
 from gateway.contract.problems import PayloadTooLarge
 from gateway.contract.request_errors import UNREADABLE, explain, one_key, raw_items, utc
 from gateway.contract.request_models import ChargeRequest, WithdrawRequest
+from gateway.contract.user_ids import UserIds, fitted
 from gateway.wire.auth import Caller
 from wallet.canonical import checked_json
 from wallet.commands import Charge, Withdraw
 from wallet.errors import WalletError
-
-_charge_decoder = msgspec.json.Decoder(ChargeRequest)
-_withdraw_decoder = msgspec.json.Decoder(WithdrawRequest)
-_charges_decoder = msgspec.json.Decoder(list[ChargeRequest])
 
 _BACKSLASH = 0x5C
 """A number: Python then searches by memchr, in a tenth of the time."""
@@ -34,23 +31,28 @@ _BACKSLASH = 0x5C
 class RequestReader:
     """Reads request bodies into commands. `default_currency` is the currency of requests that name none."""
 
-    def __init__(self, default_currency: str) -> None:
+    def __init__(self, default_currency: str, user_ids: UserIds) -> None:
         self._default_currency = default_currency
+        self._charge_kind: type[ChargeRequest] = fitted(ChargeRequest, user_ids)
+        self._withdraw_kind: type[WithdrawRequest] = fitted(WithdrawRequest, user_ids)
+        self._charge_decoder = msgspec.json.Decoder(self._charge_kind)
+        self._charges_decoder = msgspec.json.Decoder(list[self._charge_kind])  # type: ignore[name-defined]
+        self._withdraw_decoder = msgspec.json.Decoder(self._withdraw_kind)
 
     def charge(self, body: bytes, caller: Caller, header_keys: Sequence[str] = ()) -> Charge:
         """Return the command in `body`. Raises `ValidationFailed`, `MalformedJson` or `WalletNotFound`."""
         try:
-            asked = _charge_decoder.decode(body)
+            asked = self._charge_decoder.decode(body)
             if body.count(b'"') != _quotes(asked) or _BACKSLASH in body:
                 checked_json(body.decode())
             return self._charge(asked, caller, header_keys)
         except UNREADABLE:
-            raise explain(body, ChargeRequest, header_keys) from None
+            raise explain(body, self._charge_kind, header_keys) from None
 
     def withdraw(self, body: bytes, caller: Caller, header_keys: Sequence[str] = ()) -> Withdraw:
         """Return the command in `body`. Raises `ValidationFailed`, `MalformedJson` or `WalletNotFound`."""
         try:
-            asked = _withdraw_decoder.decode(body)
+            asked = self._withdraw_decoder.decode(body)
             quotes = _quotes(asked)
             if asked.destination is not UNSET:
                 quotes += 2 + bytes(asked.destination).count(b'"')
@@ -69,7 +71,7 @@ class RequestReader:
                 caller.name,
             )
         except UNREADABLE:
-            raise explain(body, WithdrawRequest, header_keys) from None
+            raise explain(body, self._withdraw_kind, header_keys) from None
 
     def charges(self, body: bytes, caller: Caller) -> list[Charge | WalletError]:
         """Return the commands in a JSON array. Each item is read by itself; a bad one is returned as its error.
@@ -80,7 +82,7 @@ class RequestReader:
         if caller.user_prefix is not None:
             return self._items(raw_items(body), caller)  # each is refused or taken by itself
         try:
-            asked = _charges_decoder.decode(body)
+            asked: list[ChargeRequest] = self._charges_decoder.decode(body)
             _require_few(asked)
             if body.count(b'"') != sum(map(_quotes, asked)) or _BACKSLASH in body:
                 checked_json(body.decode())

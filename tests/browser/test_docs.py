@@ -86,8 +86,8 @@ def test_the_page_shows_every_operation(visit: Visit) -> None:
 def test_an_operation_can_be_tried_out(visit: Visit) -> None:
     """Goal: a charge made in the page takes effect: the example is good, and no policy forbids the request."""
     page = visit.page
-    page.goto(f"{visit.api}/docs#/Charges/post_charge")
-    block = page.locator("#operations-Charges-post_charge")
+    page.goto(f"{visit.api}/docs#/Charges/createCharge")
+    block = page.locator("#operations-Charges-createCharge")
     expect(block.locator("textarea.body-param__text")).to_be_visible(timeout=PAGE_TIMEOUT_MS)
     block.locator("textarea.body-param__text").fill(
         '{"user_id": "browser", "amount": 700, "idempotency_key": "from the page"}'

@@ -161,7 +161,6 @@ BOUNDED = {
     "leases",
     "look_ups",
     "pg_database",
-    "rate_reports",
     "stack",
     "write_trials",
 }

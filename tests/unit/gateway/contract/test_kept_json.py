@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from gateway.contract.kept_json import Unfit, kept_destination, kept_metadata
 from gateway.contract.problems import MalformedJson
 from gateway.contract.request_models import METADATA_BYTES_MAX, METADATA_KEYS_MAX, NESTING_MAX
+from gateway.contract.user_ids import UserIds
 from gateway.wire.auth import NOBODY
 from gateway.wire.request_reader import RequestReader
 from tests.json_spellings import json_objects, spelled
 
-READER = RequestReader("USD")
+READER = RequestReader("USD", UserIds.AUTO)
 WHOLE = b'{"user_id": 42, "amount": 100, "idempotency_key": "k", %b}'
 
 

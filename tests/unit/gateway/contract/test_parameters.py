@@ -11,12 +11,13 @@ from gateway.contract.parameters import (
     WithdrawalQuery,
     read_uuid,
 )
+from gateway.contract.user_ids import UserIds
 from gateway.routes.transactions import cursor_of, read_cursor
 from wallet.errors import ValidationFailed
 
-BALANCE = ParameterReader(BalanceQuery)
-TRANSACTIONS = ParameterReader(TransactionsQuery)
-WAIT = ParameterReader(WithdrawalQuery)
+BALANCE = ParameterReader(BalanceQuery, UserIds.AUTO)
+TRANSACTIONS = ParameterReader(TransactionsQuery, UserIds.AUTO)
+WAIT = ParameterReader(WithdrawalQuery, UserIds.AUTO)
 
 
 def test_both_spellings_name_one_wallet() -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
+from gateway.contract.user_ids import UserIds
 from gateway.routes.callbacks import read_callback
 from gateway.wire.auth import NOBODY
 from gateway.wire.request_reader import RequestReader
@@ -15,7 +16,7 @@ from tests.json_spellings import spelled
 from wallet.commands import Charge
 from wallet.errors import FIELDS_MAX, ValidationFailed
 
-READER = RequestReader("USD")
+READER = RequestReader("USD", UserIds.AUTO)
 
 VALUES: dict[str, list[str]] = {
     "user_id": ["42", '"ann"', '"a,b:{"'],

@@ -12,6 +12,7 @@ from gateway.contract.bodies import ITEMS_MAX
 from gateway.contract.problems import MalformedJson, PayloadTooLarge
 from gateway.contract.request_errors import explain
 from gateway.contract.request_models import METADATA_BYTES_MAX, METADATA_KEYS_MAX, NESTING_MAX, RELEASE_AT_MAX
+from gateway.contract.user_ids import UserIds
 from gateway.wire import request_reader
 from gateway.wire.auth import NOBODY, Caller
 from gateway.wire.request_reader import RequestReader
@@ -19,7 +20,7 @@ from wallet.commands import Charge, Withdraw
 from wallet.errors import ValidationFailed
 from wallet.money import AMOUNT_MAX
 
-READER = RequestReader("USD")
+READER = RequestReader("USD", UserIds.AUTO)
 CHARGE = {"user_id": 42, "amount": 100, "idempotency_key": "k"}
 
 
@@ -346,7 +347,7 @@ def test_items_are_counted_before_they_are_read(
         return explain(*arguments)
 
     monkeypatch.setattr(request_reader, "explain", counted)
-    reader = RequestReader("USD")
+    reader = RequestReader("USD", UserIds.AUTO)
     caller = NOBODY._replace(user_prefix="acme-") if way == "array of a bound key" else NOBODY
     for number, refused in ((ITEMS_MAX, False), (ITEMS_MAX + 1, True), (200_000, True)):
         explained = 0

@@ -1,0 +1,139 @@
+"""From receipts and rows to response models, and from these to bytes.
+
+Each `…_of` takes how user ids are spelled in responses.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import cast
+from uuid import UUID
+
+import msgspec
+
+from db.reads import Balance as Split
+from db.reads import TransactionRow, WithdrawalView
+from gateway.contract.response_models import (
+    AcceptedWithdrawal,
+    Balance,
+    ChargeResult,
+    ChargesResult,
+    Failure,
+    HistoryEntry,
+    StatusName,
+    Transaction,
+    Withdrawal,
+)
+from gateway.contract.user_ids import UserIds
+from wallet.decide import ChargeReceipt, WithdrawReceipt
+from wallet.outcomes import reference_text
+from wallet.withdrawal import Status
+
+_encode = msgspec.json.Encoder().encode
+
+
+def encode(model: msgspec.Struct) -> bytes:
+    """Return `model` as JSON."""
+    return _encode(model)
+
+
+def raw_json(text: str | None) -> msgspec.Raw | None:
+    """Return kept JSON text as a value that is encoded unchanged."""
+    return None if text is None else msgspec.Raw(text.encode())
+
+
+def status_url(withdrawal_id: UUID) -> str:
+    """Return the path of a withdrawal."""
+    return f"/withdrawals/{withdrawal_id}"
+
+
+def balance_of(split: Split, user_ids: UserIds) -> Balance:
+    """Return the response to a question for a balance."""
+    return Balance(user_ids.back(split.user_id), *split[1:])
+
+
+def transaction_of(receipt: ChargeReceipt, user_ids: UserIds) -> Transaction:
+    """Return the response to a charge. Nothing in it ever changes: a replay gives the same bytes."""
+    return Transaction(
+        receipt.id,
+        "charge",
+        user_ids.back(receipt.user_id),
+        receipt.currency,
+        receipt.amount,
+        "completed",
+        receipt.release_at,
+        raw_json(receipt.metadata),
+        receipt.created_at,
+    )
+
+
+def accepted_of(receipt: WithdrawReceipt, user_ids: UserIds) -> AcceptedWithdrawal:
+    """Return the response to a withdrawal. A replay gives the same bytes, whatever its state is by then."""
+    return AcceptedWithdrawal(
+        receipt.id,
+        "pending",
+        status_url(receipt.id),
+        user_ids.back(receipt.user_id),
+        receipt.currency,
+        receipt.amount,
+        raw_json(receipt.destination),
+        raw_json(receipt.metadata),
+        receipt.created_at,
+    )
+
+
+def encode_results(results: Iterable[ChargeResult]) -> bytes:
+    """Return the response to a bulk request as one JSON object."""
+    return _encode(ChargesResult(list(results)))
+
+
+def encode_lines(results: Iterable[ChargeResult]) -> bytes:
+    """Return the response to a bulk request as NDJSON: one result per line."""
+    return b"".join(_encode(result) + b"\n" for result in results)
+
+
+def transaction_of_row(row: TransactionRow, user_id: str, currency: str, user_ids: UserIds) -> Transaction:
+    """Return an item of a wallet's list. The amount of a withdrawal is negative."""
+    charge = row.kind == "charge"
+    return Transaction(
+        row.id,
+        "charge" if charge else "withdrawal",
+        user_ids.back(user_id),
+        currency,
+        row.amount if charge else -row.amount,
+        _status(row.status),
+        _with_zone(row.release_at),
+        raw_json(row.metadata),
+        row.created_at,
+    )
+
+
+def withdrawal_of(view: WithdrawalView, user_ids: UserIds) -> Withdrawal:
+    """Return a withdrawal as it is now."""
+    failure = None if view.failure_code is None else Failure(view.failure_code, view.failure_reason)
+    return Withdrawal(
+        view.id,
+        _status(view.status),
+        status_url(view.id),
+        user_ids.back(view.user_id),
+        view.currency,
+        view.amount,
+        raw_json(view.destination),
+        raw_json(view.metadata),
+        view.created_at,
+        view.updated_at,
+        view.attempts,
+        view.next_attempt_at if view.status == Status.PROCESSING else None,
+        failure,
+        reference_text(view.reference, view.id),
+        view.bank_reference,
+        [HistoryEntry(_status(entry.status), entry.at, entry.reason, entry.by) for entry in view.history],
+    )
+
+
+def _with_zone(release_at: datetime | None) -> datetime | None:
+    """Return the time with a zone: asyncpg returns the last instant of 9999, which was once allowed, without one."""
+    return release_at.replace(tzinfo=UTC) if release_at and release_at.tzinfo is None else release_at
+
+
+def _status(status: str) -> StatusName:
+    return cast(StatusName, status)
