@@ -31,6 +31,10 @@ MODULES = {
     "dlq": ("ops.dlq", "dead letters: list, show, replay, discard"),
     "keys": ("ops.keys", "API keys: create, list, revoke"),
     "payouts": ("ops.payouts", "pause, resume and look at payouts"),
+    "rabbitmq-users": (
+        "ops.rabbitmq_users",
+        "make the users of RabbitMQ: print their definitions, or send them",
+    ),
     "reconcile": ("ops.reconcile", "compare our withdrawals with the bank's books"),
     "roles": ("ops.roles", "make the roles of PostgreSQL: print the SQL, or run it"),
 }

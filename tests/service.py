@@ -19,6 +19,7 @@ from ops.audit import Report, run_audit
 from ops.local import supervision
 from ops.local.programs import KIND_ORDER
 from ops.local.stack import Stack
+from ops.rabbitmq_users import OPERATOR
 from runtime.settings import Settings
 from tests.polling import poll_until
 
@@ -264,7 +265,7 @@ class Service:
         """Return how many messages lie in `withdrawals.XQ`, as RabbitMQ's management page says."""
         assert self.stack.servers is not None
         assert self.stack.servers.rabbitmq is not None
-        login = aiohttp.encode_basic_auth("wbs", self.stack.servers.rabbitmq.passwords["wbs"])
+        login = aiohttp.encode_basic_auth(OPERATOR, self.stack.servers.rabbitmq.passwords[OPERATOR])
         answer = await self.call(
             "POST",
             "/api/queues/%2F/withdrawals.XQ/get",

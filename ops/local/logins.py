@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from db import roles
-from ops.local import rabbitmq_users
+from ops import rabbitmq_users
 from ops.local.servers import Servers
 from ops.local.supervision import Program
 
@@ -21,9 +21,9 @@ _DATABASE_ROLES = {
 }
 
 _RABBITMQ_USERS = {
-    "relay": "wbs_relay",
-    "actors": "wbs_actors",
-    "reconciler": "wbs_reconciler",
+    "relay": rabbitmq_users.RELAY,
+    "actors": rabbitmq_users.ACTORS,
+    "reconciler": rabbitmq_users.RECONCILER,
     OPERATOR: rabbitmq_users.OPERATOR,
 }
 

@@ -15,12 +15,19 @@ from ops.local import apt
 from ops.local.ports import accepts, private_port
 from ops.local.postgres_binaries import Account
 from ops.local.progress import Progress
-from ops.local.rabbitmq_users import OPERATOR, USERS, definitions
 from ops.local.server_accounts import server_account, writable
+from ops.rabbitmq_users import OPERATOR, USERS, definitions
 from ops.state import StateDir, write_private
 
 PACKAGE = "rabbitmq-server"
 DOCKER_IMAGE = "rabbitmq:3.13.7-management"
+DOCKER_CONFIGURATION = "load_definitions = /etc/rabbitmq/wbs-definitions.json\n"
+DOCKER_ON_LOOPBACK = [
+    *("-e", "RABBITMQ_NODENAME=rabbit@localhost"),
+    *("-e", "ERL_EPMD_ADDRESS=127.0.0.1"),
+    *("-e", "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1}"),
+]
+"""Other containers must not get at the ports between Erlang's nodes."""
 # The package's own command switches to user `rabbitmq`; the script behind it runs as its caller.
 INSTALLED_SCRIPTS = "rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server"
 
@@ -59,8 +66,7 @@ class RabbitMQ:
     account: Account | None = None  # the user as whom root runs it; None: it runs as ourselves
 
     def url(self, user: str) -> str:
-        """Return the AMQP URL for a user, with the password. In a container, there is only the operator."""
-        user = user if user in self.passwords else OPERATOR
+        """Return the AMQP URL for a user, with the password."""
         return f"amqp://{user}:{self.passwords[user]}@127.0.0.1:{self.amqp_port}/%2F"
 
     @property
@@ -247,14 +253,19 @@ def in_docker(state: StateDir, docker: str) -> RabbitMQ:
     """Return a container of ours alone, data in a named volume, ports on loopback."""
     names = ("amqp", "management", "rabbitmq_prometheus")
     ports = {name: private_port(state, name) for name in names}
-    password = state.secret(f"rabbitmq_{OPERATOR}")
+    passwords = {name: state.secret(f"rabbitmq_{name}") for name in USERS}
     container = f"wbs-{state.digest}"
     home = state.root / "rabbitmq"
     home.mkdir(mode=0o700, exist_ok=True)
-    # Not on the command line, where every user of the machine could read it.
-    write_private(
-        home / "docker.env", f"RABBITMQ_DEFAULT_USER={OPERATOR}\nRABBITMQ_DEFAULT_PASS={password}\n"
-    )
+    files = {
+        "definitions.json": ("/etc/rabbitmq/wbs-definitions.json", definitions(passwords)),
+        "docker.conf": ("/etc/rabbitmq/conf.d/90-wbs.conf", DOCKER_CONFIGURATION),
+    }
+    mounts = []
+    for name, (place, text) in files.items():
+        write_private(home / name, text)
+        (home / name).chmod(0o644)  # the server is another user there; here nobody else gets into the folder
+        mounts += ["-v", f"{home / name}:{place}:ro"]
     published = [
         *("-p", f"127.0.0.1:{ports['amqp']}:5672"),
         *("-p", f"127.0.0.1:{ports['management']}:15672"),
@@ -265,11 +276,13 @@ def in_docker(state: StateDir, docker: str) -> RabbitMQ:
         amqp_port=ports["amqp"],
         management_port=ports["management"],
         prometheus_port=ports["rabbitmq_prometheus"],
-        passwords={OPERATOR: password},
+        passwords=passwords,
         argv=[
             *(docker, "run", "--rm", "--name", container, "--hostname", container),
-            *("-v", f"{container}:/var/lib/rabbitmq", "--env-file", str(home / "docker.env")),
+            *("-v", f"{container}:/var/lib/rabbitmq"),
+            *mounts,
             *published,
+            *DOCKER_ON_LOOPBACK,
             DOCKER_IMAGE,
         ],
         container=container,

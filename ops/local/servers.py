@@ -9,7 +9,7 @@ from ops.local import postgres, rabbitmq
 from ops.local.postgres import Postgres
 from ops.local.progress import Progress
 from ops.local.rabbitmq import RabbitMQ
-from ops.local.rabbitmq_users import ADMINISTRATOR
+from ops.rabbitmq_users import ADMINISTRATOR
 from ops.state import StateDir
 
 NO_RABBITMQ = """\

@@ -13,9 +13,9 @@ from ops.errors import OpsError
 from ops.local.environment import urls
 from ops.local.progress import Progress
 from ops.local.provision import private_servers
-from ops.local.rabbitmq_users import OPERATOR as RABBITMQ_USER
 from ops.local.stack import AlreadyRunning, Stack
 from ops.migration import migrate
+from ops.rabbitmq_users import OPERATOR as RABBITMQ_USER
 from ops.state import StateDir, read_json
 from runtime.known_settings import unknown_settings, warning_of
 

@@ -16,6 +16,7 @@ import pytest
 from ops import processes
 from ops.local import supervision
 from ops.local.stack import Stack
+from ops.rabbitmq_users import OPERATOR
 from ops.state import read_json
 from tests.conftest import denied
 from tests.polling import poll_until
@@ -132,8 +133,8 @@ async def test_users_of_rabbitmq(own: Stack) -> None:
         return
     async with Service.of(own) as service:
         assert await rabbitmq(service, "guest", "guest", "/api/whoami") == 401
-        assert await rabbitmq(service, "wbs", node.passwords["wbs"], "/api/overview") == 200
-        assert await rabbitmq(service, "wbs", node.passwords["wbs"], "/api/users") == 401
+        assert await rabbitmq(service, OPERATOR, node.passwords[OPERATOR], "/api/overview") == 200
+        assert await rabbitmq(service, OPERATOR, node.passwords[OPERATOR], "/api/users") == 401
         for user in ("wbs_relay", "wbs_actors", "wbs_reconciler"):
             assert await rabbitmq(service, user, node.passwords[user], "/api/overview") == 401
     for user in node.passwords:
@@ -141,7 +142,7 @@ async def test_users_of_rabbitmq(own: Stack) -> None:
         assert may(node.url(user), "declare", "something else") == administers, user
         assert may(node.url(user), "write", "amq.direct") == administers, user
         assert may(node.url(user), "read", "withdrawals") or not administers, user
-        reads_dead_letters = administers or user == "wbs"
+        reads_dead_letters = administers or user == OPERATOR
         assert may(node.url(user), "read", "withdrawals.XQ") == reads_dead_letters, user
 
 

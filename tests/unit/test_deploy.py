@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 from dataclasses import fields
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 from db.roles import ACTORS, GATEWAY, OPERATOR, OWNER, RECONCILER, RELAY
+from ops import rabbitmq_users
 from ops.local.environment import SWAGGER_ORIGINS
 from ops.roles import password_variable
 from runtime.settings import Settings
@@ -89,7 +91,7 @@ def test_compose_has_every_service_on_its_port(compose: dict[str, Any]) -> None:
         "swagger": {8282},
     }
     services = compose["services"]
-    assert set(services) == PROCESSES | set(expected) | {"migrate", "roles", "operator"}
+    assert set(services) == PROCESSES | set(expected) | {"migrate", "roles", "rabbitmq_users", "operator"}
     assert "ports" not in services["gateway"], "only one of several gateways could have it"
     for name, ports in expected.items():
         published = services[name]["ports"]
@@ -116,6 +118,57 @@ def test_compose_has_every_service_on_its_port(compose: dict[str, Any]) -> None:
             assert variable[1] in services["roles"]["environment"]
 
 
+def test_each_kind_has_its_user_of_rabbitmq(compose: dict[str, Any]) -> None:
+    """Goal: who gets into one process can do what that one needs; the administrator only makes the users."""
+    services = compose["services"]
+    kinds = {
+        "relay": rabbitmq_users.RELAY,
+        "actors": rabbitmq_users.ACTORS,
+        "reconciler": rabbitmq_users.RECONCILER,
+        "operator": rabbitmq_users.OPERATOR,
+    }
+    made = services["rabbitmq_users"]["environment"]
+    for kind, user in {**kinds, "rabbitmq_users": rabbitmq_users.ADMINISTRATOR}.items():
+        url = services[kind]["environment"]["RABBITMQ_URL"]
+        assert without_env(url) == f"amqp://{user}:password@rabbitmq:5672/%2F", kind
+        [variable] = re.findall(r"\$\{(\w+)", url)
+        if kind == "rabbitmq_users":
+            assert services["rabbitmq"]["environment"]["RABBITMQ_DEFAULT_USER"] == user, (
+                "so there is no guest"
+            )
+            assert f"${{{variable}:-" in services["rabbitmq"]["environment"]["RABBITMQ_DEFAULT_PASS"]
+        else:
+            assert variable == rabbitmq_users.password_variable(user)
+            assert made[variable] == f"${{{variable}:-password}}"
+            assert kind == "operator" or "rabbitmq_users" in services[kind]["depends_on"]
+    assert set(rabbitmq_users.USERS) == {*kinds.values(), rabbitmq_users.ADMINISTRATOR}
+
+
+def test_only_the_container_reaches_the_ports_between_erlangs_nodes(
+    compose: dict[str, Any], tmp_path: Path
+) -> None:
+    """Goal: no other container runs code in RabbitMQ's node; the cookie is random, and stays when it starts again."""
+    service = compose["services"]["rabbitmq"]
+    assert service["environment"]["RABBITMQ_NODENAME"].endswith("@localhost")
+    assert service["environment"]["ERL_EPMD_ADDRESS"] == "127.0.0.1"
+    additional = service["environment"]["RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS"]
+    assert additional == "-kernel inet_dist_use_interface {127,0,0,1}"
+    [shell, option, script] = service["command"]
+    cookie = tmp_path / "cookie"
+    script = script.replace("$$", "$").replace("/var/lib/rabbitmq/.erlang.cookie", str(cookie))
+    assert script.endswith("exec rabbitmq-server\n")
+    script = script.replace("exec rabbitmq-server", f"cat {cookie}")
+    starts = [subprocess.run([shell, option, script], capture_output=True, text=True) for _ in range(2)]
+    assert re.fullmatch("[0-9a-f]{48}", starts[0].stdout), starts[0]
+    assert stat.S_IMODE(cookie.stat().st_mode) == 0o400
+    assert starts[1].stdout == starts[0].stdout
+    cookie.unlink()
+    cookie.touch(0o400)  # the container ended in the middle of it
+    third = subprocess.run([shell, option, script], capture_output=True, text=True, check=True).stdout
+    assert len(third) == 48
+    assert third != starts[0].stdout
+
+
 def without_env(text: str) -> str:
     """Return a value of the compose file as it is where no variable is set."""
     return re.sub(r"\$\{[A-Z_]+:?-([^}]*)\}", r"\1", text)
@@ -125,7 +178,7 @@ def test_each_secret_reaches_only_who_needs_it(compose: dict[str, Any]) -> None:
     """Goal: a process that is broken into tells no more than it needs to know; every other setting is passed on."""
     needed = {
         "DATABASE_URL": {"roles", "migrate", "gateway", "relay", "actors", "reconciler", "operator"},
-        "RABBITMQ_URL": {"relay", "actors", "reconciler", "operator"},
+        "RABBITMQ_URL": {"rabbitmq_users", "relay", "actors", "reconciler", "operator"},
         "WBS_METRICS_TOKEN": {"gateway"},
         "WBS_BANK_TOKEN": {"actors", "reconciler", "operator"},
         "WBS_BANK_PASSWORD": {"actors", "reconciler", "operator"},
@@ -170,7 +223,7 @@ def test_containers_may_do_little(compose: dict[str, Any]) -> None:
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert service["read_only"] == (name != "swagger"), name
-        if name not in ("roles", "migrate", "operator"):
+        if name not in ("roles", "rabbitmq_users", "migrate", "operator"):
             assert service["healthcheck"]["test"], name
         for volume in service.get("volumes", []):
             source = str(volume).split(":")[0]
@@ -305,7 +358,6 @@ NOT_IN_CONTAINERS = {
     "WBS_HTTP_PORT": "the proxy publishes the port",
     "WBS_POSTGRES": "how `wbs up` provisions",
     "WBS_POSTGRES_BIN": "how `wbs up` provisions",
-    "WBS_RABBITMQ_MANAGEMENT_URL": "what `wbs up` prints",
     "WBS_STATE_DIR": "the Dockerfile says where it is",
 }
 """Documented variables that docker-compose.yml does not mention, and why."""

@@ -40,7 +40,7 @@ PASSWORDS: dict[str, set[str]] = {
     "postgres_wbs_actors": {"actors"},
     "postgres_wbs_reconciler": {"reconciler"},
     "rabbitmq_wbs_administrator": set(),
-    "rabbitmq_wbs": set(),
+    "rabbitmq_wbs_operator": set(),
     "rabbitmq_wbs_relay": {"relay"},
     "rabbitmq_wbs_actors": {"actors"},
     "rabbitmq_wbs_reconciler": {"reconciler"},
