@@ -100,7 +100,7 @@ class CheckedHttp(Http):
         After the response, what is left of the body is read in the same way: if it does not arrive in time, or the
         client ends its side before, it counts as ended, and the connection ends with it.
         """
-        if self.stage is not Stage.IDLE:
+        if self.response is None or self.stage is not Stage.IDLE:
             return await self._read()
         try:
             return await self._read()
