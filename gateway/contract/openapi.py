@@ -75,7 +75,7 @@ def document(operations: Iterable[Operation], *, version: str, user_ids: UserIds
         "api_key": {
             "type": "http",
             "scheme": "bearer",
-            "description": "An API key, made by `wbs keys create`. None is needed while `WBS_AUTH` is `off`, or is "
+            "description": "An API key, made by `wbs keys create`. No key is needed while `WBS_AUTH` is `off`, or is "
             "`auto`, the gateway listens on loopback and no key was ever made.",
         }
     }

@@ -1,5 +1,6 @@
 """The API's page at /docs in a real Chromium: it shows the operations, tries them out, and loads nothing foreign."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -8,6 +9,7 @@ import pytest
 from playwright.sync_api import Page, Request, expect, sync_playwright
 
 from ops.local.stack import Stack
+from tests import story
 from tests.conftest import unavailable
 from tests.service import make_whole
 
@@ -99,6 +101,29 @@ def test_an_operation_can_be_tried_out(visit: Visit) -> None:
     balance = page.request.get(f"{visit.api}/balance/browser").json()
     assert balance["withdrawable"] == 700
     visit.check()
+
+
+def test_the_examples_succeed_from_top_to_bottom(visit: Visit) -> None:
+    """Goal: whoever presses Execute at each operation in turn succeeds, and need not copy an identifier."""
+    page = visit.page
+    page.goto(f"{visit.api}/docs")
+    expect(page.locator(".opblock").first).to_be_visible(timeout=PAGE_TIMEOUT_MS)
+    document = page.request.get(f"{visit.api}/openapi.json").json()
+    statuses = {}
+    for _, _, operation in story.operations(document):
+        id = operation["operationId"]
+        if id in story.NOT_OURS_TO_SEND:
+            continue
+        block = page.locator(f"#operations-{operation['tags'][0]}-{id}")
+        block.locator(".opblock-summary-control").press("Enter")
+        block.get_by_role("button", name="Execute").press("Enter")
+        status = block.locator(".live-responses-table .response .response-col_status").first
+        expect(status).to_contain_text(re.compile(r"\d{3}"), timeout=PAGE_TIMEOUT_MS)
+        statuses[id] = int(status.inner_text()[:3])
+        block.locator(".opblock-summary-control").press("Enter")
+    # The bank of this stack is faster than whoever wants to cancel.
+    assert statuses.pop("cancelWithdrawal") in (200, 409)
+    assert {id: status for id, status in statuses.items() if status >= 300} == {}
 
 
 def test_the_root_leads_to_the_page(visit: Visit) -> None:
