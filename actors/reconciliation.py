@@ -7,9 +7,10 @@ which also reports payouts that the bank lacks, is `wbs reconcile`.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from time import monotonic
 from uuid import UUID
 
-from actors.bank.books import pages_of
+from actors.bank.books import BOOKS_WITHIN_S, pages_of
 from actors.bank.protocol import Bank, BookEntry, BooksPage, CursorUnknown
 from actors.look_ups import Discrepancies, LookUps
 from db.reconciliation import ReconcilerSession, WithdrawalRow
@@ -52,18 +53,20 @@ class BankComparison:
         await self.read_new_entries()
         await self._read_on_in_the_round()
 
-    async def read_everything(self) -> int:
+    async def read_everything(self, within_s: float = BOOKS_WITHIN_S) -> int:
         """Read the bank's books from the first entry to the last, and do all the look-ups that are due.
 
-        Return the number of entries. Raises the same errors as `take_turn`.
+        Return the number of entries. Raises the same errors as `take_turn`; BooksUnreadable also if the books do not
+        end within `within_s` seconds. After that time no further look-up begins.
         """
+        give_up_at = monotonic() + within_s
         entries = 0
-        async for page in pages_of(self._bank):
+        async for page in pages_of(self._bank, within_s=within_s):
             await self._compare(page)
-            while await self.look_ups.work_off():
+            while await self.look_ups.work_off() and monotonic() < give_up_at:
                 pass
             entries += len(page.entries)
-        while await self.look_ups.ask_about_the_stuck():
+        while await self.look_ups.ask_about_the_stuck() and monotonic() < give_up_at:
             pass
         return entries
 

@@ -110,6 +110,7 @@ GRANTS: dict[str, dict[str, str]] = {
         AUDITOR: "select",
     },
     "write_trials": {GATEWAY: "select, insert, update, delete", AUDITOR: "select"},
+    "rate_reports": {GATEWAY: "select, insert, update, delete", AUDITOR: "select"},
     "api_keys": {
         GATEWAY: "select, update (last_used_at)",
         OPERATOR: f"{_KEY_COLUMNS}, insert, update (revoked_at, revoked_by)",

@@ -32,7 +32,12 @@ def create_app(settings: Settings) -> Application:
     app = make_application(admission, limits, fast_path=bool(settings.fast_path))
     services = Services.make(settings)
     authenticator = Authenticator(
-        Login(settings.auth), settings.http_host, services.api_keys, settings.metrics_token, proxies=proxies
+        Login(settings.auth),
+        settings.http_host,
+        services.api_keys,
+        settings.metrics_token,
+        services.wrong_keys,
+        proxies,
     )
     endpoints = Endpoints(app, authenticator, services.limiter, services.flusher)
     # The order of the document: its examples tell a story.

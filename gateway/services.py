@@ -9,8 +9,10 @@ from db.write_trial import try_to_write
 from gateway.contract.user_ids import UserIds
 from gateway.key_directory import KeyDirectory
 from gateway.long_poll import LongPoll
+from gateway.rate_sharing import RateSharing
 from gateway.readiness import Readiness
 from gateway.reads import Reads
+from gateway.wire.auth import wrong_key_limiter
 from gateway.wire.metrics import MetricsFlusher
 from gateway.wire.rate_limits import RateLimiter
 from gateway.wire.request_reader import RequestReader
@@ -35,6 +37,8 @@ class Services:
     flusher: MetricsFlusher
     readiness: Readiness
     limiter: RateLimiter | None
+    wrong_keys: RateLimiter
+    rate_sharing: RateSharing
     draining: bool = False
     """Whether the process is about to end: no new connections, and requests under way are finished."""
 
@@ -42,6 +46,11 @@ class Services:
     def make(cls, settings: Settings) -> "Services":
         """Return the services; nothing runs or connects yet."""
         tasks, user_ids = SupervisedTasks(), UserIds(settings.user_ids)
+        limiter = RateLimiter(settings.rate_limit_per_s) if settings.rate_limit_per_s else None
+        wrong_keys = wrong_key_limiter()
+        limiters = (
+            {"addresses": wrong_keys} if limiter is None else {"addresses": wrong_keys, "keys": limiter}
+        )
         reads = Reads(settings, tasks)
         ledger, withdrawals = Ledger(settings, tasks), Withdrawals(settings, tasks)
         return cls(
@@ -58,12 +67,15 @@ class Services:
             Readiness(
                 [ledger.last_writes, withdrawals.last_transitions], partial(try_to_write, settings.database)
             ),
-            RateLimiter(settings.rate_limit_per_s) if settings.rate_limit_per_s else None,
+            limiter,
+            wrong_keys,
+            RateSharing(settings, tasks, limiters),
         )
 
     async def start(self) -> None:
         """Start all. The database may be away: they connect when it is there."""
         await self.api_keys.start()
+        await self.rate_sharing.start()
         self.reads.start()
         self.ledger.start()
         self.withdrawals.start()
@@ -81,6 +93,7 @@ class Services:
         await self.withdrawals.stop()
         await self.long_poll.stop()
         await self.api_keys.stop()
+        await self.rate_sharing.stop()
         await self.reads.stop()
         await self.flusher.stop()
         await self.tasks.stop()

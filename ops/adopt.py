@@ -16,6 +16,7 @@ from pathlib import Path
 from uuid import UUID
 
 from actors.bank import open_bank
+from actors.bank.books import BOOKS_WITHIN_S, pages_of
 from actors.bank.protocol import Bank, BookEntry, BooksUnreadable, PayoutOrder
 from db.adoptions import BankPayout, adopt_payout
 from db.connections import connect
@@ -97,13 +98,16 @@ def _user(text: str) -> str:
 
 
 async def adopt_all(
-    settings: Settings, users: Mapping[str, str], by: str, reason: str
+    settings: Settings, users: Mapping[str, str], by: str, reason: str, within_s: float = BOOKS_WITHIN_S
 ) -> list[AdoptionResult]:
-    """Adopt these payouts, each in a transaction of its own. Raises AuditImpossible."""
+    """Adopt these payouts, each in a transaction of its own. Raises AuditImpossible.
+
+    `within_s` is the longest time for finding them in the bank's books, in seconds.
+    """
     bank = open_bank(settings.for_bank)
     connection = None
     try:
-        entries = await _entries(bank, users)
+        entries = await _entries(bank, users, within_s)
         connection = await connect(settings.database)
         results = []
         for reference, user in users.items():
@@ -122,14 +126,13 @@ async def adopt_all(
             connection.terminate()
 
 
-async def _entries(bank: Bank, users: Mapping[str, str]) -> dict[str, BookEntry]:
+async def _entries(bank: Bank, users: Mapping[str, str], within_s: float) -> dict[str, BookEntry]:
     """Read the bank's books until all these references are found."""
     found: dict[str, BookEntry] = {}
-    cursor, more = None, True
-    while more and len(found) < len(users):
-        page = await bank.read_books(cursor)
+    async for page in pages_of(bank, within_s=within_s):
         found |= {entry.reference: entry for entry in page.entries if entry.reference in users}
-        cursor, more = page.cursor, page.more
+        if len(found) == len(users):
+            break
     return found
 
 
@@ -158,7 +161,8 @@ async def _adopt(connection: object, payout: BankPayout, by: str, reason: str) -
 
 def run_adopt(args: argparse.Namespace, settings: Settings) -> int:
     """Adopt and tell: 0 all is booked, 1 something was refused."""
-    results = asyncio.run(adopt_all(settings, wanted(args.adopt, args.user), operator(args), args.reason))
+    users = wanted(args.adopt, args.user)
+    results = asyncio.run(adopt_all(settings, users, operator(args), args.reason, args.within))
     if args.json:
         print(json.dumps({"adoptions": [asdict(result) for result in results]}))
     else:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from actors.bank import open_bank
-from actors.bank.books import pages_of
+from actors.bank.books import BOOKS_WITHIN_S, pages_of
 from actors.bank.protocol import Bank, BooksUnreadable
-from db.audit import DUE_WITHIN, Findings, Payout, audit_bank, audit_books, auditor
+from db.audit import DUE_WITHIN, Findings, Payout, TooManyPayouts, audit_bank, audit_books, auditor
 from db.errors import DATABASE_ERRORS
 from ops.environment import running_environment
 from runtime.settings import Settings, SettingsError
@@ -65,8 +65,13 @@ class AuditImpossible(Exception):
     """The database or the bank could not be read; nothing is known of the books."""
 
 
-async def run_audit(settings: Settings, *, bank: bool = True, progress: bool = False) -> Report:
-    """Audit the books of the database at `settings.database_url`. Raises AuditImpossible."""
+async def run_audit(
+    settings: Settings, *, bank: bool = True, progress: bool = False, within_s: float = BOOKS_WITHIN_S
+) -> Report:
+    """Audit the books of the database at `settings.database_url`. Raises AuditImpossible.
+
+    `within_s` is the longest time for the bank's books, in seconds.
+    """
     started = time.monotonic()
     findings = Findings()
     tell = _Progress() if progress else _silent
@@ -74,7 +79,9 @@ async def run_audit(settings: Settings, *, bank: bool = True, progress: bool = F
         async with auditor(settings.database_url) as connection:
             await audit_books(connection, findings, tell, _due_within(settings))
             if bank:
-                await audit_bank(connection, _bank_pages(settings, findings), findings, tell)
+                await audit_bank(connection, _bank_pages(settings, findings, within_s), findings, tell)
+    except TooManyPayouts as error:
+        raise AuditImpossible(str(error)) from error
     except DATABASE_ERRORS as error:
         raise AuditImpossible(f"the database can't be read: {error}") from error
     return Report(not findings.total(), findings, bank, time.monotonic() - started)
@@ -86,38 +93,45 @@ def _due_within(settings: Settings) -> timedelta:
     return max(DUE_WITHIN, 2 * timedelta(milliseconds=longest_ms))
 
 
-async def compare_with_bank(settings: Settings, bank: Bank) -> Findings:
-    """Check invariant 5 alone, once all that the bank knows has been written down. Raises AuditImpossible."""
+async def compare_with_bank(settings: Settings, bank: Bank, within_s: float) -> Findings:
+    """Check invariant 5 alone, once all that the bank knows has been written down. Raises AuditImpossible.
+
+    `within_s` is the longest time for the bank's books, in seconds.
+    """
     findings = Findings()
-    books = _payouts_of(bank, findings, settings.bank_url)
+    books = _payouts_of(bank, findings, settings.bank_url, within_s)
     try:
         async with auditor(settings.database_url) as connection:
             await audit_bank(connection, books, findings, _silent, told_all=True)
+    except TooManyPayouts as error:
+        raise AuditImpossible(str(error)) from error
     except DATABASE_ERRORS as error:
         raise AuditImpossible(f"the database can't be read: {error}") from error
     return findings
 
 
-async def _bank_pages(settings: Settings, findings: Findings) -> AsyncIterator[list[Payout]]:
+async def _bank_pages(settings: Settings, findings: Findings, within_s: float) -> AsyncIterator[list[Payout]]:
     """Yield the books of the bank that the settings name. Raises AuditImpossible."""
     try:
         bank = open_bank(settings.for_bank)
     except SettingsError as error:
         raise AuditImpossible(str(error)) from error
     try:
-        async for page in _payouts_of(bank, findings, settings.bank_url):
+        async for page in _payouts_of(bank, findings, settings.bank_url, within_s):
             yield page
     finally:
         await bank.close()
 
 
-async def _payouts_of(bank: Bank, findings: Findings, address: str) -> AsyncIterator[list[Payout]]:
+async def _payouts_of(
+    bank: Bank, findings: Findings, address: str, within_s: float
+) -> AsyncIterator[list[Payout]]:
     """Yield the books, page by page, from the first entry to their end at this moment. Raises AuditImpossible.
 
     Lines that can't be understood are among the findings: nobody knows what they say of our money.
     """
     try:
-        async for page in pages_of(bank):
+        async for page in pages_of(bank, within_s=within_s):
             for line in page.passed_over:
                 findings.add(
                     BANK, "unreadable_entry", "the bank's books", "an entry that says something", line
@@ -153,13 +167,36 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = subparsers.add_parser("audit", help="check that the books are right", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument("--no-bank", action="store_true", help="leave the bank's books out (invariant 5)")
+    add_within(parser)
+
+
+def add_within(parser: argparse.ArgumentParser) -> None:
+    """Add the option that bounds the time for the bank's books."""
+    parser.add_argument(
+        "--within",
+        type=_seconds,
+        default=BOOKS_WITHIN_S,
+        metavar="S",
+        help=f"seconds for reading the bank's books to their end (default {BOOKS_WITHIN_S:.0f})",
+    )
+
+
+def _seconds(text: str) -> int:
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:
     """Audit the running stack, or what DATABASE_URL and WBS_BANK_URL name."""
     try:
         report = asyncio.run(
-            run_audit(Settings.from_env(running_environment()), bank=not args.no_bank, progress=True)
+            run_audit(
+                Settings.from_env(running_environment()),
+                bank=not args.no_bank,
+                progress=True,
+                within_s=args.within,
+            )
         )
     except AuditImpossible as error:
         if args.json:

@@ -17,6 +17,7 @@ import sys
 from dataclasses import asdict, dataclass
 
 from actors.bank import open_bank
+from actors.bank.books import BOOKS_WITHIN_S
 from actors.bank.protocol import BooksUnreadable
 from actors.look_ups import Discrepancy
 from actors.reconciliation import BankComparison
@@ -25,7 +26,7 @@ from db.errors import DATABASE_ERRORS
 from db.reconciliation import ReconcilerSession
 from db.withdrawals import Withdrawals
 from ops import adopt
-from ops.audit import BANK, AuditImpossible, compare_with_bank, named
+from ops.audit import BANK, AuditImpossible, add_within, compare_with_bank, named
 from ops.environment import running_environment
 from ops.failures import explain
 from ops.operators import add_by
@@ -48,16 +49,19 @@ class Reconciliation:
     """Statements of the bank that can't be booked, or not in full: for a person."""
 
 
-async def reconcile(settings: Settings) -> Reconciliation:
-    """Compare and settle. Raises AuditImpossible if the database or the bank can't be read."""
+async def reconcile(settings: Settings, within_s: float = BOOKS_WITHIN_S) -> Reconciliation:
+    """Compare and settle. Raises AuditImpossible if the database or the bank can't be read.
+
+    `within_s` is the longest time for each of two readings of the bank's books, in seconds.
+    """
     session, withdrawals = ReconcilerSession(settings), Withdrawals(settings)
     bank = open_bank(settings.for_bank)
     withdrawals.start()
     try:
         await session.lead()  # connects; both may lead at once, since every step is compare-and-set
         comparison = BankComparison(bank, session, withdrawals, settings.our_decline_codes)
-        entries = await comparison.read_everything()
-        findings = await compare_with_bank(settings, bank)
+        entries = await comparison.read_everything(within_s)
+        findings = await compare_with_bank(settings, bank, within_s)
         named = [one for one in comparison.discrepancies if one.kind in _NAMED]
         return Reconciliation(entries, comparison.look_ups.settled, findings, named)
     except BooksUnreadable as error:
@@ -76,6 +80,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "reconcile", help="compare our withdrawals with the bank's books", description=__doc__
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    add_within(parser)
     adopt.add_arguments(parser)
     add_by(parser)
 
@@ -86,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         if args.adopt is not None:
             return adopt.run_adopt(args, settings)
-        result = asyncio.run(reconcile(settings))
+        result = asyncio.run(reconcile(settings, args.within))
     except AuditImpossible as error:
         print(f"wbs reconcile: {error}", file=sys.stderr)
         return 2

@@ -21,6 +21,14 @@ HTTP_REQUEST_SECONDS = Histogram(
 )
 REFUSALS = Counter("wbs_refusals", "Requests refused, by code.", ["code"])
 WRONG_KEYS = Counter("wbs_wrong_keys", "Requests with an API key that is unknown, revoked or expired.")
+RATE_LIMITS_UNSHARED = Gauge(
+    "wbs_rate_limits_unshared",
+    "1 while this gateway does not know what clients use at others, and grants its part of each limit.",
+    multiprocess_mode="livesum",
+)
+LONG_POLLS_REFUSED = Counter(
+    "wbs_long_polls_refused", "Requests with `wait` answered at once: their client has all its places."
+)
 CONNECTIONS_REFUSED = Counter(
     "wbs_connections_refused", "Connections refused: too many in all, or of one address.", ["bound"]
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import datetime
+from time import monotonic
 from typing import Annotated, Any
 
 import msgspec
@@ -9,6 +10,9 @@ from msgspec import Meta
 
 from actors.bank.protocol import BOOK_STATUSES, Bank, BookEntry, BooksPage, BooksUnreadable
 from actors.bank.replies import Amount, Unreadable, Word, check_words, read_json
+
+BOOKS_WITHIN_S = 3600.0
+"""Longest time for one reading of the books, unless somebody names another."""
 
 
 class _Line(msgspec.Struct):
@@ -77,17 +81,25 @@ def _payout_id(line: Any) -> str | None:
     return payout_id
 
 
-async def pages_of(bank: Bank, after: str | None = None) -> AsyncIterator[BooksPage]:
+async def pages_of(
+    bank: Bank, after: str | None = None, *, within_s: float = BOOKS_WITHIN_S
+) -> AsyncIterator[BooksPage]:
     """Yield the books from after cursor `after` (None: the first entry) to their present end.
 
-    Raises BooksUnreadable.
+    Raises BooksUnreadable, also if the end is not reached within `within_s` seconds.
     """
-    seen: set[str | None] = {None, after}
+    give_up_at = monotonic() + within_s
     cursor, more = after, True
+    pages = 0
+    # One remembered cursor shows a circle of any length, if each is kept for twice as long as the one before.
+    mark, marked_at = after, 0
     while more:
         page = await bank.read_books(cursor)
         yield page
-        cursor, more = page.cursor, page.more
-        if more and cursor in seen:
+        cursor, more, pages = page.cursor, page.more, pages + 1
+        if more and cursor == mark:
             raise BooksUnreadable(f"the books go round: cursor {cursor!r} comes again")
-        seen.add(cursor)
+        if more and monotonic() > give_up_at:
+            raise BooksUnreadable(f"the books did not end within {within_s:g} s, after {pages:,} pages")
+        if pages > 2 * marked_at:
+            mark, marked_at = cursor, pages

@@ -5,7 +5,7 @@ other rows. It reads the ledger in one snapshot, in streams, so that memory stay
 and a running service is not disturbed.
 """
 
-from db.audit.bank import Payout, audit_bank
+from db.audit.bank import Payout, TooManyPayouts, audit_bank
 from db.audit.books import DUE_WITHIN, audit_books, auditor
 from db.audit.findings import VIOLATIONS_MAX, Findings, Violation
 
@@ -14,6 +14,7 @@ __all__ = [
     "VIOLATIONS_MAX",
     "Findings",
     "Payout",
+    "TooManyPayouts",
     "Violation",
     "audit_bank",
     "audit_books",

@@ -7,10 +7,19 @@ from typing import Any, NamedTuple
 from db.audit.findings import Findings, Progress
 from db.audit.stream import stream
 from db.sql import load
+from db.strict import one
 from wallet.outcomes import is_check
 
 _SQL = load("audit")
 _INVARIANT = 5
+
+STRANGE_MAX = 20_000_000
+"""Number of payouts at the bank, beyond twice our withdrawals, that an audit takes: each takes some 150 bytes of the
+database's disk until the audit ends, and a bank whose books never end must not fill it."""
+
+
+class TooManyPayouts(Exception):
+    """The bank's books hold far more payouts than can be ours."""
 
 
 class Payout(NamedTuple):
@@ -37,9 +46,9 @@ async def audit_bank(
     """Check invariant 5 against the bank's books, given page by page.
 
     `told_all` means that everything the bank knows was recorded a moment ago, so a return that is only in the bank's
-    books is a violation and not news on its way.
+    books is a violation and not news on its way. Raises TooManyPayouts.
     """
-    started: datetime = await connection.fetchval(_SQL["clock"])
+    started, ours = one(await connection.fetch(_SQL["withdrawals_now"]))
     await connection.execute(_SQL["create_bank_payouts"])
     await connection.execute(_SQL["forget_bank_payouts"])
     read = 0
@@ -48,6 +57,8 @@ async def audit_bank(
         if of_wallets:
             await connection.execute(_SQL["add_bank_payouts"], *zip(*of_wallets, strict=True))
         read += len(page)
+        if read > STRANGE_MAX + 2 * ours:
+            raise TooManyPayouts(f"the bank's books hold more than {read:,} payouts, of {ours:,} withdrawals")
         progress(f"the bank's books: {read:,} payouts")
     findings.count("payouts", read)
     await connection.execute(_SQL["analyze_bank_payouts"])

@@ -499,5 +499,8 @@ where
         where b.reference = coalesce(replace(w.reference::text, '-', ''), w.id::text)
     );
 
+-- name: withdrawals_now
+select clock_timestamp() as now, count(*) as withdrawals from withdrawals;
+
 -- name: clock
 select clock_timestamp() as now;

@@ -168,7 +168,7 @@ class ChargeRoutes:
         """Put money into many wallets: one result per charge."""
         commands = _commands(self._requests, request, caller)
         if self._limiter is not None:
-            self._limiter.take(caller.name, len(commands) - 1)  # the request itself has cost one
+            self._limiter.take(caller.name, len(commands) - 1, taken=1)
         results = await _submit_all(self._submit, commands, self._user_ids)
         if NDJSON in request.headers.get("accept", ""):
             return Response(encode_lines(results), content_type=NDJSON)

@@ -213,13 +213,13 @@ class WithdrawalRoutes:
         """Return a withdrawal as it is now, or when it has ended."""
         query = self._parameters.read(request.query_string)
         found = await self._own(_id(withdrawal_id), caller)
-        return await self._ended_or_late(found, query.wait)
+        return await self._ended_or_late(found, query.wait, caller)
 
     async def withdrawal_by_key(self, request: Request, caller: Caller) -> Response:
         """Return the withdrawal that was made with an idempotency key, as it is now, or when it has ended."""
         query = self._parameters_by_key.read(request.query_string)
         found = _owned(await self._reads.withdrawal_by_key(caller.space, query.key()), caller)
-        return await self._ended_or_late(found, query.wait)
+        return await self._ended_or_late(found, query.wait, caller)
 
     async def cancel(self, request: Request, caller: Caller, withdrawal_id: str) -> Response:
         """Cancel a withdrawal, if the bank was not called for it yet."""
@@ -233,10 +233,10 @@ class WithdrawalRoutes:
         """Return a withdrawal of the caller's. Raises WithdrawalNotFound: another's is as if it were not there."""
         return _owned(await self._reads.withdrawal(id), caller)
 
-    async def _ended_or_late(self, found: WithdrawalView, wait_s: float) -> Response:
+    async def _ended_or_late(self, found: WithdrawalView, wait_s: float, caller: Caller) -> Response:
         """Respond once the withdrawal has ended, after `wait_s` at the latest."""
         if wait_s and found.status in _MOVING:
-            await self._long_poll.wait(found.id, wait_s)
+            await self._long_poll.wait(found.id, wait_s, caller.name)
             found = await self._reads.withdrawal(found.id)
         return self._response(found)
 

@@ -5,17 +5,17 @@ are unique in its space.
 """
 
 import hmac
-import time
-from collections import OrderedDict
 from collections.abc import Callable
 from enum import StrEnum
+from time import monotonic
 from typing import NamedTuple, Protocol
 
 from sanic import Request
 
 from db.api_keys import DEFAULT_SPACE, ApiKey
-from gateway.contract.problems import Forbidden, RateLimited, Unauthorized
+from gateway.contract.problems import Forbidden, Unauthorized
 from gateway.wire.connection_limits import TrustedProxies
+from gateway.wire.rate_limits import RateLimiter
 from runtime.addresses import is_loopback
 from runtime.telemetry import WRONG_KEYS, log
 from runtime.throttle import Throttle
@@ -25,8 +25,6 @@ from wallet.scopes import Scope
 WRONG_KEYS_BURST = 10
 """Wrong keys that one address may send before it has to wait: a client with an old key finds out by these."""
 WRONG_KEYS_PER_S = 1.0
-ADDRESSES_MAX = 10_000
-"""Addresses that are remembered; the one that was heard of longest ago is forgotten first."""
 
 
 class Caller(NamedTuple):
@@ -76,6 +74,13 @@ class Directory(Protocol):
         """Return the key with this secret. Raises Unavailable."""
 
 
+def wrong_key_limiter(clock: Callable[[], float] = monotonic) -> RateLimiter:
+    """Return the limiter of wrong keys per address."""
+    return RateLimiter(
+        WRONG_KEYS_PER_S, WRONG_KEYS_BURST, detail="too many wrong keys from this address", clock=clock
+    )
+
+
 class Authenticator:
     """Lets requests in, or not."""
 
@@ -85,7 +90,7 @@ class Authenticator:
         http_host: str,
         directory: Directory,
         metrics_token: str = "",
-        clock: Callable[[], float] = time.monotonic,
+        wrong_keys: RateLimiter | None = None,
         proxies: TrustedProxies | None = None,
     ) -> None:
         if login is Login.AUTO and not is_loopback(http_host):
@@ -93,7 +98,8 @@ class Authenticator:
         self.login = login
         self._directory = directory
         self._metrics_token = metrics_token.encode()
-        self._wrong_keys = _WrongKeys(clock)
+        self._wrong_keys = wrong_keys or wrong_key_limiter()
+        self._throttle = Throttle()
         self._proxies = proxies or TrustedProxies()
 
     def identify(self, request: Request, scope: Scope, *, as_last_known: bool = False) -> Caller:
@@ -129,7 +135,7 @@ class Authenticator:
             return PROMETHEUS
         key = self._directory.find(secret, as_last_known=as_last_known)
         if key is None:
-            self._wrong_keys.count(self._proxies.client_of(request))
+            self._count_wrong_key(self._proxies.client_of(request))
             raise Unauthorized("this key is not known, or has expired or been revoked")
         return Caller(key.name, key.space, key.scopes, key.user_prefix)
 
@@ -137,26 +143,9 @@ class Authenticator:
         given = secret.encode(errors="surrogateescape")
         return bool(self._metrics_token) and hmac.compare_digest(given, self._metrics_token)
 
-
-class _WrongKeys:
-    """Slows down who guesses: a token bucket per address. A right key is never slowed down by wrong ones beside it."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        """address → (tries left, when they were counted)."""
-        self._throttle = Throttle()
-
-    def count(self, address: str) -> None:
-        """Count a wrong key. Raises RateLimited if there were too many."""
+    def _count_wrong_key(self, address: str) -> None:
+        """Slow down who guesses. Raises RateLimited. A right key is never slowed down by wrong ones beside it."""
         WRONG_KEYS.inc()
         if self._throttle.lets_through():
             log.warning("wrong_api_key", address=address, left_out=self._throttle.left_out)
-        now = self._clock()
-        left, at = self._buckets.pop(address, (float(WRONG_KEYS_BURST), now))
-        left = min(float(WRONG_KEYS_BURST), left + (now - at) * WRONG_KEYS_PER_S) - 1
-        self._buckets[address] = (max(left, -1.0), now)
-        if len(self._buckets) > ADDRESSES_MAX:
-            self._buckets.popitem(last=False)
-        if left < 0:
-            raise RateLimited(-left / WRONG_KEYS_PER_S, "too many wrong keys from this address")
+        self._wrong_keys.take(address)

@@ -1,14 +1,14 @@
 """The audit finds nothing in correct books, compares the bank's, counts all violations and lists the first."""
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import asyncpg
 import pytest
 
-from db.audit import VIOLATIONS_MAX, Payout
+from db.audit import VIOLATIONS_MAX, Findings, Payout, TooManyPayouts, audit_bank
 from ops import audit as audit_command
 from runtime.settings import Settings
 from tests.integration.audit.conftest import STATES, BankEntry, Made, found_at_bank, found_in_books
@@ -111,6 +111,25 @@ async def test_all_are_counted_and_the_first_are_named(books: asyncpg.Connection
     totals = {(t["kind"], t["currency"]): (t["violations"], t["amount"]) for t in findings.totals()}
     euros, dollars = many // 3, many - many // 3
     assert totals == {("balance", "EUR"): (euros, 5 * euros), ("balance", "USD"): (dollars, 5 * dollars)}
+
+
+async def test_books_that_would_fill_the_disk(
+    books: asyncpg.Connection, bank_entry: BankEntry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goal: a bank that names ever more payouts is left before they fill the disk of the database."""
+    monkeypatch.setattr("db.audit.bank.STRANGE_MAX", 100)
+    read = 0
+
+    async def pages() -> AsyncIterator[list[Payout]]:
+        nonlocal read
+        while True:
+            read += 10
+            yield [bank_entry("completed")] * 10
+
+    ours = await books.fetchval("select count(*) from withdrawals")
+    with pytest.raises(TooManyPayouts, match=f"of {ours} withdrawals"):
+        await audit_bank(books, pages(), Findings(), lambda _: None)
+    assert 100 + 2 * ours < read <= 110 + 2 * ours
 
 
 async def test_exit_codes_and_json(

@@ -161,6 +161,7 @@ BOUNDED = {
     "leases",
     "look_ups",
     "pg_database",
+    "rate_reports",
     "stack",
     "write_trials",
 }

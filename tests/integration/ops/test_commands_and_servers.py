@@ -1,15 +1,17 @@
 """Commands whose servers are away, silent, or answer only errors: one sentence, an exit code, in bounded time."""
 
 import asyncio
+import itertools
 import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
 
 from runtime.settings import Settings
-from tests.integration.ops.wbs import run_wbs
+from tests.integration.ops.wbs import NO_ID, run_wbs
 from tests.integration.postgres_proxy import Error, Hang, Nonsense, PostgresProxy
 
 COMMANDS = [["audit", "--no-bank"], ["reconcile"], ["dlq", "list"], ["dlq", "replay", "--all"], ["migrate"]]
@@ -62,6 +64,48 @@ async def test_a_database_in_trouble(tmp_path: Path, proxy: PostgresProxy, fault
     """Goal: a server that answers statements with errors, nonsense or nothing is reported in one sentence."""
     with proxy.answering(lambda text: True, FAULTS[fault]):
         await all_say_so(tmp_path, DATABASE_URL=proxy.url)
+
+
+@pytest_asyncio.fixture
+async def endless_bank() -> AsyncIterator[str]:
+    """The address of a bank whose books have always one page more."""
+    numbers = itertools.count(1)
+
+    async def books(request: web.Request) -> web.Response:
+        number = next(numbers)
+        line = {"payout_id": f"po_{number}", "reference": f"{number:032x}", "amount": 1, "currency": "USD"}
+        line |= {"status": "paid", "created_at": "2026-11-27T05:00:00Z"}
+        return web.json_response({"payouts": [line], "next": f"po_{number}"})
+
+    app = web.Application()
+    app.add_routes([web.get("/payouts", books)])
+    runner = web.AppRunner(app, shutdown_timeout=0)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+async def test_a_bank_whose_books_never_end(tmp_path: Path, database_url: str, endless_bank: str) -> None:
+    """Goal: each command that reads the bank's books gives up in the time that was given, and says so."""
+    settings = {"DATABASE_URL": database_url, "WBS_BANK_URL": endless_bank}
+    unknown = ["reconcile", "--adopt", NO_ID, "--user", "ann"]
+    commands = [["reconcile", "--within", "2"], ["audit", "--within", "2"], [*unknown, "--within", "2"]]
+    ran = await asyncio.gather(*(run_wbs(tmp_path, words, **settings) for words in commands))
+    for words, (code, out, err) in zip(commands, ran, strict=True):
+        assert code == 2, (words, out, err)
+        said = [line for line in err.splitlines() if not line.startswith("audit: ")]
+        assert len(said) == 1, (words, err)
+        assert "did not end within 2 s" in said[0]
+
+
+@pytest.mark.parametrize("within", ["0", "-1", "soon", "nan", "inf"])
+async def test_what_is_no_time(tmp_path: Path, within: str) -> None:
+    """Goal: a time that is none is refused before anything is read."""
+    for words in (["audit", "--within", within], ["reconcile", "--within", within]):
+        code, _, err = await run_wbs(tmp_path, words)
+        assert code == 2, (words, err)
+        assert "--within" in err
 
 
 async def test_a_rabbitmq_that_says_nothing(tmp_path: Path, database_url: str, black_hole: int) -> None:

@@ -41,8 +41,10 @@ async def long_poll(database: Database) -> AsyncIterator[LongPoll]:
     await long_poll.stop()
 
 
-async def start(long_poll: LongPoll, id: UUID, timeout_s: float = 30) -> "asyncio.Task[None]":
-    task = asyncio.create_task(long_poll.wait(id, timeout_s))
+async def start(
+    long_poll: LongPoll, id: UUID, timeout_s: float = 30, client: str | None = None
+) -> "asyncio.Task[None]":
+    task = asyncio.create_task(long_poll.wait(id, timeout_s, client))
     await asyncio.sleep(0)
     return task
 
@@ -90,8 +92,8 @@ async def test_database_away(long_poll: LongPoll, database: Database) -> None:
 
 async def test_bounded(long_poll: LongPoll) -> None:
     """Goal: only a limited number of callers wait; one that leaves makes room."""
-    tasks = [await start(long_poll, uuid4()) for _ in range(100)]
-    without_place = await start(long_poll, uuid4())
+    tasks = [await start(long_poll, uuid4(), client=f"key-{number}") for number in range(100)]
+    without_place = await start(long_poll, uuid4(), client="late")
     assert without_place.done()
     tasks[0].cancel()
     await asyncio.gather(tasks[0], return_exceptions=True)
@@ -99,6 +101,21 @@ async def test_bounded(long_poll: LongPoll) -> None:
     assert not in_its_place.done()
     long_poll.release()
     await asyncio.wait_for(asyncio.gather(*tasks[1:], in_its_place), 25)
+
+
+async def test_one_client_does_not_take_all_places(long_poll: LongPoll) -> None:
+    """Goal: however many requests of one client wait, others find places; who finds none is answered at once."""
+    waiting: dict[str, list[asyncio.Task[None]]] = {}
+    for client in ("greedy", "greedy, too", "modest"):
+        tasks = [await start(long_poll, uuid4(), client=client) for _ in range(200)]
+        waiting[client] = [task for task in tasks if not task.done()]
+    assert [len(tasks) for tasks in waiting.values()] == [50, 25, 13]
+    waiting["greedy"][0].cancel()
+    await asyncio.gather(waiting["greedy"][0], return_exceptions=True)
+    assert (await start(long_poll, uuid4(), client="greedy")).done(), "it has more places than are left"
+    assert not (await start(long_poll, uuid4(), client="new")).done()
+    long_poll.release()
+    await asyncio.wait_for(asyncio.gather(*waiting["modest"]), 25)
 
 
 async def test_release(long_poll: LongPoll) -> None:

@@ -1,5 +1,6 @@
 """A page of a bank's books, read entry by entry."""
 
+import asyncio
 import json
 from datetime import UTC, datetime
 
@@ -119,3 +120,38 @@ async def test_books_that_go_round_are_unreadable() -> None:
 
     with pytest.raises(BooksUnreadable, match="go round"):
         [page async for page in pages_of(Round())]
+
+
+@pytest.mark.parametrize(("before", "length"), [(0, 1), (1, 1), (3, 5), (40, 7)])
+async def test_books_that_go_round_after_a_while(before: int, length: int) -> None:
+    """Goal: whatever stands before the circle, and however long it is, the reading ends soon after it closes."""
+
+    class Round(ScriptedBank):
+        async def read_books(self, after: str | None) -> BooksPage:
+            number = 0 if after is None else int(after) + 1
+            read.append(number)
+            return BooksPage([], str(number if number < before + length else before), more=True)
+
+    read: list[int] = []
+    with pytest.raises(BooksUnreadable, match="go round"):
+        [page async for page in pages_of(Round())]
+    assert len(read) <= 4 * (before + length) + 2
+
+
+async def test_books_without_an_end_are_left_in_time() -> None:
+    """Goal: a bank that has always one page more does not keep a reader for ever."""
+
+    class Endless(ScriptedBank):
+        async def read_books(self, after: str | None) -> BooksPage:
+            await asyncio.sleep(0)
+            return BooksPage([ENTRY], str(int(after or 0) + 1), more=True)
+
+    read: list[BooksPage] = []
+
+    async def read_all() -> None:
+        async for page in pages_of(Endless(), within_s=0.2):
+            read.append(page)
+
+    with pytest.raises(BooksUnreadable, match=r"did not end within 0\.2 s"):
+        await read_all()
+    assert len(read) > 1

@@ -15,6 +15,7 @@ from gateway.wire.auth import (
     WRONG_KEYS_PER_S,
     Authenticator,
     Login,
+    wrong_key_limiter,
 )
 from runtime.addresses import is_loopback
 from wallet.errors import Unavailable, WalletNotFound
@@ -171,7 +172,7 @@ def test_off_is_off() -> None:
 def test_wrong_keys_are_slowed_down(directory: Directory) -> None:
     """Goal: an address that guesses has to wait; others don't, and neither does a right key from the same one."""
     clock = Clock()
-    authenticator = Authenticator(Login.ON, "127.0.0.1", directory, clock=clock)
+    authenticator = Authenticator(Login.ON, "127.0.0.1", directory, wrong_keys=wrong_key_limiter(clock))
 
     def guess(address: str = "10.0.0.1") -> None:
         authenticator.identify(request("Bearer guess", address), Scope.READ)
