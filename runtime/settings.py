@@ -76,9 +76,7 @@ class Settings:
         "WBS_CONNECTIONS_PER_ADDRESS_MAX", 2_000, "of these, of one address", low=1
     )
     trusted_proxies: str = _setting("WBS_TRUSTED_PROXIES", "", "networks whose X-Forwarded-For is believed")
-    rate_limit_per_s: int = _setting(
-        "WBS_RATE_LIMIT_PER_S", 0, "items per key, at all gateways; 0: no limit", low=0
-    )
+    rate_limit_per_s: int = _setting("WBS_RATE_LIMIT_PER_S", 0, "items per key, in all; 0: no limit", low=0)
     log_level: str = _setting("WBS_LOG_LEVEL", "info", "debug, info, warning or error")
     metrics_port: int = _setting("WBS_METRICS_PORT", 0, "Prometheus port of this process; 0: none", low=0)
 
