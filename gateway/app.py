@@ -17,6 +17,7 @@ from gateway.wire.application import Application, make_application
 from gateway.wire.auth import Authenticator, Login
 from gateway.wire.connection_limits import ConnectionLimits, TrustedProxies
 from gateway.wire.endpoint import Endpoints
+from gateway.wire.memory import MemoryBudget
 from runtime.settings import Settings
 
 
@@ -29,7 +30,8 @@ def create_app(settings: Settings) -> Application:
     admission = Admission({settings.http_host, *settings.other_hosts}, settings.foreign_origins)
     proxies = TrustedProxies.from_setting(settings.trusted_proxies)
     limits = ConnectionLimits(settings.connections_max, settings.connections_per_address_max, proxies)
-    app = make_application(admission, limits, fast_path=bool(settings.fast_path))
+    memory = MemoryBudget(settings.buffers_mb_max * 2**20)
+    app = make_application(admission, limits, memory, fast_path=bool(settings.fast_path))
     services = Services.make(settings)
     authenticator = Authenticator(
         Login(settings.auth),

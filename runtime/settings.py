@@ -75,6 +75,7 @@ class Settings:
     connections_per_address_max: int = _setting(
         "WBS_CONNECTIONS_PER_ADDRESS_MAX", 2_000, "of these, of one address", low=1
     )
+    buffers_mb_max: int = _setting("WBS_BUFFERS_MB_MAX", 64, "bodies and responses in memory", low=16)
     trusted_proxies: str = _setting("WBS_TRUSTED_PROXIES", "", "networks whose X-Forwarded-For is believed")
     rate_limit_per_s: int = _setting("WBS_RATE_LIMIT_PER_S", 0, "items per key, in all; 0: no limit", low=0)
     log_level: str = _setting("WBS_LOG_LEVEL", "info", "debug, info, warning or error")

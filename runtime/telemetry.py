@@ -26,6 +26,12 @@ RATE_LIMITS_UNSHARED = Gauge(
     "1 while this gateway does not know what clients use at others, and grants its part of each limit.",
     multiprocess_mode="livesum",
 )
+CONNECTIONS_CUT = Counter(
+    "wbs_connections_cut", "Connections ended: their clients did not read what was sent.", ["reason"]
+)
+MEMORY_REFUSALS = Counter(
+    "wbs_memory_refusals", "Bodies and responses for which there was no room (WBS_BUFFERS_MB_MAX)."
+)
 LONG_POLLS_REFUSED = Counter(
     "wbs_long_polls_refused", "Requests with `wait` answered at once: their client has all its places."
 )

@@ -7,16 +7,19 @@ from sanic import Request
 
 from gateway.contract.bodies import JSON
 from gateway.contract.problems import PayloadTooLarge, UnsupportedMediaType
+from gateway.wire.memory import BODY_COST, FREE_BYTES, Hold
+from wallet.errors import Overloaded
 
 OVERHEAD_BYTES_MAX = 64 * 1024
 """What is around the chunks of a body may be as long as the body, and this longer: tiny chunks cost much time."""
 
 
-async def read_body(request: Request, media_types: Collection[str], bytes_max: int) -> bytes:
+async def read_body(request: Request, media_types: Collection[str], bytes_max: int, hold: Hold) -> bytes:
     """Return the body, never keeping more than `bytes_max` in memory.
 
-    All that can be refused is refused before the body is read. Raises UnsupportedMediaType, PayloadTooLarge, and
-    MalformedRequest for chunks that can't be read.
+    All that can be refused is refused before the body is read. A long body is counted in `hold`. Raises
+    UnsupportedMediaType, PayloadTooLarge, Overloaded if there is no room for it, and MalformedRequest for chunks that
+    can't be read.
     """
     content_type = request.headers.get("content-type")
     if content_type != JSON and media_type_of(content_type) not in media_types:
@@ -25,9 +28,10 @@ async def read_body(request: Request, media_types: Collection[str], bytes_max: i
     body = request.body  # all of it on the fast path, else nothing yet
     if len(body) > bytes_max or (stream.request_bytes_left or 0) > bytes_max:
         raise _too_large(bytes_max)
+    _hold_body(hold, max(len(body), stream.request_bytes_left or 0))
     if not stream.request_body:
         return body
-    return await _read_parts(stream, bytes_max)
+    return await _read_parts(stream, bytes_max, hold)
 
 
 def media_type_of(content_type: str | None) -> str:
@@ -35,7 +39,7 @@ def media_type_of(content_type: str | None) -> str:
     return (content_type or "").partition(";")[0].strip().lower()
 
 
-async def _read_parts(stream: Any, bytes_max: int) -> bytes:
+async def _read_parts(stream: Any, bytes_max: int, hold: Hold) -> bytes:
     parts, size = [], 0
     while stream.request_body:
         part = await stream.read()
@@ -44,9 +48,15 @@ async def _read_parts(stream: Any, bytes_max: int) -> bytes:
             parts.append(part)
         if size > bytes_max:
             raise _too_large(bytes_max)
+        _hold_body(hold, size)
         if stream.chunks and stream.chunks.wire_bytes > 2 * size + OVERHEAD_BYTES_MAX:
             raise PayloadTooLarge("the chunks of the body are too small for their number")
     return b"".join(parts)
+
+
+def _hold_body(hold: Hold, size: int) -> None:
+    if size > FREE_BYTES and not hold.grow(size * BODY_COST):
+        raise Overloaded("too many long requests at once")
 
 
 def _too_large(bytes_max: int) -> PayloadTooLarge:

@@ -21,9 +21,11 @@ from gateway.wire.application import Application
 from gateway.wire.auth import NOBODY, Authenticator, Caller, Login
 from gateway.wire.body import read_body
 from gateway.wire.error_responses import ErrorResponder
+from gateway.wire.memory import FREE_BYTES, Hold, MemoryBudget
 from gateway.wire.metrics import MetricsFlusher, RouteMetrics
 from gateway.wire.rate_limits import RateLimiter
 from gateway.wire.response import Response
+from wallet.errors import Overloaded
 from wallet.scopes import Scope
 
 REQUEST_ID_CHARS_MAX = 128
@@ -78,24 +80,32 @@ class Endpoints:
         # A body that an endpoint has no use for is read and ignored. It has to be JSON all the same.
         media_types = tuple(operation.body.kinds) if operation.body else (JSON,)
         bytes_max = operation.body.bytes_max if operation.body else BODY_BYTES_MAX
+        memory: MemoryBudget = self._app.ctx.memory
         identify = None if operation.scope is None else self._identifier(operation.scope)
 
         async def wrapper(request: Request, **parts: str) -> Response:
             started = perf_counter()
             request_id = ids.of(request)
             caller = NOBODY
+            hold = None
             try:
                 if identify is not None:
                     caller = identify(request)
                 if limiter is not None:
                     limiter.take(caller.name)
                 if expects_body or request.body or request.stream.request_body:  # type: ignore[union-attr]
-                    request.body = await read_body(request, media_types, bytes_max)
+                    hold = Hold(memory, caller.name or request.ip)
+                    request.body = await read_body(request, media_types, bytes_max, hold)
                 response = await handler(request, caller, **parts)
+                if len(response.body) > FREE_BYTES and not memory.has_room(request.ip, len(response.body)):  # type: ignore[arg-type]
+                    raise Overloaded("too many long responses at once")
             except RequestCancelled:
                 raise
             except Exception as error:  # noqa: BLE001 - the boundary: every error becomes a response
                 response = refuse(request, error, request_id, caller.name)
+            finally:
+                if hold is not None:
+                    hold.shrink()
             if limiter is not None:
                 response.extra = {**(response.extra or {}), **limiter.headers(caller.name)}
             response.request_id = request_id

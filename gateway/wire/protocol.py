@@ -2,7 +2,8 @@
 
 Sanic's way has room for middleware, signals, websockets and streams, and this application has none of them: they cost
 some 10 of a charge's 70 µs in the gateway (docs/adr/0011-plain-requests.md). `WBS_FAST_PATH=0` switches the fast path
-off. This module knows `Sanic.handle_request`, as of Sanic 25.12; `gateway.wire.connection` knows more of its insides.
+off. This module knows `Sanic.handle_request`, as of Sanic 25.12; `gateway.wire.checked_http` and
+`gateway.wire.connection` know more of its insides.
 """
 
 import re
@@ -11,7 +12,8 @@ from typing import Any
 from sanic.exceptions import SanicException
 
 from gateway.contract.bodies import BODY_BYTES_MAX
-from gateway.wire.connection import CheckedHttp, CheckedProtocol
+from gateway.wire.checked_http import CheckedHttp
+from gateway.wire.connection import CheckedProtocol
 from gateway.wire.head import is_field_name
 
 _NOT_PLAIN = frozenset({"expect", "origin", "sec-fetch-site", "transfer-encoding", "upgrade"})

@@ -105,5 +105,5 @@ class Response(BaseHTTPResponse):
         raw = self._head(http)
         if not http.head_only:
             raw += self.body or b""
-        await http._send(raw)
+        await http.write(raw)
         http.stage = Stage.IDLE

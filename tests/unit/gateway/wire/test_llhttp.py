@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from sanic.http.http1 import Http
 
-from gateway.wire.connection import CheckedHttp
+from gateway.wire.checked_http import CheckedHttp
 from gateway.wire.protocol import PlainHttp
 from tests.conftest import unavailable
 from tests.unit.gateway.wire.received import HEADER_BYTES_MAX, Message, read_all, requests

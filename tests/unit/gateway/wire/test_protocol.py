@@ -8,8 +8,10 @@ from sanic.router import Router
 
 from gateway.wire.admission import Admission
 from gateway.wire.application import make_application
-from gateway.wire.connection import CheckedHttp, CheckedProtocol
+from gateway.wire.checked_http import CheckedHttp
+from gateway.wire.connection import CheckedProtocol
 from gateway.wire.connection_limits import ConnectionLimits, TrustedProxies
+from gateway.wire.memory import MemoryBudget
 from gateway.wire.protocol import PlainHttp, PlainProtocol, protocol_class
 from gateway.wire.router import LookUpRouter
 from tests.unit.gateway.wire import received
@@ -95,7 +97,9 @@ def test_the_fast_path_can_be_switched_off() -> None:
     assert not issubclass(CheckedProtocol.HTTP_CLASS, PlainHttp)
     assert not issubclass(CheckedProtocol, PlainProtocol)
     assert isinstance(
-        make_application(Admission(()), ConnectionLimits(1, 1, TrustedProxies()), fast_path=True).router,
+        make_application(
+            Admission(()), ConnectionLimits(1, 1, TrustedProxies()), MemoryBudget(1), fast_path=True
+        ).router,
         LookUpRouter,
     )
     assert (

@@ -1,0 +1,168 @@
+"""Bodies and responses in memory are bounded; clients that do not read their responses are ended."""
+
+import asyncio
+import json
+import socket
+from contextlib import suppress
+from typing import Any
+
+import aiohttp
+import psutil
+
+from tests.api_keys import create_key
+from tests.integration.gateway.conftest import Api, Gateway, StartGateway, new_key
+from tests.integration.gateway.test_slow_clients import closed
+from tests.polling import poll_until
+
+SMALL = {"WBS_BUFFERS_MB_MAX": "16"}
+MB = 2**20
+HEAD = "POST /charges HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nAuthorization: Bearer {key}\r\n"
+
+
+def head(key: str, rest: str) -> bytes:
+    return (HEAD.format(key=key) + rest + "\r\n\r\n").encode()
+
+
+async def metric(api: Api, name: str) -> float:
+    lines = (await api.get("/metrics")).body.decode().splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
+
+
+async def status_of(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """Return the status, and the head."""
+    lines = await reader.readuntil(b"\r\n\r\n")
+    return int(lines.split()[1]), lines
+
+
+async def test_long_bodies_are_refused_before_they_are_read(
+    start_gateway: StartGateway, database_url: str, session: aiohttp.ClientSession
+) -> None:
+    """Goal: who holds much gets no more, by length or by chunks; another key does; all of it is given back."""
+    greedy, other = await create_key(database_url, "greedy"), await create_key(database_url, "other")
+    gateway = await start_gateway(WBS_AUTH="on", **SMALL)
+    api = Api(gateway.url, session)
+    held = []
+    try:
+        # The budget is 16 MB, and a body costs four times its length: two of 1 MB are half of it.
+        for _ in range(2):
+            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+            writer.write(head(greedy, f"Content-Length: {MB}\r\nExpect: 100-continue"))
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
+            held.append(writer)
+        for rest in (f"Content-Length: {MB}", f"Content-Length: {MB}\r\nExpect: 100-continue"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+            writer.write(head(greedy, rest))
+            status, lines = await status_of(reader)
+            await closed(writer)
+            assert status == 503
+            assert b"\r\nretry-after: 1\r\n" in lines
+        chunked = Api(gateway.url, session).with_headers(authorization=f"Bearer {greedy}")
+
+        async def parts() -> Any:
+            for _ in range(64):
+                yield b" " * 16_000
+
+        assert (
+            await chunked.call("POST", "/charges", data=parts(), headers={"content-type": "application/json"})
+        ).status == 503
+        assert (await chunked.charge()).status == 200, "short bodies are free"
+        bulk = [
+            {"user_id": 1, "amount": 1, "idempotency_key": new_key(), "metadata": {"x": "y" * 300}}
+            for _ in range(999)
+        ]
+        assert (await api.with_headers(authorization=f"Bearer {other}").post("/charges", bulk)).status == 200
+    finally:
+        for writer in held:
+            await closed(writer)
+
+    async def is_let_in() -> bool:
+        again = [{**item, "idempotency_key": new_key()} for item in bulk]
+        return (await chunked.post("/charges", again)).status == 200
+
+    await poll_until(is_let_in, what="what was held was given back")
+    assert await metric(chunked, "wbs_memory_refusals_total") >= 3
+
+
+async def push(gateway: Gateway, address: str, data: bytes, size: int, statuses: list[int]) -> None:
+    """Send the head and so many bytes, if they are taken; note the status."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port, local_addr=(address, 0))
+    writer.write(data)
+    with suppress(OSError):
+        for _ in range(size // 50_000):
+            writer.write(b" " * 50_000)
+            await writer.drain()
+    with suppress(asyncio.IncompleteReadError, OSError):
+        statuses.append((await status_of(reader))[0])
+    await closed(writer)
+
+
+async def test_much_at_once_needs_little_memory(
+    start_gateway: StartGateway, database_url: str, session: aiohttp.ClientSession
+) -> None:
+    """Goal: 200 connections that send 1 MB each, with and without a key, are answered; the process stays small."""
+    key, other = await create_key(database_url, "greedy"), await create_key(database_url, "other")
+    gateway = await start_gateway(WBS_AUTH="on", **SMALL)
+    api = Api(gateway.url, session).with_headers(authorization=f"Bearer {other}")
+    assert (await api.charge()).status == 200
+    process = psutil.Process(gateway.pid)
+    before = process.memory_info().rss
+    for secret, rest, expected in (
+        (key, "Content-Length: 1000000", {400, 503}),
+        (key, "X: " + "a" * 900_000, {413, 503}),
+        ("wrong", "Content-Length: 1000000", {401, 429, 503}),
+    ):
+        statuses: list[int] = []
+        pushes = [push(gateway, "127.0.0.2", head(secret, rest), 1_000_000, statuses) for _ in range(200)]
+        pushing = asyncio.gather(*pushes)
+        while not pushing.done():
+            assert (await api.charge()).status == 200, "others are served"
+        await pushing
+        assert set(statuses) <= expected, (rest[:20], set(statuses))
+        assert len(statuses) >= 160, "nearly all get to read their answer"
+    assert process.memory_info().rss - before < 100 * MB
+    assert not gateway.events("request_failed") or {e["code"] for e in gateway.events("request_failed")} == {
+        "overloaded"
+    }
+    assert "Traceback" not in gateway.log.read_text()
+
+
+async def test_who_does_not_read_is_ended(
+    start_gateway: StartGateway, database_url: str, session: aiohttp.ClientSession
+) -> None:
+    """Goal: a client that asks and never reads is cut off in time, and counted; one that reads slowly is not."""
+    gateway = await start_gateway(WBS_AUTH="off", **SMALL)
+    api = Api(gateway.url, session)
+    items = [
+        {"user_id": 7, "amount": 1, "idempotency_key": new_key(), "metadata": {"x": "y" * 500}}
+        for _ in range(200)
+    ]
+    assert (await api.post("/charges", items)).status == 200
+    ask = b"GET /transactions/7?limit=100 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+    def connect() -> socket.socket:
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        client.setblocking(False)
+        return client
+
+    loop = asyncio.get_running_loop()
+    deaf, slow = connect(), connect()
+    for client in (deaf, slow):
+        await loop.sock_connect(client, ("127.0.0.1", gateway.port))
+    for _ in range(80):
+        await loop.sock_sendall(deaf, ask)
+    await loop.sock_sendall(slow, ask)
+    got = b""
+    while b'"next_cursor"' not in got:
+        got += await loop.sock_recv(slow, 4096)
+
+    async def is_cut() -> bool:
+        return await metric(api, 'wbs_connections_cut_total{reason="unread"}') == 1
+
+    await poll_until(is_cut, 40, what="the client that does not read is cut off")
+    await loop.sock_sendall(slow, b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    while b'"status"' not in got[-200:]:
+        got += await loop.sock_recv(slow, 4096)
+    assert json.loads(got.rsplit(b"\r\n\r\n", 1)[1])["status"] == "ok"
+    deaf.close()
+    slow.close()
