@@ -96,15 +96,6 @@ def test_the_fast_path_can_be_switched_off() -> None:
     assert protocol_class(fast_path=False) is CheckedProtocol
     assert not issubclass(CheckedProtocol.HTTP_CLASS, PlainHttp)
     assert not issubclass(CheckedProtocol, PlainProtocol)
-    assert isinstance(
-        make_application(
-            Admission(()), ConnectionLimits(1, 1, TrustedProxies()), MemoryBudget(1), fast_path=True
-        ).router,
-        LookUpRouter,
-    )
-    assert (
-        type(
-            make_application(Admission(()), ConnectionLimits(1, 1, TrustedProxies()), fast_path=False).router
-        )
-        is Router
-    )
+    limits = Admission(()), ConnectionLimits(1, 1, TrustedProxies()), MemoryBudget(1)
+    assert isinstance(make_application(*limits, fast_path=True).router, LookUpRouter)
+    assert type(make_application(*limits, fast_path=False).router) is Router
