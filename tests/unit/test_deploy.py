@@ -179,7 +179,7 @@ def test_each_secret_reaches_only_who_needs_it(compose: dict[str, Any]) -> None:
     needed = {
         "DATABASE_URL": {"roles", "migrate", "gateway", "relay", "actors", "reconciler", "operator"},
         "RABBITMQ_URL": {"rabbitmq_users", "relay", "actors", "reconciler", "operator"},
-        "WBS_METRICS_TOKEN": {"gateway"},
+        "WBS_METRICS_TOKEN": {"gateway", "prometheus"},
         "WBS_BANK_TOKEN": {"actors", "reconciler", "operator"},
         "WBS_BANK_PASSWORD": {"actors", "reconciler", "operator"},
         "WBS_BANK_PROXY": {"actors", "reconciler", "operator"},
@@ -223,6 +223,7 @@ def test_containers_may_do_little(compose: dict[str, Any]) -> None:
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert service["read_only"] == (name != "swagger"), name
+        assert service["init"] is True, f"an orphan in {name} would be a child of its server"
         if name not in ("roles", "rabbitmq_users", "migrate", "operator"):
             assert service["healthcheck"]["test"], name
         for volume in service.get("volumes", []):
@@ -281,6 +282,41 @@ def test_prometheus_scrapes_the_ports_that_compose_gives(compose: dict[str, Any]
         assert f"names: [{name}], type: A, port: {port}," in text, name
     assert "names: [gateway], type: A, port: 8080," in text, "each gateway, not the one that the proxy picks"
     assert "bank_sim:8090" in text
+
+
+def test_prometheus_has_the_token_of_the_gateways(compose: dict[str, Any], tmp_path: Path) -> None:
+    """Goal: Prometheus reads the gateways' metrics when keys are required, too; nobody else has the token."""
+    gateway, prometheus = (compose["services"][name] for name in ("gateway", "prometheus"))
+    token = without_env(gateway["environment"]["WBS_METRICS_TOKEN"])
+    assert Settings.from_env({"WBS_METRICS_TOKEN": token}).metrics_token == token
+    assert prometheus["environment"] == {"WBS_METRICS_TOKEN": gateway["environment"]["WBS_METRICS_TOKEN"]}
+    configuration = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text(encoding="utf-8"))
+    files = {
+        job["job_name"]: job["authorization"]["credentials_file"]
+        for job in configuration["scrape_configs"]
+        if "authorization" in job
+    }
+    assert files.keys() == {"gateway"}
+    [shell, option, script, name] = prometheus["entrypoint"]
+    assert str(Path(files["gateway"]).parent) in prometheus["tmpfs"]
+    here = script.replace("$$", "$").replace(files["gateway"], str(tmp_path / "token"))
+    assert "exec /bin/prometheus " in here
+    here = here.replace("/bin/prometheus", "echo")
+    told = subprocess.run(
+        [shell, option, here, name, "--flag", "two words"],
+        env={**os.environ, "WBS_METRICS_TOKEN": "a $token"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout == "--flag two words\n"
+    assert (tmp_path / "token").read_text(encoding="utf-8") == "a $token"
+    assert stat.S_IMODE((tmp_path / "token").stat().st_mode) == 0o600
+
+
+def test_postgres_has_room_for_parallel_queries(compose: dict[str, Any]) -> None:
+    """Goal: an audit of many rows, whose workers share memory, is not ended by Docker's 64 MB of it."""
+    assert compose["services"]["postgres"]["shm_size"] == "1gb"
 
 
 def locked(name: str) -> list[str]:
