@@ -4,6 +4,7 @@ import base64
 import contextlib
 import http.client
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -33,6 +34,8 @@ INSTALLED_SCRIPTS = "rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server"
 
 COOKIE = ".erlang.cookie"
 """The password between Erlang's nodes. Erlang's own comes from 36 bits of the clock; ours has 192 random ones."""
+
+_MANAGEABLE = re.compile(r"[\w ./+=,@~-]+")
 
 CONFIGURATION = """\
 # Written by `wbs up` at every start; see ops/local/rabbitmq.py.
@@ -157,6 +160,7 @@ def installed(state: StateDir, script: Path, environment: Mapping[str, str]) -> 
     node_environment = {
         "HOME": str(home),
         "TERM": "dumb",  # no colours in a log file
+        "LC_ALL": "C.UTF-8",  # how Erlang spells the names of files, whatever the shell's locale is
         "RABBITMQ_BASE": str(home),
         # The data folder is named after the node, so the name has to stay when a port is chosen anew.
         "RABBITMQ_NODENAME": f"wbs-{state.digest}@localhost",
@@ -192,9 +196,13 @@ def installed(state: StateDir, script: Path, environment: Mapping[str, str]) -> 
 
 
 def home_folder(state: StateDir, account: Account | None) -> Path:
-    """Return the node's folder, in the state folder, or outside if the node's user can't get there (below /root)."""
+    """Return the node's folder: in the state folder, or outside if the node's user can't get there (below /root).
+
+    It is outside, too, if RabbitMQ does not manage the name: it asks for free disk by `df '…'` in a shell, which waits
+    for ever for the end of a quotation.
+    """
     folder = make_home(state.root, account)
-    if not writable(folder, account):
+    if not _MANAGEABLE.fullmatch(str(folder)) or not writable(folder, account):
         with contextlib.suppress(OSError):  # a node that ran as root has left something in it
             folder.rmdir()
         folder = make_home(state.make_public_folder(), account)

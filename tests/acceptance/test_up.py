@@ -1,18 +1,22 @@
 """If `wbs up` or `wbs down` fails, it prints one clear sentence and leaves nothing running."""
 
+import asyncio
 import re
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
+import pika
 import psutil
 import pytest
 
 from ops.local.ports import FAMILIAR
 from ops.local.provision import private_servers
 from ops.local.stack import Stack
+from tests.conftest import execute
 from tests.ports import free_port
 from tests.service import defaults, run_wbs
 
@@ -193,3 +197,16 @@ def test_commands_that_need_a_stack(state_dir: Path) -> None:
         assert ran.returncode == 2, words
         [said] = ran.stderr.splitlines()
         assert said.startswith("wbs ")
+
+
+@pytest.mark.parametrize("name", ["José ", 'it\'s "$x" '])
+def test_a_folder_of_any_name(name: str) -> None:
+    """Goal: the private servers start below a folder of any name, also where no locale says how to spell it."""
+    env = {"LC_ALL": "POSIX", "LANG": ""}
+    with tempfile.TemporaryDirectory(prefix=name) as folder:
+        Path(folder).chmod(0o755)  # as root, the servers are other users, who must get there
+        with private_servers(Path(folder, "state"), env=defaults(**env), delete=True) as servers:
+            asyncio.run(execute(servers.database_url, "select 1"))
+            if not servers.rabbitmq_url:
+                pytest.skip("no RabbitMQ here")
+            pika.BlockingConnection(pika.URLParameters(servers.rabbitmq_url)).close()
