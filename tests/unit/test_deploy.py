@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from db.roles import ACTORS, GATEWAY, OPERATOR, OWNER, RECONCILER, RELAY
+from gateway.wire.connection_limits import TrustedProxies
 from ops import rabbitmq_users
 from ops.local.environment import SWAGGER_ORIGINS
 from ops.roles import password_variable
@@ -213,6 +214,19 @@ def test_containers_are_called_by_names_that_they_serve(compose: dict[str, Any])
     assert (
         pages == set(without_env(gateway["WBS_CORS_ORIGINS"]).split(",")) == set(SWAGGER_ORIGINS.split(","))
     )
+
+
+def test_gateways_learn_the_clients_address_from_the_proxy(compose: dict[str, Any]) -> None:
+    """Goal: the proxy says whose request it is, and replaces what the client says of itself."""
+    networks = without_env(compose["services"]["gateway"]["environment"]["WBS_TRUSTED_PROXIES"])
+    proxies = TrustedProxies.from_setting(networks)
+    assert proxies.includes("172.18.0.5"), "Docker's networks"
+    assert not proxies.includes("203.0.113.7")
+    proxy = (ROOT / "deploy/haproxy/haproxy.cfg").read_text(encoding="utf-8")
+    frontend = proxy.partition("\nfrontend api\n")[2].partition("\nbackend ")[0]
+    assert "    http-request set-header X-Forwarded-For %[src]\n" in frontend
+    assert "add-header" not in proxy
+    assert "forwardfor" not in proxy, "it would leave what the client said before it"
 
 
 def test_containers_may_do_little(compose: dict[str, Any]) -> None:
