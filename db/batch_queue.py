@@ -11,6 +11,8 @@ Item = TypeVar("Item")
 
 _RUN_MAX = 4
 """Maximum number of batches that are sorted together."""
+WEIGHT_FACTOR = 4
+"""The weight of a batch, in items: for those that stand for many rows."""
 
 
 class BatchQueue(Generic[Item]):
@@ -25,12 +27,22 @@ class BatchQueue(Generic[Item]):
     If more items wait than fit into one batch, they make a *run* of several batches, sorted by `order` (a sort key;
     equal items stay in arrival order). Items that need the same lock are then in the same batch. So if two processes
     write at the same time, their batches concern different parts of the data, and one seldom waits for the other.
+
+    `weight` tells how many rows an item stands for (default: 1). A batch has `batch_max` items at most, and
+    WEIGHT_FACTOR times as many rows, unless a single item has more.
     """
 
     def __init__(
-        self, *, batch_max: int, linger_s: float, awaited: float, order: Callable[[Item], Any] | None = None
+        self,
+        *,
+        batch_max: int,
+        linger_s: float,
+        awaited: float,
+        order: Callable[[Item], Any] | None = None,
+        weight: Callable[[Item], int] | None = None,
     ) -> None:
         self._batch_max = batch_max
+        self._weight = weight
         self._linger_s = linger_s
         self._awaited = awaited
         self._order = order
@@ -70,7 +82,23 @@ class BatchQueue(Generic[Item]):
             await self._wait()
             self._begin_run()
         self._last_size = self._sizes.popleft()
-        return [self._waiting.popleft() for _ in range(self._last_size)]
+        batch = [self._waiting.popleft() for _ in range(self._last_size)]
+        if self._weight is not None:
+            self._cut(batch, self._weight)
+        return batch
+
+    def _cut(self, batch: list[Item], weight: Callable[[Item], int]) -> None:
+        """Put the items back that make the batch too heavy; they are the next batch of this run."""
+        sum = 0
+        for number, item in enumerate(batch):
+            sum += weight(item)
+            if sum > WEIGHT_FACTOR * self._batch_max and number:
+                rest = batch[number:]
+                del batch[number:]
+                self._waiting.extendleft(reversed(rest))
+                self._sizes.appendleft(len(rest))
+                self._last_size = number
+                return
 
     async def _wait(self) -> None:
         """Wait until the next batch should begin."""

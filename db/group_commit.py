@@ -65,6 +65,7 @@ class GroupCommit(Generic[Request, Answer]):
         names_of: NamesOf[Request],
         held_elsewhere: HeldElsewhere[Request],
         order: Callable[[Request], Any] | None = None,
+        rows_of: Callable[[Request], int] | None = None,
     ) -> None:
         self._backlog_max = batches.backlog_max
         self._write_timeout_s = database.write_timeout_ms / 1000
@@ -76,7 +77,8 @@ class GroupCommit(Generic[Request, Answer]):
             batch_max=batches.size_max,
             linger_s=batches.linger_us / 1e6,
             awaited=0.5,
-            order=(lambda waiting: order(waiting[0])) if order else None,
+            order=order and (lambda waiting: order(waiting[0])),
+            weight=rows_of and (lambda waiting: rows_of(waiting[0])),
         )
         self.last_writes = LastWrites()
         self._held: HeldLane[Request, Answer] = HeldLane(
@@ -198,7 +200,7 @@ class GroupCommit(Generic[Request, Answer]):
         if alone:
             for request, _, why in alone:
                 if type(request) not in served:
-                    self.last_writes.failed_alone(type(request), self._names_of(request)[0], why)
+                    self.last_writes.failed_alone(type(request), self._names_of(request)[0][0], why)
             pairs = [(future, why) for _, future, why in alone]
             self._refusals.refuse_alone(pairs, others_went_through=bool(served))
 
@@ -258,15 +260,15 @@ class GroupCommit(Generic[Request, Answer]):
         try:
             async with asyncio.timeout_at(deadline):
                 held = await self._held_elsewhere(self._connection, [request for request, _ in part])
-            free = [one for one, is_held in zip(part, held, strict=True) if not is_held]
+            free = [one for one, names in zip(part, held, strict=True) if not names]
         except Exception as problem:  # noqa: BLE001  # whatever it is, each request gets an answer
             self._disconnect()
             waited = fault_of(problem) in (Fault.LOCKED, Fault.CONNECTION)
             self._refuse(part, error if waited else problem, and_waiting=True)
             return []
-        for (request, future), is_held in zip(part, held, strict=True):
-            if is_held:
-                resolve(future, SetApart(partial(self._held.add, request)))
+        for (request, future), names in zip(part, held, strict=True):
+            if names:
+                resolve(future, SetApart(partial(self._held.add, next(iter(names)), request)))
         if len(free) < len(part):
             return [free] if free else []
         if len(part) == 1:

@@ -6,7 +6,7 @@ again. Requests for free rows go back to the batches; requests that have waited 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
@@ -19,17 +19,19 @@ from db.strict import whole
 from runtime.slices import BatchSettings, DatabaseSettings
 from runtime.tasks import SupervisedTask, SupervisedTasks
 from runtime.telemetry import log
-from wallet.commands import LedgerCommand
+from wallet.commands import LedgerCommand, wallets_of
 from wallet.errors import Overloaded, Unavailable
+from wallet.follow_up_commands import CaptureHold, FollowUp, VoidHold, subject_of, subjects_of
+from wallet.ledger import WalletId
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 
-HeldElsewhere = Callable[[Any, Sequence[Request]], Awaitable[Sequence[bool]]]
-"""Returns for each request, without waiting, whether another session has locked rows that it needs."""
+HeldElsewhere = Callable[[Any, Sequence[Request]], Awaitable[Sequence[Collection[Hashable]]]]
+"""Returns for each request, without waiting, the locks among those it needs that another session has."""
 
-NamesOf = Callable[[Request], tuple[Hashable, Hashable]]
-"""The locks that a request needs: one that a query can check, and one that only an attempt meets (a key in use)."""
+NamesOf = Callable[[Request], tuple[Sequence[Hashable], Hashable]]
+"""The locks that a request needs: those that a query can check, and one that only an attempt meets (a key in use)."""
 
 
 class _Move(Protocol):
@@ -114,19 +116,19 @@ class HeldLane(Generic[Request, Answer]):
         Return False if it needs none.
         """
         seen, met = self._names_of(request)
-        if seen in self._held:
-            self.add(request, future)
-            return True
+        for name in seen:
+            if name in self._held:
+                self.add(name, request, future)
+                return True
         until, _ = self._barred.get(met, (0.0, 0.0))
         if until > asyncio.get_running_loop().time():
             resolve(future, _refusal())
             return True
         return False
 
-    def add(self, request: Request, future: "asyncio.Future[Answer]") -> None:
-        """Let a request wait here for a lock found held. Raises Overloaded if too many requests wait."""
+    def add(self, name: Hashable, request: Request, future: "asyncio.Future[Answer]") -> None:
+        """Let a request wait here for the lock `name`, found held. Raises Overloaded if too many requests wait."""
         now = asyncio.get_running_loop().time()
-        name, _ = self._names_of(request)
         held = self._held.get(name)
         if self._waiting >= self._backlog_max or (held is None and len(self._held) >= HELD_MAX):
             raise Overloaded("too many requests wait for what is locked")
@@ -183,7 +185,8 @@ class HeldLane(Generic[Request, Answer]):
                 self._connection, [self._held[name].one_of_them for name in names]
             )
         now = asyncio.get_running_loop().time()
-        for name, is_held in zip(names, still, strict=True):
+        for name, held_names in zip(names, still, strict=True):
+            is_held = name in held_names
             held = self._held[name]
             if not is_held:
                 del self._held[name]
@@ -216,36 +219,61 @@ def _refusal() -> Unavailable:
     return Unavailable("somebody else keeps a lock; send the same request again", reason=LOCKED)
 
 
-async def held_wallets(connection: Any, commands: Sequence[LedgerCommand]) -> list[bool]:
-    """Return for each command whether another session has locked its wallet."""
-    ids = [(command.user_id, command.currency) for command in commands]
-    rows = await connection.fetch(load("ledger")["held_elsewhere"], *zip(*set(ids), strict=True))
+async def held_wallets(connection: Any, commands: Sequence[LedgerCommand]) -> list[set[Hashable]]:
+    """Return for each command those of its wallets that another session has locked."""
+    wanted = [set(wallets_of(command)) for command in commands]
+    held = await _held_of_wallets(connection, set().union(*wanted))
+    return [{id for id in ids if id in held} for ids in wanted]
+
+
+async def held_follow_ups(connection: Any, commands: Sequence[FollowUp]) -> list[set[Hashable]]:
+    """Return for each command what it is about, if another session has locked a wallet of that."""
+    return [await _held_subject(connection, command) for command in commands]
+
+
+async def _held_subject(connection: Any, command: FollowUp) -> set[Hashable]:
+    holds, charges, transfers = subjects_of([command])
+    rows = await connection.fetch(load("follow_ups")["find"], holds, charges, transfers)
+    ids = {(row["user_id"], row["currency"]) for row in rows}
+    if isinstance(command, CaptureHold):
+        users = [leg.to_user_id for leg in command.legs] or [command.to_user_id or ""]
+        ids |= {(user_id, currency) for user_id in users for _, currency in list(ids)}
+    return {subject_of(command)} if ids and await _held_of_wallets(connection, ids) else set()
+
+
+async def _held_of_wallets(connection: Any, ids: Collection[WalletId]) -> set[WalletId]:
+    rows = await connection.fetch(load("ledger")["held_elsewhere"], *zip(*ids, strict=True))
     free = {(row["user_id"], row["currency"]) for row in rows if whole(row)["free"]}
-    held = {(row["user_id"], row["currency"]) for row in rows} - free
-    return [id in held for id in ids]
+    return {(row["user_id"], row["currency"]) for row in rows} - free
 
 
-async def held_withdrawals(connection: Any, moves: Sequence[_Move]) -> list[bool]:
-    """Return for each transition whether another session has locked its withdrawal."""
+async def held_withdrawals(connection: Any, moves: Sequence[_Move]) -> list[set[Hashable]]:
+    """Return for each transition its withdrawal, if another session has locked that."""
     return await _held_of(load("withdrawals")["held_elsewhere"], connection, moves)
 
 
-async def held_withdrawals_or_wallets(connection: Any, moves: Sequence[_Move]) -> list[bool]:
-    """Return for each transition whether another session has locked its withdrawal, or the withdrawal's wallet."""
+async def held_withdrawals_or_wallets(connection: Any, moves: Sequence[_Move]) -> list[set[Hashable]]:
+    """Return for each transition its withdrawal, if another session has locked that, or the withdrawal's wallet."""
     return await _held_of(load("withdrawals")["held_elsewhere_with_wallets"], connection, moves)
 
 
-async def _held_of(statement: str, connection: Any, moves: Sequence[_Move]) -> list[bool]:
+async def _held_of(statement: str, connection: Any, moves: Sequence[_Move]) -> list[set[Hashable]]:
     rows = await connection.fetch(statement, [move.withdrawal_id for move in moves])
     held = {whole(row)["id"] for row in rows}
-    return [move.withdrawal_id in held for move in moves]
+    return [held & {move.withdrawal_id} for move in moves]
 
 
-def names_of_command(command: LedgerCommand) -> tuple[Hashable, Hashable]:
-    """Return the locks that a command needs: its wallet, and its key, which no other session sees before the commit."""
-    return (command.user_id, command.currency), (command.space, command.key)
+def names_of_command(command: LedgerCommand) -> tuple[Sequence[Hashable], Hashable]:
+    """Return the locks that a command needs: its wallets, and its key, which no other sees before the commit."""
+    return wallets_of(command), (command.space, command.key)
 
 
-def names_of_transition(move: _Move) -> tuple[Hashable, Hashable]:
+def names_of_follow_up(command: FollowUp) -> tuple[Sequence[Hashable], Hashable]:
+    """Return the locks that a command needs: what it is about (its wallets are checked with it), and its key."""
+    subject = subject_of(command)
+    return (subject,), subject if isinstance(command, VoidHold) else (command.space, command.key)
+
+
+def names_of_transition(move: _Move) -> tuple[Sequence[Hashable], Hashable]:
     """Return the lock that a transition needs: its withdrawal. (Its wallet, unknown here, is checked with it.)"""
-    return move.withdrawal_id, move.withdrawal_id
+    return (move.withdrawal_id,), move.withdrawal_id

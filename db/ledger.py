@@ -1,4 +1,4 @@
-"""Writes charges and withdrawals according to the decisions of `wallet.decide`, under lock, one transaction per batch.
+"""Writes what changes wallets according to the decisions of `wallet`, under lock, one transaction per batch.
 
 Every process takes locks in the order withdrawals → wallets → keys, each sorted. The primary key of idempotency_keys
 guarantees that a key is used once.
@@ -16,17 +16,20 @@ from typing import Any
 
 from db.completions import SetApart
 from db.errors import Rejected
+from db.follow_up_writer import write_follow_ups
 from db.group_commit import GroupCommit
-from db.held import held_wallets, names_of_command
-from db.locking_writer import LockingWriter
+from db.held import held_follow_ups, held_wallets, names_of_command, names_of_follow_up
+from db.locking_writer import LockingWriter, Outcome
 from db.optimistic_writer import OptimisticWriter
 from db.outbox import OutboxNotifier
 from db.releases import ReleaseLane
 from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
-from wallet.commands import LedgerCommand, Withdraw
-from wallet.decide import Recorded, ReleasesNeeded
+from wallet.commands import LedgerCommand, Withdraw, rows_of_command
+from wallet.decision import ReleasesNeeded
 from wallet.errors import WalletError
+from wallet.follow_up_commands import FollowUp, rows_of_follow_up
+from wallet.receipts import Recorded
 
 _LOCKING_BATCHES = 8
 """Number of batches that go to the LockingWriter after one that needed it: replays and refusals seldom come alone."""
@@ -50,15 +53,29 @@ class Ledger:
             names_of_command,
             held_wallets,
             order=attrgetter("user_id", "currency"),
+            rows_of=rows_of_command,
         )
-        self._releases = ReleaseLane(settings.database, tasks, self._group_commit.resubmit)
+        self._releases = ReleaseLane(settings.database, tasks, self._resubmit)
         self.last_writes = self._group_commit.last_writes
+        # What is about holds, charges and transfers reads them under lock: a lane of its own keeps the other one fast.
+        self._follow_ups: GroupCommit[FollowUp, Recorded] = GroupCommit(
+            "follow_ups",
+            settings.database,
+            settings.batches,
+            tasks,
+            self._write_follow_ups,
+            names_of_follow_up,
+            held_follow_ups,
+            rows_of=rows_of_follow_up,
+        )
+        self.last_follow_ups = self._follow_ups.last_writes
         self._locking_batches = 0
         """Number of the next batches that go to the LockingWriter."""
 
     def start(self) -> None:
         """Begin to write. Needs a running event loop, but no server yet."""
         self._group_commit.start()
+        self._follow_ups.start()
         self._releases.start()
         self._notifier.start()
 
@@ -66,6 +83,7 @@ class Ledger:
         """Write the waiting requests, then close the connections."""
         await self._releases.stop()
         await self._group_commit.stop()
+        await self._follow_ups.stop()
         await self._notifier.stop()
 
     def submit(self, command: LedgerCommand) -> "asyncio.Future[Recorded]":
@@ -76,6 +94,36 @@ class Ledger:
         If the request is not accepted, `submit` itself raises Overloaded or Unavailable.
         """
         return self._group_commit.submit(command)
+
+    def follow_up(self, command: FollowUp) -> "asyncio.Future[Recorded]":
+        """Return the future of the receipt of a capture, void or reversal, as `submit` does.
+
+        The future may also raise HoldNotFound, HoldNotOpen, CaptureExceedsHold, ChargeNotFound, TransferNotFound and
+        ExceedsOriginal.
+        """
+        return self._follow_ups.submit(command)
+
+    def _resubmit(self, command: LedgerCommand | FollowUp, future: "asyncio.Future[Recorded]") -> None:
+        if isinstance(command, FollowUp):
+            self._follow_ups.resubmit(command, future)
+        else:
+            self._group_commit.resubmit(command, future)
+
+    async def _write_follow_ups(
+        self, connection: Any, commands: Sequence[FollowUp]
+    ) -> Sequence[Recorded | WalletError | SetApart[Recorded]] | Rejected:
+        written = await write_follow_ups(connection, commands)
+        return written if isinstance(written, Rejected) else self._with_set_apart(commands, written)
+
+    def _with_set_apart(
+        self, commands: Sequence[LedgerCommand | FollowUp], outcomes: Sequence[Outcome]
+    ) -> Sequence[Recorded | WalletError | SetApart[Recorded]]:
+        return [
+            SetApart(partial(self._releases.take, command, outcome))
+            if isinstance(outcome, ReleasesNeeded)
+            else outcome
+            for command, outcome in zip(commands, outcomes, strict=True)
+        ]
 
     async def _write_batch(
         self, connection: Any, commands: Sequence[LedgerCommand]
@@ -107,9 +155,4 @@ class Ledger:
             self._locking_batches = _LOCKING_BATCHES
         else:
             self._locking_batches -= 1
-        return [
-            SetApart(partial(self._releases.take, command, outcome))
-            if isinstance(outcome, ReleasesNeeded)
-            else outcome
-            for command, outcome in zip(commands, written, strict=True)
-        ]
+        return self._with_set_apart(commands, written)

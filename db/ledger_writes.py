@@ -11,8 +11,9 @@ import asyncpg
 from db.connections import autocommit
 from db.sql import load
 from db.strict import one, require, require_tag, rows_of, whole
-from wallet.decide import KeyId, NewKey
-from wallet.ledger import MaturedLock, Transfer, Wallet, WalletId
+from wallet.decision import NewKey, NewLeg, NewLock
+from wallet.ledger import Kind, MaturedLock, Transfer, Wallet, WalletId
+from wallet.receipts import KeyId
 
 _SQL = load("ledger")
 
@@ -77,7 +78,9 @@ async def list_matured(connection: Any, wallets: Sequence[Wallet], now: datetime
         if len(wallet.matured) == MATURED_MAX:
             wallet.matured_complete = False
         else:
-            wallet.matured.append(MaturedLock(row["charge_id"], row["release_at"], row["amount"]))
+            wallet.matured.append(
+                MaturedLock(row["charge_id"], row["release_at"], row["amount"], row["account"])
+            )
 
 
 async def record(
@@ -107,6 +110,8 @@ async def record(
             t.metadata,
             t.created_at,
             t.made_by,
+            t.peer_user_id,
+            t.effective_at,
             *keys.get(t.id, _NO_KEY),
         )
         for t in transfers
@@ -120,11 +125,27 @@ async def record(
 
 
 async def end_locks(connection: Any, releases: Sequence[Transfer], released: Iterable[MaturedLock]) -> None:
-    """Remove the locks whose releases have been written."""
-    release_at = {lock.charge_id: lock.release_at for lock in released}
+    """Remove the locks whose releases have been written; holds among them have expired."""
+    release_at = {lock.source_id: lock.release_at for lock in released}
     rows = [(t.user_id, t.currency, t.reference, release_at[t.reference]) for t in releases]
     status = await connection.execute(_SQL["end_locks"], *zip(*rows, strict=True))
     require_tag(status, f"DELETE {len(rows)}")
+    expired = [(t.reference, t.user_id, t.created_at) for t in releases if t.kind == Kind.VOID]
+    if expired:
+        status = await connection.execute(_SQL["expire_holds"], *zip(*expired, strict=True))
+        require_tag(status, f"UPDATE {len(expired)}")
+
+
+async def record_locks(connection: Any, locks: Sequence[NewLock]) -> None:
+    """Write the locks of money that a transfer of this batch has put aside until an instant."""
+    status = await connection.execute(_SQL["record_locks"], *zip(*locks, strict=True))
+    require_tag(status, f"INSERT 0 {len(locks)}")
+
+
+async def record_legs(connection: Any, legs: Sequence[NewLeg]) -> None:
+    """Write the legs of transfers."""
+    status = await connection.execute(_SQL["record_legs"], *zip(*legs, strict=True))
+    require_tag(status, f"INSERT 0 {len(legs)}")
 
 
 def is_used_key(error: asyncpg.UniqueViolationError) -> bool:

@@ -17,22 +17,18 @@ from db.ledger_writes import (
     list_matured,
     lock_wallets,
     record,
+    record_legs,
+    record_locks,
 )
+from db.receipts import receipts_of
 from db.sql import load
-from db.strict import require, require_tag, whole
-from wallet.commands import Charge, LedgerCommand, Withdraw
-from wallet.decide import (
-    ChargeReceipt,
-    Decision,
-    KeyId,
-    KeyRecord,
-    Recorded,
-    ReleasesNeeded,
-    WithdrawReceipt,
-    decide,
-)
+from db.strict import require_tag
+from wallet.commands import Charge, LedgerCommand, MakeTransfer, Withdraw, wallets_of
+from wallet.decide import decide
+from wallet.decision import Decision, ReleasesNeeded
 from wallet.errors import WalletError
 from wallet.ledger import MaturedLock, Wallet, WalletId
+from wallet.receipts import KeyId, Recorded
 from wallet.reference import reference_end
 
 _SQL = load("ledger")
@@ -83,7 +79,7 @@ class LockingWriter:
     async def _decide_and_write(
         self, connection: Any, commands: Sequence[LedgerCommand]
     ) -> Sequence[Outcome] | Rejected:
-        ids = {(command.user_id, command.currency) for command in commands}
+        ids = {id for command in commands for id in wallets_of(command)}
         keys = {(command.space, command.key) for command in commands}
         withdraws = {reference_end(one): one for one in reversed(commands) if isinstance(one, Withdraw)}
         references = [(command.user_id, end) for end, command in withdraws.items()]
@@ -92,7 +88,7 @@ class LockingWriter:
             return Rejected("withdrawals were adopted from the bank's books", adopted=adopted)
         if missing := _to_create(commands, locked.wallets, locked.used_keys):
             return Rejected("wallets are not there yet", missing_wallets=missing)
-        known = await _records(connection, locked.used_keys) if locked.used_keys else {}
+        known = await receipts_of(connection, locked.used_keys)
         wallets = locked.wallets
         for id in ids - wallets.keys():
             wallets[id] = Wallet(*id, at=locked.now)
@@ -111,12 +107,16 @@ class LockingWriter:
     ) -> None:
         if decision.transfers:
             await record(connection, decision.transfers, wallets.values(), decision.keys)
+        if decision.legs:
+            await record_legs(connection, decision.legs)
         if decision.locks:
-            rows = [(t.user_id, t.currency, t.release_at, t.id, t.amount) for t in decision.locks]
-            status = await connection.execute(_SQL["record_locks"], *zip(*rows, strict=True))
-            require_tag(status, f"INSERT 0 {len(rows)}")
+            await record_locks(connection, decision.locks)
         if decision.releases:
             await end_locks(connection, decision.releases, matured)
+        if decision.holds:
+            holds = [(*receipt[:7], made_by) for receipt, made_by in decision.holds]
+            status = await connection.execute(_SQL["record_holds"], *zip(*holds, strict=True))
+            require_tag(status, f"INSERT 0 {len(holds)}")
         if decision.withdrawals:
             new = [(*receipt, made_by, end) for receipt, made_by, end in decision.withdrawals]
             status = await connection.execute(
@@ -142,14 +142,21 @@ class LockingWriter:
 def _to_create(
     commands: Sequence[LedgerCommand], wallets: dict[WalletId, Wallet], used_keys: list[KeyId]
 ) -> frozenset[WalletId]:
-    """Return the wallets to create: a wallet's first charge creates it (empty, if the charge is refused)."""
-    return frozenset(
-        (command.user_id, command.currency)
-        for command in commands
-        if isinstance(command, Charge)
-        and (command.user_id, command.currency) not in wallets
-        and (command.space, command.key) not in used_keys
-    )
+    """Return the wallets to create: those of first charges, and of payees where the payer may have the money.
+
+    (They stay empty if the request is then refused.)
+    """
+    missing: set[WalletId] = set()
+    for command in commands:
+        if (command.space, command.key) in used_keys:
+            continue
+        if isinstance(command, Charge):
+            missing.add((command.user_id, command.currency))
+        elif isinstance(command, MakeTransfer):
+            payer = wallets.get((command.user_id, command.currency))
+            if payer is not None and payer.total >= command.amount:
+                missing.update(wallets_of(command))
+    return frozenset(missing - wallets.keys())
 
 
 def _without_key(withdraws: dict[str, Withdraw], locked: Locked) -> dict[str, Withdraw]:
@@ -161,33 +168,18 @@ def _without_key(withdraws: dict[str, Withdraw], locked: Locked) -> dict[str, Wi
     }
 
 
-async def _records(connection: Any, used_keys: list[KeyId]) -> dict[KeyId, KeyRecord]:
-    """Read the fingerprints and receipts of the used keys."""
-    rows = await connection.fetch(_SQL["receipts"], *zip(*used_keys, strict=True))
-    known: dict[KeyId, KeyRecord] = {}
-    for row in rows:
-        whole(row, ("release_at", "destination", "metadata"))
-        head = (row["id"], row["user_id"], row["currency"], row["amount"])
-        tail = (row["metadata"], row["created_at"])
-        if row["kind"] == "charge":
-            receipt: ChargeReceipt | WithdrawReceipt = ChargeReceipt(*head, row["release_at"], *tail)
-        else:
-            receipt = WithdrawReceipt(*head, row["destination"], *tail)
-        known[row["client"], row["key"]] = KeyRecord(row["fingerprint"], receipt)
-    require(known.keys() == set(used_keys), "a used key that stands for nothing")
-    return known
-
-
 async def _matured(
     connection: Any, commands: Sequence[LedgerCommand], wallets: dict[WalletId, Wallet], now: Any
 ) -> list[MaturedLock]:
-    """List the matured locks of wallets in which a withdrawal may need them: only there do they matter."""
+    """List what has matured in wallets whose money is wanted and may not suffice: only there does it matter."""
     wanted: dict[WalletId, int] = defaultdict(int)
     for command in commands:
-        if isinstance(command, Withdraw):
+        if not isinstance(command, Charge):
             wanted[command.user_id, command.currency] += command.amount
     short = [
-        wallets[id] for id, amount in wanted.items() if wallets[id].locked and wallets[id].available < amount
+        wallets[id]
+        for id, amount in wanted.items()
+        if wallets[id].available < amount and (wallets[id].locked or wallets[id].held)
     ]
     if not short:
         return []

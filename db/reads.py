@@ -100,9 +100,14 @@ async def balances(reader: Reader, ids: Sequence[WalletId]) -> dict[WalletId, Ba
         some = currencies[first : first + CURRENCIES_MAX]
         users = {user_id for user_id, currency in ids if currency in some}
         rows = await reader.fetch(_SQL["balances"], users, some)
-        for user_id, currency, available, locked, held, matured in rows:  # a NULL would make the sums fail
-            found[user_id, currency] = Balance(
-                user_id, currency, available + locked + held, available + matured, locked - matured, held
+        for user_id, currency, available, locked, held, matured, expired in rows:
+            found[user_id, currency] = Balance(  # a NULL would make the sums fail
+                user_id,
+                currency,
+                available + locked + held,
+                available + matured + expired,
+                locked - matured,
+                held - expired,
             )
     for id in ids:
         if id not in found:

@@ -18,9 +18,11 @@ from runtime.slices import DatabaseSettings
 from runtime.tasks import SupervisedTask, SupervisedTasks
 from runtime.telemetry import log
 from wallet.commands import LedgerCommand
-from wallet.decide import Recorded, ReleasesNeeded
+from wallet.decision import ReleasesNeeded
 from wallet.errors import Overloaded, Unavailable
+from wallet.follow_up_commands import FollowUp
 from wallet.ledger import WalletId
+from wallet.receipts import Recorded
 
 _SQL = load("releases")
 
@@ -37,6 +39,9 @@ GOALS_MAX = 4_096
 """Number of wallets with a goal at a time, whether or not a request still waits."""
 PAUSE_S = 0.005
 """Pause before the next look if all wallets with a goal are locked."""
+
+
+Waiting = LedgerCommand | FollowUp
 
 
 class Step(NamedTuple):
@@ -90,8 +95,8 @@ class _Goal:
 
     def __init__(self) -> None:
         self.amount = 0
-        self.waiting: list[tuple[LedgerCommand, asyncio.Future[Recorded], float]] = []
-        """Each with its deadline, of the event loop's clock."""
+        self.waiting: list[tuple[Waiting, int, asyncio.Future[Recorded], float]] = []
+        """Each with the amount that it needs, and with its deadline, of the event loop's clock."""
 
 
 class ReleaseLane:
@@ -105,7 +110,7 @@ class ReleaseLane:
         self,
         database: DatabaseSettings,
         tasks: SupervisedTasks,
-        hand_back: Callable[[LedgerCommand, "asyncio.Future[Recorded]"], None],
+        hand_back: Callable[[Waiting, "asyncio.Future[Recorded]"], None],
     ) -> None:
         self._database = database
         self._tasks = tasks
@@ -129,9 +134,7 @@ class ReleaseLane:
         self._give_up(Unavailable("the service is stopping", reason="stopping"))
         self._disconnect()
 
-    def take(
-        self, command: LedgerCommand, needed: ReleasesNeeded, future: "asyncio.Future[Recorded]"
-    ) -> None:
+    def take(self, command: Waiting, needed: ReleasesNeeded, future: "asyncio.Future[Recorded]") -> None:
         """Let a request wait until the releases it needs are written. Raises Overloaded if too many wait."""
         if self._waiting >= WAITING_MAX or len(self._goals) >= GOALS_MAX:
             raise Overloaded("too many requests wait for matured locks")
@@ -139,7 +142,8 @@ class ReleaseLane:
             raise Unavailable("the service is stopping", reason="stopping")
         goal = self._goals.setdefault(needed.wallet, _Goal())
         goal.amount = max(goal.amount, needed.amount)
-        goal.waiting.append((command, future, asyncio.get_running_loop().time() + self._patience_s))
+        until = asyncio.get_running_loop().time() + self._patience_s
+        goal.waiting.append((command, needed.amount, future, until))
         self._waiting += 1
         self._wake.set()
 
@@ -178,12 +182,12 @@ class ReleaseLane:
         """Hand back the requests that can succeed now, or all if no matured lock is left."""
         goal = self._goals[id]
         waiting, goal.waiting = goal.waiting, []
-        for command, future, until in waiting:
-            if step.available >= command.amount or step.locks == 0:
+        for command, amount, future, until in waiting:
+            if step.available >= amount or step.locks == 0:
                 self._waiting -= 1
                 self._hand_back(command, future)
             else:
-                goal.waiting.append((command, future, until))
+                goal.waiting.append((command, amount, future, until))
         if step.available >= goal.amount or step.locks == 0:
             del self._goals[id]
 
@@ -191,17 +195,17 @@ class ReleaseLane:
         """Refuse the requests that have waited long enough as unavailable; their goals remain."""
         now = asyncio.get_running_loop().time()
         for goal in self._goals.values():
-            late = [one for one in goal.waiting if one[2] <= now]
+            late = [one for one in goal.waiting if one[3] <= now]
             if late:
-                goal.waiting = [one for one in goal.waiting if one[2] > now]
+                goal.waiting = [one for one in goal.waiting if one[3] > now]
                 self._waiting -= len(late)
-                for _, future, _ in late:
+                for _, _, future, _ in late:
                     resolve(future, Unavailable("many locks have just matured", reason="releasing"))
 
     def _give_up(self, error: Exception) -> None:
         goals, self._goals, self._waiting = self._goals, {}, 0
         for goal in goals.values():
-            for _, future, _ in goal.waiting:
+            for _, _, future, _ in goal.waiting:
                 resolve(future, error)
 
     def _disconnect(self) -> None:

@@ -47,11 +47,25 @@ GRANTS: dict[str, dict[str, str]] = {
         AUDITOR: "select",
     },
     "locks": {
-        GATEWAY: "select, insert, delete",
+        GATEWAY: "select, insert, delete, update (amount)",
         RECONCILER: "select, delete",
         OPERATOR: "select, delete",
         AUDITOR: "select",
     },
+    "holds": {
+        GATEWAY: "select, insert, update",
+        RECONCILER: "select, update (status, ended_at)",
+        OPERATOR: "select, update (status, ended_at)",
+        AUDITOR: "select",
+    },
+    "transfer_legs": {
+        GATEWAY: "select, insert, update (reversed)",
+        OPERATOR: "select",
+        AUDITOR: "select",
+    },
+    "charge_reversals": {GATEWAY: "select, insert, update", OPERATOR: "select", AUDITOR: "select"},
+    "reversals": {GATEWAY: "select, insert", OPERATOR: "select", AUDITOR: "select"},
+    "reversal_legs": {GATEWAY: "select, insert", OPERATOR: "select", AUDITOR: "select"},
     "withdrawals": {
         GATEWAY: "select, insert, update",
         ACTORS: "select, update",

@@ -1,7 +1,7 @@
 """Loads queries: each .sql file consists of blocks that begin with `-- name: the_name`.
 
-A block may have a named part, between the lines `-- part: the_part` and `-- end of part`. Another block can be the same
-statement without that part; it then consists of the one line `-- write_some is write_all without the_part`.
+A block may have named parts, between the lines `-- part: the_part` and `-- end of part`. Another block can be the same
+statement without some of them; it then consists of the one line `-- write_some is write_all without one, another`.
 """
 
 import re
@@ -11,7 +11,7 @@ from pathlib import Path
 _QUERIES = Path(__file__).parent / "queries"
 _NAME = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
 _PART, _PART_END = "-- part: ", "-- end of part"
-_WITHOUT = re.compile(r"-- (\w+) is (\w+) without (\w+)")
+_WITHOUT = re.compile(r"-- (\w+) is (\w+) without (\w+(?:, \w+)*)")
 
 
 @cache
@@ -32,9 +32,10 @@ def _statement(blocks: dict[str, str], name: str) -> str:
     body = blocks[name].strip()
     derived = _WITHOUT.fullmatch(body)
     parts = _parts(blocks[derived[2]] if derived else body)
-    if derived and derived[3] not in (part for part, _ in parts):
-        raise KeyError(f"{derived[2]} has no part {derived[3]}")
-    kept = (text for part, text in parts if not (derived and part == derived[3]))
+    omitted = set(derived[3].split(", ")) if derived else set()
+    if unknown := omitted - {part for part, _ in parts}:
+        raise KeyError(f"{name}: there is no part {', '.join(sorted(unknown))}")
+    kept = (text for part, text in parts if part not in omitted)
     return "".join(kept).strip().rstrip(";")
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -40,7 +41,7 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
         return is_of(made, self._parts)
 
     def _parts(self, spell: Callable[[str | None], str]) -> tuple[str, ...]:
-        release_at = "" if self.release_at is None else _utc(self.release_at).isoformat()
+        release_at = "" if self.release_at is None else utc(self.release_at).isoformat()
         return "charge", self.user_id, self.currency, str(self.amount), release_at, spell(self.metadata)
 
 
@@ -73,7 +74,87 @@ class Withdraw(msgspec.Struct, frozen=True, gc=False):
         return "withdraw", self.user_id, self.currency, str(self.amount), destination, metadata
 
 
-LedgerCommand = Charge | Withdraw
+class Leg(NamedTuple):
+    """One payee's share of a transfer, in minor units, locked until `release_at` if that is given."""
+
+    to_user_id: str
+    amount: int
+    release_at: datetime | None = None
+
+
+LEGS_MAX = 50
+"""Number of legs of one transfer."""
+
+
+class MakeTransfer(msgspec.Struct, frozen=True, gc=False):
+    """Move the sum of the legs out of a wallet, each leg into its payee's: all of them or none.
+
+    `amount` is that sum; `user_id` names the payer.
+    """
+
+    space: str
+    key: str
+    user_id: str
+    currency: str
+    amount: int
+    legs: tuple[Leg, ...]
+    metadata: str | None = None
+    by: str | None = None
+    """Name of the API key that sent the request; None if there was none."""
+
+    def fingerprint(self) -> bytes:
+        """Return the digest that distinguishes this request from any other request under the same key."""
+        return fingerprint(self._parts(canonical_or_nothing))
+
+    def matches(self, made: bytes) -> bool:
+        """Return whether a fingerprint, of any known version, belongs to this request. Raises UnknownVersion."""
+        return is_of(made, self._parts)
+
+    def _parts(self, spell: Callable[[str | None], str]) -> tuple[str, ...]:
+        return ("transfer", self.user_id, self.currency, *spelled_legs(self.legs), spell(self.metadata))
+
+
+class PlaceHold(msgspec.Struct, frozen=True, gc=False):
+    """Set `amount` minor units of a wallet aside, until they are captured, voided, or `expires_at` has come."""
+
+    space: str
+    key: str
+    user_id: str
+    currency: str
+    amount: int
+    expires_at: datetime | None = None
+    metadata: str | None = None
+    by: str | None = None
+    """Name of the API key that sent the request; None if there was none."""
+
+    def fingerprint(self) -> bytes:
+        """Return the digest that distinguishes this request from any other request under the same key."""
+        return fingerprint(self._parts(canonical_or_nothing))
+
+    def matches(self, made: bytes) -> bool:
+        """Return whether a fingerprint, of any known version, belongs to this request. Raises UnknownVersion."""
+        return is_of(made, self._parts)
+
+    def _parts(self, spell: Callable[[str | None], str]) -> tuple[str, ...]:
+        expires_at = "" if self.expires_at is None else utc(self.expires_at).isoformat()
+        return "hold", self.user_id, self.currency, str(self.amount), expires_at, spell(self.metadata)
+
+
+LedgerCommand = Charge | Withdraw | MakeTransfer | PlaceHold
+"""A command that needs nothing but wallets and its key."""
+
+
+def wallets_of(command: LedgerCommand) -> tuple[tuple[str, str], ...]:
+    """Return the wallets (user_id, currency) that a command changes: that which is charged or pays comes first."""
+    if isinstance(command, MakeTransfer):
+        payees = {(leg.to_user_id, command.currency): None for leg in command.legs}
+        return ((command.user_id, command.currency), *payees)
+    return ((command.user_id, command.currency),)
+
+
+def rows_of_command(command: LedgerCommand) -> int:
+    """Return the number of rows that a command adds to the ledger."""
+    return 1 + len(command.legs) if isinstance(command, MakeTransfer) else 1
 
 
 class Settle(msgspec.Struct, frozen=True, gc=False):
@@ -111,6 +192,14 @@ class Replay(msgspec.Struct, frozen=True, gc=False):
 WithdrawalCommand = Settle | Cancel | Replay
 
 
-def _utc(at: datetime) -> datetime:
+def spelled_legs(legs: tuple[Leg, ...]) -> tuple[str, ...]:
+    """Return what distinguishes legs, for a fingerprint: their number, then each of them."""
+    spelled = [str(len(legs))]
+    for to_user_id, amount, release_at in legs:
+        spelled += (to_user_id, str(amount), "" if release_at is None else utc(release_at).isoformat())
+    return tuple(spelled)
+
+
+def utc(at: datetime) -> datetime:
     """Return an instant in UTC. One without a zone is `infinity` as asyncpg reads it (year 9999), once accepted."""
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)

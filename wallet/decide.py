@@ -7,108 +7,26 @@ is later than the clock's if the clock has stepped back.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
-from uuid import UUID
 
-from wallet.commands import Charge, LedgerCommand, Withdraw
-from wallet.errors import (
-    BalanceLimitExceeded,
-    IdempotencyKeyReused,
-    InsufficientFunds,
-    Unavailable,
-    ValidationFailed,
-    WalletError,
-)
-from wallet.fingerprints import UnknownVersion
-from wallet.ledger import Kind, Transfer, Wallet, WalletId
+from wallet.bookings import check_payees, lock_of, make_available, receive, require_future
+from wallet.commands import Charge, LedgerCommand, MakeTransfer, PlaceHold, Withdraw
+from wallet.decision import Decision, NewHold, NewKey, NewWithdrawal, ReleasesNeeded
+from wallet.errors import BalanceLimitExceeded, WalletError
+from wallet.ledger import Kind, Wallet, WalletId
 from wallet.money import AMOUNT_MAX
+from wallet.receipts import (
+    ChargeReceipt,
+    HoldReceipt,
+    KeyId,
+    KeyRecord,
+    Receipt,
+    Recorded,
+    TransferReceipt,
+    WithdrawReceipt,
+    repeat,
+)
 from wallet.reference import reference_end
-
-
-class ChargeReceipt(NamedTuple):
-    """A charge that took effect. Nothing in it ever changes, so a replay returns the same bytes."""
-
-    id: UUID
-    user_id: str
-    currency: str
-    amount: int
-    release_at: datetime | None
-    metadata: str | None
-    created_at: datetime
-
-
-class WithdrawReceipt(NamedTuple):
-    """A withdrawal as it was accepted, without its later states."""
-
-    id: UUID
-    user_id: str
-    currency: str
-    amount: int
-    destination: str | None
-    metadata: str | None
-    created_at: datetime
-
-
-Receipt = ChargeReceipt | WithdrawReceipt
-
-
-class Recorded(NamedTuple):
-    """The request took effect, now or (`replayed`) when its key was first used."""
-
-    receipt: Receipt
-    replayed: bool
-
-
-KeyId = tuple[str, str]
-"""(space, idempotency key)"""
-
-
-class KeyRecord(NamedTuple):
-    """The fingerprint and the receipt of the request that used a key."""
-
-    fingerprint: bytes
-    receipt: Receipt
-
-
-class NewKey(NamedTuple):
-    """An idempotency key to be written together with its movement."""
-
-    space: str
-    key: str
-    fingerprint: bytes
-
-
-class NewWithdrawal(NamedTuple):
-    """A withdrawal to be written: its receipt, the API key that sent it, and the end of its bank reference."""
-
-    receipt: WithdrawReceipt
-    made_by: str | None
-    reference_end: str
-
-
-class ReleasesNeeded(NamedTuple):
-    """Not decided: more locks have matured than were listed, and the request may need them to be accepted."""
-
-    wallet: WalletId
-    amount: int
-    """Minor units that must be available before the next try, unless all matured locks have been released."""
-
-
-@dataclass(slots=True)
-class Decision:
-    """The outcomes, in the order of the requests, and the rows to be written."""
-
-    outcomes: list[Recorded | WalletError | ReleasesNeeded] = field(default_factory=list)
-    transfers: list[Transfer] = field(default_factory=list)
-    keys: dict[UUID, NewKey] = field(default_factory=dict)
-    """The key of each charge and reserve, by the movement's identifier."""
-    withdrawals: list[NewWithdrawal] = field(default_factory=list)
-    locks: list[Transfer] = field(default_factory=list)
-    """Charges whose money is locked."""
-    releases: list[Transfer] = field(default_factory=list)
-    """Releases among the transfers: their locks end."""
 
 
 def decide(
@@ -129,20 +47,24 @@ def decide(
         key_id = (request.space, request.key)
         earlier = used.get(key_id)
         if earlier is not None:
-            decision.outcomes.append(_repeat(earlier, request))
+            decision.outcomes.append(repeat(earlier, request))
             continue
         wallet = wallets[request.user_id, request.currency]
         try:
+            receipt: Receipt | ReleasesNeeded
             if isinstance(request, Charge):
-                receipt: Receipt = _charge(request, wallet, now, decision)
+                receipt = _charge(request, wallet, now, decision)
+            elif isinstance(request, Withdraw):
+                receipt = _withdraw(request, wallet, now, decision)
+            elif isinstance(request, MakeTransfer):
+                receipt = _transfer(request, wallets, now, decision)
             else:
-                accepted = _withdraw(request, wallet, now, decision)
-                if isinstance(accepted, ReleasesNeeded):
-                    decision.outcomes.append(accepted)
-                    continue
-                receipt = accepted
+                receipt = _hold(request, wallet, now, decision)
         except WalletError as refusal:
             decision.outcomes.append(refusal)
+            continue
+        if isinstance(receipt, ReleasesNeeded):
+            decision.outcomes.append(receipt)
             continue
         fingerprint = request.fingerprint()
         used[key_id] = KeyRecord(fingerprint, receipt)
@@ -151,18 +73,8 @@ def decide(
     return decision
 
 
-def _repeat(earlier: KeyRecord, request: LedgerCommand) -> Recorded | WalletError:
-    try:
-        if request.matches(earlier.fingerprint):
-            return Recorded(earlier.receipt, replayed=True)
-    except UnknownVersion:
-        return Unavailable("this idempotency key was used with a later version of this service")
-    return IdempotencyKeyReused("this idempotency key was used for another request")
-
-
 def _charge(request: Charge, wallet: Wallet, now: datetime, decision: Decision) -> ChargeReceipt:
-    if request.release_at is not None and request.release_at <= now:
-        raise ValidationFailed([("release_at", "must be in the future")])
+    require_future("release_at", request.release_at, now)
     if wallet.total + request.amount > AMOUNT_MAX:
         raise BalanceLimitExceeded(f"the wallet's total would pass {AMOUNT_MAX}")
     transfer = wallet.move(
@@ -174,7 +86,7 @@ def _charge(request: Charge, wallet: Wallet, now: datetime, decision: Decision) 
     )
     decision.transfers.append(transfer)
     if request.release_at is not None:
-        decision.locks.append(transfer)
+        decision.locks.append(lock_of(transfer, request.release_at))
     return ChargeReceipt(
         transfer.id,
         request.user_id,
@@ -189,14 +101,8 @@ def _charge(request: Charge, wallet: Wallet, now: datetime, decision: Decision) 
 def _withdraw(
     request: Withdraw, wallet: Wallet, now: datetime, decision: Decision
 ) -> WithdrawReceipt | ReleasesNeeded:
-    if wallet.available < request.amount:
-        withdrawable = wallet.available + sum(lock.amount for lock in wallet.matured)
-        if withdrawable >= request.amount:
-            _release(wallet, request.amount, now, decision)
-        elif wallet.matured_complete:
-            raise InsufficientFunds(withdrawable, request.amount)
-        else:
-            return ReleasesNeeded((wallet.user_id, wallet.currency), request.amount)
+    if needed := make_available(wallet, request.amount, now, decision):
+        return needed
     transfer = wallet.move(Kind.RESERVE, request.amount, made_by=request.by)
     decision.transfers.append(transfer)
     receipt = WithdrawReceipt(
@@ -212,18 +118,46 @@ def _withdraw(
     return receipt
 
 
-def _release(wallet: Wallet, amount: int, now: datetime, decision: Decision) -> None:
-    """Release matured locks, the oldest first, until `amount` is available.
+def _transfer(
+    request: MakeTransfer, wallets: Mapping[WalletId, Wallet], now: datetime, decision: Decision
+) -> TransferReceipt | ReleasesNeeded:
+    payer = wallets[request.user_id, request.currency]
+    check_payees(request.legs, request.currency, wallets, now)
+    if needed := make_available(payer, request.amount, now, decision):
+        return needed
+    peer = request.legs[0].to_user_id if len(request.legs) == 1 else None
+    sent = payer.move(Kind.SEND, request.amount, metadata=request.metadata, made_by=request.by, peer=peer)
+    decision.transfers.append(sent)
+    receive(sent, request.legs, wallets, decision)
+    return TransferReceipt(
+        sent.id,
+        request.user_id,
+        request.currency,
+        request.amount,
+        request.legs,
+        request.metadata,
+        sent.created_at,
+    )
 
-    That money was already withdrawable; now the ledger shows it as available.
-    """
-    ended = 0
-    while wallet.available < amount:
-        lock = wallet.matured[ended]
-        if lock.release_at > now:
-            raise AssertionError(f"a lock until {lock.release_at} was taken for matured")
-        transfer = wallet.move(Kind.RELEASE, lock.amount, reference=lock.charge_id)
-        decision.transfers.append(transfer)
-        decision.releases.append(transfer)
-        ended += 1
-    del wallet.matured[:ended]
+
+def _hold(
+    request: PlaceHold, wallet: Wallet, now: datetime, decision: Decision
+) -> HoldReceipt | ReleasesNeeded:
+    require_future("expires_at", request.expires_at, now)
+    if needed := make_available(wallet, request.amount, now, decision):
+        return needed
+    transfer = wallet.move(Kind.HOLD, request.amount, made_by=request.by)
+    decision.transfers.append(transfer)
+    if request.expires_at is not None:
+        decision.locks.append(lock_of(transfer, request.expires_at))
+    receipt = HoldReceipt(
+        transfer.id,
+        request.user_id,
+        request.currency,
+        request.amount,
+        request.expires_at,
+        request.metadata,
+        transfer.created_at,
+    )
+    decision.holds.append(NewHold(receipt, request.by))
+    return receipt

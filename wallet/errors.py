@@ -7,6 +7,12 @@
     ├── IdempotencyKeyReused     idempotency_key_reused
     ├── WalletNotFound           wallet_not_found
     ├── WithdrawalNotFound       withdrawal_not_found
+    ├── ChargeNotFound           charge_not_found
+    ├── TransferNotFound         transfer_not_found
+    ├── HoldNotFound             hold_not_found
+    ├── HoldNotOpen              hold_not_open
+    ├── CaptureExceedsHold       capture_exceeds_hold
+    ├── ExceedsOriginal          exceeds_original
     ├── NotCancellable           not_cancellable
     ├── IllegalMove              illegal_move
     └── TryLater
@@ -65,6 +71,56 @@ class WithdrawalNotFound(WalletError):
     """There is no such withdrawal."""
 
     code = "withdrawal_not_found"
+
+
+class ChargeNotFound(WalletError):
+    """There is no such charge."""
+
+    code = "charge_not_found"
+
+
+class TransferNotFound(WalletError):
+    """There is no such transfer."""
+
+    code = "transfer_not_found"
+
+
+class HoldNotFound(WalletError):
+    """There is no such hold."""
+
+    code = "hold_not_found"
+
+
+class HoldNotOpen(WalletError):
+    """The hold was captured or voided, or it has expired: its money is not held any more."""
+
+    code = "hold_not_open"
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"the hold is {status}")
+        self.status = status
+
+
+class CaptureExceedsHold(WalletError):
+    """More was to be captured than the hold has set aside."""
+
+    code = "capture_exceeds_hold"
+
+    def __init__(self, held: int, amount: int) -> None:
+        super().__init__(f"{amount} to be captured, {held} held")
+        self.held = held
+        self.amount = amount
+
+
+class ExceedsOriginal(WalletError):
+    """More was to be reversed than is left of the charge or the transfer."""
+
+    code = "exceeds_original"
+
+    def __init__(self, left: int, amount: int) -> None:
+        super().__init__(f"{amount} to be reversed, {left} left" if left else "all of it was reversed before")
+        self.left = left
+        self.amount = amount
 
 
 class WalletNotFound(WalletError):

@@ -34,3 +34,10 @@ def uuid7_ends(entropy: bytes | None = None) -> Iterator[int]:
     for sequence in range(_SEQUENCE_LENGTH):
         random_bits = (random_bits + 0x9E3779B97F4B) & 0xFFFFFFFFFFFF
         yield (0b10 << 62) | (sequence << 48) | random_bits
+
+
+def instant_of(id: UUID) -> datetime:
+    """Return the instant that an identifier begins with, exact to the microsecond."""
+    start = id.int >> 64
+    milliseconds, fraction = start >> 16, start & 0xFFF
+    return _EPOCH + timedelta(milliseconds=milliseconds, microseconds=-(-fraction * 1000 // 4096))

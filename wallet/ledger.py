@@ -10,17 +10,21 @@ from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
-from wallet.ids import uuid7_sequence
+from wallet.ids import instant_of, uuid7_sequence
 
 
 class Account(StrEnum):
-    """The accounts that hold money. `funding` and `bank` are outside; the other three are the wallet's split."""
+    """The accounts that hold money. `available`, `locked` and `held` are the wallet's split.
+
+    `funding` and `bank` are outside; `peer` stands for the other wallets of a transfer, and is zero for each.
+    """
 
     FUNDING = "funding"
     AVAILABLE = "available"
     LOCKED = "locked"
     HELD = "held"
     BANK = "bank"
+    PEER = "peer"
 
 
 class Kind(StrEnum):
@@ -33,6 +37,12 @@ class Kind(StrEnum):
     REFUND = "refund"
     RETURN = "return"
     ADJUSTMENT = "adjustment"
+    REVERSAL = "reversal"
+    SEND = "send"
+    RECEIVE = "receive"
+    HOLD = "hold"
+    VOID = "void"
+    CAPTURE = "capture"
 
 
 ACCOUNTS: dict[Kind, tuple[Account, Account]] = {
@@ -43,9 +53,18 @@ ACCOUNTS: dict[Kind, tuple[Account, Account]] = {
     Kind.REFUND: (Account.HELD, Account.AVAILABLE),
     Kind.RETURN: (Account.BANK, Account.AVAILABLE),
     Kind.ADJUSTMENT: (Account.FUNDING, Account.AVAILABLE),
+    Kind.REVERSAL: (Account.AVAILABLE, Account.FUNDING),
+    Kind.SEND: (Account.AVAILABLE, Account.PEER),
+    Kind.RECEIVE: (Account.PEER, Account.AVAILABLE),
+    Kind.HOLD: (Account.AVAILABLE, Account.HELD),
+    Kind.VOID: (Account.HELD, Account.AVAILABLE),
+    Kind.CAPTURE: (Account.HELD, Account.PEER),
 }
-"""kind → (debited, credited). A charge with a `release_at` credits `locked` instead. (The database also accepts
-adjustments in the opposite direction.)"""
+"""kind → (debited, credited). Charges and receives with a `release_at` credit `locked` instead; reversals and sends
+that take locked money back debit it. (The database also accepts adjustments in the opposite direction.)"""
+
+TRANSACTIONS = frozenset({Kind.CHARGE, Kind.RESERVE})
+"""The kinds that a wallet counts as its transactions."""
 
 WalletId = tuple[str, str]
 """(user_id, currency)"""
@@ -72,14 +91,20 @@ class Transfer(NamedTuple):
     metadata: str | None
     created_at: datetime
     made_by: str | None
+    peer_user_id: str | None = None
+    """Against `peer`: the user on the other side; None if there are several."""
+    effective_at: datetime | None = None
+    """Releases and expired holds: the instant from which they count, which is before `created_at`."""
 
 
 class MaturedLock(NamedTuple):
-    """A charge whose `release_at` has come while its money is still in `locked`."""
+    """Money whose time has come, although it is still in `locked` (charges, receives) or `held` (expired holds)."""
 
-    charge_id: UUID
+    source_id: UUID
+    """Of the charge or receive, or of the hold."""
     release_at: datetime
     amount: int
+    account: str = Account.LOCKED.value
 
 
 class Wallet:
@@ -157,6 +182,9 @@ class Wallet:
         release_at: datetime | None = None,
         metadata: str | None = None,
         made_by: str | None = None,
+        peer: str | None = None,
+        effective_at: datetime | None = None,
+        from_locked: bool = False,
     ) -> Transfer:
         """Change the balances as `kind` says and return the row that records it.
 
@@ -166,27 +194,14 @@ class Wallet:
         if amount <= 0:
             raise AssertionError(f"an amount of {amount}")
         debit, credit = ACCOUNTS[kind]
-        if kind is Kind.CHARGE:
+        if from_locked:
+            debit = Account.LOCKED
+        if release_at is not None:
+            credit = Account.LOCKED
+        if kind in TRANSACTIONS:
             self.transactions += 1
-            if release_at is None:
-                self.available += amount
-            else:
-                credit = Account.LOCKED
-                self.locked += amount
-        elif kind is Kind.RESERVE:
-            self.transactions += 1
-            self.available -= amount
-            self.held += amount
-        elif kind is Kind.RELEASE:
-            self.locked -= amount
-            self.available += amount
-        elif kind is Kind.PAYOUT:
-            self.held -= amount
-        elif kind is Kind.REFUND:
-            self.held -= amount
-            self.available += amount
-        else:
-            self.available += amount
+        self._add(debit, -amount)
+        self._add(credit, amount)
         if min(self.available, self.locked, self.held) < 0:
             raise AssertionError("a balance below zero")
         if self._ids is None:
@@ -208,4 +223,22 @@ class Wallet:
             metadata,
             self.at,
             made_by,
+            peer,
+            effective_at,
         )
+
+    def release(self, lock: MaturedLock, now: datetime) -> Transfer:
+        """Make the money of a matured lock available, and return the row. Raises AssertionError before its time."""
+        if lock.release_at > now:
+            raise AssertionError(f"a lock until {lock.release_at} was taken for matured")
+        kind = Kind.VOID if lock.account == Account.HELD else Kind.RELEASE
+        effective_at = max(lock.release_at, instant_of(lock.source_id))
+        return self.move(kind, lock.amount, reference=lock.source_id, effective_at=effective_at)
+
+    def _add(self, account: Account, amount: int) -> None:
+        if account is Account.AVAILABLE:
+            self.available += amount
+        elif account is Account.LOCKED:
+            self.locked += amount
+        elif account is Account.HELD:
+            self.held += amount

@@ -5,20 +5,23 @@ each has the `needed` money, and otherwise refuses the batch. Then `wallet.decid
 tests compare the two: if the statement would accept a batch, `decide` accepts every request of it, with the same rows.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from wallet.commands import LedgerCommand, Withdraw
-from wallet.decide import ChargeReceipt, Receipt, WithdrawReceipt
+from wallet.commands import Charge, LedgerCommand, MakeTransfer, PlaceHold, Withdraw
 from wallet.ids import uuid7_ends
 from wallet.ledger import WalletId
+from wallet.receipts import ChargeReceipt, HoldReceipt, Receipt, TransferReceipt, WithdrawReceipt
 from wallet.reference import reference_end
 
 
 class WalletChange(NamedTuple):
-    """The amounts that a batch adds to a wallet. `needed` is the least available balance before it, in minor units."""
+    """The amounts that a batch adds to a wallet. `needed` is the least available balance before it, in minor units.
+
+    `total_peak` is the most by which the batch raises the wallet's total on its way.
+    """
 
     user_id: str
     currency: str
@@ -27,14 +30,16 @@ class WalletChange(NamedTuple):
     held: int
     transactions: int
     needed: int
+    total_peak: int
 
 
 class BatchMovement(NamedTuple):
-    """A charge, or a withdrawal's reserve, with the idempotency key of its request.
+    """A row of the ledger; a request's first row carries its idempotency key.
 
     `id_end` holds the last 16 hexadecimal digits of its identifier. `wallet` is the number of its wallet change,
     counted from 1; `…_change` is the sum that the batch has added to the wallet's split so far. `reference_end` holds,
-    for a withdrawal, the last 24 digits of its bank reference.
+    for a withdrawal, the last 24 digits of its bank reference. `of_wallet` and `of_end` name the row of the payer for a
+    row of a payee, whose number among the legs is `leg`.
     """
 
     id_end: str
@@ -51,9 +56,13 @@ class BatchMovement(NamedTuple):
     metadata: str | None
     reference_end: str | None
     made_by: str | None
-    space: str
-    key: str
-    fingerprint: bytes
+    of_wallet: int | None
+    of_end: str | None
+    leg: int | None
+    peer_user_id: str | None
+    space: str | None
+    key: str | None
+    fingerprint: bytes | None
 
 
 class RaisedInstants(NamedTuple):
@@ -69,8 +78,10 @@ class OptimisticBatch(NamedTuple):
     requests: Sequence[LedgerCommand]
     changes: list[WalletChange]
     movements: list[BatchMovement]
+    first: list[BatchMovement]
+    """The first movement of each request."""
     first_release_at: datetime | None
-    """The earliest `release_at`, which must still be in the future."""
+    """The earliest `release_at` or `expires_at`, which must still be in the future."""
     plain: bool
     """True if the batch has nothing but charges without a lock."""
 
@@ -85,7 +96,7 @@ class OptimisticBatch(NamedTuple):
 
         `make_id` makes an identifier from 32 hexadecimal digits.
         """
-        pairs = zip(self.requests, self.movements, strict=True)
+        pairs = zip(self.requests, self.first, strict=True)
         if raised is None:
             return [
                 _receipt(request, make_id(id_start + movement.id_end), now) for request, movement in pairs
@@ -103,72 +114,155 @@ class OptimisticBatch(NamedTuple):
 class _Sum:
     """The amounts that a batch adds to one wallet, so far. `number` is its place among the changes, from 1."""
 
-    __slots__ = ("available", "held", "locked", "needed", "number", "transactions")
+    __slots__ = ("available", "held", "locked", "needed", "number", "peak", "transactions")
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.available = self.locked = self.held = self.transactions = self.needed = 0
+        self.available = self.locked = self.held = self.transactions = self.needed = self.peak = 0
+
+    def take(self, amount: int) -> None:
+        """Take money that must be available."""
+        self.available -= amount
+        self.needed = max(self.needed, -self.available)
+
+    def put(self, amount: int, release_at: datetime | None) -> None:
+        """Add money to the wallet's total."""
+        if release_at is None:
+            self.available += amount
+        else:
+            self.locked += amount
+        self.peak = max(self.peak, self.available + self.locked + self.held)
+
+
+class _Builder:
+    """Builds the movements of a batch, request by request."""
+
+    def __init__(self, requests: Sequence[LedgerCommand], entropy: bytes | None) -> None:
+        ids = {(request.user_id, request.currency) for request in requests}
+        for request in requests:
+            if type(request) is MakeTransfer:
+                ids.update((leg.to_user_id, request.currency) for leg in request.legs)
+        self.sums: dict[WalletId, _Sum] = {id: _Sum(number) for number, id in enumerate(sorted(ids), 1)}
+        self.movements: list[BatchMovement] = []
+        self.first_release_at: datetime | None = None
+        self.plain = True
+        self._ends: Iterator[int] = uuid7_ends(entropy)
+
+    def add(self, request: LedgerCommand) -> BatchMovement:
+        """Add a request's movements and return the first of them."""
+        sum = self.sums[request.user_id, request.currency]
+        release_at = destination = reference = peer = None
+        metadata = request.metadata
+        if type(request) is Charge:
+            kind, release_at = "charge", request.release_at
+            sum.transactions += 1
+            sum.put(request.amount, release_at)
+            if release_at is not None:
+                self._until(release_at)
+        else:
+            self.plain = False
+            sum.take(request.amount)
+            if type(request) is Withdraw:
+                kind, destination, reference = "reserve", request.destination, reference_end(request)
+                sum.transactions += 1
+                sum.held += request.amount
+            elif type(request) is MakeTransfer:
+                kind = "send"
+                peer = request.legs[0].to_user_id if len(request.legs) == 1 else None
+            else:
+                assert type(request) is PlaceHold
+                kind, release_at = "hold", request.expires_at
+                sum.held += request.amount
+                if release_at is not None:
+                    self._until(release_at)
+        first = BatchMovement(
+            f"{next(self._ends):016x}",
+            sum.number,
+            request.user_id,
+            request.currency,
+            kind,
+            request.amount,
+            sum.available,
+            sum.locked,
+            sum.held,
+            release_at,
+            destination,
+            metadata,
+            reference,
+            request.by,
+            None,
+            None,
+            None,
+            peer,
+            request.space,
+            request.key,
+            request.fingerprint(),
+        )
+        self.movements.append(first)
+        if type(request) is MakeTransfer:
+            self._add_legs(request, first)
+        return first
+
+    def _add_legs(self, request: MakeTransfer, sent: BatchMovement) -> None:
+        for number, leg in enumerate(request.legs, 1):
+            sum = self.sums[leg.to_user_id, request.currency]
+            sum.put(leg.amount, leg.release_at)
+            if leg.release_at is not None:
+                self._until(leg.release_at)
+            self.movements.append(
+                BatchMovement(
+                    f"{next(self._ends):016x}",
+                    sum.number,
+                    leg.to_user_id,
+                    request.currency,
+                    "receive",
+                    leg.amount,
+                    sum.available,
+                    sum.locked,
+                    sum.held,
+                    leg.release_at,
+                    None,
+                    None,
+                    None,
+                    request.by,
+                    sent.wallet,
+                    sent.id_end,
+                    number,
+                    request.user_id,
+                    None,
+                    None,
+                    None,
+                )
+            )
+
+    def _until(self, release_at: datetime) -> None:
+        self.plain = False
+        self.first_release_at = min(self.first_release_at or release_at, release_at)
 
 
 def optimistic_batch(requests: Sequence[LedgerCommand], entropy: bytes | None = None) -> OptimisticBatch:
     """Return the rows that the batch writes if every key is new and every request is accepted.
 
-    `entropy` is the same as in `uuid7_ends`.
+    `entropy` is the same as in `uuid7_ends`, which also bounds the number of rows: `StopIteration` beyond.
     """
-    ids = sorted({(request.user_id, request.currency) for request in requests})
-    sums: dict[WalletId, _Sum] = {id: _Sum(number) for number, id in enumerate(ids, 1)}
-    movements = []
-    first_release_at = None
-    plain = True
-    for request, id_end in zip(requests, uuid7_ends(entropy), strict=False):
-        sum = sums[request.user_id, request.currency]
-        sum.transactions += 1
-        kind, release_at, destination, reference = "charge", None, None, None
-        if isinstance(request, Withdraw):
-            kind, destination, plain = "reserve", request.destination, False
-            reference = reference_end(request)
-            sum.available -= request.amount
-            sum.held += request.amount
-            sum.needed = max(sum.needed, -sum.available)
-        elif request.release_at is None:
-            sum.available += request.amount
-        else:
-            release_at, plain = request.release_at, False
-            sum.locked += request.amount
-            first_release_at = min(first_release_at or release_at, release_at)
-        movements.append(
-            BatchMovement(
-                f"{id_end:016x}",
-                sum.number,
-                request.user_id,
-                request.currency,
-                kind,
-                request.amount,
-                sum.available,
-                sum.locked,
-                sum.held,
-                release_at,
-                destination,
-                request.metadata,
-                reference,
-                request.by,
-                request.space,
-                request.key,
-                request.fingerprint(),
-            )
-        )
+    builder = _Builder(requests, entropy)
+    first = [builder.add(request) for request in requests]
     changes = [
-        WalletChange(*id, sum.available, sum.locked, sum.held, sum.transactions, sum.needed)
-        for id, sum in sums.items()
+        WalletChange(*id, s.available, s.locked, s.held, s.transactions, s.needed, s.peak)
+        for id, s in builder.sums.items()
     ]
-    return OptimisticBatch(requests, changes, movements, first_release_at, plain)
+    return OptimisticBatch(
+        requests, changes, builder.movements, first, builder.first_release_at, builder.plain
+    )
 
 
 def _receipt(request: LedgerCommand, id: UUID, now: datetime) -> Receipt:
-    if isinstance(request, Withdraw):
-        return WithdrawReceipt(
-            id, request.user_id, request.currency, request.amount, request.destination, request.metadata, now
-        )
-    return ChargeReceipt(
-        id, request.user_id, request.currency, request.amount, request.release_at, request.metadata, now
-    )
+    head = (id, request.user_id, request.currency, request.amount)
+    if type(request) is Charge:
+        return ChargeReceipt(*head, request.release_at, request.metadata, now)
+    if type(request) is Withdraw:
+        return WithdrawReceipt(*head, request.destination, request.metadata, now)
+    if type(request) is MakeTransfer:
+        return TransferReceipt(*head, request.legs, request.metadata, now)
+    assert type(request) is PlaceHold
+    return HoldReceipt(*head, request.expires_at, request.metadata, now)

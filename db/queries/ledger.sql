@@ -46,24 +46,22 @@ left join locked_wallets as w on true;
 -- ($1, in key order), reads the clock, changes the wallets and writes the movements ($2). It refuses the whole batch if
 -- a wallet does not exist or has too little money, if the earliest `release_at` ($3) is over, or if a row is not written
 -- as told (a trigger can swallow it); a used key violates idempotency_keys_pkey.
+-- A payee's row ($2) refers to the payer's by the number of its wallet change and the end of its identifier.
 -- The statement decides by the clock after the last lock. Each wallet's rows carry that instant or, if the clock has
 -- stepped back, the next instant after the wallet's latest; the identifiers begin with it. Nearly always the instant of
 -- every wallet is `now`: then `instants` and `id_starts` are null.
 -- $4 is the time after which the reconciler announces a withdrawal again that no actor has started. $5 replaces this
 -- stack's prefix of bank references; a reference in use violates withdrawals_reference. A batch of plain charges is
--- written without the named part: even a part that does nothing costs its setup.
+-- written without the named parts: even a part that does nothing costs its setup.
 with locked_wallets as materialized (
     select c.*, w.available as available_before, w.locked as locked_before, w.held as held_before, w.last_at
-    from unnest($1::expected_change[]) with ordinality as c (
-        user_id, currency, available, locked, held, transactions, needed, number
+    from unnest($1::optimistic_change[]) with ordinality as c (
+        user_id, currency, available, locked, held, transactions, needed, total_peak, number
     )
     join wallets as w on w.user_id = c.user_id and w.currency = c.currency
     where w.available >= c.needed
         -- The greatest total that clients may reach. Returned money can have made a greater one.
-        and (
-            c.available + c.locked + c.held <= 0
-            or w.available + w.locked + w.held + c.available + c.locked + c.held <= 9007199254740991
-        )
+        and (c.total_peak <= 0 or w.available + w.locked + w.held + c.total_peak <= 9007199254740991)
     order by c.number
     for no key update of w
 ),
@@ -83,7 +81,7 @@ decision as materialized (
     select
         t.*,
         uuid7_start(now) as id_start,
-        case when wallets < cardinality($1) or $3::timestamptz <= now then refuse_batch() else true end as accepted
+        case when wallets < cardinality($1) or $3::timestamptz <= now then abort_statement() else true end as accepted
     from lock_taken as t
 ),
 
@@ -120,6 +118,10 @@ raised as (
 movements as materialized (
     select
         (coalesce(r.id_starts[m.wallet], d.id_start) || m.id_end)::uuid as id,
+        case
+            when m.of_end is null then (coalesce(r.id_starts[m.wallet], d.id_start) || m.id_end)::uuid
+            else (coalesce(r.id_starts[m.of_wallet], d.id_start) || m.of_end)::uuid
+        end as reference,
         coalesce(r.instants[m.wallet], d.now) as created_at,
         d.now,
         d.available_before[m.wallet] + m.available_change as available_after,
@@ -128,44 +130,74 @@ movements as materialized (
         m.*
     from decision as d
     cross join raised as r
-    cross join unnest($2::expected_movement_v2[]) as m
+    cross join unnest($2::optimistic_movement[]) as m
 ),
 
 new_transfers as (
     insert into transfers (
         id, user_id, currency, kind, debit_account, credit_account, amount, total_after, available_after, locked_after,
-        held_after, reference, release_at, metadata, created_at, made_by
+        held_after, reference, release_at, metadata, created_at, made_by, peer_user_id
     )
     select
         id,
         user_id,
         currency,
         kind,
-        case when kind = 'charge' then 'funding' else 'available' end,
-        case when kind = 'reserve' then 'held' when release_at is null then 'available' else 'locked' end,
+        case kind when 'charge' then 'funding' when 'receive' then 'peer' else 'available' end,
+        case
+            when kind in ('reserve', 'hold') then 'held'
+            when kind = 'send' then 'peer'
+            when release_at is null then 'available'
+            else 'locked'
+        end,
         amount,
         available_after + locked_after + held_after,
         available_after,
         locked_after,
         held_after,
-        id,
-        release_at,
-        case when kind = 'charge' then metadata end,
+        reference,
+        case when kind <> 'hold' then release_at end,
+        case when kind in ('charge', 'send') then metadata end,
         created_at,
-        made_by
+        made_by,
+        peer_user_id
     from movements
     returning 1
 ),
 
--- part: locks_and_withdrawals
+-- part: legs
+new_legs as (
+    insert into transfer_legs (
+        transfer_id, from_user_id, leg, to_user_id, currency, amount, release_at, receive_id
+    )
+    select reference, peer_user_id, leg, user_id, currency, amount, release_at, id
+    from movements
+    where kind = 'receive'
+    returning 1
+),
+-- end of part
+
+-- part: locks
 new_locks as (
-    insert into locks (user_id, currency, release_at, charge_id, amount)
-    select user_id, currency, release_at, id, amount
+    insert into locks (user_id, currency, release_at, charge_id, amount, account)
+    select user_id, currency, release_at, id, amount, case kind when 'hold' then 'held' else 'locked' end
     from movements
     where release_at is not null
     returning 1
 ),
+-- end of part
 
+-- part: holds
+new_holds as (
+    insert into holds (id, user_id, currency, amount, expires_at, metadata, made_by, created_at)
+    select id, user_id, currency, amount, release_at, metadata, made_by, created_at
+    from movements
+    where kind = 'hold'
+    returning 1
+),
+-- end of part
+
+-- part: withdrawals
 new_withdrawals as (
     insert into withdrawals (
         id, user_id, currency, amount, destination, metadata, reference, made_by, created_at, updated_at,
@@ -202,6 +234,7 @@ new_keys as (
     insert into idempotency_keys (client, key, fingerprint, user_id, currency, movement_id)
     select space, key, fingerprint, user_id, currency, id
     from movements
+    where key is not null
     order by space, key
     returning 1
 )
@@ -218,25 +251,50 @@ where
                 select from new_balances where as_told
                 union all select from new_transfers
                 union all select from new_keys
--- part: locks_and_withdrawals
+-- part: legs
+                union all select from new_legs
+-- end of part
+-- part: locks
                 union all select from new_locks
+-- end of part
+-- part: holds
+                union all select from new_holds
+-- end of part
+-- part: withdrawals
                 union all select from new_withdrawals
                 union all select from outbox_rows
 -- end of part
             ) as written
+        -- Each movement has a key or, a payee's, a leg.
         ) = cardinality($1) + 2 * cardinality($2)
--- part: locks_and_withdrawals
-            + (select count(release_at) + 2 * count(*) filter (where kind = 'reserve') from movements)
+-- part: locks
+            + (select count(release_at) from movements)
+-- end of part
+-- part: holds
+            + (select count(*) from movements where kind = 'hold')
+-- end of part
+-- part: withdrawals
+            + (select 2 * count(*) from movements where kind = 'reserve')
 -- end of part
             then true
-        else refuse_batch()
+        else abort_statement()
     end;
 
 -- name: write_plain_charges
--- write_plain_charges is write_optimistically without locks_and_withdrawals
+-- write_plain_charges is write_optimistically without legs, locks, holds, withdrawals
+
+-- name: write_transfers
+-- write_transfers is write_optimistically without locks, holds, withdrawals
+
+-- name: write_holds
+-- write_holds is write_optimistically without legs, withdrawals
+
+-- name: write_withdrawals
+-- write_withdrawals is write_optimistically without legs, locks, holds
 
 -- name: receipts
--- The receipts of used keys: the unchanging part of a charge or withdrawal, so that a replay returns the same bytes.
+-- The receipts of used keys: the unchanging part of what was made under each, so that a replay returns the same bytes.
+-- For a capture, `hold` is the captured hold's identifier; for a reversal, `reverses` names what it has undone.
 select
     k.client,
     k.key,
@@ -249,11 +307,32 @@ select
     t.release_at,
     t.created_at,
     w.destination,
-    case when w.id is null then t.metadata else w.metadata end as metadata
+    coalesce(w.metadata, h.metadata, c.metadata, t.metadata) as metadata,
+    l.payees,
+    l.amounts,
+    l.release_ats,
+    h.expires_at,
+    c.id as hold_id,
+    c.amount as hold_amount,
+    c.expires_at as hold_expires_at,
+    c.created_at as hold_created_at,
+    r.reverses,
+    r.reason
 from unnest($1::text[], $2::text[]) as asked (client, key)
 join idempotency_keys as k on k.digest = key_digest(asked.client, asked.key)
 join transfers as t on t.user_id = k.user_id and t.currency = k.currency and t.id = k.movement_id
-left join withdrawals as w on w.id = t.id and w.user_id = t.user_id;
+left join withdrawals as w on t.kind = 'reserve' and w.id = t.id and w.user_id = t.user_id
+left join holds as h on t.kind = 'hold' and h.id = t.id and h.user_id = t.user_id
+left join holds as c on t.kind = 'capture' and c.transfer_id = t.id and c.user_id = t.user_id
+left join reversals as r on t.kind in ('reversal', 'receive') and r.id = t.id and r.user_id = t.user_id
+left join lateral (
+    select
+        array_agg(to_user_id order by leg) as payees,
+        array_agg(amount order by leg) as amounts,
+        array_agg(release_at order by leg) as release_ats
+    from transfer_legs
+    where t.kind = 'send' and transfer_id = t.id and from_user_id = t.user_id
+) as l on true;
 
 -- name: claim_adopted
 -- Withdrawals that were adopted from the bank's books have no key. The request ($3, $4, $5) with such a withdrawal's
@@ -294,7 +373,7 @@ filled_in as (
 select count(*)
 from filled_in
 where as_told
-having case when count(*) = (select count(*) from claimed) then true else refuse_batch() end;
+having case when count(*) = (select count(*) from claimed) then true else abort_statement() end;
 
 -- name: create_wallets
 insert into wallets (user_id, currency)
@@ -304,11 +383,11 @@ order by user_id, currency
 on conflict do nothing;
 
 -- name: matured_locks
--- Matured locks, the oldest first, at most $4 per wallet; $3 is the instant of the decision.
-select asked.user_id, asked.currency, l.charge_id, l.release_at, l.amount
+-- Matured locks and expired holds, the oldest first, at most $4 per wallet; $3 is the instant of the decision.
+select asked.user_id, asked.currency, l.charge_id, l.release_at, l.amount, l.account
 from unnest($1::text[], $2::text[]) as asked (user_id, currency)
 cross join lateral (
-    select charge_id, release_at, amount
+    select charge_id, release_at, amount, account
     from locks
     where locks.user_id = asked.user_id and locks.currency = asked.currency and release_at <= $3
     order by release_at, charge_id
@@ -320,17 +399,18 @@ cross join lateral (
 -- guard the result). A movement without a reference refers to itself; one without a space has no key. A key that is in
 -- use by now violates idempotency_keys_pkey. Returns the numbers of rows written as told.
 with movements as materialized (
-    select * from unnest($1::movement_v2[])
+    select * from unnest($1::movement_v3[])
 ),
 
 new_transfers as (
     insert into transfers (
         id, user_id, currency, kind, debit_account, credit_account, amount, total_after, available_after, locked_after,
-        held_after, reference, release_at, metadata, created_at, made_by
+        held_after, reference, release_at, metadata, created_at, made_by, peer_user_id, effective_at
     )
     select
         id, user_id, currency, kind, debit_account, credit_account, amount, available_after + locked_after + held_after,
-        available_after, locked_after, held_after, coalesce(reference, id), release_at, metadata, created_at, made_by
+        available_after, locked_after, held_after, coalesce(reference, id), release_at, metadata, created_at, made_by,
+        peer_user_id, effective_at
     from movements
     returning 1
 ),
@@ -370,8 +450,26 @@ select
 -- record_without_keys is record without keys
 
 -- name: record_locks
-insert into locks (user_id, currency, release_at, charge_id, amount)
-select * from unnest($1::text[], $2::text[], $3::timestamptz[], $4::uuid[], $5::bigint[]);
+insert into locks (user_id, currency, release_at, charge_id, amount, account)
+select * from unnest($1::text[], $2::text[], $3::timestamptz[], $4::uuid[], $5::bigint[], $6::text[]);
+
+-- name: record_legs
+insert into transfer_legs (transfer_id, from_user_id, leg, to_user_id, currency, amount, release_at, receive_id)
+select * from unnest(
+    $1::uuid[], $2::text[], $3::integer[], $4::text[], $5::text[], $6::bigint[], $7::timestamptz[], $8::uuid[]
+);
+
+-- name: record_holds
+insert into holds (id, user_id, currency, amount, expires_at, metadata, created_at, made_by)
+select * from unnest(
+    $1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::timestamptz[], $6::json[], $7::timestamptz[], $8::text[]
+);
+
+-- name: expire_holds
+update holds as h
+set status = 'expired', ended_at = e.at
+from unnest($1::uuid[], $2::text[], $3::timestamptz[]) as e (id, user_id, at)
+where h.id = e.id and h.user_id = e.user_id;
 
 -- name: end_locks
 delete from locks

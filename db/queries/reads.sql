@@ -12,8 +12,21 @@ select
     case when w.locked > 0 then (
         select coalesce(sum(l.amount), 0)::bigint
         from locks as l
-        where l.user_id = w.user_id and l.currency = w.currency and l.release_at <= (select clock_timestamp())
-    ) else 0 end as matured
+        where
+            l.user_id = w.user_id
+            and l.currency = w.currency
+            and l.account = 'locked'
+            and l.release_at <= (select clock_timestamp())
+    ) else 0 end as matured,
+    case when w.held > 0 then (
+        select coalesce(sum(l.amount), 0)::bigint
+        from locks as l
+        where
+            l.user_id = w.user_id
+            and l.currency = w.currency
+            and l.account = 'held'
+            and l.release_at <= (select clock_timestamp())
+    ) else 0 end as expired
 from wallets as w
 where w.user_id = any($1::text[]) and w.currency = any($2::text[]);
 

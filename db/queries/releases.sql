@@ -1,5 +1,5 @@
 -- name: release_oldest
--- Writes the releases of matured locks in the wallets ($1, $2): the oldest locks of each wallet, up to $3. Wallets that
+-- Writes the releases of matured locks and of expired holds in the wallets ($1, $2): the oldest of each, up to $3. Wallets that
 -- another session keeps locked are passed over; for each of the others a row returns the number of ended locks and the
 -- available balance. The ledger rows are those that `wallet.ledger.Wallet.move` would have made: the split after each
 -- release, instants that never go back, ascending identifiers. If another session released locks after this statement
@@ -43,7 +43,7 @@ ended as (
         and l.currency = d.currency
         and l.release_at = d.release_at
         and l.charge_id = d.charge_id
-    returning l.user_id, l.currency, l.release_at, l.charge_id, l.amount
+    returning l.user_id, l.currency, l.release_at, l.charge_id, l.amount, l.account
 ),
 
 released as materialized (
@@ -51,9 +51,12 @@ released as materialized (
         user_id,
         currency,
         charge_id,
+        release_at,
         amount,
+        account,
         row_number() over oldest_first as number,
-        (sum(amount) over oldest_first)::bigint as amount_so_far
+        (sum(amount) over oldest_first)::bigint as amount_so_far,
+        (coalesce(sum(amount) filter (where account = 'held') over oldest_first, 0))::bigint as held_so_far
     from ended
     window oldest_first as (
         partition by user_id, currency
@@ -63,7 +66,12 @@ released as materialized (
 ),
 
 sums as materialized (
-    select user_id, currency, count(*) as locks, sum(amount)::bigint as amount
+    select
+        user_id,
+        currency,
+        count(*) as locks,
+        sum(amount)::bigint as amount,
+        (coalesce(sum(amount) filter (where account = 'held'), 0))::bigint as held
     from released
     group by user_id, currency
 ),
@@ -71,7 +79,7 @@ sums as materialized (
 new_transfers as (
     insert into transfers (
         id, user_id, currency, kind, debit_account, credit_account, amount, total_after, available_after, locked_after,
-        held_after, reference, created_at
+        held_after, reference, created_at, effective_at
     )
     select
         (
@@ -84,28 +92,42 @@ new_transfers as (
         )::uuid,
         r.user_id,
         r.currency,
-        'release',
-        'locked',
+        case r.account when 'held' then 'void' else 'release' end,
+        r.account,
         'available',
         r.amount,
         w.available + w.locked + w.held,
         w.available + r.amount_so_far,
-        w.locked - r.amount_so_far,
-        w.held,
+        w.locked - r.amount_so_far + r.held_so_far,
+        w.held - r.held_so_far,
         r.charge_id,
-        w.at
+        w.at,
+        greatest(r.release_at, uuid7_instant(r.charge_id))
     from released as r
     join dated_wallets as w on w.user_id = r.user_id and w.currency = r.currency
     returning 1
 ),
 
+expired_holds as (
+    update holds as h
+    set status = 'expired', ended_at = w.at
+    from released as r
+    join dated_wallets as w on w.user_id = r.user_id and w.currency = r.currency
+    where r.account = 'held' and h.id = r.charge_id and h.user_id = r.user_id
+    returning h.status = 'expired' as as_told
+),
+
 new_balances as (
     update wallets as w
-    set available = w.available + s.amount, locked = w.locked - s.amount, last_at = d.at
+    set
+        available = w.available + s.amount,
+        locked = w.locked - s.amount + s.held,
+        held = w.held - s.held,
+        last_at = d.at
     from sums as s
     join dated_wallets as d on d.user_id = s.user_id and d.currency = s.currency
     where w.user_id = s.user_id and w.currency = s.currency
-    returning w.locked = d.locked - s.amount and w.last_at = d.at as as_told
+    returning w.locked = d.locked - s.amount + s.held and w.held = d.held - s.held and w.last_at = d.at as as_told
 )
 
 select w.user_id, w.currency, coalesce(s.locks, 0) as locks, w.available + coalesce(s.amount, 0) as available
@@ -115,9 +137,11 @@ where
     case
         when
             (select count(*) from new_transfers) = (select count(*) from released)
+            and (select count(*) from expired_holds where as_told)
+            = (select count(*) from released where account = 'held')
             and (select count(*) from new_balances where as_told) = (select count(*) from sums)
             then true
-        else refuse_batch()
+        else abort_statement()
     end;
 
 -- name: wallets_with_matured_locks

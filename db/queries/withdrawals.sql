@@ -94,7 +94,7 @@ where
             (select count(*) from begun where as_told) = (select count(*) from due)
             and (select count(*) from new_history) = (select count(*) from due where status = 'pending')
             then true
-        else refuse_batch()
+        else abort_statement()
     end;
 
 -- name: lock
@@ -165,7 +165,7 @@ decision as materialized (
         now,
         case
             when (select count(*) from locked) < cardinality($1) or wallets < (select count(*) from paid)
-                then refuse_batch()
+                then abort_statement()
             else true
         end as accepted
     from lock_taken
@@ -259,7 +259,7 @@ having
             and (select count(*) from new_history) = cardinality($1)
             and (select count(*) from new_balances where as_told) = (select count(*) from dated_wallets)
             then true
-        else refuse_batch()
+        else abort_statement()
     end;
 
 -- name: step

@@ -24,8 +24,8 @@ from gateway.wire.request_reader import RequestReader
 from gateway.wire.response import Response
 from runtime.telemetry import IDEMPOTENT_REPLAYS, REFUSALS, log
 from wallet.commands import Charge
-from wallet.decide import ChargeReceipt, Recorded
 from wallet.errors import ValidationFailed, WalletError
+from wallet.receipts import ChargeReceipt, Recorded
 from wallet.scopes import Scope
 
 # For the document only: the reader takes items one by one, so that a bad one harms no other.

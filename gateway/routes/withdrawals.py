@@ -18,8 +18,8 @@ from gateway.wire.request import Request, key_header
 from gateway.wire.response import Response
 from runtime.telemetry import IDEMPOTENT_REPLAYS
 from wallet.commands import CLIENT
-from wallet.decide import WithdrawReceipt
 from wallet.errors import WithdrawalNotFound
+from wallet.receipts import WithdrawReceipt
 from wallet.scopes import Scope
 from wallet.withdrawal import END_STATES, Status
 

@@ -17,7 +17,7 @@ from runtime.settings import Settings
 from tests.conftest import PATIENT
 from tests.integration.link import Link
 from wallet.commands import Charge, LedgerCommand, Withdraw
-from wallet.decide import Recorded
+from wallet.receipts import Recorded
 
 Split = tuple[int, int, int]
 """withdrawable, locked, held"""

@@ -15,9 +15,9 @@ from db.releases import release_oldest
 from db.withdrawals import Withdrawals
 from runtime.settings import Settings
 from tests.integration.db.conftest import accepted, charge, split, submit_twice, withdraw
-from wallet.decide import Recorded
 from wallet.errors import ValidationFailed
 from wallet.outcomes import BankUnavailable, Declined, Paid
+from wallet.receipts import Recorded
 from wallet.withdrawal import Status
 
 OpenLedger = Callable[[Settings], Ledger]

@@ -14,7 +14,6 @@ from runtime.settings import Settings
 from tests.integration.db.conftest import answers, charge, split, withdraw
 from tests.locks import EARLIER, in_a_month, in_an_hour, mature
 from wallet.commands import Charge, Withdraw
-from wallet.decide import ChargeReceipt, WithdrawReceipt
 from wallet.errors import (
     BalanceLimitExceeded,
     IdempotencyKeyReused,
@@ -23,6 +22,7 @@ from wallet.errors import (
     WalletError,
 )
 from wallet.money import AMOUNT_MAX
+from wallet.receipts import ChargeReceipt, WithdrawReceipt
 
 BooksHold = Callable[[], Awaitable[dict[str, int]]]
 ODD_JSON = '{"b" : [1, 2.50], "a":"ä\\u0000\\n",  "b": null }'

@@ -30,13 +30,13 @@ NOW = "now()"
 REFERENCE_ENDS = "array['0123456789abcdef01234567']"
 MOVEMENTS = (
     f"array[row({ID}, 'user-1', 'USD', 'charge', 'funding', 'available', 1, 1, 0, 0, null, null, null, now(), 'x',"
-    " 'c', 'k', '\\x00')]::movement_v2[]"
+    " 'c', 'k', '\\x00')]::movement_v3[]"
 )
 CHANGES = "array[row('user-1', 'USD', 1, 0, 0, 1, now())]::balance_change_v2[]"
-EXPECTED_CHANGES = "array[row('user-1', 'USD', 1, 0, 0, 1, 0)]::expected_change[]"
+EXPECTED_CHANGES = "array[row('user-1', 'USD', 1, 0, 0, 1, 0)]::optimistic_change[]"
 EXPECTED_MOVEMENTS = (
     "array[row('8000000000000000', 1, 'user-1', 'USD', 'charge', 1, 1, 0, 0, null, null, null, null, 'x',"
-    " 'c', 'k', '\\x00')]::expected_movement_v2[]"
+    " 'c', 'k', '\\x00')]::optimistic_movement[]"
 )
 
 # Parameters of every statement, as SQL. A statement that is missing here fails the first test.

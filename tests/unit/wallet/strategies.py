@@ -7,10 +7,12 @@ from uuid import UUID
 import msgspec
 from hypothesis import strategies as st
 
-from wallet.commands import Charge, LedgerCommand, Withdraw
-from wallet.decide import Decision, KeyId, KeyRecord, Recorded, decide
+from wallet.commands import Charge, LedgerCommand, Leg, MakeTransfer, PlaceHold, Withdraw
+from wallet.decide import decide
+from wallet.decision import Decision
 from wallet.ledger import MaturedLock, Wallet, WalletId
 from wallet.money import AMOUNT_MAX
+from wallet.receipts import KeyId, KeyRecord, Recorded
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -48,7 +50,35 @@ withdraws = st.builds(
     json_texts,
     callers,
 )
-commands = st.one_of(charges, withdraws)
+legs = st.builds(Leg, st.sampled_from(("ann", "bob")), small_amounts, release_times)
+
+
+def _transfer(
+    key_id: tuple[str, str],
+    wallet_id: WalletId,
+    given: list[Leg],
+    metadata: str | None,
+    by: str | None,
+) -> MakeTransfer:
+    """Return a transfer whose payees have wallets and are others than the payer."""
+    user_id, currency = wallet_id[0], "USD"
+    own = tuple(Leg("bob" if user_id == "ann" else "ann", leg.amount, leg.release_at) for leg in given)
+    return MakeTransfer(*key_id, user_id, currency, sum(leg.amount for leg in own), own, metadata, by)
+
+
+transfers = st.builds(
+    _transfer, key_ids, wallet_ids, st.lists(legs, min_size=1, max_size=3), json_texts, callers
+)
+holds = st.builds(
+    lambda key_id, wallet_id, *rest: PlaceHold(*key_id, *wallet_id, *rest),
+    key_ids,
+    wallet_ids,
+    amounts,
+    release_times,
+    json_texts,
+    callers,
+)
+commands = st.one_of(charges, withdraws, transfers, holds)
 batches = st.lists(commands, max_size=16)
 
 
@@ -61,6 +91,10 @@ def asked(request: LedgerCommand) -> tuple[object, ...]:
     about = (type(request), request.user_id, request.currency, request.amount, meant(request.metadata))
     if isinstance(request, Charge):
         return (*about, request.release_at)
+    if isinstance(request, MakeTransfer):
+        return (*about, request.legs)
+    if isinstance(request, PlaceHold):
+        return (*about, request.expires_at)
     return (*about, meant(request.destination))
 
 
@@ -72,17 +106,25 @@ def with_own_keys(batch: list[LedgerCommand]) -> list[LedgerCommand]:
 @st.composite
 def _wallets(draw: st.DrawFn, wallet_id: WalletId) -> Wallet:
     matured = [
-        MaturedLock(UUID(int=WALLET_IDS.index(wallet_id) * 1000 + n), NOW - timedelta(seconds=n), amount)
-        for n, amount in enumerate(draw(st.lists(small_amounts, max_size=4)))
+        MaturedLock(
+            UUID(int=WALLET_IDS.index(wallet_id) * 1000 + n), NOW - timedelta(seconds=n), amount, account
+        )
+        for n, (amount, account) in enumerate(
+            draw(st.lists(st.tuples(small_amounts, st.sampled_from(("locked", "held"))), max_size=4))
+        )
     ]
     return Wallet(
         *wallet_id,
         available=draw(st.integers(0, 100)),
-        locked=sum(lock.amount for lock in matured) + draw(st.sampled_from((0, 0, 7))),
-        held=draw(st.sampled_from((0, 0, 5))),
+        locked=_sum(matured, "locked") + draw(st.sampled_from((0, 0, 7))),
+        held=_sum(matured, "held") + draw(st.sampled_from((0, 0, 5))),
         matured=matured,
         at=draw(instants),
     )
+
+
+def _sum(matured: list[MaturedLock], account: str) -> int:
+    return sum(lock.amount for lock in matured if lock.account == account)
 
 
 def fresh(wallet: Wallet) -> Wallet:

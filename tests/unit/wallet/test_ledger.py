@@ -16,8 +16,15 @@ ID = UUID(int=1)
 balances = st.integers(0, 100)
 
 
-def _move(wallet: Wallet, kind: Kind, amount: int, release_at: datetime | None = None) -> Transfer:
-    return wallet.move(kind, amount, reference=ID, release_at=release_at)
+def _move(
+    wallet: Wallet,
+    kind: Kind,
+    amount: int,
+    release_at: datetime | None = None,
+    *,
+    from_locked: bool = False,
+) -> Transfer:
+    return wallet.move(kind, amount, reference=ID, release_at=release_at, from_locked=from_locked)
 
 
 @given(balances, balances, balances, st.sampled_from(Kind), st.integers(1, 150), st.booleans())
@@ -26,18 +33,22 @@ def test_a_move_does_what_its_accounts_say(
 ) -> None:
     """Goal: the debited balance falls, the credited one rises, nothing else changes, none goes below zero."""
     wallet = Wallet("ann", "USD", available, locked, held, at=NOW)
-    release_at = NOW if lock and kind is Kind.CHARGE else None
-    expected = {"available": available, "locked": locked, "held": held, "funding": 10**6, "bank": 10**6}
+    release_at = NOW if lock and kind in (Kind.CHARGE, Kind.RECEIVE) else None
+    from_locked = lock and kind in (Kind.REVERSAL, Kind.SEND)
+    expected = {"available": available, "locked": locked, "held": held}
+    expected |= dict.fromkeys(("funding", "bank", "peer"), 10**6)
     debit, credit = ACCOUNTS[kind]
     if release_at is not None:
         credit = Account.LOCKED
+    if from_locked:
+        debit = Account.LOCKED
     expected[debit] -= amount
     expected[credit] += amount
     if min(expected.values()) < 0:
         with pytest.raises(AssertionError):
-            _move(wallet, kind, amount, release_at)
+            _move(wallet, kind, amount, release_at, from_locked=from_locked)
         return
-    transfer = _move(wallet, kind, amount, release_at)
+    transfer = _move(wallet, kind, amount, release_at, from_locked=from_locked)
     found = {name: getattr(wallet, name) for name in ("available", "locked", "held")}
     assert found.items() <= expected.items()
     assert (transfer.debit_account, transfer.credit_account, transfer.amount) == (debit, credit, amount)
@@ -53,8 +64,8 @@ def test_nothing_moves_by_nothing(amount: int) -> None:
 
 def test_transactions_are_charges_and_withdrawals() -> None:
     """Goal: the kept number counts what the list of transactions shows, and no steps of these."""
-    wallet = Wallet("ann", "USD", available=5, locked=5, held=5, at=NOW)
-    for kind in (Kind.CHARGE, Kind.RESERVE, Kind.RELEASE, Kind.PAYOUT, Kind.REFUND, Kind.RETURN):
+    wallet = Wallet("ann", "USD", available=9, locked=9, held=9, at=NOW)
+    for kind in Kind:
         _move(wallet, kind, 1)
     assert wallet.transactions == 2
 
@@ -84,4 +95,10 @@ def test_every_kind_has_its_accounts() -> None:
         "refund": ("held", "available"),
         "return": ("bank", "available"),
         "adjustment": ("funding", "available"),
+        "reversal": ("available", "funding"),
+        "send": ("available", "peer"),
+        "receive": ("peer", "available"),
+        "hold": ("available", "held"),
+        "void": ("held", "available"),
+        "capture": ("held", "peer"),
     }

@@ -1,0 +1,110 @@
+"""What requests are answered with once they took effect: values that never change, so a replay gives the same bytes."""
+
+from datetime import datetime
+from typing import NamedTuple, Protocol
+from uuid import UUID
+
+from wallet.commands import Leg
+from wallet.errors import IdempotencyKeyReused, Unavailable, WalletError
+from wallet.fingerprints import UnknownVersion
+
+
+class ChargeReceipt(NamedTuple):
+    """A charge that took effect. Nothing in it ever changes, so a replay returns the same bytes."""
+
+    id: UUID
+    user_id: str
+    currency: str
+    amount: int
+    release_at: datetime | None
+    metadata: str | None
+    created_at: datetime
+
+
+class WithdrawReceipt(NamedTuple):
+    """A withdrawal as it was accepted, without its later states."""
+
+    id: UUID
+    user_id: str
+    currency: str
+    amount: int
+    destination: str | None
+    metadata: str | None
+    created_at: datetime
+
+
+class TransferReceipt(NamedTuple):
+    """A transfer that took effect, as it was made: without what was reversed of it since."""
+
+    id: UUID
+    user_id: str
+    """The payer."""
+    currency: str
+    amount: int
+    legs: tuple[Leg, ...]
+    metadata: str | None
+    created_at: datetime
+
+
+class HoldReceipt(NamedTuple):
+    """A hold as it was answered: when it was placed (open), or once it has ended."""
+
+    id: UUID
+    user_id: str
+    currency: str
+    amount: int
+    expires_at: datetime | None
+    metadata: str | None
+    created_at: datetime
+    status: str = "open"
+    captured: int = 0
+    transfer_id: UUID | None = None
+
+
+class ReversalReceipt(NamedTuple):
+    """A reversal of a charge or of a transfer (`reverses`)."""
+
+    id: UUID
+    reverses: UUID
+    currency: str
+    amount: int
+    reason: str | None
+    created_at: datetime
+
+
+Receipt = ChargeReceipt | WithdrawReceipt | TransferReceipt | HoldReceipt | ReversalReceipt
+
+
+class Recorded(NamedTuple):
+    """The request took effect, now or (`replayed`) when its key was first used."""
+
+    receipt: Receipt
+    replayed: bool
+
+
+KeyId = tuple[str, str]
+"""(space, idempotency key)"""
+
+
+class KeyedCommand(Protocol):
+    """A command that carries an idempotency key."""
+
+    def matches(self, made: bytes) -> bool:
+        """Return whether a fingerprint belongs to this command. Raises UnknownVersion."""
+
+
+class KeyRecord(NamedTuple):
+    """The fingerprint and the receipt of the request that used a key."""
+
+    fingerprint: bytes
+    receipt: Receipt
+
+
+def repeat(earlier: KeyRecord, request: KeyedCommand) -> Recorded | WalletError:
+    """Return the outcome of a request whose key was used before: the first answer, or a refusal."""
+    try:
+        if request.matches(earlier.fingerprint):
+            return Recorded(earlier.receipt, replayed=True)
+    except UnknownVersion:
+        return Unavailable("this idempotency key was used with a later version of this service")
+    return IdempotencyKeyReused("this idempotency key was used for another request")
