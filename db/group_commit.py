@@ -77,8 +77,8 @@ class GroupCommit(Generic[Request, Answer]):
             batch_max=batches.size_max,
             linger_s=batches.linger_us / 1e6,
             awaited=0.5,
-            order=order and (lambda waiting: order(waiting[0])),
-            weight=rows_of and (lambda waiting: rows_of(waiting[0])),
+            order=None if order is None else lambda waiting: order(waiting[0]),
+            weight=None if rows_of is None else lambda waiting: rows_of(waiting[0]),
         )
         self.last_writes = LastWrites()
         self._held: HeldLane[Request, Answer] = HeldLane(

@@ -7,9 +7,12 @@ from gateway.routes.callbacks import CallbackRoutes
 from gateway.routes.charges import ChargeRoutes
 from gateway.routes.console import ConsoleRoutes
 from gateway.routes.health import HealthRoutes
+from gateway.routes.holds import HoldRoutes
 from gateway.routes.metrics import MetricsRoutes
 from gateway.routes.pages import PageRoutes
+from gateway.routes.reversals import ReversalRoutes
 from gateway.routes.transactions import TransactionRoutes
+from gateway.routes.transfers import TransferRoutes
 from gateway.routes.withdrawals import WithdrawalRoutes
 from gateway.services import Services
 from gateway.wire.admission import Admission
@@ -45,6 +48,9 @@ def create_app(settings: Settings) -> Application:
     # The order of the document: its examples tell a story.
     ChargeRoutes(services).register(endpoints)
     BalanceRoutes(services).register(endpoints)
+    TransferRoutes(services).register(endpoints)
+    HoldRoutes(services).register(endpoints)
+    ReversalRoutes(services).register(endpoints)
     WithdrawalRoutes(services).register(endpoints)
     TransactionRoutes(services).register(endpoints)
     HealthRoutes(services).register(endpoints)

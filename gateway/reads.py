@@ -7,16 +7,18 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
-from db import heartbeats, reads, reconciliation
+from db import heartbeats, reads, reconciliation, transfer_reads
 from db.connections import Reader, understood
 from db.group_read import GroupRead
 from db.heartbeats import Heartbeat
 from db.reads import Balance, TransactionPage, WithdrawalView
+from db.transfer_reads import ChargeView, TransferView
 from db.write_trial import late_withdrawals
 from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
 from wallet.errors import Overloaded
 from wallet.ledger import WalletId
+from wallet.receipts import HoldReceipt
 
 READS_MAX = 512
 """Reads under way at once, per process. At some thousand reads per second, the last of them waits 0.25 s."""
@@ -84,6 +86,18 @@ class Reads:
     async def withdrawal_by_key(self, space: str, key: str) -> WithdrawalView:
         """Return the withdrawal that was made with this key of this space. Raises WithdrawalNotFound."""
         return await self._run(reads.withdrawal_by_key, space, key)
+
+    async def charge(self, id: UUID) -> ChargeView:
+        """Return a charge as it is now. Raises ChargeNotFound."""
+        return await self._run(transfer_reads.charge, id)
+
+    async def transfer(self, id: UUID) -> TransferView:
+        """Return a transfer as it is now. Raises TransferNotFound."""
+        return await self._run(transfer_reads.transfer, id)
+
+    async def hold(self, id: UUID) -> HoldReceipt:
+        """Return a hold as it is now. Raises HoldNotFound."""
+        return await self._run(transfer_reads.hold, id)
 
     async def ended(self, ids: Sequence[UUID]) -> set[UUID]:
         """Return the given withdrawals that have ended, or go on only when somebody acts."""

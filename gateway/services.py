@@ -16,6 +16,7 @@ from gateway.wire.auth import wrong_key_limiter
 from gateway.wire.metrics import MetricsFlusher
 from gateway.wire.rate_limits import RateLimiter
 from gateway.wire.request_reader import RequestReader
+from gateway.wire.transfer_reader import TransferReader
 from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
 
@@ -29,6 +30,7 @@ class Services:
     tasks: SupervisedTasks
     """The tasks that run as long as the process does; `tasks.failing()` names those that can't."""
     requests: RequestReader
+    transfer_requests: TransferReader
     ledger: Ledger
     withdrawals: Withdrawals
     reads: Reads
@@ -58,6 +60,7 @@ class Services:
             user_ids,
             tasks,
             RequestReader(settings.default_currency, user_ids),
+            TransferReader(settings.default_currency, user_ids),
             ledger,
             withdrawals,
             reads,
@@ -65,7 +68,8 @@ class Services:
             KeyDirectory(settings, tasks),
             MetricsFlusher(tasks),
             Readiness(
-                [ledger.last_writes, withdrawals.last_transitions], partial(try_to_write, settings.database)
+                [ledger.last_writes, ledger.last_follow_ups, withdrawals.last_transitions],
+                partial(try_to_write, settings.database),
             ),
             limiter,
             wrong_keys,

@@ -123,3 +123,50 @@ on conflict (kind, instance) do update set at = excluded.at, detail = excluded.d
 
 -- name: forget_heartbeats
 delete from heartbeats where at < clock_timestamp() - interval '10 minutes';
+
+-- name: charge
+select t.id, t.user_id, t.currency, t.amount, t.release_at, t.metadata, t.created_at, coalesce(r.reversed, 0) as reversed
+from transfers as t
+left join charge_reversals as r on r.charge_id = t.id and r.user_id = t.user_id
+where t.id = $1 and t.kind = 'charge';
+
+-- name: transfer
+-- A transfer that was asked for, or that the capture of a hold has made. (What takes a transfer back is no transfer.)
+select
+    t.id,
+    t.user_id,
+    t.currency,
+    t.amount,
+    t.metadata,
+    t.created_at,
+    l.payees,
+    l.amounts,
+    l.release_ats,
+    l.reversed
+from transfers as t
+cross join lateral (
+    select
+        array_agg(to_user_id order by leg) as payees,
+        array_agg(amount order by leg) as amounts,
+        array_agg(release_at order by leg) as release_ats,
+        sum(reversed)::bigint as reversed
+    from transfer_legs
+    where transfer_id = t.id and from_user_id = t.user_id
+) as l
+where t.id = $1 and t.kind in ('send', 'capture') and t.reference = t.id;
+
+-- name: hold
+-- A hold has expired from its very instant, whether or not that is written.
+select
+    id,
+    user_id,
+    currency,
+    amount,
+    expires_at,
+    metadata,
+    created_at,
+    case when status = 'open' and expires_at <= (select clock_timestamp()) then 'expired' else status end as status,
+    captured,
+    transfer_id
+from holds
+where id = $1;

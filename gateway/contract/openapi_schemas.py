@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
+from gateway.contract.operation import OneOf
 from gateway.contract.user_ids import USER_ID, UserIds
 
 Schema = dict[str, Any]
@@ -28,8 +29,8 @@ class Schemas:
     """The schemas of the types of requests and responses. `components` are those that have a name."""
 
     def __init__(self, requests: Iterable[Any], responses: Iterable[Any], user_ids: UserIds) -> None:
-        back = list(dict.fromkeys(responses))
-        types = list(dict.fromkeys([*requests, *back]))
+        back = _single(responses)
+        types = list(dict.fromkeys([*_single(requests), *back]))
         schemas, models = msgspec.json.schema_components(types, ref_template=_REF)
         self.components: Schema = {USER_ID: _ecma(user_ids.schema)}
         known = {
@@ -46,6 +47,8 @@ class Schemas:
 
     def of(self, kind: Any) -> Schema:
         """Return the schema of `kind`: a reference, if it has a name."""
+        if isinstance(kind, OneOf):
+            return {"oneOf": [self.of(one) for one in kind.kinds]}
         return self.named(self._schemas[kind], "")
 
     def of_field(self, type_: Any, place: str) -> Schema:
@@ -90,6 +93,13 @@ class Schemas:
         if "anyOf" in told:
             told["anyOf"] = [self.named(member, place) for member in told["anyOf"]]
         return told
+
+
+def _single(kinds: Iterable[Any]) -> list[Any]:
+    """Return the models, each once; those of a choice one by one."""
+    return list(
+        dict.fromkeys(one for kind in kinds for one in (kind.kinds if isinstance(kind, OneOf) else (kind,)))
+    )
 
 
 def _models_in(node: Any, seen: set[type] | None = None) -> Iterator[inspect.StructType]:

@@ -1,7 +1,7 @@
 """An endpoint, described once: `gateway.wire.endpoint` serves it, `gateway.contract.openapi` documents it."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -29,6 +29,12 @@ WRITE_ERRORS = (
     "unavailable",
 )
 """Codes that every endpoint which takes a body can answer with."""
+
+
+class OneOf(NamedTuple):
+    """A body is of one of these models."""
+
+    kinds: tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)

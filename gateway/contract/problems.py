@@ -155,6 +155,9 @@ KINDS: dict[str, ProblemKind] = {
     ),
     "not_found": ProblemKind(404, "Nothing at this path", "there is no /chargee"),
     "wallet_not_found": ProblemKind(404, "No such wallet", "no such wallet"),
+    "charge_not_found": ProblemKind(404, "No such charge", "no such charge"),
+    "transfer_not_found": ProblemKind(404, "No such transfer", "no such transfer"),
+    "hold_not_found": ProblemKind(404, "No such hold", "no such hold"),
     "withdrawal_not_found": ProblemKind(404, "No such withdrawal", "no such withdrawal"),
     "method_not_allowed": ProblemKind(405, "Method not allowed", "PUT is not allowed here"),
     "request_timeout": ProblemKind(
@@ -165,6 +168,7 @@ KINDS: dict[str, ProblemKind] = {
         "Too late to cancel",
         "the withdrawal is processing; only a pending one can be cancelled",
     ),
+    "hold_not_open": ProblemKind(409, "The hold has ended", "the hold is captured"),
     "illegal_move": ProblemKind(409, "The withdrawal can't go there", "failed → returned"),
     "payload_too_large": ProblemKind(413, "Too large", "the body is longer than 65536 bytes"),
     "unsupported_media_type": ProblemKind(
@@ -180,6 +184,10 @@ KINDS: dict[str, ProblemKind] = {
     "insufficient_funds": ProblemKind(
         422, "Not enough withdrawable money", "500 asked for, 120 can be withdrawn"
     ),
+    "capture_exceeds_hold": ProblemKind(
+        422, "More than the hold has set aside", "500 to be captured, 120 held"
+    ),
+    "exceeds_original": ProblemKind(422, "More than is left to reverse", "500 to be reversed, 120 left"),
     "balance_limit_exceeded": ProblemKind(
         422, "The wallet would hold too much", "the wallet's total would pass 9007199254740991"
     ),

@@ -18,7 +18,9 @@ from gateway.contract.problems import MalformedJson
 from gateway.contract.request_models import (
     CURRENCY_PATTERN,
     CURSOR_PATTERN,
+    REASON_PATTERN,
     RELEASE_AT_MAX,
+    LegRequest,
 )
 from gateway.contract.user_ids import USER_ID_PATTERN, WHOLE_PATTERN
 from wallet.canonical import DuplicateMember, UnfitText, checked_json, names_given
@@ -73,7 +75,7 @@ def raw_items(body: bytes) -> list[msgspec.Raw]:
     try:
         return _raw_list_decoder.decode(body)
     except msgspec.ValidationError:
-        raise ValidationFailed([("$", "must be an array of charges")]) from None
+        raise ValidationFailed([("$", "must be an array")]) from None
 
 
 def check_json(body: bytes) -> None:
@@ -139,8 +141,7 @@ def _field_errors(
             values[name] = decoders[name].decode(raw)
             if name in _KEPT:
                 _KEPT[name](raw)
-            if name == "release_at" and values[name] is not None:
-                utc(values[name])
+            _check_times(name, values[name])
         except msgspec.DecodeError as error:
             yield name, readable_reason(error)
         except Unfit as error:
@@ -155,11 +156,25 @@ def _field_errors(
             yield "idempotency_key", str(error)
 
 
+def _check_times(name: str, value: Any) -> None:
+    """Raise Unfit if a time is beyond the calendar, also within legs."""
+    if name in ("release_at", "expires_at") and value is not None:
+        utc(value)
+    elif name == "legs":
+        for number, leg in enumerate(value or (), 1):
+            try:
+                if isinstance(leg, LegRequest) and leg.release_at is not None:
+                    utc(leg.release_at)
+            except Unfit as unfit:
+                raise Unfit(f"release_at of leg {number} {unfit}") from None
+
+
 _READABLE: dict[str, str] = {
     USER_ID_PATTERN: "must be 1 to 128 printable ASCII characters without space",
     WHOLE_PATTERN: "must be an integer from 0 to 2^53-1",
     CURRENCY_PATTERN: "must be three capital letters (ISO 4217)",
     CURSOR_PATTERN: "is not a next_cursor of ours",
+    REASON_PATTERN: "must be 1 to 255 characters on one line",
 }
 _WORDS = {
     "`int | str`": "an integer or a string",

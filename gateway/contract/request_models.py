@@ -12,6 +12,7 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 
 from gateway.contract.idempotency_keys import KEY_PATTERN
 from gateway.contract.user_ids import UserId
+from wallet.commands import LEGS_MAX
 from wallet.money import AMOUNT_MAX
 
 METADATA_KEYS_MAX = 50
@@ -24,6 +25,7 @@ NESTING_MAX = 32
 RELEASE_AT_MAX = datetime(9000, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 """Far enough for money that is locked for ever, and far from the end of every calendar that handles the time."""
 
+REASON_PATTERN = "^[ -~\u00a0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]{1,255}\\Z"
 CURRENCY_PATTERN = r"^[A-Z]{3}\Z"
 CURSOR_PATTERN = r"^[A-Za-z0-9_-]{22}\Z"
 
@@ -49,6 +51,17 @@ ReleaseAt = Annotated[
         description="RFC 3339 with an offset, in the future by the database's clock, up to 9000-12-31 (UTC). Until "
         "then the money is `locked`. Left out, it can be withdrawn at once.",
     ),
+]
+ExpiresAt = Annotated[
+    datetime,
+    Meta(
+        tz=True,
+        description="RFC 3339 with an offset, in the future by the database's clock, up to 9000-12-31 (UTC). From then "
+        "on the money is withdrawable again. Left out, the hold stays until it is captured or voided.",
+    ),
+]
+Reason = Annotated[
+    str, Meta(pattern=REASON_PATTERN, description="For people: 1 to 255 characters on one line.")
 ]
 METADATA_SCHEMA: dict[str, Any] = {
     "anyOf": [
@@ -107,3 +120,75 @@ class WithdrawRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     destination: Destination = UNSET
     currency: Currency | None = None
     metadata: Metadata = UNSET
+
+
+class LegRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """One payee's share."""
+
+    to_user_id: UserId
+    amount: Amount
+    release_at: ReleaseAt | None = None
+
+
+Legs = Annotated[
+    list[LegRequest],
+    Meta(min_length=1, max_length=LEGS_MAX, description="All of them take effect, or none does."),
+]
+
+
+class TransferRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """Move money to another wallet (`to_user_id`, `amount`), or to several (`legs`)."""
+
+    from_user_id: UserId
+    to_user_id: UserId | None = None
+    amount: Amount | None = None
+    legs: Legs | None = None
+    idempotency_key: IdempotencyKey | None = None
+    release_at: ReleaseAt | None = None
+    currency: Currency | None = None
+    metadata: Metadata = UNSET
+
+
+class HoldRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """Set money aside for a later transfer."""
+
+    user_id: UserId
+    amount: Amount
+    idempotency_key: IdempotencyKey | None = None
+    expires_at: ExpiresAt | None = None
+    currency: Currency | None = None
+    metadata: Metadata = UNSET
+
+
+class CaptureRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """Transfer a hold's money: `amount` of it (left out: all) to `to_user_id`, or `legs`. The rest is voided."""
+
+    to_user_id: UserId | None = None
+    amount: Amount | None = None
+    legs: Legs | None = None
+    idempotency_key: IdempotencyKey | None = None
+    release_at: ReleaseAt | None = None
+
+
+class ReverseChargeRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """Undo `amount` of a charge (left out: all that is left)."""
+
+    amount: Amount | None = None
+    idempotency_key: IdempotencyKey | None = None
+    reason: Reason | None = None
+
+
+class ReversedLegRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """How much is to be taken back of one leg."""
+
+    leg: Annotated[int, Meta(ge=1, le=LEGS_MAX, description="Its number in the transfer, from 1.")]
+    amount: Amount
+
+
+class ReverseTransferRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """Take a transfer back: `amount` of its only leg, `legs`, or (neither) all that is left of each leg."""
+
+    amount: Amount | None = None
+    legs: Annotated[list[ReversedLegRequest], Meta(min_length=1, max_length=LEGS_MAX)] | None = None
+    idempotency_key: IdempotencyKey | None = None
+    reason: Reason | None = None

@@ -24,8 +24,8 @@ from gateway.contract.response_models import (
     Withdrawal,
 )
 from gateway.contract.user_ids import UserIds
-from wallet.decide import ChargeReceipt, WithdrawReceipt
 from wallet.outcomes import reference_text
+from wallet.receipts import ChargeReceipt, WithdrawReceipt
 from wallet.withdrawal import Status
 
 _encode = msgspec.json.Encoder().encode
@@ -86,7 +86,7 @@ def encode_results(results: Iterable[ChargeResult]) -> bytes:
     return _encode(ChargesResult(list(results)))
 
 
-def encode_lines(results: Iterable[ChargeResult]) -> bytes:
+def encode_lines(results: Iterable[msgspec.Struct]) -> bytes:
     """Return the response to a bulk request as NDJSON: one result per line."""
     return b"".join(_encode(result) + b"\n" for result in results)
 
@@ -101,7 +101,7 @@ def transaction_of_row(row: TransactionRow, user_id: str, currency: str, user_id
         currency,
         row.amount if charge else -row.amount,
         _status(row.status),
-        _with_zone(row.release_at),
+        with_zone(row.release_at),
         raw_json(row.metadata),
         row.created_at,
     )
@@ -130,7 +130,7 @@ def withdrawal_of(view: WithdrawalView, user_ids: UserIds) -> Withdrawal:
     )
 
 
-def _with_zone(release_at: datetime | None) -> datetime | None:
+def with_zone(release_at: datetime | None) -> datetime | None:
     """Return the time with a zone: asyncpg returns the last instant of 9999, which was once allowed, without one."""
     return release_at.replace(tzinfo=UTC) if release_at and release_at.tzinfo is None else release_at
 

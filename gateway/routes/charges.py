@@ -1,7 +1,6 @@
 """POST /charge and POST /charges: put money into wallets."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -10,21 +9,24 @@ from msgspec import Meta
 
 from gateway.contract.bodies import BULK_BYTES_MAX, ITEMS_MAX, JSON, NDJSON
 from gateway.contract.idempotency_keys import KEY_HEADER_DOC
-from gateway.contract.operation import USER, WRITE_ERRORS, Operation, RequestBody, ResponseSpec
-from gateway.contract.problems import problem_of
+from gateway.contract.operation import READ_ERRORS, USER, WRITE_ERRORS, Operation, RequestBody, ResponseSpec
+from gateway.contract.parameters import read_uuid
+from gateway.contract.problems import Problem
 from gateway.contract.request_models import ChargeRequest
 from gateway.contract.response_models import ChargeResult, ChargesResult, Transaction
 from gateway.contract.responses import encode, encode_lines, encode_results, transaction_of
+from gateway.contract.transfer_models import ChargeNow, charge_of
 from gateway.contract.user_ids import UserIds
+from gateway.routes.bulk import require_some, submit_all
 from gateway.services import Services
 from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints
 from gateway.wire.request import Request, is_ndjson, key_header
 from gateway.wire.request_reader import RequestReader
 from gateway.wire.response import Response
-from runtime.telemetry import IDEMPOTENT_REPLAYS, REFUSALS, log
+from runtime.telemetry import IDEMPOTENT_REPLAYS
 from wallet.commands import Charge
-from wallet.errors import ValidationFailed, WalletError
+from wallet.errors import ChargeNotFound, WalletError
 from wallet.receipts import ChargeReceipt, Recorded
 from wallet.scopes import Scope
 
@@ -88,7 +90,15 @@ CHARGE = Operation(
     headers={"Idempotency-Key": KEY_HEADER_DOC},
     id="createCharge",
     body=RequestBody({JSON: (ChargeRequest, _EXAMPLE)}),
-    responses={200: ResponseSpec("It took effect.", Transaction, _EXAMPLE_RESPONSE, headers=_REPLAYED_DOC)},
+    responses={
+        200: ResponseSpec(
+            "It took effect.",
+            Transaction,
+            _EXAMPLE_RESPONSE,
+            headers=_REPLAYED_DOC,
+            gives={"charge_id": "id"},
+        )
+    },
     errors=(*WRITE_ERRORS, "idempotency_key_reused", "balance_limit_exceeded"),
     scope=Scope.CHARGE,
 )
@@ -121,6 +131,19 @@ CHARGES = Operation(
     scope=Scope.CHARGE,
 )
 
+CHARGE_BY_ID = Operation(
+    "GET",
+    "/charges/{charge_id}",
+    "Charges",
+    "A charge, and how much of it was reversed",
+    id="getCharge",
+    examples={"charge_id": _EXAMPLE_RESPONSE["id"]},
+    path_parameters={"charge_id": "As `POST /charge` gave it."},
+    responses={200: ResponseSpec("As it is now.", ChargeNow, {**_EXAMPLE_RESPONSE, "reversed": 0})},
+    errors=(*READ_ERRORS, "charge_not_found"),
+    scope=Scope.READ,
+)
+
 NOOP = Operation(
     "POST",
     "/noop",
@@ -142,6 +165,7 @@ class ChargeRoutes:
         self._requests = services.requests
         self._user_ids = services.user_ids
         self._submit = services.ledger.submit
+        self._reads = services.reads
         self._limiter = services.limiter
         self._bench = bool(services.settings.bench)
         self._noop_at = datetime.now(UTC)
@@ -150,6 +174,7 @@ class ChargeRoutes:
         """Add the endpoints."""
         endpoints.add(CHARGE, self.charge)
         endpoints.add(CHARGES, self.charges)
+        endpoints.add(CHARGE_BY_ID, self.charge_by_id)
         if self._bench:
             endpoints.add(NOOP, self.noop)
 
@@ -169,10 +194,21 @@ class ChargeRoutes:
         commands = _commands(self._requests, request, caller)
         if self._limiter is not None:
             self._limiter.take(caller.name, len(commands) - 1, taken=1)
-        results = await _submit_all(self._submit, commands, self._user_ids)
+        outcomes = await submit_all(self._submit, commands)
+        results = [_result_of(outcome, self._user_ids) for outcome in outcomes]
         if NDJSON in request.headers.get("accept", ""):
             return Response(encode_lines(results), content_type=NDJSON)
         return Response(encode_results(results))
+
+    async def charge_by_id(self, request: Request, caller: Caller, charge_id: str) -> Response:
+        """Return a charge as it is now."""
+        id = read_uuid(charge_id)
+        if id is None:
+            raise ChargeNotFound("no such charge")
+        found = await self._reads.charge(id)
+        if not caller.owns(found.receipt.user_id):
+            raise ChargeNotFound("no such charge")
+        return Response(encode(charge_of(found.receipt, self._user_ids, found.reversed)))
 
     async def noop(self, request: Request, caller: Caller) -> Response:
         """Do everything that a charge does, but for the ledger."""
@@ -192,49 +228,12 @@ class ChargeRoutes:
 def _commands(reader: RequestReader, request: Request, caller: Caller) -> Sequence[Charge | WalletError]:
     read = reader.charge_lines if is_ndjson(request) else reader.charges
     commands = read(request.body, caller)
-    if not commands:
-        raise ValidationFailed([("$", "must hold at least one charge")])
+    require_some(commands)
     return commands
 
 
-async def _submit_all(
-    submit: Callable[[Charge], asyncio.Future[Recorded]],
-    commands: Sequence[Charge | WalletError],
-    user_ids: UserIds,
-) -> list[ChargeResult]:
-    """Return the result of each command. All are under way at once and share their transactions."""
-    under_way = [_submitted(submit, command) for command in commands]
-    results = []
-    for one in under_way:
-        try:
-            results.append(_result_of(await one, user_ids))
-        except WalletError as error:
-            results.append(_refusal_of(error))
-        except Exception as error:  # noqa: BLE001 - a bug met by one item must not hide the results of others
-            log.error("charge_failed", exc_info=True)
-            results.append(_refusal_of(error))
-    return results
-
-
-def _submitted(
-    submit: Callable[[Charge], asyncio.Future[Recorded]], command: Charge | WalletError
-) -> Awaitable[Recorded]:
-    try:
-        if isinstance(command, WalletError):
-            raise command
-        return submit(command)
-    except WalletError as error:
-        refused: asyncio.Future[Recorded] = asyncio.get_running_loop().create_future()
-        refused.set_exception(error)
-        return refused
-
-
-def _result_of(recorded: Recorded, user_ids: UserIds) -> ChargeResult:
-    assert isinstance(recorded.receipt, ChargeReceipt)
-    return ChargeResult(200, transaction_of(recorded.receipt, user_ids), recorded.replayed)
-
-
-def _refusal_of(error: Exception) -> ChargeResult:
-    problem = problem_of(error, None)
-    REFUSALS.labels(problem.code).inc()
-    return ChargeResult(problem.status, error=problem)
+def _result_of(outcome: Recorded | Problem, user_ids: UserIds) -> ChargeResult:
+    if isinstance(outcome, Problem):
+        return ChargeResult(outcome.status, error=outcome)
+    assert isinstance(outcome.receipt, ChargeReceipt)
+    return ChargeResult(200, transaction_of(outcome.receipt, user_ids), outcome.replayed)

@@ -83,7 +83,7 @@ class RequestReader:
             return self._items(raw_items(body), caller)  # each is refused or taken by itself
         try:
             asked: list[ChargeRequest] = self._charges_decoder.decode(body)
-            _require_few(asked)
+            require_few(asked)
             if body.count(b'"') != sum(map(_quotes, asked)) or _BACKSLASH in body:
                 checked_json(body.decode())
             return [self._charge(item, caller, ()) for item in asked]
@@ -98,7 +98,7 @@ class RequestReader:
         return self._items([line for line in body.split(b"\n") if line.strip()], caller)
 
     def _items(self, items: Sequence[bytes | msgspec.Raw], caller: Caller) -> list[Charge | WalletError]:
-        _require_few(items)
+        require_few(items)
         return [self._item(item, caller) for item in items]
 
     def _item(self, body: bytes | msgspec.Raw, caller: Caller) -> Charge | WalletError:
@@ -123,10 +123,10 @@ class RequestReader:
         )
 
 
-def _require_few(items: Sequence[object]) -> None:
+def require_few(items: Sequence[object]) -> None:
     """Raise PayloadTooLarge if there are more items than one request may have."""
     if len(items) > ITEMS_MAX:
-        raise PayloadTooLarge(f"{len(items)} charges, at most {ITEMS_MAX} at once")
+        raise PayloadTooLarge(f"{len(items)} items, at most {ITEMS_MAX} at once")
 
 
 def _quotes(asked: ChargeRequest | WithdrawRequest) -> int:
