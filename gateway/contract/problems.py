@@ -204,6 +204,14 @@ KINDS: dict[str, ProblemKind] = {
 """All codes. Clients branch on them: codes are added, never changed."""
 
 
+_FIGURES = {
+    "insufficient_funds": ("amount", "withdrawable"),
+    "capture_exceeds_hold": ("amount", "held"),
+    "exceeds_original": ("amount", "left"),
+}
+"""Attributes of errors that are members of their problems, too."""
+
+
 class FieldError(msgspec.Struct):
     """One bad field (`$` is the whole body) and the reason."""
 
@@ -222,6 +230,11 @@ class Problem(msgspec.Struct, omit_defaults=True):
     request_id: str | None = None
     errors: list[FieldError] | None = None
     """With `validation_failed` only: the bad fields."""
+    amount: int | None = None
+    """With refusals that are about amounts: what was asked for, in minor units, and what there is of it."""
+    withdrawable: int | None = None
+    held: int | None = None
+    left: int | None = None
 
 
 _encode = msgspec.json.Encoder().encode
@@ -235,7 +248,8 @@ def problem_of(error: Exception, request_id: str | None) -> Problem:
     errors = None
     if isinstance(error, ValidationFailed):
         errors = [FieldError(field, reason) for field, reason in error.errors]
-    return Problem(f"/problems/{code}", kind.title, kind.status, code, detail, request_id, errors)
+    figures = {name: getattr(error, name) for name in _FIGURES.get(code, ())}
+    return Problem(f"/problems/{code}", kind.title, kind.status, code, detail, request_id, errors, **figures)
 
 
 def headers_of(error: Exception) -> dict[str, str]:
