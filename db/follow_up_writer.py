@@ -146,36 +146,38 @@ async def _record(
             (h.id, h.user_id, h.status, h.captured, h.transfer_id, at)
             for h, at in decision.ended_holds.values()
         ]
-        await _execute(connection, "end_holds", "UPDATE", holds)
+        await _execute(connection, _SQL["end_holds"], "UPDATE", holds)
     if decision.reversals:
-        await _execute(connection, "record_reversals", "INSERT 0", decision.reversals)
+        await _execute(connection, _SQL["record_reversals"], "INSERT 0", decision.reversals)
     if decision.reversed_charges:
         sums: dict[UUID, int] = defaultdict(int)
         charges = {source.id: source for source, _ in decision.reversed_charges}
         for source, amount in decision.reversed_charges:
             sums[source.id] += amount
         rows = [(id, charges[id].user_id, charges[id].amount, amount) for id, amount in sums.items()]
-        await _execute(connection, "reverse_charges", "INSERT 0", rows)
+        await _execute(connection, _SQL["reverse_charges"], "INSERT 0", rows)
     if decision.reversed_legs:
         legs: dict[tuple[UUID, str, int], int] = defaultdict(int)
         for leg in decision.reversed_legs:
             legs[leg.transfer_id, leg.user_id, leg.leg] += leg.amount
-        await _execute(connection, "reverse_legs", "UPDATE", [(*id, amount) for id, amount in legs.items()])
+        await _execute(
+            connection, _SQL["reverse_legs"], "UPDATE", [(*id, amount) for id, amount in legs.items()]
+        )
         details = [(r.reversal_id, r.user_id, r.leg, r.amount, r.send_id) for r in decision.reversed_legs]
-        await _execute(connection, "record_reversal_legs", "INSERT 0", details)
+        await _execute(connection, _SQL["record_reversal_legs"], "INSERT 0", details)
 
 
 async def _reduce_locks(connection: Any, sources: Iterable[Source]) -> None:
     """Write what reversals have left of locks; end those of which nothing is left."""
     rows = [(s.user_id, s.currency, s.release_at, s.id, s.locked) for s in sources]
     if left := [row for row in rows if row[4]]:
-        await _execute(connection, "reduce_locks", "UPDATE", left)
+        await _execute(connection, _SQL["reduce_locks"], "UPDATE", left)
     if ended := [(user_id, currency, id, at) for user_id, currency, at, id, locked in rows if not locked]:
         status = await connection.execute(_LEDGER["end_locks"], *zip(*ended, strict=True))
         require_tag(status, f"DELETE {len(ended)}")
 
 
-async def _execute(connection: Any, name: str, tag: str, rows: Sequence[Sequence[Any]]) -> None:
+async def _execute(connection: Any, statement: str, tag: str, rows: Sequence[Sequence[Any]]) -> None:
     """Execute a statement that writes each of the rows, given by columns. Raises MalformedAnswer otherwise."""
-    status = await connection.execute(_SQL[name], *zip(*rows, strict=True))
+    status = await connection.execute(statement, *zip(*rows, strict=True))
     require_tag(status, f"{tag} {len(rows)}")

@@ -20,7 +20,7 @@ from wallet.receipts import Recorded
 _SQL = load("ledger")
 _NULLABLE = ("instants", "id_starts")
 _WALLET = attrgetter("wallet")
-_WITH_WITHDRAWALS = ("write_withdrawals", "write_optimistically")
+_OF_WITHDRAWALS = (_SQL["write_withdrawals"], _SQL["write_optimistically"])
 
 
 class OptimisticWriter:
@@ -41,11 +41,11 @@ class OptimisticWriter:
         movements = sorted(batch.movements, key=_WALLET)
         arguments = [batch.changes, movements, batch.first_release_at]
         statement = _statement(batch)
-        if statement in _WITH_WITHDRAWALS:
+        if statement in _OF_WITHDRAWALS:
             arguments += [self._redrive_after, self._bank_prefix]
         try:
             async with autocommit(connection):
-                rows = await connection.fetch(_SQL[statement], *arguments)
+                rows = await connection.fetch(statement, *arguments)
         except asyncpg.RaiseError:
             return Rejected("a wallet is not there yet or has too little, or a release is over")
         except asyncpg.CheckViolationError:
@@ -64,13 +64,12 @@ class OptimisticWriter:
 def _statement(batch: OptimisticBatch) -> str:
     """Return the statement that has all the parts that the batch needs, and few others."""
     if batch.plain:
-        return "write_plain_charges"
+        return _SQL["write_plain_charges"]
     kinds = {type(request) for request in batch.requests}
-    locks = batch.first_release_at is not None
-    if kinds <= {Charge, MakeTransfer} and not locks:
-        return "write_transfers"
-    if kinds <= {Charge, Withdraw} and not locks:
-        return "write_withdrawals"
+    if batch.first_release_at is None and kinds <= {Charge, MakeTransfer}:
+        return _SQL["write_transfers"]
+    if batch.first_release_at is None and kinds <= {Charge, Withdraw}:
+        return _SQL["write_withdrawals"]
     if kinds <= {Charge, PlaceHold}:
-        return "write_holds"
-    return "write_optimistically"
+        return _SQL["write_holds"]
+    return _SQL["write_optimistically"]

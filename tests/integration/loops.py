@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 
@@ -31,10 +31,12 @@ from gateway.long_poll import LongPoll
 from gateway.reads import Reads
 from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
-from tests.integration.db.conftest import accepted, charge, withdraw
+from tests.integration.db.conftest import accepted, charge, hold, transfer, withdraw
 from tests.locks import in_an_hour, mature
 from tests.polling import poll_until
+from wallet.commands import Leg
 from wallet.errors import TryLater, ValidationFailed, WithdrawalNotFound
+from wallet.follow_up_commands import CaptureHold, ReverseCharge, ReverseTransfer, VoidHold
 from wallet.outcomes import OutcomeUnknown, Paid, Returned
 
 NOTICED_WITHIN_S = 0.5
@@ -115,14 +117,46 @@ class Ledgers(Loop):
             await self._write(charge(1, user=user), locking)
             await self._write(charge(1, user=user, release_at=in_an_hour()), locking)
             await self._write(withdraw(1, user=user), locking)
+            await self._write(transfer(user, (new_user(), 1), release_at=in_an_hour()), locking)
+            await self._write(transfer(user, (new_user(), 1)), locking)
+            await self._write(hold(1, user=user, expires_at=in_an_hour()), locking)
         await self._write(locked, locking=True)
         assert (await self.ledger.submit(first)).replayed
         await self.direct.matured(user, 7)
-        await self._write(withdraw(12, user=user), locking=True)
+        await self._write(withdraw(7, user=user), locking=True)
+        await self._write(withdraw(1, user=user), locking=True)
 
     async def _write(self, command: object, locking: bool) -> None:
         self.ledger._locking_batches = 8 if locking else 0
         await self.ledger.submit(command)  # type: ignore[arg-type]
+
+
+class FollowUps(Ledgers):
+    """The writer of captures, voids and reversals."""
+
+    async def work(self) -> None:
+        user, payee = new_user(), new_user()
+        submit, follow_up = self.direct.ledger.submit, self.ledger.follow_up
+        charged = await submit(charge(20, user=user))
+        locked = await submit(charge(9, user=user, release_at=in_an_hour()))
+        held = [await submit(hold(2, user=user, expires_at=in_an_hour())) for _ in range(2)]
+        sent = await submit(transfer(user, (payee, 4)))
+        locked_leg = await submit(transfer(user, (payee, 4), release_at=in_an_hour()))
+        capture = CaptureHold("shop", uuid4().hex, held[0].receipt.id, (Leg(new_user(), 1),))
+        await follow_up(capture)
+        assert (await follow_up(capture)).replayed
+        await follow_up(VoidHold(held[1].receipt.id))
+        for amount in (4, None):
+            await follow_up(ReverseCharge("shop", uuid4().hex, locked.receipt.id, amount))
+            await follow_up(ReverseTransfer("shop", uuid4().hex, locked_leg.receipt.id, (), amount and 1))
+        await follow_up(ReverseTransfer("shop", uuid4().hex, sent.receipt.id))
+        await self.direct.matured(user, 7)
+        await follow_up(ReverseCharge("shop", uuid4().hex, charged.receipt.id))
+        for amount in ("available", "locked", "held"):
+            assert isinstance(await self._balance(user, amount), int)
+
+    async def _balance(self, user: str, name: str) -> object:
+        return await self.direct.connection.fetchval(f"select {name} from wallets where user_id = $1", user)
 
 
 class HeldWallets(Ledgers):
@@ -232,6 +266,12 @@ class Queries(Loop):
         await self.reads.transactions(user, "USD", 10, None, 0)
         await self.reads.transactions(new_user(), "USD", 10, None, 0)
         await self.reads.withdrawal(id)
+        charged = await self.direct.ledger.submit(charge(3, user=user))
+        sent = await self.direct.ledger.submit(transfer(user, (new_user(), 1)))
+        held = await self.direct.ledger.submit(hold(1, user=user))
+        assert (await self.reads.charge(charged.receipt.id)).reversed == 0
+        assert (await self.reads.transfer(sent.receipt.id)).reversed == 0
+        assert (await self.reads.hold(held.receipt.id)).status == "open"
         await self.reads.withdrawal_by_key("shop", key)
         await self.reads.health()
         await understood(reads.requiring_attention, self.reader)
@@ -408,6 +448,7 @@ async def _noticed(condition: Callable[[], bool | Awaitable[bool]]) -> None:
 
 LOOPS: list[type[Loop]] = [
     Ledgers,
+    FollowUps,
     HeldWallets,
     Begins,
     Transitions,

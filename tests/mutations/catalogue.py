@@ -330,7 +330,7 @@ LEDGER = (
         "another request under a used key gets the first one's answer",
         (
             Change(
-                "wallet/decide.py",
+                "wallet/receipts.py",
                 "        if request.matches(earlier.fingerprint):\n",
                 "        if True:\n",
             ),
@@ -341,9 +341,9 @@ LEDGER = (
         "a replay answers a new id",
         (
             Change(
-                "wallet/decide.py",
-                "    return Recorded(earlier.receipt, replayed=True)",
-                "    return Recorded(earlier.receipt._replace(id=UUID(int=earlier.receipt.id.int ^ 1)), replayed=True)",
+                "wallet/receipts.py",
+                "Recorded(earlier.receipt, replayed=True)",
+                "Recorded(earlier.receipt._replace(id=UUID(int=earlier.receipt.id.int ^ 1)), replayed=True)",
             ),
         ),
         (_UNIT + "wallet/test_decide.py", _DB + "test_ledger.py::test_a_replay_is_the_first_answer"),
@@ -376,12 +376,12 @@ LEDGER = (
         (_DB + "test_lock_order.py",),
     ),
     Mutation(
-        "an optimistic batch locks in the order of its requests",
+        "an optimistic batch locks in another order",
         (
             Change(
                 "wallet/optimistic.py",
-                "    ids = sorted({(request.user_id, request.currency) for request in requests})\n",
-                "    ids = list(dict.fromkeys((request.user_id, request.currency) for request in requests))\n",
+                "for number, id in enumerate(sorted(ids), 1)",
+                "for number, id in enumerate(sorted(ids, reverse=True), 1)",
             ),
         ),
         (_DB + "test_lock_order.py",),
@@ -396,8 +396,8 @@ LEDGER = (
             ),
             Change(
                 "db/queries/ledger.sql",
-                "    from movements\n    order by space, key\n",
-                "    from movements\n",
+                "    where key is not null\n    order by space, key\n",
+                "    where key is not null\n",
             ),
         ),
         (_DB + "test_lock_order.py",),
@@ -407,7 +407,7 @@ LEDGER = (
         (
             Change(
                 "db/queries/ledger.sql",
-                "case when wallets < cardinality($1) or $3::timestamptz <= now then refuse_batch() else true end",
+                "case when wallets < cardinality($1) or $3::timestamptz <= now then abort_statement() else true end",
                 "true",
             ),
         ),
@@ -450,9 +450,9 @@ LEDGER = (
         "more is withdrawn than there is",
         (
             Change(
-                "wallet/decide.py",
-                "    if wallet.available < request.amount:\n",
-                "    if wallet.available + wallet.held < request.amount:\n",
+                "wallet/bookings.py",
+                "    if withdrawable < amount:\n",
+                "    if withdrawable + wallet.held < amount:\n",
             ),
         ),
         (
@@ -464,7 +464,7 @@ LEDGER = (
         "a release written twice",
         (
             Change(
-                "wallet/decide.py",
+                "wallet/bookings.py",
                 "    del wallet.matured[:ended]\n",
                 "",
             ),
@@ -476,8 +476,8 @@ LEDGER = (
         (
             Change(
                 "db/reads.py",
-                "available + matured, locked - matured, held",
-                "available + matured, locked, held",
+                "                locked - matured,\n",
+                "                locked,\n",
             ),
         ),
         (_DB + "test_releases.py", _GATEWAY + "test_charges.py::test_locked_until_release_at"),
@@ -495,9 +495,9 @@ LEDGER = (
         "matured locks not counted in decisions",
         (
             Change(
-                "wallet/decide.py",
-                "        if withdrawable >= request.amount:\n            _release(",
-                "        if wallet.available >= request.amount:\n            _release(",
+                "wallet/bookings.py",
+                "    withdrawable = wallet.available + sum(lock.amount for lock in wallet.matured)\n",
+                "    withdrawable = wallet.available\n",
             ),
         ),
         (_UNIT + "wallet/test_decide.py", _DB + "test_releases.py::test_matured_without_any_job"),

@@ -16,7 +16,7 @@ from ops.local.provision import PrivateServers, private_servers
 from runtime.settings import Settings
 from tests.conftest import PATIENT
 from tests.integration.link import Link
-from wallet.commands import Charge, LedgerCommand, Withdraw
+from wallet.commands import Charge, LedgerCommand, Leg, MakeTransfer, PlaceHold, Withdraw
 from wallet.receipts import Recorded
 
 Split = tuple[int, int, int]
@@ -31,6 +31,19 @@ def charge(amount: int, *, user: str = "ann", key: str | None = None, **more: ob
 def withdraw(amount: int, *, user: str = "ann", key: str | None = None, **more: object) -> Withdraw:
     """Return a withdrawal, under a key of its own unless one is given."""
     return Withdraw("shop", key or uuid4().hex, user, "USD", amount, **more)  # type: ignore[arg-type]
+
+
+def transfer(payer: str, *legs: tuple[str, int], key: str | None = None, **more: object) -> MakeTransfer:
+    """Return a transfer to these payees, under a key of its own unless one is given."""
+    release_at = more.pop("release_at", None)
+    made = tuple(Leg(user, amount, release_at) for user, amount in legs)  # type: ignore[arg-type]
+    total = sum(amount for _, amount in legs)
+    return MakeTransfer("shop", key or uuid4().hex, payer, "USD", total, made, **more)  # type: ignore[arg-type]
+
+
+def hold(amount: int, *, user: str = "ann", key: str | None = None, **more: object) -> PlaceHold:
+    """Return a hold, under a key of its own unless one is given."""
+    return PlaceHold("shop", key or uuid4().hex, user, "USD", amount, **more)  # type: ignore[arg-type]
 
 
 async def accepted(ledger: Ledger, command: LedgerCommand) -> UUID:

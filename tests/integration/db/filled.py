@@ -41,6 +41,22 @@ _STATEMENTS = (
     insert into locks (user_id, currency, release_at, charge_id, amount)
     select 'user-' || (n % {WALLETS} + 1), 'USD', now() + (n - 100) * interval '1 minute', {_ID}, 1
     from generate_series(1, 20000) as n""",
+    f"""
+    insert into holds (id, user_id, currency, amount, captured, status, transfer_id, created_at, ended_at)
+    select {_ID}, 'user-' || (n % {WALLETS} + 1), 'USD', 5, case when n % 200 = 0 then 0 else 5 end,
+        case when n % 200 = 0 then 'open' else 'captured' end, case when n % 200 <> 0 then {_ID} end, now(),
+        case when n % 200 <> 0 then now() end
+    from generate_series(1, 20000) as n""",
+    f"""
+    insert into transfer_legs (
+        transfer_id, from_user_id, leg, to_user_id, currency, amount, receive_id)
+    select {_ID}, 'user-' || (n % {WALLETS} + 1), 1, 'user-1', 'USD', 5, {_ID} from generate_series(1, 20000) as n""",
+    f"""
+    insert into reversals (id, user_id, currency, reverses, amount)
+    select {_ID}, 'user-' || (n % {WALLETS} + 1), 'USD', {_ID}, 1 from generate_series(1, 20000) as n""",
+    f"""
+    insert into charge_reversals (charge_id, user_id, amount, reversed)
+    select {_ID}, 'user-' || (n % {WALLETS} + 1), 5, 1 from generate_series(1, 20000) as n""",
     "analyze",
 )
 

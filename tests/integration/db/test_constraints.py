@@ -86,6 +86,7 @@ async def test_only_the_rows_of_the_design(connection: asyncpg.Connection) -> No
     """Goal: of all kinds, debits and credits only the design's combinations can be written."""
     legal = {(kind.value, debit.value, credit.value) for kind, (debit, credit) in ACCOUNTS.items()}
     legal |= {("charge", "funding", "locked"), ("adjustment", "available", "funding")}
+    legal |= {("receive", "peer", "locked"), ("send", "locked", "peer"), ("reversal", "locked", "funding")}
     written = set()
     kinds = [*(kind.value for kind in ACCOUNTS), "gift"]
     for row in product(kinds, Account, Account):
@@ -112,6 +113,7 @@ async def test_amounts_are_positive(connection: asyncpg.Connection, amount: int)
         ("refund", "refund"),
         ("release", "release"),
         ("return", "return"),
+        ("void", "void"),
     ],
 )
 async def test_money_ends_once(connection: asyncpg.Connection, first: str, second: str) -> None:
@@ -149,6 +151,49 @@ async def test_names_of_wallets(connection: asyncpg.Connection, values: tuple[st
     with pytest.raises(asyncpg.CheckViolationError) as refusal:
         await connection.execute("insert into wallets (user_id, currency) values ($1, $2)", *values)
     assert not isinstance(translate(refusal.value), InsufficientFunds)
+
+
+async def test_a_hold_ends_once(connection: asyncpg.Connection) -> None:
+    """Goal: whatever a hold has become, it is never changed again."""
+    for status, captured, transfer_id in (
+        ("captured", 3, uuid4()),
+        ("voided", 0, None),
+        ("expired", 0, None),
+    ):
+        id = uuid4()
+        await connection.execute(
+            "insert into holds (id, user_id, currency, amount, created_at) values ($1, 'ann', 'USD', 5, $2)",
+            id,
+            NOW,
+        )
+        end = "update holds set status = $2, captured = $3, transfer_id = $4, ended_at = $5 where id = $1"
+        await connection.execute(end, id, status, captured, transfer_id, NOW)
+        for again in (status, "open"):
+            with pytest.raises(asyncpg.CheckViolationError):
+                await connection.execute(end, id, again, captured, transfer_id, NOW)
+
+
+async def test_counters_keep_within_what_they_undo(connection: asyncpg.Connection) -> None:
+    """Goal: even a fault in the decision can't reverse more than there was, or capture more than was held."""
+    id = uuid4()
+    await connection.execute(
+        "insert into transfer_legs (transfer_id, from_user_id, leg, to_user_id, currency, amount, receive_id)"
+        " values ($1, 'ann', 1, 'bob', 'USD', 5, $1)", id,
+    )  # fmt: skip
+    await connection.execute("insert into charge_reversals values ($1, 'ann', 5, 5)", id)
+    await connection.execute(
+        "insert into holds (id, user_id, currency, amount, created_at) values ($1, 'ann', 'USD', 5, $2)",
+        id,
+        NOW,
+    )
+    for statement in (
+        "update transfer_legs set reversed = 6",
+        "update transfer_legs set reversed = -1",
+        "update charge_reversals set reversed = 6",
+        "update holds set status = 'captured', captured = 6, transfer_id = id, ended_at = now()",
+    ):
+        with pytest.raises(asyncpg.CheckViolationError):
+            await connection.execute(statement)
 
 
 async def test_completed_names_its_payout(ledger: Ledger, connection: asyncpg.Connection) -> None:

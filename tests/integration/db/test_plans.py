@@ -30,13 +30,13 @@ NOW = "now()"
 REFERENCE_ENDS = "array['0123456789abcdef01234567']"
 MOVEMENTS = (
     f"array[row({ID}, 'user-1', 'USD', 'charge', 'funding', 'available', 1, 1, 0, 0, null, null, null, now(), 'x',"
-    " 'c', 'k', '\\x00')]::movement_v3[]"
+    " null, null, 'c', 'k', '\\x00')]::movement_v3[]"
 )
 CHANGES = "array[row('user-1', 'USD', 1, 0, 0, 1, now())]::balance_change_v2[]"
-EXPECTED_CHANGES = "array[row('user-1', 'USD', 1, 0, 0, 1, 0)]::optimistic_change[]"
+EXPECTED_CHANGES = "array[row('user-1', 'USD', 1, 0, 0, 1, 0, 1)]::optimistic_change[]"
 EXPECTED_MOVEMENTS = (
     "array[row('8000000000000000', 1, 'user-1', 'USD', 'charge', 1, 1, 0, 0, null, null, null, null, 'x',"
-    " 'c', 'k', '\\x00')]::optimistic_movement[]"
+    " null, null, null, null, 'c', 'k', '\\x00')]::optimistic_movement[]"
 )
 
 # Parameters of every statement, as SQL. A statement that is missing here fails the first test.
@@ -46,6 +46,9 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ],
     ("ledger", "write_plain_charges"): [EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz"],
     ("ledger", "write_optimistically"): [EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz", "'30 s'", "null"],
+    ("ledger", "write_transfers"): [EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz"],
+    ("ledger", "write_holds"): [EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz"],
+    ("ledger", "write_withdrawals"): [EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz", "'30 s'", "null"],
     ("ledger", "claim_adopted"): [
         "array['user-1']", REFERENCE_ENDS, "array['shop']", "array['key-1']", "array['\\x00'::bytea]",
         "array[null]::json[]", "array[null]::json[]", "null",
@@ -55,7 +58,32 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ("ledger", "matured_locks"): [USERS, CURRENCIES, NOW, "501"],
     ("ledger", "record"): [MOVEMENTS, CHANGES],
     ("ledger", "record_without_keys"): [MOVEMENTS, CHANGES],
-    ("ledger", "record_locks"): [USERS, CURRENCIES, f"array[{NOW},{NOW}]", f"array[{ID},{ID}]::uuid[]", "array[1,1]"],
+    ("ledger", "record_locks"): [
+        USERS, CURRENCIES, f"array[{NOW},{NOW}]", f"array[{ID},{ID}]::uuid[]", "array[1,1]",
+        "array['locked','held']",
+    ],
+    ("ledger", "record_legs"): [
+        IDS, "array['user-1']", "array[1]", "array['user-2']", "array['USD']", "array[1]", f"array[{NOW}]", IDS,
+    ],
+    ("ledger", "record_holds"): [
+        IDS, "array['user-1']", "array['USD']", "array[1]", f"array[{NOW}]", "array[null]::json[]", f"array[{NOW}]",
+        "array['x']",
+    ],
+    ("ledger", "expire_holds"): [IDS, "array['user-1']", f"array[{NOW}]"],
+    ("follow_ups", "find"): [IDS, IDS, IDS],
+    ("follow_ups", "holds"): [IDS],
+    ("follow_ups", "charges"): [IDS],
+    ("follow_ups", "legs"): [IDS],
+    ("follow_ups", "end_holds"): [
+        IDS, "array['user-1']", "array['captured']", "array[1]", IDS, f"array[{NOW}]",
+    ],
+    ("follow_ups", "reduce_locks"): [
+        USERS, CURRENCIES, f"array[{NOW},{NOW}]", f"array[{ID},{ID}]::uuid[]", "array[1,1]",
+    ],
+    ("follow_ups", "record_reversals"): [IDS, "array['user-1']", "array['USD']", IDS, "array[1]", "array['x']"],
+    ("follow_ups", "reverse_charges"): [IDS, "array['user-1']", "array[1]", "array[1]"],
+    ("follow_ups", "reverse_legs"): [IDS, "array['user-1']", "array[1]", "array[1]"],
+    ("follow_ups", "record_reversal_legs"): [IDS, "array['user-1']", "array[1]", "array[1]", IDS],
     ("ledger", "end_locks"): [USERS, CURRENCIES, f"array[{ID},{ID}]::uuid[]", f"array[{NOW},{NOW}]"],
     ("ledger", "record_withdrawals"): [
         IDS, "array['user-1']", "array['USD']", "array[1]", "array[null]::json[]", "array[null]::json[]",
@@ -74,6 +102,9 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ("reads", "withdrawal"): [ID],
     ("reads", "withdrawal_id_by_key"): ["'shop'", f"'key-' || {ID}"],
     ("reads", "ended"): [IDS],
+    ("reads", "charge"): [ID],
+    ("reads", "transfer"): [ID],
+    ("reads", "hold"): [ID],
     ("reads", "queue_length"): [],
     ("reads", "heartbeats"): [],
     ("reads", "beat"): ["'relay'", "'1'", "'{}'"],
@@ -141,6 +172,7 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
 }  # fmt: skip
 FILES = (
     "ledger",
+    "follow_ups",
     "releases",
     "outbox",
     "reads",

@@ -20,7 +20,7 @@ from tests.locks import in_a_month, in_an_hour, mature
 from tests.polling import poll_until
 from wallet.commands import Withdraw
 from wallet.errors import InsufficientFunds, TryLater, Unavailable
-from wallet.ledger import Kind, Transfer, Wallet
+from wallet.ledger import MaturedLock, Transfer, Wallet
 
 BooksHold = Callable[[], Awaitable[dict[str, int]]]
 
@@ -245,9 +245,10 @@ async def test_the_statement_releases_as_the_domain_does(connection: asyncpg.Con
             "select * from transfers where user_id = $1 and kind = 'release' order by id", user
         )
         wallet = Wallet(user, "USD", available, sum(amounts), held, at=rows[0]["created_at"])
-        expected = [
-            wallet.move(Kind.RELEASE, lock["amount"], reference=lock["charge_id"]) for lock in locks[:step]
+        matured = [
+            MaturedLock(lock["charge_id"], lock["release_at"], lock["amount"]) for lock in locks[:step]
         ]
+        expected = [wallet.release(lock, rows[0]["created_at"]) for lock in matured]
         assert released == (len(expected), wallet.available)
         assert [_without_id(row) for row in rows] == [_without_id(t._asdict()) for t in expected]
         assert all(row["total_after"] == wallet.total for row in rows)
