@@ -34,8 +34,7 @@ Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 Answers = Sequence[Answer | WalletError | SetApart[Answer]]
 WriteBatch = Callable[[Any, Sequence[Request]], Awaitable[Answers[Answer] | Rejected]]
-"""Writes a batch in one transaction on the connection; returns one answer per request, in order, or the reason why it
-must be written again."""
+"""Writes a batch in one transaction; returns an answer per request, in order, or why it must be written again."""
 
 _Waiting = list[tuple[Request, "asyncio.Future[Answer]"]]
 
@@ -201,8 +200,7 @@ class GroupCommit(Generic[Request, Answer]):
             for request, _, why in alone:
                 if type(request) not in served:
                     self.last_writes.failed_alone(type(request), self._names_of(request)[0][0], why)
-            pairs = [(future, why) for _, future, why in alone]
-            self._refusals.refuse_alone(pairs, others_went_through=bool(served))
+            self._refusals.refuse_alone([one[1:] for one in alone], others_went_through=bool(served))
 
     async def _write_with_retries(self, requests: Sequence[Request]) -> Answers[Answer]:
         reconnected = False
@@ -293,7 +291,7 @@ class GroupCommit(Generic[Request, Answer]):
     ) -> None:
         """Refuse the requests at once and, with `and_waiting`, those in the queue too, so that none hangs."""
         self.last_writes.failed(error)
-        everybody = part + (self._queue.take_all() if and_waiting else [])
+        everybody = part + self._queue.take_all() if and_waiting else part
         self._refusals.refuse_all([future for _, future in everybody], error)
 
     def _disconnect(self) -> None:

@@ -48,7 +48,8 @@ class Schemas:
     def of(self, kind: Any) -> Schema:
         """Return the schema of `kind`: a reference, if it has a name."""
         if isinstance(kind, OneOf):
-            return {"oneOf": [self.of(one) for one in kind.kinds]}
+            choice = {"oneOf": [self.of(one) for one in kind.kinds]}
+            return self._reference(kind.name, choice, {})
         return self.named(self._schemas[kind], "")
 
     def of_field(self, type_: Any, place: str) -> Schema:

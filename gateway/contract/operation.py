@@ -32,8 +32,9 @@ WRITE_ERRORS = (
 
 
 class OneOf(NamedTuple):
-    """A body is of one of these models."""
+    """A body is of one of these models. `name` is the name of that choice in the document."""
 
+    name: str
     kinds: tuple[Any, ...]
 
 

@@ -41,7 +41,8 @@ from wallet.scopes import Scope
 
 # For the document only: the reader takes items one by one, so that a bad one harms no other.
 _TransferRequests = OneOf(
-    (TransferRequest, Annotated[list[TransferRequest], Meta(min_length=1, max_length=ITEMS_MAX)])
+    "TransferOrTransfers",
+    (TransferRequest, Annotated[list[TransferRequest], Meta(min_length=1, max_length=ITEMS_MAX)]),
 )
 
 REPLAYED = {"idempotent-replayed": "true"}
@@ -78,7 +79,7 @@ TRANSFER = Operation(
     responses={
         200: ResponseSpec(
             "It took effect; for many: one result per item.",
-            OneOf((Transfer, TransfersResult)),
+            OneOf("TransferOrResults", (Transfer, TransfersResult)),
             _EXAMPLE_RESPONSE,
             headers=REPLAYED_DOC,
             gives={"transfer_id": "id"},

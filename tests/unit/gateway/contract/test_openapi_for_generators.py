@@ -130,7 +130,9 @@ def test_links_lead_somewhere() -> None:
         for response in operation["responses"].values():
             for link in response.get("links", {}).values():
                 _, _, target = OPERATIONS[link["operationId"]]
-                name = response["content"]["application/json"]["schema"]["$ref"].removeprefix(REF)
+                schema = response["content"]["application/json"]["schema"]
+                named = DOCUMENT["components"]["schemas"][schema["$ref"].removeprefix(REF)]
+                name = named.get("oneOf", [schema])[0]["$ref"].removeprefix(REF)
                 for parameter, expression in link["parameters"].items():
                     member = expression.removeprefix("$response.body#/")
                     assert member in DOCUMENT["components"]["schemas"][name]["required"]

@@ -51,6 +51,8 @@ def test_shape() -> None:
         "code": "insufficient_funds",
         "detail": "500 asked for, 120 can be withdrawn",
         "request_id": "r1",
+        "amount": 500,
+        "withdrawable": 120,
     }
     problem = msgspec.json.decode(encode_problem(problem_of(ValidationFailed([("a", "b")]), None)))
     assert problem["errors"] == [{"field": "a", "reason": "b"}]
