@@ -140,7 +140,7 @@ class TransferRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """Move money to another wallet (`to_user_id`, `amount`), or to several (`legs`)."""
 
     from_user_id: UserId
-    to_user_id: UserId | None = None
+    to_user_id: UserId | UnsetType = UNSET
     amount: Amount | None = None
     legs: Legs | None = None
     idempotency_key: IdempotencyKey | None = None
@@ -163,7 +163,7 @@ class HoldRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 class CaptureRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """Transfer a hold's money: `amount` of it (left out: all) to `to_user_id`, or `legs`. The rest is voided."""
 
-    to_user_id: UserId | None = None
+    to_user_id: UserId | UnsetType = UNSET
     amount: Amount | None = None
     legs: Legs | None = None
     idempotency_key: IdempotencyKey | None = None

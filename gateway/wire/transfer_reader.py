@@ -99,7 +99,7 @@ class TransferReader:
             key = one_key(asked.idempotency_key, header_keys)
         except UNREADABLE:
             raise self._captures.explain(body, header_keys) from None
-        payee = None if asked.to_user_id is None else str(asked.to_user_id)
+        payee = None if asked.to_user_id is UNSET else str(asked.to_user_id)
         if not legs and payee is None:
             raise ValidationFailed([("to_user_id", "is required, unless there are legs")])
         _sum(legs, None, caller)
@@ -203,11 +203,15 @@ def _legs(asked: TransferRequest | CaptureRequest) -> tuple[Leg, ...]:
     Raises ValidationFailed if both are given, Unfit for a time beyond the calendar.
     """
     if asked.legs is not None:
-        both = [name for name in ("to_user_id", "amount", "release_at") if getattr(asked, name) is not None]
+        both = [
+            name
+            for name in ("to_user_id", "amount", "release_at")
+            if getattr(asked, name) not in (None, UNSET)
+        ]
         if both:
             raise ValidationFailed([(name, "can't be given together with legs") for name in both])
         return tuple(map(_leg, asked.legs))
-    if asked.to_user_id is None or asked.amount is None:
+    if asked.to_user_id is UNSET or asked.amount is None:
         return ()
     return (Leg(str(asked.to_user_id), asked.amount, _utc(asked.release_at)),)
 
@@ -220,7 +224,7 @@ def _missing(asked: TransferRequest) -> list[tuple[str, str]]:
     return [
         (name, "is required, unless there are legs")
         for name in ("to_user_id", "amount")
-        if getattr(asked, name) is None
+        if getattr(asked, name) in (None, UNSET)
     ]
 
 
