@@ -22,7 +22,7 @@ ADVISORIES ?=
 # Arguments of `wbs up`, `wbs bench` and `wbs chaos`: make run ARGS="--gateways 4"
 ARGS ?=
 
-.PHONY: help init run stop refresh_db reset test test-thorough test-matrix test-speed test-coverage mutations lint format bench chaos attack sbom advisories pictures lock
+.PHONY: help init run stop refresh_db reset test test-generators test-thorough test-matrix test-speed test-coverage mutations lint format bench chaos attack sbom advisories pictures lock
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z_-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,7 +49,21 @@ reset: $(RUNTIME) ## stop, then delete the state folder: data, ports, secrets
 	@$(BIN)/wbs reset
 
 test: init ## the tests, on real servers that they start themselves
-	@exec $(BIN)/python -m tests.run -m "not thorough and not alone and not matrix" $(SPREAD) $(PYTEST_ARGS)
+	@exec $(BIN)/python -m tests.run -m "not thorough and not alone and not matrix and not generators" $(SPREAD) $(PYTEST_ARGS)
+
+# Generators of clients, in an environment of their own: Python's by pip, those of Node.js by npm.
+GENERATORS := $(VENV)/generators
+
+$(GENERATORS)/.done: requirements-generators.lock tests/generators/package.json tests/generators/package-lock.json $(RUNTIME)
+	@command -v npm > /dev/null || { echo "make: Node.js 20.19 or newer and npm are needed: install them, then try again." >&2; exit 1; }
+	@$(BIN)/python -m venv --clear $(GENERATORS)
+	@$(GENERATORS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-generators.lock
+	@cp tests/generators/package.json tests/generators/package-lock.json $(GENERATORS)
+	@npm --prefix $(GENERATORS) ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+test-generators: $(TOOLS) $(GENERATORS)/.done ## the tests of clients that others' tools generate from the OpenAPI document
+	@exec $(BIN)/python -m tests.run -m generators $(PYTEST_ARGS)
 
 test-thorough: init ## the tests that take minutes: crash matrix, outages, model, chaos
 	@exec $(BIN)/python -m tests.run -m thorough $(SPREAD) $(PYTEST_ARGS)
@@ -64,7 +78,7 @@ mutations: init ## break the code on purpose, see whether the tests notice (half
 	@exec $(BIN)/python -m tests.mutations --table docs/MUTATIONS.md
 
 test-coverage: init ## the tests with a coverage report
-	@exec $(BIN)/python -m tests.run -m "not alone and not matrix" $(SPREAD) --cov --cov-report=term --cov-report=html $(PYTEST_ARGS)
+	@exec $(BIN)/python -m tests.run -m "not alone and not matrix and not generators" $(SPREAD) --cov --cov-report=term --cov-report=html $(PYTEST_ARGS)
 
 lint: init ## ruff, mypy, import contracts; ADVISORIES=1: known holes in what runs, too
 	@$(BIN)/ruff check .

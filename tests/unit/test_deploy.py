@@ -1,5 +1,6 @@
 """The files that others run by: lock files, Procfile, docker-compose.yml, Makefile, settings."""
 
+import json
 import os
 import re
 import shutil
@@ -346,6 +347,7 @@ def locked(name: str) -> list[str]:
         ("requirements-local.lock", 4),
         ("requirements-dev.lock", 30),
         ("requirements-supply.lock", 30),
+        ("requirements-generators.lock", 20),
     ],
 )
 def test_the_lock_files_pin_and_name_no_place(name: str, least: int) -> None:
@@ -357,6 +359,18 @@ def test_the_lock_files_pin_and_name_no_place(name: str, least: int) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     hashed = re.findall(r"^\S+ \\\n(?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+", text, re.MULTILINE)
     assert len(hashed) == len(entries)
+    assert "://" not in text
+
+
+def test_the_lock_of_npm_pins_and_names_no_place() -> None:
+    """Goal: the same for what Node.js runs: exact versions, each with its hash, no address of anybody."""
+    folder = ROOT / "tests" / "generators"
+    wanted = json.loads((folder / "package.json").read_text(encoding="utf-8"))["dependencies"]
+    text = (folder / "package-lock.json").read_text(encoding="utf-8")
+    packages = json.loads(text)["packages"]
+    assert packages.pop("")["dependencies"] == wanted
+    assert {name: packages[f"node_modules/{name}"]["version"] for name in wanted} == wanted
+    assert all(package["integrity"].startswith("sha512-") for package in packages.values())
     assert "://" not in text
 
 
