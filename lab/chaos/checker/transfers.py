@@ -6,7 +6,7 @@ from math import inf
 from typing import Any
 
 from lab.chaos.checker.deeds import Deed, expires
-from lab.chaos.checker.evidence import CLOCK_SLACK_S, Cell, Read, Times
+from lab.chaos.checker.evidence import CLOCK_SLACK_S, REFUSALS, Cell, Read, Times
 from lab.chaos.checker.findings import Findings
 from lab.chaos.checker.stories import ChargeStory, Flow, HoldStory, MoneyStory, Story, Window
 
@@ -104,7 +104,8 @@ class _Judge:
         voids: dict[str, list[Read]] = defaultdict(list)
         sights: dict[str, list[Read]] = defaultdict(list)
         for read in self._cell.reads["void"]:
-            voids[read.call.subject].append(read)
+            if read.call.status not in REFUSALS:  # it took effect, or may have
+                voids[read.call.subject].append(read)
         for read in self._cell.reads["hold_now"]:
             sights[read.call.subject].append(read)
         for id, hold in self.holds.items():
