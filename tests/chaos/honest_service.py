@@ -122,7 +122,7 @@ class HonestService:
         self, op: str, key: str, asked: dict[str, Any], subject: str
     ) -> tuple[int, dict[str, Any]]:
         """Do what `honest_transfers` can do, and return status and answer."""
-        raise NotImplementedError(op)
+        raise AssertionError(f"no {op} without transfers")
 
     def move(self, id: str, *states: str) -> None:
         """The background processes take the withdrawal through these states, 10 ms each."""
