@@ -11,7 +11,7 @@ from db import heartbeats, reads, reconciliation, transfer_reads
 from db.connections import Reader, understood
 from db.group_read import GroupRead
 from db.heartbeats import Heartbeat
-from db.reads import Balance, TransactionPage, WithdrawalView
+from db.reads import Balance, KnownBefore, TransactionPage, WithdrawalView
 from db.transfer_reads import ChargeView, TransferView
 from db.write_trial import late_withdrawals
 from runtime.settings import Settings
@@ -98,6 +98,10 @@ class Reads:
     async def hold(self, id: UUID) -> HoldReceipt:
         """Return a hold as it is now. Raises HoldNotFound."""
         return await self._run(transfer_reads.hold, id)
+
+    async def known_before(self, user_id: str, currency: str, *key: str) -> KnownBefore:
+        """Return whether the wallet is there, and whether `key` (space, key) was used."""
+        return await self._run(reads.known_before, user_id, currency, *key)
 
     async def ended(self, ids: Sequence[UUID]) -> set[UUID]:
         """Return the given withdrawals that have ended, or go on only when somebody acts."""

@@ -51,7 +51,7 @@ class BalanceRoutes:
         self._parameters = ParameterReader(BalanceQuery, services.user_ids)
         self._user_ids = services.user_ids
         self._reads = services.reads
-        self._default_currency = services.settings.default_currency
+        self._currency_to_read = services.intake.currency_to_read
 
     def register(self, endpoints: Endpoints) -> None:
         """Add the endpoints."""
@@ -62,5 +62,6 @@ class BalanceRoutes:
         """Return the split of a wallet."""
         query = self._parameters.read(request.query_string, **path)
         caller.require_own(query.user_id)
-        found = await self._reads.balance(query.user_id, query.currency or self._default_currency)
+        currency = await self._currency_to_read(query.user_id, query.currency)
+        found = await self._reads.balance(query.user_id, currency)
         return Response(encode(balance_of(found, self._user_ids)))

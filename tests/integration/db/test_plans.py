@@ -101,6 +101,7 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ("reads", "transactions_total"): ["'user-1'", "'USD'"],
     ("reads", "withdrawal"): [ID],
     ("reads", "withdrawal_id_by_key"): ["'shop'", f"'key-' || {ID}"],
+    ("reads", "known_before"): ["'user-1'", "'USD'", "'shop'", "'key-1'"],
     ("reads", "ended"): [IDS],
     ("reads", "charge"): [ID],
     ("reads", "transfer"): [ID],
