@@ -6,6 +6,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from db.connections import Reader
+from db.lists import EVER, LOOKED_AT_MAX, Span
 from db.sql import load
 from db.strict import one, whole
 from wallet.errors import WithdrawalNotFound
@@ -25,6 +26,9 @@ _NULLABLE_OF_A_CHARGE = (*_NULLABLE, "status")
 
 CURRENCIES_MAX = 4
 """Number of currencies per query for balances, which looks for each of its users in each of its currencies."""
+
+SKIPPING_LOOKED_AT_MAX = 20_000
+"""Rows that a page looks at which skips transactions, up to `gateway.contract.parameters.OFFSET_MAX`."""
 
 
 class Balance(NamedTuple):
@@ -52,11 +56,11 @@ class TransactionRow(NamedTuple):
 
 
 class TransactionPage(NamedTuple):
-    """Transactions, newest first; `total` counts all of the wallet's transactions, `more` is true if some follow."""
+    """Transactions, newest first; `total` counts all of the wallet's, `next` is where the next page begins, if any."""
 
     items: list[TransactionRow]
     total: int
-    more: bool
+    next: UUID | None
 
 
 class HistoryEntry(NamedTuple):
@@ -116,11 +120,22 @@ async def balances(reader: Reader, ids: Sequence[WalletId]) -> dict[WalletId, Ba
 
 
 async def transactions(
-    reader: Reader, user_id: str, currency: str, *, limit: int, before: UUID | None = None, skip: int = 0
+    reader: Reader,
+    wallet: WalletId,
+    *,
+    limit: int,
+    span: Span = EVER,
+    skip: int = 0,
+    kind: str | None = None,
+    status: str | None = None,
 ) -> TransactionPage:
-    """Return a page of a wallet's transactions: `limit` of them after `skip`, older than `before`."""
-    rows = await reader.fetch(_SQL["transactions"], user_id, currency, before, limit + 1, skip)
-    total = rows[0] if rows else await reader.fetchrow(_SQL["transactions_total"], user_id, currency)
+    """Return a page of a wallet's transactions: `limit` of them after `skip`, of a kind and status if one is given."""
+    looked_at = SKIPPING_LOOKED_AT_MAX if skip else LOOKED_AT_MAX
+    rows = await reader.fetch(
+        _SQL["transactions"], *wallet, span.end, limit + 1, skip, span.first, looked_at, kind, status
+    )
+    total = rows[0] if rows else await reader.fetchrow(_SQL["transactions_total"], *wallet)
+    rows = [whole(row, _NULLABLE_OF_A_CHARGE) for row in rows]
     items = [
         TransactionRow(
             row["id"],
@@ -132,20 +147,36 @@ async def transactions(
             row["metadata"],
             row["created_at"],
         )
-        for row in (whole(row, _NULLABLE_OF_A_CHARGE) for row in rows[:limit])
+        for row in rows
+        if row["matches"]
     ]
+    next = None
+    if len(items) > limit:
+        next = items[limit - 1].id
+    elif rows and rows[-1]["number"] == looked_at:
+        next = rows[-1]["id"]
     count = 0 if total is None else whole(total, _NULLABLE_OF_A_CHARGE)["total"]
-    return TransactionPage(items, count, len(rows) > limit)
+    return TransactionPage(items[:limit], count, next)
+
+
+async def withdrawals(reader: Reader, ids: Sequence[UUID]) -> list[WithdrawalView]:
+    """Return these withdrawals with their histories, in this order; without those that are not there.
+
+    Raises Unavailable.
+    """
+    found = {}
+    for row in await reader.fetch(_SQL["withdrawals"], ids):
+        *values, statuses, times, reasons, made_by = whole(row, _NULLABLE)
+        history = [HistoryEntry(*entry) for entry in zip(statuses, times, reasons, made_by, strict=True)]
+        found[row["id"]] = WithdrawalView._make((*values, history))
+    return [found[id] for id in ids if id in found]
 
 
 async def withdrawal(reader: Reader, id: UUID) -> WithdrawalView:
     """Return a withdrawal with its history. Raises WithdrawalNotFound, Unavailable."""
-    row = await reader.fetchrow(_SQL["withdrawal"], id)
-    if row is None:
-        raise WithdrawalNotFound("no such withdrawal")
-    *values, statuses, times, reasons, made_by = whole(row, _NULLABLE)
-    history = [HistoryEntry(*entry) for entry in zip(statuses, times, reasons, made_by, strict=True)]
-    return WithdrawalView._make((*values, history))
+    for found in await withdrawals(reader, [id]):
+        return found
+    raise WithdrawalNotFound("no such withdrawal")
 
 
 async def withdrawal_by_key(reader: Reader, space: str, key: str) -> WithdrawalView:
@@ -154,20 +185,6 @@ async def withdrawal_by_key(reader: Reader, space: str, key: str) -> WithdrawalV
     if row is None:
         raise WithdrawalNotFound("no withdrawal was made under this idempotency key")
     return await withdrawal(reader, whole(row)["id"])
-
-
-class KnownBefore(NamedTuple):
-    """Whether a wallet is there, and whether a key was used: what was taken once goes on."""
-
-    wallet: bool
-    key: bool
-
-
-async def known_before(
-    reader: Reader, user_id: str, currency: str, space: str = "", key: str = ""
-) -> KnownBefore:
-    """Return whether the wallet is there, and whether the key was used in the space. Raises Unavailable."""
-    return KnownBefore(*one(await reader.fetch(_SQL["known_before"], user_id, currency, space, key)))
 
 
 async def ended(reader: Reader, ids: Sequence[UUID]) -> set[UUID]:

@@ -1,17 +1,20 @@
-"""Reads of single charges, transfers and holds, by their identifiers."""
+"""Reads of charges, transfers and holds by their identifiers."""
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from db.connections import Reader
 from db.sql import load
-from db.strict import at_most_one
+from db.strict import whole
 from wallet.commands import Leg
 from wallet.errors import ChargeNotFound, HoldNotFound, TransferNotFound
 from wallet.receipts import ChargeReceipt, HoldReceipt, TransferReceipt
 
 _SQL = load("reads")
 _NULLABLE = ("release_at", "metadata", "expires_at", "transfer_id")
+
+View = TypeVar("View")
 
 
 class ChargeView(NamedTuple):
@@ -28,36 +31,61 @@ class TransferView(NamedTuple):
     reversed: int
 
 
+async def charges(reader: Reader, ids: Sequence[UUID]) -> list[ChargeView]:
+    """Return these charges, in this order; without those that are not there. Raises Unavailable."""
+    rows = await reader.fetch(_SQL["charges"], ids)
+    found = [ChargeView(ChargeReceipt._make(row[:-1]), row[-1]) for row in map(_whole, rows)]
+    return _in_order(ids, {view.receipt.id: view for view in found})
+
+
+async def transfers(reader: Reader, ids: Sequence[UUID]) -> list[TransferView]:
+    """Return these transfers, in this order; without those that are not there. Raises Unavailable."""
+    found = {}
+    for row in map(_whole, await reader.fetch(_SQL["transfers"], ids)):
+        legs = tuple(map(Leg, row["payees"], row["amounts"], row["release_ats"]))
+        receipt = TransferReceipt(
+            row["id"],
+            row["user_id"],
+            row["currency"],
+            row["amount"],
+            legs,
+            row["metadata"],
+            row["created_at"],
+        )
+        found[receipt.id] = TransferView(receipt, row["reversed"])
+    return _in_order(ids, found)
+
+
+async def holds(reader: Reader, ids: Sequence[UUID]) -> list[HoldReceipt]:
+    """Return these holds as they are now, in this order; without those that are not there. Raises Unavailable."""
+    found = [HoldReceipt._make(_whole(row)) for row in await reader.fetch(_SQL["holds"], ids)]
+    return _in_order(ids, {hold.id: hold for hold in found})
+
+
 async def charge(reader: Reader, id: UUID) -> ChargeView:
     """Return a charge. Raises ChargeNotFound, Unavailable."""
-    row = at_most_one(await reader.fetch(_SQL["charge"], id), _NULLABLE)
-    if row is None:
-        raise ChargeNotFound("no such charge")
-    *receipt, reversed = row
-    return ChargeView(ChargeReceipt._make(receipt), reversed)
+    for found in await charges(reader, [id]):
+        return found
+    raise ChargeNotFound("no such charge")
 
 
 async def transfer(reader: Reader, id: UUID) -> TransferView:
     """Return a transfer. Raises TransferNotFound, Unavailable."""
-    row = at_most_one(await reader.fetch(_SQL["transfer"], id), _NULLABLE)
-    if row is None:
-        raise TransferNotFound("no such transfer")
-    legs = tuple(map(Leg, row["payees"], row["amounts"], row["release_ats"]))
-    receipt = TransferReceipt(
-        row["id"],
-        row["user_id"],
-        row["currency"],
-        row["amount"],
-        legs,
-        row["metadata"],
-        row["created_at"],
-    )
-    return TransferView(receipt, row["reversed"])
+    for found in await transfers(reader, [id]):
+        return found
+    raise TransferNotFound("no such transfer")
 
 
 async def hold(reader: Reader, id: UUID) -> HoldReceipt:
     """Return a hold as it is now. Raises HoldNotFound, Unavailable."""
-    row = at_most_one(await reader.fetch(_SQL["hold"], id), _NULLABLE)
-    if row is None:
-        raise HoldNotFound("no such hold")
-    return HoldReceipt._make(row)
+    for found in await holds(reader, [id]):
+        return found
+    raise HoldNotFound("no such hold")
+
+
+def _whole(row: Any) -> Any:
+    return whole(row, _NULLABLE)
+
+
+def _in_order(ids: Sequence[UUID], found: Mapping[UUID, View]) -> list[View]:
+    return [found[id] for id in ids if id in found]

@@ -6,14 +6,15 @@ from gateway.routes.balances import BalanceRoutes
 from gateway.routes.callbacks import CallbackRoutes
 from gateway.routes.charges import ChargeRoutes
 from gateway.routes.console import ConsoleRoutes
-from gateway.routes.currencies import CurrencyRoutes
 from gateway.routes.health import HealthRoutes
 from gateway.routes.holds import HoldRoutes
+from gateway.routes.lists import ListRoutes
 from gateway.routes.metrics import MetricsRoutes
 from gateway.routes.pages import PageRoutes
 from gateway.routes.reversals import ReversalRoutes
 from gateway.routes.transactions import TransactionRoutes
 from gateway.routes.transfers import TransferRoutes
+from gateway.routes.wallets import WalletRoutes
 from gateway.routes.withdrawals import WithdrawalRoutes
 from gateway.services import Services
 from gateway.wire.admission import Admission
@@ -48,13 +49,16 @@ def create_app(settings: Settings) -> Application:
     endpoints = Endpoints(app, authenticator, services.limiter, services.flusher)
     # The order of the document: its examples tell a story.
     ChargeRoutes(services).register(endpoints)
-    BalanceRoutes(services).register(endpoints)
+    balances = BalanceRoutes(services)
+    balances.register(endpoints)
+    WalletRoutes(services, balances).register(endpoints)
     TransferRoutes(services).register(endpoints)
     HoldRoutes(services).register(endpoints)
     ReversalRoutes(services).register(endpoints)
-    WithdrawalRoutes(services).register(endpoints)
+    withdrawals = WithdrawalRoutes(services)
+    withdrawals.register(endpoints)
+    ListRoutes(services, withdrawals).register(endpoints)
     TransactionRoutes(services).register(endpoints)
-    CurrencyRoutes(services).register(endpoints)
     HealthRoutes(services).register(endpoints)
     MetricsRoutes(services).register(endpoints)
     CallbackRoutes(services).register(endpoints)

@@ -2,28 +2,35 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
-from db import heartbeats, reads, reconciliation, transfer_reads
+from db import heartbeats, lists, reads, reconciliation, statements, transfer_reads
 from db.connections import Reader, understood
 from db.group_read import GroupRead
 from db.heartbeats import Heartbeat
-from db.reads import Balance, KnownBefore, TransactionPage, WithdrawalView
+from db.lists import Page, Span
+from db.reads import Balance, TransactionPage, WithdrawalView
+from db.statements import Entries, Split
 from db.transfer_reads import ChargeView, TransferView
 from db.write_trial import late_withdrawals
 from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
-from wallet.errors import Overloaded
+from wallet.errors import ChargeNotFound, HoldNotFound, Overloaded, TransferNotFound
 from wallet.ledger import WalletId
+from wallet.positions import Position
 from wallet.receipts import HoldReceipt
 
 READS_MAX = 512
 """Reads under way at once, per process. At some thousand reads per second, the last of them waits 0.25 s."""
 
 Result = TypeVar("Result")
+Stated = TypeVar("Stated", HoldReceipt, WithdrawalView)
+
+Listed = tuple[list[Result], UUID | None]
+"""A page of a list, newest first, and the position that the next page begins before; None if nothing is left."""
 
 LATE_S = 60.0
 """A withdrawal that has not ended within this time is late."""
@@ -74,10 +81,12 @@ class Reads:
         return self._balances.get((user_id, currency))
 
     async def transactions(
-        self, user_id: str, currency: str, limit: int, before: UUID | None, skip: int
+        self, wallet: WalletId, span: Span, limit: int, skip: int, kind: str | None, status: str | None
     ) -> TransactionPage:
         """Return a page of a wallet's transactions, newest first."""
-        return await self._run(reads.transactions, user_id, currency, limit=limit, before=before, skip=skip)
+        return await self._run(
+            reads.transactions, wallet, limit=limit, span=span, skip=skip, kind=kind, status=status
+        )
 
     async def withdrawal(self, id: UUID) -> WithdrawalView:
         """Return a withdrawal as it is now. Raises WithdrawalNotFound."""
@@ -99,9 +108,72 @@ class Reads:
         """Return a hold as it is now. Raises HoldNotFound."""
         return await self._run(transfer_reads.hold, id)
 
-    async def known_before(self, user_id: str, currency: str, *key: str) -> KnownBefore:
-        """Return whether the wallet is there, and whether `key` (space, key) was used."""
-        return await self._run(reads.known_before, user_id, currency, *key)
+    async def charge_by_key(self, space: str, key: str) -> ChargeView:
+        """Return the charge that was made with this key of this space. Raises ChargeNotFound."""
+        id = await self._run(lists.by_key, space, key, ("charge",))
+        if id is None:
+            raise ChargeNotFound("no charge was made under this idempotency key")
+        return await self.charge(id)
+
+    async def transfer_by_key(self, space: str, key: str) -> TransferView:
+        """Return the transfer that was made with this key of this space. Raises TransferNotFound."""
+        id = await self._run(lists.by_key, space, key, ("send", "capture"))
+        if id is None:
+            raise TransferNotFound("no transfer was made under this idempotency key")
+        return await self.transfer(id)
+
+    async def hold_by_key(self, space: str, key: str) -> HoldReceipt:
+        """Return the hold that was made with this key of this space. Raises HoldNotFound."""
+        id = await self._run(lists.by_key, space, key, ("hold",))
+        if id is None:
+            raise HoldNotFound("no hold was made under this idempotency key")
+        return await self.hold(id)
+
+    async def charges(self, wallet: WalletId, span: Span, limit: int) -> Listed[ChargeView]:
+        """Return a page of a wallet's charges, newest first."""
+        page: Page = await self._run(lists.charges, wallet, span, limit)
+        return await self._objects(transfer_reads.charges, page)
+
+    async def transfers(
+        self, wallet: WalletId, span: Span, limit: int, type: str | None
+    ) -> Listed[TransferView]:
+        """Return a page of the transfers that a wallet has `sent`, `received`, or (None) both, newest first."""
+        page: Page = await self._run(lists.transfers, wallet, span, limit, type)
+        return await self._objects(transfer_reads.transfers, page)
+
+    async def holds(
+        self, wallet: WalletId | None, span: Span, limit: int, status: str | None
+    ) -> Listed[HoldReceipt]:
+        """Return a page of a wallet's holds, or (None) of all, newest first."""
+        page: Page = await self._run(lists.holds, wallet, span, limit, status)
+        found = await self._objects(transfer_reads.holds, page)
+        return _of_status(found, status)
+
+    async def withdrawals(
+        self, wallet: WalletId | None, span: Span, limit: int, status: str | None
+    ) -> Listed[WithdrawalView]:
+        """Return a page of a wallet's withdrawals, or (None) of all, newest first."""
+        page: Page = await self._run(lists.withdrawals, wallet, span, limit, status)
+        found = await self._objects(reads.withdrawals, page)
+        return _of_status(found, status)
+
+    async def currencies(self, user_id: str) -> list[str]:
+        """Return the currencies that a user has wallets in."""
+        return await self._run(statements.currencies, user_id)
+
+    async def settled(self, wallet: WalletId) -> datetime:
+        """Return the present: before it, nothing will be written to the wallet any more."""
+        return await self._run(statements.settled, wallet)
+
+    async def split(self, wallet: WalletId, position: Position) -> Split | None:
+        """Return the split of a wallet at a position before the present; None: it was not there yet."""
+        return await self._run(statements.split, wallet, position)
+
+    async def entries(
+        self, wallet: WalletId, start: Position, end: datetime, opening: Split, limit: int
+    ) -> Entries:
+        """Return entries of a wallet's statement from a position on, where the split is `opening`."""
+        return await self._run(statements.entries, wallet, start, end, opening, limit)
 
     async def ended(self, ids: Sequence[UUID]) -> set[UUID]:
         """Return the given withdrawals that have ended, or go on only when somebody acts."""
@@ -126,6 +198,12 @@ class Reads:
         )
         return HealthFacts(length, beats, paused, late)
 
+    async def _objects(
+        self, read: Callable[[Reader, Sequence[UUID]], Awaitable[list[Result]]], page: Page
+    ) -> Listed[Result]:
+        """Return what a page of identifiers stands for."""
+        return (await self._run(read, page.ids) if page.ids else []), page.next
+
     async def _run(self, query: Callable[..., Awaitable[Result]], *arguments: Any, **named: Any) -> Result:
         if self._under_way >= READS_MAX:
             raise Overloaded("too many reads are under way")
@@ -134,3 +212,9 @@ class Reads:
             return await understood(query, self._reader, *arguments, **named)
         finally:
             self._under_way -= 1
+
+
+def _of_status(found: Listed[Stated], status: str | None) -> Listed[Stated]:
+    """Leave out those that have got another status since the page was found."""
+    items, next = found
+    return [one for one in items if status is None or one.status == status], next

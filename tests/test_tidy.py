@@ -309,6 +309,7 @@ MAY_SLEEP = {
     "tests/polling.py": "the one place that waits",
     "tests/integration/actors/fault_server.py": "a server that says nothing for as long as it is asked",
     "tests/integration/actors/test_bank_endings.py": "a server's pause between two replies",
+    "tests/integration/db/histories.py": "time passes in a history, so that locks mature in it",
     "tests/integration/gateway/test_shared_rates.py": "clients that ask at a steady rate",
 }
 """Files of the tests in which something sleeps, and why that is no test waiting."""

@@ -41,3 +41,12 @@ def instant_of(id: UUID) -> datetime:
     start = id.int >> 64
     milliseconds, fraction = start >> 16, start & 0xFFF
     return _EPOCH + timedelta(milliseconds=milliseconds, microseconds=-(-fraction * 1000 // 4096))
+
+
+def first_id_of(instant: datetime) -> UUID:
+    """Return the least identifier of an instant: all of earlier ones are less, in whatever offset it is spelled."""
+    microseconds = (instant - _EPOCH) // _MICROSECOND
+    if microseconds < 0:
+        return UUID(int=0)
+    milliseconds, rest = divmod(microseconds, 1000)
+    return UUID(int=((milliseconds << 16) | (0x7 << 12) | (rest * 4096 // 1000)) << 64)

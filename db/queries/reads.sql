@@ -31,8 +31,9 @@ from wallets as w
 where w.user_id = any($1::text[]) and w.currency = any($2::text[]);
 
 -- name: transactions
--- A page, newest first: before the identifier $3 if given, after skipping $5. It has only charges and reserves: the
--- other transfers are steps of these. Each row contains the total number.
+-- A page, newest first: before the identifier $3, after skipping $5. It has only charges and reserves: the other
+-- transfers are steps of these, or have lists of their own. Each row contains the total number. It looks at $7 rows at
+-- most; the last of these comes too, whether or not it `matches`, so that the next page can begin there.
 select
     (select transactions from wallets where user_id = $1 and currency = $2) as total,
     t.id,
@@ -42,14 +43,27 @@ select
     t.created_at,
     w.status,
     w.destination,
-    case when w.id is null then t.metadata else w.metadata end as metadata
-from transfers as t
+    case when w.id is null then t.metadata else w.metadata end as metadata,
+    t.matches and coalesce($9::text = coalesce(w.status, 'completed'), true) as matches,
+    t.number
+from (
+    select
+        id,
+        user_id,
+        kind,
+        amount,
+        release_at,
+        created_at,
+        metadata,
+        kind in ('charge', 'reserve') and coalesce(kind = $8::text, true) as matches,
+        row_number() over (order by id desc) as number
+    from transfers
+    where user_id = $1 and currency = $2 and id < $3 and id >= $6
+    order by id desc
+    limit $7
+) as t
 left join withdrawals as w on t.kind = 'reserve' and w.id = t.id and w.user_id = t.user_id
-where
-    t.user_id = $1
-    and t.currency = $2
-    and t.id < coalesce($3::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
-    and t.kind in ('charge', 'reserve')
+where t.matches and coalesce($9::text = coalesce(w.status, 'completed'), true) or t.number = $7
 order by t.id desc
 limit $4 offset $5;
 
@@ -57,7 +71,7 @@ limit $4 offset $5;
 -- The total number for an empty page.
 select transactions as total from wallets where user_id = $1 and currency = $2;
 
--- name: withdrawal
+-- name: withdrawals
 -- The history begins with an entry that follows from the withdrawal itself: pending, its creation time, its author. No
 -- row is written for that entry, which saves an eighth of the cost of accepting a withdrawal. Such rows of earlier
 -- versions are left out, except one with another author: an operator who adopted the withdrawal from the bank's books.
@@ -97,19 +111,13 @@ cross join lateral (
     from withdrawal_history
     where withdrawal_id = w.id and user_id = w.user_id
 ) as h
-where w.id = $1;
+where w.id = any($1::uuid[]);
 
 -- name: withdrawal_id_by_key
 select k.movement_id as id
 from idempotency_keys as k
 join withdrawals as w on w.id = k.movement_id and w.user_id = k.user_id
 where k.digest = key_digest($1, $2);
-
--- name: known_before
--- Whether this wallet is there, and whether this key was used.
-select
-    exists(select from wallets where user_id = $1 and currency = $2) as wallet,
-    exists(select from idempotency_keys where digest = key_digest($3, $4)) as key;
 
 -- name: ended
 -- Which of these have ended.
@@ -130,14 +138,14 @@ on conflict (kind, instance) do update set at = excluded.at, detail = excluded.d
 -- name: forget_heartbeats
 delete from heartbeats where at < clock_timestamp() - interval '10 minutes';
 
--- name: charge
+-- name: charges
 select t.id, t.user_id, t.currency, t.amount, t.release_at, t.metadata, t.created_at, coalesce(r.reversed, 0) as reversed
 from transfers as t
 left join charge_reversals as r on r.charge_id = t.id and r.user_id = t.user_id
-where t.id = $1 and t.kind = 'charge';
+where t.id = any($1::uuid[]) and t.kind = 'charge';
 
--- name: transfer
--- A transfer that was asked for, or that the capture of a hold has made. (What takes a transfer back is no transfer.)
+-- name: transfers
+-- Transfers that were asked for, or that the capture of a hold has made. (What takes a transfer back is no transfer.)
 select
     t.id,
     t.user_id,
@@ -159,9 +167,9 @@ cross join lateral (
     from transfer_legs
     where transfer_id = t.id and from_user_id = t.user_id
 ) as l
-where t.id = $1 and t.kind in ('send', 'capture') and t.reference = t.id;
+where t.id = any($1::uuid[]) and t.kind in ('send', 'capture') and t.reference = t.id;
 
--- name: hold
+-- name: holds
 -- A hold has expired from its very instant, whether or not that is written.
 select
     id,
@@ -175,4 +183,4 @@ select
     captured,
     transfer_id
 from holds
-where id = $1;
+where id = any($1::uuid[]);

@@ -172,13 +172,13 @@ def _parameters(operation: Operation, schemas: Schemas, user_ids: UserIds) -> li
         )
     for field in msgspec.structs.fields(operation.query) if operation.query else ():
         in_path = f"{{{field.name}}}" in operation.path
-        place = operation.id[0].upper() + operation.id[1:] + field.name.capitalize()
+        place = operation.id[0].upper() + operation.id[1:] + field.encode_name.capitalize()
         schema = schemas.of_field(field.type, place)
         if field.default not in (None, msgspec.NODEFAULT):
             schema["default"] = field.default
         parameters.append(
             {
-                "name": field.name,
+                "name": field.encode_name,
                 "in": "path" if in_path else "query",
                 "required": field.required,
                 "description": schema.pop("description", "A user." if field.name == "user_id" else ""),

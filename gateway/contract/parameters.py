@@ -3,6 +3,7 @@
 Numbers are read as JSON numbers are: `limit=10` is one, `limit=1e1` and `limit=ten` are not.
 """
 
+from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import parse_qsl, unquote
 from uuid import UUID
@@ -10,9 +11,8 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from gateway.contract.idempotency_keys import KEY_PATTERN, BadKey, plain_key
 from gateway.contract.request_errors import readable_reason
-from gateway.contract.request_models import CURRENCY_PATTERN, CURSOR_PATTERN
+from gateway.contract.request_models import CURRENCY_OR_ALL_PATTERN, CURRENCY_PATTERN
 from gateway.contract.user_ids import UserIds, UserIdText, fitted
 from wallet.errors import ValidationFailed
 
@@ -24,43 +24,41 @@ OFFSET_MAX = 10_000
 WAIT_S_MAX = 30
 
 CurrencyText = Annotated[
-    str,
-    Meta(pattern=CURRENCY_PATTERN, description="One that `GET /currencies` lists. Left out, the default."),
+    str, Meta(pattern=CURRENCY_PATTERN, description="ISO 4217 code. Left out, the configured default.")
+]
+
+
+AtText = Annotated[
+    datetime,
+    Meta(
+        tz=True,
+        description="RFC 3339 with an offset, in the past: what it was then. Left out, what it is now.",
+    ),
 ]
 
 
 class BalanceQuery(msgspec.Struct):
-    """Names a wallet."""
+    """Names a wallet, or all of a user's, and a time."""
 
     user_id: UserIdText
-    currency: CurrencyText | None = None
-
-
-class TransactionsQuery(msgspec.Struct):
-    """Names a wallet and a part of its list."""
-
-    user_id: UserIdText
-    currency: CurrencyText | None = None
-    page: (
-        Annotated[
-            int,
-            Meta(
-                ge=1, description=f"From 1; page × limit may reach {OFFSET_MAX}. Further down, use `cursor`."
-            ),
-        ]
-        | None
-    ) = None
-    limit: Annotated[int, Meta(ge=1, le=LIMIT_MAX, description="Transactions on a page.")] = LIMIT_DEFAULT
-    cursor: (
+    currency: (
         Annotated[
             str,
             Meta(
-                pattern=CURSOR_PATTERN,
-                description="`next_cursor` of the page before; not together with `page`.",
+                pattern=CURRENCY_OR_ALL_PATTERN,
+                description="ISO 4217 code, or `all`. Left out, the configured default.",
             ),
         ]
         | None
     ) = None
+    at: AtText | None = None
+
+
+class WalletsQuery(msgspec.Struct):
+    """Names a user, and a time."""
+
+    user_id: UserIdText
+    at: AtText | None = None
 
 
 class WithdrawalQuery(msgspec.Struct, kw_only=True):
@@ -77,26 +75,6 @@ class WithdrawalQuery(msgspec.Struct, kw_only=True):
     ] = 0.0
 
 
-class WithdrawalByKeyQuery(WithdrawalQuery, kw_only=True):
-    """Names a withdrawal by the key of the request that made it, and says how long to wait."""
-
-    idempotency_key: Annotated[
-        str,
-        Meta(
-            extra_json_schema={"pattern": KEY_PATTERN},
-            description="Key of the request that made it: what is within the quotes, if it came in quotes. Blanks "
-            "around it are no part of it.",
-        ),
-    ]
-
-    def key(self) -> str:
-        """Return the key in its one form. Raises ValidationFailed."""
-        try:
-            return plain_key(self.idempotency_key)
-        except BadKey as bad:
-            raise ValidationFailed([("idempotency_key", str(bad))]) from None
-
-
 class NoQuery(msgspec.Struct):
     """No parameters at all."""
 
@@ -109,7 +87,7 @@ class ParameterReader(Generic[Query]):
 
     def __init__(self, kind: type[Query], user_ids: UserIds) -> None:
         self._kind: type[Query] = fitted(kind, user_ids)
-        self._fields = {field.name: field for field in msgspec.structs.fields(self._kind)}
+        self._fields = {field.encode_name: field for field in msgspec.structs.fields(self._kind)}
         self._required = [name for name, field in self._fields.items() if field.required]
         self._decoders = {
             name: None if takes_text(field.type) else msgspec.json.Decoder(field.type)
@@ -142,7 +120,7 @@ class ParameterReader(Generic[Query]):
                 errors.append((name, "is required"))
         if errors:
             raise ValidationFailed(errors)
-        return self._kind(**values)
+        return self._kind(**{self._fields[name].name: value for name, value in values.items()})
 
     def _given(
         self, query_string: str, path: dict[str, str], errors: list[tuple[str, str]]
@@ -172,22 +150,31 @@ class ParameterReader(Generic[Query]):
                 return decoder.decode(text)
             errors.append((name, "must be a number"))
         except msgspec.ValidationError as error:
-            errors.append((name, readable_reason(error)))
+            errors.append((name, self._reason(name, error)))
         except (msgspec.DecodeError, UnicodeEncodeError):
             errors.append((name, "must be a number"))
         return None
 
+    def _reason(self, name: str, error: Exception) -> str:
+        for member in _members(self._fields[name].type):
+            if isinstance(member, msgspec.inspect.LiteralType):
+                return f"must be one of {', '.join(map(str, member.values))}"
+            if isinstance(member, msgspec.inspect.DateTimeType):
+                return "must be a date and time as RFC 3339 has it, with an offset (Z; a + is %2B in a query)"
+        return readable_reason(error)
+
 
 def takes_text(type_: Any) -> bool:
     """Return whether a parameter of this type is text; if not, it is a number."""
+    kinds = (msgspec.inspect.StrType, msgspec.inspect.LiteralType, msgspec.inspect.DateTimeType)
+    return any(isinstance(member, kinds) for member in _members(type_))
+
+
+def _members(type_: Any) -> list[Any]:
+    """Return the types that a parameter's type is made of."""
     info = msgspec.inspect.type_info(type_)
     members = info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
-    return any(
-        isinstance(
-            member.type if isinstance(member, msgspec.inspect.Metadata) else member, msgspec.inspect.StrType
-        )
-        for member in members
-    )
+    return [member.type if isinstance(member, msgspec.inspect.Metadata) else member for member in members]
 
 
 def read_uuid(text: str) -> UUID | None:

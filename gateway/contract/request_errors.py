@@ -16,10 +16,12 @@ from gateway.contract.idempotency_keys import BadKey, header_key, plain_key
 from gateway.contract.kept_json import Unfit, kept_destination, kept_metadata, twice_in_one_object
 from gateway.contract.problems import MalformedJson
 from gateway.contract.request_models import (
+    CURRENCY_OR_ALL_PATTERN,
     CURRENCY_PATTERN,
     CURSOR_PATTERN,
     REASON_PATTERN,
     RELEASE_AT_MAX,
+    STATEMENT_CURSOR_PATTERN,
     LegRequest,
 )
 from gateway.contract.user_ids import USER_ID_PATTERN, WHOLE_PATTERN
@@ -172,7 +174,9 @@ def _check_times(name: str, value: Any) -> None:
 _READABLE: dict[str, str] = {
     USER_ID_PATTERN: "must be 1 to 128 printable ASCII characters without space",
     WHOLE_PATTERN: "must be an integer from 0 to 2^53-1",
-    CURRENCY_PATTERN: "must be three capital letters",
+    CURRENCY_OR_ALL_PATTERN: "must be three capital letters (ISO 4217), or all",
+    STATEMENT_CURSOR_PATTERN: "is not a next_cursor of ours",
+    CURRENCY_PATTERN: "must be three capital letters (ISO 4217)",
     CURSOR_PATTERN: "is not a next_cursor of ours",
     REASON_PATTERN: "must be 1 to 255 characters on one line",
 }

@@ -27,7 +27,9 @@ RELEASE_AT_MAX = datetime(9000, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 
 REASON_PATTERN = "^[ -~\u00a0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]{1,255}\\Z"
 CURRENCY_PATTERN = r"^[A-Z]{3}\Z"
+CURRENCY_OR_ALL_PATTERN = r"^([A-Z]{3}|all)\Z"
 CURSOR_PATTERN = r"^[A-Za-z0-9_-]{22}\Z"
+STATEMENT_CURSOR_PATTERN = r"^[A-Za-z0-9_-]{43}\Z"
 
 Amount = Annotated[
     int, Meta(ge=1, le=AMOUNT_MAX, description="Minor units (cents, pence, yen), never a float.")
@@ -42,8 +44,7 @@ IdempotencyKey = Annotated[
     ),
 ]
 Currency = Annotated[
-    str,
-    Meta(pattern=CURRENCY_PATTERN, description="One that `GET /currencies` lists. Left out, the default."),
+    str, Meta(pattern=CURRENCY_PATTERN, description="ISO 4217 code. Left out, the configured default.")
 ]
 ReleaseAt = Annotated[
     datetime,

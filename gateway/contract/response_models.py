@@ -45,20 +45,6 @@ class Transaction(msgspec.Struct, gc=False):
     created_at: datetime
 
 
-class Currency(msgspec.Struct, gc=False):
-    """A currency or a unit of your own."""
-
-    code: str
-    exponent: Annotated[int, Meta(ge=0, description="Decimal places: with 2, an amount of 1234 is 12.34.")]
-
-
-class Currencies(msgspec.Struct, gc=False):
-    """The currencies that are taken."""
-
-    currencies: list[Currency]
-    default: Annotated[str, Meta(description="The currency of requests that name none.")]
-
-
 class AcceptedWithdrawal(msgspec.Struct, gc=False):
     """A withdrawal as it was accepted. Ask `status_url` how it goes on."""
 
@@ -134,8 +120,8 @@ class TransactionsPage(msgspec.Struct):
     """A part of a wallet's transactions, newest first."""
 
     transactions: list[Transaction]
-    total: Annotated[int, Meta(description="Transactions of this wallet in all.")]
-    page: Annotated[int | None, Meta(description="Null when a cursor was given.")]
+    total: Annotated[int, Meta(description="Transactions of this wallet in all, whatever the filters.")]
+    page: Annotated[int | None, Meta(description="Null when a cursor or a filter was given.")]
     limit: int
     next_cursor: Annotated[
         str | None, Meta(description="Send it as `cursor` for the next page; null at the end.")

@@ -1,17 +1,26 @@
 """GET /balance: the split of a wallet."""
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
-from gateway.contract.operation import READ_ERRORS, USER, Operation, ResponseSpec
+from db.statements import Split
+from gateway.contract.operation import READ_ERRORS, USER, OneOf, Operation, ResponseSpec
 from gateway.contract.parameters import BalanceQuery, ParameterReader
 from gateway.contract.response_models import Balance
 from gateway.contract.responses import balance_of, encode
+from gateway.contract.statement_models import Wallets
 from gateway.services import Services
 from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints
 from gateway.wire.request import Request
 from gateway.wire.response import Response
+from wallet.errors import ValidationFailed
+from wallet.ledger import WalletId
+from wallet.positions import position_at
 from wallet.scopes import Scope
+
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+"""Nothing counts from an earlier instant."""
 
 BALANCE = Operation(
     "GET",
@@ -19,13 +28,14 @@ BALANCE = Operation(
     "Balances",
     "The split of a wallet",
     description="`total = withdrawable + locked + held`. What has matured is withdrawable from its very "
-    "instant. A user that nothing was ever charged to has zeros.",
+    "instant. A user that nothing was ever charged to has zeros. `at` any instant of the past: the answer is the same "
+    "whenever that is asked. `currency=all`: all wallets of the user.",
     id="getBalance",
     query=BalanceQuery,
     responses={
         200: ResponseSpec(
-            "As it is now.",
-            Balance,
+            "As it is.",
+            OneOf("BalanceOrWallets", (Balance, Wallets)),
             {
                 "user_id": USER,
                 "currency": "USD",
@@ -51,7 +61,7 @@ class BalanceRoutes:
         self._parameters = ParameterReader(BalanceQuery, services.user_ids)
         self._user_ids = services.user_ids
         self._reads = services.reads
-        self._currency_to_read = services.intake.currency_to_read
+        self._default_currency = services.settings.default_currency
 
     def register(self, endpoints: Endpoints) -> None:
         """Add the endpoints."""
@@ -59,9 +69,33 @@ class BalanceRoutes:
         endpoints.add(BALANCE_BY_QUERY, self.balance)
 
     async def balance(self, request: Request, caller: Caller, **path: str) -> Response:
-        """Return the split of a wallet."""
+        """Return the split of a wallet, or of all wallets of a user."""
         query = self._parameters.read(request.query_string, **path)
         caller.require_own(query.user_id)
-        currency = await self._currency_to_read(query.user_id, query.currency)
-        found = await self._reads.balance(query.user_id, currency)
-        return Response(encode(balance_of(found, self._user_ids)))
+        if query.currency == "all":
+            return Response(encode(await self.wallets(query.user_id, query.at)))
+        wallet = query.user_id, query.currency or self._default_currency
+        if query.at is not None:
+            split = await self._split_at(wallet, query.at) or Split()
+            return Response(encode(self._balance_of(wallet, split)))
+        return Response(encode(balance_of(await self._reads.balance(*wallet), self._user_ids)))
+
+    async def wallets(self, user_id: str, at: datetime | None) -> Wallets:
+        """Return all wallets of a user, as they are now, or those that there were at an instant."""
+        balances = []
+        for currency in await self._reads.currencies(user_id):
+            if at is None:
+                balances.append(balance_of(await self._reads.balance(user_id, currency), self._user_ids))
+            elif split := await self._split_at((user_id, currency), at):
+                balances.append(self._balance_of((user_id, currency), split))
+        return Wallets(self._user_ids.back(user_id), balances)
+
+    async def _split_at(self, wallet: WalletId, at: datetime) -> Split | None:
+        """Return the split of a wallet at an instant; None: it was not there. Raises ValidationFailed for no past."""
+        if at >= await self._reads.settled(wallet):
+            raise ValidationFailed([("at", "must be in the past")])
+        instant = max(at, BEGINNING).astimezone(UTC)
+        return await self._reads.split(wallet, position_at(instant + timedelta(microseconds=1)))
+
+    def _balance_of(self, wallet: WalletId, split: Split) -> Balance:
+        return Balance(self._user_ids.back(wallet[0]), wallet[1], split.total, *split)

@@ -1,11 +1,11 @@
 """GET /transactions: the charges and withdrawals of a wallet, newest first."""
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import replace
-from uuid import UUID
 
+from gateway.contract.cursors import cursor_of
+from gateway.contract.list_parameters import TransactionsQuery
 from gateway.contract.operation import READ_ERRORS, USER, Operation, ResponseSpec
-from gateway.contract.parameters import OFFSET_MAX, ParameterReader, TransactionsQuery
+from gateway.contract.parameters import OFFSET_MAX, ParameterReader
 from gateway.contract.response_models import TransactionsPage
 from gateway.contract.responses import encode, transaction_of_row
 from gateway.services import Services
@@ -13,7 +13,6 @@ from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints
 from gateway.wire.request import Request
 from gateway.wire.response import Response
-from wallet.errors import ValidationFailed
 from wallet.scopes import Scope
 
 _EXAMPLE = {
@@ -64,8 +63,9 @@ TRANSACTIONS = Operation(
     "Transactions",
     "The charges and withdrawals of a wallet, newest first",
     description="Charges are positive, withdrawals negative with their present status. Go on with "
-    "`next_cursor` as `cursor`: that costs the same however deep, and nothing is missed or doubled when new "
-    f"ones come. `page` reaches the first {OFFSET_MAX}.",
+    "`next_cursor` as `cursor`, until it is null: that costs the same however deep, and nothing is missed or doubled "
+    "when new ones come. A page may have fewer than `limit` though more follow. `page` reaches the first "
+    f"{OFFSET_MAX}, without a filter.",
     id="listTransactions",
     query=TransactionsQuery,
     responses={200: ResponseSpec("A page.", TransactionsPage, _EXAMPLE)},
@@ -87,7 +87,7 @@ class TransactionRoutes:
         self._parameters = ParameterReader(TransactionsQuery, services.user_ids)
         self._user_ids = services.user_ids
         self._reads = services.reads
-        self._currency_to_read = services.intake.currency_to_read
+        self._default_currency = services.settings.default_currency
 
     def register(self, endpoints: Endpoints) -> None:
         """Add the endpoints."""
@@ -98,38 +98,17 @@ class TransactionRoutes:
         """Return a page of a wallet's transactions, newest first."""
         query = self._parameters.read(request.query_string, **path)
         caller.require_own(query.user_id)
-        before, page = _position(query)
-        currency = await self._currency_to_read(query.user_id, query.currency)
-        skip = 0 if page is None else (page - 1) * query.limit
-        found = await self._reads.transactions(query.user_id, currency, query.limit, before, skip)
+        query.check()
+        currency = query.currency or self._default_currency
+        page = None if query.is_filtered else query.page or 1
+        found = await self._reads.transactions(
+            (query.user_id, currency),
+            query.span(),
+            query.limit,
+            0 if page is None else (page - 1) * query.limit,
+            "reserve" if query.type == "withdrawal" else query.type,
+            query.status,
+        )
         items = [transaction_of_row(row, query.user_id, currency, self._user_ids) for row in found.items]
-        next_cursor = cursor_of(found.items[-1].id) if found.more else None
+        next_cursor = None if found.next is None else cursor_of(found.next)
         return Response(encode(TransactionsPage(items, found.total, page, query.limit, next_cursor)))
-
-
-def _position(query: TransactionsQuery) -> tuple[UUID | None, int | None]:
-    """Return (id of the transaction before the page, None) or (None, the page's number). Raises ValidationFailed."""
-    if query.cursor is not None:
-        if query.page is not None:
-            raise ValidationFailed([("page", "can't be given together with cursor")])
-        return read_cursor(query.cursor), None
-    page = query.page or 1
-    if page * query.limit > OFFSET_MAX:
-        raise ValidationFailed([("page", f"page × limit must be at most {OFFSET_MAX}; go on with cursor")])
-    return None, page
-
-
-def cursor_of(last: UUID) -> str:
-    """Return the cursor of the page that begins after this transaction. Opaque to clients."""
-    return urlsafe_b64encode(last.bytes).rstrip(b"=").decode()
-
-
-def read_cursor(cursor: str) -> UUID:
-    """Return the transaction after which a cursor's page begins. Raises ValidationFailed."""
-    try:
-        last = UUID(bytes=urlsafe_b64decode(cursor + "=="))
-    except ValueError:
-        last = None
-    if last is None or cursor_of(last) != cursor:
-        raise ValidationFailed([("cursor", "is not a next_cursor of ours")])
-    return last

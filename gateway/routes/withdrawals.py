@@ -7,7 +7,7 @@ from db.reads import WithdrawalView
 from gateway.contract.bodies import JSON
 from gateway.contract.idempotency_keys import KEY_HEADER_DOC
 from gateway.contract.operation import READ_ERRORS, USER, WRITE_ERRORS, Operation, RequestBody, ResponseSpec
-from gateway.contract.parameters import ParameterReader, WithdrawalByKeyQuery, WithdrawalQuery, read_uuid
+from gateway.contract.parameters import ParameterReader, WithdrawalQuery, read_uuid
 from gateway.contract.request_models import WithdrawRequest
 from gateway.contract.response_models import AcceptedWithdrawal, Withdrawal
 from gateway.contract.responses import accepted_of, encode, withdrawal_of
@@ -89,7 +89,7 @@ _CANCELLED = {
         },
     ],
 }
-_RETRY_DOC = {"Retry-After": "Seconds after which it is worth asking again. Not there once it has ended."}
+RETRY_DOC = {"Retry-After": "Seconds after which it is worth asking again. Not there once it has ended."}
 _ID_DOC = {"withdrawal_id": "As `POST /withdraw` gave it."}
 
 WITHDRAW = Operation(
@@ -128,21 +128,7 @@ WITHDRAWAL = Operation(
     query=WithdrawalQuery,
     examples={"withdrawal_id": _ID},
     path_parameters=_ID_DOC,
-    responses={200: ResponseSpec("As it is now.", Withdrawal, _COMPLETED, headers=_RETRY_DOC)},
-    errors=(*READ_ERRORS, "withdrawal_not_found", "validation_failed"),
-    scope=Scope.READ,
-)
-
-WITHDRAWAL_BY_KEY = Operation(
-    "GET",
-    "/withdrawals",
-    "Withdrawals",
-    "Find a withdrawal by its idempotency key",
-    description="For when the answer to `POST /withdraw` was lost. Only keys of your own space.",
-    id="findWithdrawal",
-    query=WithdrawalByKeyQuery,
-    examples={"idempotency_key": _EXAMPLE["idempotency_key"]},
-    responses={200: ResponseSpec("As it is now.", Withdrawal, _COMPLETED, headers=_RETRY_DOC)},
+    responses={200: ResponseSpec("As it is now.", Withdrawal, _COMPLETED, headers=RETRY_DOC)},
     errors=(*READ_ERRORS, "withdrawal_not_found", "validation_failed"),
     scope=Scope.READ,
 )
@@ -182,18 +168,16 @@ class WithdrawalRoutes:
     def __init__(self, services: Services) -> None:
         self._requests = services.requests
         self._user_ids = services.user_ids
-        self._submit = services.intake.submit
+        self._submit = services.ledger.submit
         self._withdrawals = services.withdrawals
         self._reads = services.reads
         self._long_poll = services.long_poll
         self._parameters = ParameterReader(WithdrawalQuery, services.user_ids)
-        self._parameters_by_key = ParameterReader(WithdrawalByKeyQuery, services.user_ids)
 
     def register(self, endpoints: Endpoints) -> None:
         """Add the endpoints."""
         endpoints.add(WITHDRAW, self.withdraw)
         endpoints.add(WITHDRAWAL, self.withdrawal)
-        endpoints.add(WITHDRAWAL_BY_KEY, self.withdrawal_by_key)
         endpoints.add(CANCEL, self.cancel)
 
     async def withdraw(self, request: Request, caller: Caller) -> Response:
@@ -215,11 +199,10 @@ class WithdrawalRoutes:
         found = await self._own(_id(withdrawal_id), caller)
         return await self._ended_or_late(found, query.wait, caller)
 
-    async def withdrawal_by_key(self, request: Request, caller: Caller) -> Response:
+    async def by_key(self, caller: Caller, key: str, wait_s: float) -> Response:
         """Return the withdrawal that was made with an idempotency key, as it is now, or when it has ended."""
-        query = self._parameters_by_key.read(request.query_string)
-        found = _owned(await self._reads.withdrawal_by_key(caller.space, query.key()), caller)
-        return await self._ended_or_late(found, query.wait, caller)
+        found = _owned(await self._reads.withdrawal_by_key(caller.space, key), caller)
+        return await self._ended_or_late(found, wait_s, caller)
 
     async def cancel(self, request: Request, caller: Caller, withdrawal_id: str) -> Response:
         """Cancel a withdrawal, if the bank was not called for it yet."""

@@ -71,14 +71,13 @@ class Response(BaseHTTPResponse):
 
     def _head(self, http: Any) -> bytes:
         assert self.content_type is not None
-        assert self.body is not None
         if self.status == 204:  # RFC 9110, 8.6: no length where there can be no body
             head = b"%bx-request-id: %b\r\n" % (_STATUS_LINES[204], self.request_id.encode("ascii"))
         else:
             kind = _CONTENT_TYPES.get(self.content_type)
-            head = b"%bcontent-length: %d\r\n%bx-request-id: %b\r\n" % (
+            head = b"%b%b%bx-request-id: %b\r\n" % (
                 _STATUS_LINES[self.status],
-                len(self.body),
+                self._framing(http),
                 kind or b"content-type: %s\r\n" % self.content_type.encode(),
                 self.request_id.encode("ascii"),
             )
@@ -93,6 +92,11 @@ class Response(BaseHTTPResponse):
         elif http.request.version == "1.0":
             head += b"connection: keep-alive\r\n"
         return b"%b%b%b%b%b\r\n" % (head, _date.now(), _PROTECTION, policy, http.cors_lines)
+
+    def _framing(self, http: Any) -> bytes:
+        """Return the line that says where the body ends."""
+        assert self.body is not None
+        return b"content-length: %d\r\n" % len(self.body)
 
     async def send(self, data: Any = None, end_stream: bool | None = None) -> None:
         """Write the response to the connection; called by Sanic, once."""

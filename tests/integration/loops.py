@@ -24,6 +24,7 @@ from db import reads
 from db.connections import Reader, understood
 from db.heartbeats import forget_old
 from db.ledger import Ledger
+from db.lists import EVER
 from db.outbox import Outbox, OutboxNotifier
 from db.reconciliation import ReconcilerSession
 from db.withdrawals import Attempt, Withdrawals
@@ -263,8 +264,8 @@ class Queries(Loop):
         )
         balance = await self.reads.balance(user, "USD")
         assert isinstance(balance, reads.Balance)
-        await self.reads.transactions(user, "USD", 10, None, 0)
-        await self.reads.transactions(new_user(), "USD", 10, None, 0)
+        await self.reads.transactions((user, "USD"), EVER, 10, 0, None, None)
+        await self.reads.transactions((new_user(), "USD"), EVER, 10, 0, None, None)
         await self.reads.withdrawal(id)
         charged = await self.direct.ledger.submit(charge(3, user=user))
         sent = await self.direct.ledger.submit(transfer(user, (new_user(), 1)))

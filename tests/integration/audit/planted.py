@@ -1,4 +1,4 @@
-"""Reads plants.sql and plants_transfers.sql: the errors to plant, and what the audit must say of each."""
+"""Reads plants.sql: the errors to plant, and what the audit must say of each."""
 
 import re
 from fnmatch import fnmatchcase
@@ -31,10 +31,9 @@ class Plant(NamedTuple):
 
 
 def read_plants() -> list[Plant]:
-    """Return all plants of both files."""
+    """Return all plants of plants.sql."""
     plants: list[Plant] = []
-    text = "\n\n".join(file.read_text() for file in sorted(Path(__file__).parent.glob("plants*.sql")))
-    for block in text.split("\n\n"):
+    for block in (Path(__file__).parent / "plants.sql").read_text().split("\n\n"):
         head, _, statement = block.strip().partition("\n")
         if not (match := _HEAD.match(head)):
             continue

@@ -11,6 +11,7 @@ import pytest
 from db import reads
 from db.connections import Reader
 from db.ledger import Ledger
+from db.lists import LAST_ID, Span
 from db.releases import release_oldest
 from db.withdrawals import Withdrawals
 from runtime.settings import Settings
@@ -61,11 +62,11 @@ def clock(connection: asyncpg.Connection) -> Clock:
 async def listed(reader: Reader, user: str = "ann") -> list[UUID]:
     """Return all of a user's transactions, newest first, page by page."""
     found: list[UUID] = []
-    more = True
-    while more:
-        page = await reads.transactions(reader, user, "USD", limit=3, before=found[-1] if found else None)
+    end: UUID | None = LAST_ID
+    while end is not None:
+        page = await reads.transactions(reader, (user, "USD"), limit=3, span=Span(end=end))
         found += [item.id for item in page.items]
-        more = page.more
+        end = page.next
     assert len(found) == page.total
     return found
 

@@ -27,6 +27,7 @@ CURRENCIES = "array['USD','USD']"
 ID = "'01900000-4e20-7000-8000-000000004e20'"
 IDS = f"array[{ID}]::uuid[]"
 NOW = "now()"
+FIRST, LAST = "'00000000-0000-0000-0000-000000000000'", "'ffffffff-ffff-ffff-ffff-ffffffffffff'"
 REFERENCE_ENDS = "array['0123456789abcdef01234567']"
 MOVEMENTS = (
     f"array[row({ID}, 'user-1', 'USD', 'charge', 'funding', 'available', 1, 1, 0, 0, null, null, null, now(), 'x',"
@@ -97,15 +98,28 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ("outbox", "published"): [IDS, "array['user-1']"],
     ("outbox", "depth"): [],
     ("reads", "balances"): [USERS, CURRENCIES],
-    ("reads", "transactions"): ["'user-1'", "'USD'", "null", "21", "0"],
+    ("reads", "transactions"): ["'user-1'", "'USD'", LAST, "21", "0", FIRST, "2000", "null", "null"],
     ("reads", "transactions_total"): ["'user-1'", "'USD'"],
-    ("reads", "withdrawal"): [ID],
+    ("reads", "withdrawals"): [IDS],
     ("reads", "withdrawal_id_by_key"): ["'shop'", f"'key-' || {ID}"],
-    ("reads", "known_before"): ["'user-1'", "'USD'", "'shop'", "'key-1'"],
     ("reads", "ended"): [IDS],
-    ("reads", "charge"): [ID],
-    ("reads", "transfer"): [ID],
-    ("reads", "hold"): [ID],
+    ("reads", "charges"): [IDS],
+    ("reads", "transfers"): [IDS],
+    ("reads", "holds"): [IDS],
+    ("lists", "charges"): ["'user-1'", "'USD'", LAST, FIRST, "21", "2000"],
+    ("lists", "transfers"): ["'user-1'", "'USD'", LAST, FIRST, "21", "2000", "'sent'"],
+    ("lists", "holds_of_wallet"): ["'user-1'", "'USD'", LAST, FIRST, "21", "2000", "'open'"],
+    ("lists", "holds_of_all"): [LAST, FIRST, "21", "2000", "'open'"],
+    ("lists", "withdrawals_of_wallet"): ["'user-1'", "'USD'", LAST, FIRST, "21", "2000", "'pending'"],
+    ("lists", "withdrawals_of_all"): [LAST, FIRST, "21", "2000", "'completed'"],
+    ("lists", "withdrawals_not_completed"): [LAST, FIRST, "21", "'failed'"],
+    ("lists", "by_key"): ["'shop'", f"'key-' || {ID}", "array['charge']"],
+    ("statements", "wallets_of"): ["'user-1'"],
+    ("statements", "wait_for_writers"): ["'user-1'", "'USD'"],
+    ("statements", "now"): [],
+    ("statements", "split"): ["'user-1'", "'USD'", LAST, NOW, FIRST],
+    ("statements", "rows"): ["'user-1'", "'USD'", FIRST, LAST, "21", "2000"],
+    ("statements", "effects"): ["'user-1'", "'USD'", f"{NOW} - interval '1 day'", FIRST, NOW, "21"],
     ("reads", "queue_length"): [],
     ("reads", "heartbeats"): [],
     ("reads", "beat"): ["'relay'", "'1'", "'{}'"],
@@ -177,6 +191,8 @@ FILES = (
     "releases",
     "outbox",
     "reads",
+    "lists",
+    "statements",
     "withdrawals",
     "reconciliation",
     "leases",
@@ -335,12 +351,40 @@ async def test_a_page_of_the_stuck_reads_a_page(session: asyncpg.Connection) -> 
     assert scanned == {"withdrawals_attention"}
 
 
-async def test_a_page_of_transactions_reads_a_page(filled_url: str) -> None:
-    """Goal: a page of a wallet with much history comes from the primary key in order: nothing is sorted."""
-    connection = await connect(Settings.from_env({"DATABASE_URL": filled_url}).database)
-    kinds = [node["Node Type"] for node in nodes(await plan(connection, "reads", "transactions"))]
-    assert not [kind for kind in kinds if "Sort" in kind]
-    await connection.close(timeout=10)
+IN_ORDER = {
+    ("reads", "transactions"): {"transfers_pkey", "withdrawals_pkey"},
+    ("lists", "charges"): {"transfers_pkey"},
+    ("lists", "transfers"): {"transfers_pkey"},
+    ("lists", "holds_of_wallet"): {"holds_of_wallet"},
+    ("lists", "holds_of_all"): {"holds_pkey"},
+    ("lists", "withdrawals_of_wallet"): {"transfers_reserves", "withdrawals_pkey"},
+    ("lists", "withdrawals_of_all"): {"withdrawals_pkey"},
+    ("lists", "withdrawals_not_completed"): {"withdrawals_not_completed"},
+    ("statements", "rows"): {"transfers_pkey"},
+}
+
+
+@pytest.mark.parametrize(("file", "name"), IN_ORDER, ids=lambda value: value)
+async def test_a_page_reads_a_page(session: asyncpg.Connection, file: str, name: str) -> None:
+    """Goal: a page of a wallet with much history comes from an index in order: nothing is sorted, nothing skipped."""
+    found = list(nodes(await plan(session, file, name)))
+    assert not [node["Node Type"] for node in found if "Sort" in node["Node Type"]]
+    scans = {
+        node["Index Name"]
+        for node in found
+        if node.get("Relation Name") in ("transfers", "holds", "withdrawals")
+    }
+    assert scans == IN_ORDER[file, name]
+    assert all("Index Cond" in node for node in found if "Index Name" in node)
+
+
+async def test_what_was_written_late_is_found_from_its_end(session: asyncpg.Connection) -> None:
+    """Goal: a split of the past goes back from its instant in the order of effects, however long the history."""
+    for name in ("split", "effects"):
+        found = list(nodes(await plan(session, "statements", name)))
+        by_effect = [node for node in found if node.get("Index Name") == "transfers_by_effect"]
+        assert by_effect
+        assert all("effective_at" in node["Index Cond"] for node in by_effect)
 
 
 def test_every_statement_is_used() -> None:

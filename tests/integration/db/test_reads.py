@@ -14,6 +14,7 @@ import pytest
 from db import heartbeats, reads
 from db.connections import Reader
 from db.ledger import Ledger
+from db.lists import LAST_ID, Span
 from db.reconciliation import ReconcilerSession
 from db.withdrawals import Withdrawals
 from runtime.settings import Settings
@@ -78,7 +79,7 @@ async def test_a_balance_is_read_in_one_piece(
 
 
 async def _list(reader: Reader, **page: object) -> Listing:
-    found = await reads.transactions(reader, "ann", "USD", **page)  # type: ignore[arg-type]
+    found = await reads.transactions(reader, ("ann", "USD"), **page)  # type: ignore[arg-type]
     return [(item.kind, item.amount) for item in found.items]
 
 
@@ -93,14 +94,14 @@ async def test_transactions_newest_first(ledger: Ledger, withdrawals: Withdrawal
         attempt = await withdrawals.begin_attempt(id, "ann")
         assert attempt is not None
         await withdrawals.settle(attempt, outcome)
-    page = await reads.transactions(reader, "ann", "USD", limit=10)
+    page = await reads.transactions(reader, ("ann", "USD"), limit=10)
     assert [(item.kind, item.amount, item.status) for item in page.items] == [
         ("withdrawal", 4, "failed"),
         ("withdrawal", 3, "completed"),
         ("charge", 20, "completed"),
         ("charge", 10, "completed"),
     ]
-    assert (page.total, page.more) == (4, False)
+    assert (page.total, page.next) == (4, None)
     assert (page.items[1].destination, page.items[1].metadata) == ('"iban"', '"m"')
     assert page.items[2].release_at == later
     assert page.items[3].metadata == '{"order": 1}'
@@ -111,14 +112,12 @@ async def test_pages_hold_each_transaction_once(ledger: Ledger, reader: Reader) 
     for amount in range(1, 24):
         await ledger.submit(charge(amount))
     seen: list[int] = []
-    before: UUID | None = None
-    while True:
-        page = await reads.transactions(reader, "ann", "USD", limit=5, before=before)
+    end: UUID | None = LAST_ID
+    while end is not None:
+        page = await reads.transactions(reader, ("ann", "USD"), limit=5, span=Span(end=end))
         seen += [item.amount for item in page.items]
         await ledger.submit(charge(1000))
-        if not page.more:
-            break
-        before = page.items[-1].id
+        end = page.next
     assert seen == list(range(23, 0, -1))
 
 
@@ -126,16 +125,16 @@ async def test_pages_by_number(ledger: Ledger, reader: Reader) -> None:
     """Goal: page and limit give the same list in pieces; beyond the end there is nothing, and no more."""
     for amount in range(1, 8):
         await ledger.submit(charge(amount))
-    pages = [await reads.transactions(reader, "ann", "USD", limit=3, skip=skip) for skip in (0, 3, 6, 9)]
+    pages = [await reads.transactions(reader, ("ann", "USD"), limit=3, skip=skip) for skip in (0, 3, 6, 9)]
     assert [[item.amount for item in page.items] for page in pages] == [[7, 6, 5], [4, 3, 2], [1], []]
-    assert [page.more for page in pages] == [True, True, False, False]
+    assert [page.next is not None for page in pages] == [True, True, False, False]
     assert {page.total for page in pages} == {7}
 
 
 async def test_nobody_has_no_transactions(reader: Reader) -> None:
     """Goal: an unknown user has an empty list, not an error."""
-    page = await reads.transactions(reader, "nobody", "USD", limit=10)
-    assert (page.items, page.total, page.more) == ([], 0, False)
+    page = await reads.transactions(reader, ("nobody", "USD"), limit=10)
+    assert (page.items, page.total, page.next) == ([], 0, None)
 
 
 async def test_a_withdrawal_and_its_history(ledger: Ledger, withdrawals: Withdrawals, reader: Reader) -> None:

@@ -47,9 +47,16 @@ CALLS = [
     Call("GET", "/withdrawals?idempotency_key={key}", Scope.READ, None, 404),
     Call("GET", "/balance/{user}", Scope.READ, None, 404),
     Call("GET", "/balance?user_id={user}", Scope.READ, None, 404),
+    Call("GET", "/balance/{user}?at=2026-01-01T00:00:00Z", Scope.READ, None, 404),
+    Call("GET", "/balance/{user}?currency=all", Scope.READ, None, 404),
+    Call("GET", "/wallets/{user}", Scope.READ, None, 404),
+    Call("GET", "/wallets/{user}/entries", Scope.READ, None, 404),
+    Call("GET", "/charges?user_id={user}", Scope.READ, None, 404),
+    Call("GET", "/transfers?user_id={user}", Scope.READ, None, 404),
+    Call("GET", "/holds?user_id={user}", Scope.READ, None, 404),
+    Call("GET", "/withdrawals?user_id={user}", Scope.READ, None, 404),
     Call("GET", "/transactions/{user}", Scope.READ, None, 404),
     Call("GET", "/transactions?user_id={user}", Scope.READ, None, 404),
-    Call("GET", "/currencies", Scope.READ),
     Call("GET", "/metrics", Scope.METRICS),
     Call("GET", "/console", Scope.OPERATE),
     Call("GET", "/console/console.js", None),
@@ -190,6 +197,35 @@ async def test_a_bound_key_meets_nothing_of_others(
     never = await partner.get("/withdrawals/0199d3c0-8b2f-7d10-8000-5be1c0ffee01")
     foreign = await partner.get(f"/withdrawals/{theirs[0]}")
     assert (never.status, never.code, never.json["detail"]) == (404, foreign.code, foreign.json["detail"])
+
+
+async def test_a_bound_key_lists_its_own(
+    shared_gateway: Gateway, shared_database_url: str, session: aiohttp.ClientSession
+) -> None:
+    """Goal: lists of all wallets are for keys that see all; a partner sees with whom its own wallets had to do."""
+    everything = await with_key(
+        shared_gateway, session, await create_key(shared_database_url, f"all-{new_key()}")
+    )
+    space = f"acme-{new_key()}"
+    secret = await create_key(shared_database_url, space, space=space, user_prefix="acme-")
+    partner = await with_key(shared_gateway, session, secret)
+    key = new_key()
+    charge = (await everything.charge(THEIRS, 100, idempotency_key=key)).json
+    mine = f"acme-{new_key()}"
+    paid = {"from_user_id": THEIRS, "to_user_id": mine, "amount": 7, "idempotency_key": new_key()}
+    assert (await everything.post("/transfers", paid)).status == 200
+    for path in ("/withdrawals", "/holds"):
+        assert (await everything.get(path)).status == 200
+        assert (await partner.get(path)).bad_fields == {"user_id"}
+    for path, code in (("/charges", "charge"), ("/transfers", "transfer"), ("/holds", "hold")):
+        assert (await partner.get(path, idempotency_key=key)).code == f"{code}_not_found"
+    assert (await everything.get("/charges", idempotency_key=key)).json["id"] == charge["id"]
+    [listed] = (await partner.get("/transfers", user_id=mine)).json["items"]
+    assert (listed["from_user_id"], listed["amount"]) == (THEIRS, 7)
+    [entry] = (await partner.get(f"/wallets/{mine}/entries")).json["entries"]
+    assert (entry["kind"], entry["counterparty"], entry["amount"]) == ("receive", THEIRS, 7)
+    as_file = partner.with_headers(accept="text/csv")
+    assert (await as_file.get(f"/wallets/{THEIRS}/entries")).code == "wallet_not_found"
 
 
 async def test_who_did_it_is_written_down(

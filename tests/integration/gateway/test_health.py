@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
+from db.lists import EVER
 from db.write_trial import WriteTrial
 from gateway.readiness import Readiness
 from gateway.reads import READS_MAX, Reads
@@ -45,7 +46,10 @@ async def test_many_ask_at_once(reads: Reads) -> None:
 
 async def test_more_reads_than_are_taken(reads: Reads) -> None:
     """Goal: where reads are refused because too many are under way, the database is not away."""
-    pages = [asyncio.ensure_future(reads.transactions("ann", "USD", 20, None, 0)) for _ in range(MANY)]
+    pages = [
+        asyncio.ensure_future(reads.transactions(("ann", "USD"), EVER, 20, 0, None, None))
+        for _ in range(MANY)
+    ]
     await asyncio.sleep(0)
     report = await HealthReporter(reads, READY).report()
     found = await asyncio.gather(*pages, return_exceptions=True)

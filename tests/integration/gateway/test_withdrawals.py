@@ -87,7 +87,8 @@ async def test_by_key(api: Api) -> None:
     assert (found.status, found.json["withdrawal_id"]) == (200, str(id))
     for other in ("unknown", charge_key):
         assert (await api.get("/withdrawals", idempotency_key=other)).code == "withdrawal_not_found"
-    assert (await api.get("/withdrawals")).bad_fields == {"idempotency_key"}
+    [listed] = (await api.get("/withdrawals")).json["items"]
+    assert listed == found.json
 
 
 UNKNOWN = "00000000-0000-7000-8000-000000000000"

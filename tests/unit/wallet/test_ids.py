@@ -1,13 +1,13 @@
 """Identifiers: version 7, in the order of time, unique within the instant."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from itertools import islice, pairwise
-from uuid import RFC_4122
+from uuid import RFC_4122, UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wallet.ids import uuid7_sequence
+from wallet.ids import first_id_of, uuid7_sequence
 
 instants = st.datetimes(
     datetime(1970, 1, 1),  # noqa: DTZ001  # hypothesis wants naive bounds
@@ -53,3 +53,20 @@ def test_two_processes_at_the_same_instant() -> None:
     now = datetime(2026, 11, 22, 12, tzinfo=UTC)
     batches = [list(islice(uuid7_sequence(now), 100)) for _ in range(50)]
     assert len({id for batch in batches for id in batch}) == 5000
+
+
+@given(instants, entropies)
+def test_the_first_of_an_instant_parts_it_from_earlier_ones(now: datetime, entropy: bytes) -> None:
+    """Goal: in any offset, all of an instant's identifiers are at least its first, all of the one before are less."""
+    first = first_id_of(now.astimezone(timezone(timedelta(hours=-3)) if now.year > 1970 else UTC))
+    assert first <= next(uuid7_sequence(now, entropy))
+    if now > datetime(1970, 1, 1, tzinfo=UTC):
+        earlier = list(islice(uuid7_sequence(now - timedelta(microseconds=1), entropy), 500))[-1]
+        assert earlier < first
+
+
+def test_the_first_of_an_instant_before_there_were_identifiers() -> None:
+    """Goal: whatever is a time is a bound."""
+    assert first_id_of(datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))) == UUID(int=0)
+    last = first_id_of(datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-12))))
+    assert last > next(uuid7_sequence(datetime(9999, 12, 31, 23, tzinfo=UTC), b""))

@@ -4,15 +4,15 @@ from uuid import UUID
 
 import pytest
 
+from gateway.contract.cursors import cursor_of, read_cursor
+from gateway.contract.list_parameters import TransactionsQuery
 from gateway.contract.parameters import (
     BalanceQuery,
     ParameterReader,
-    TransactionsQuery,
     WithdrawalQuery,
     read_uuid,
 )
 from gateway.contract.user_ids import UserIds
-from gateway.routes.transactions import cursor_of, read_cursor
 from wallet.errors import ValidationFailed
 
 BALANCE = ParameterReader(BalanceQuery, UserIds.AUTO)
@@ -28,7 +28,7 @@ def test_both_spellings_name_one_wallet() -> None:
 
 def test_defaults() -> None:
     """Goal: an omitted parameter has its default."""
-    assert TRANSACTIONS.read("", user_id="42") == TransactionsQuery("42", None, None, 20, None)
+    assert TRANSACTIONS.read("", user_id="42") == TransactionsQuery(user_id="42", limit=20)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,12 @@ def test_defaults() -> None:
         ("limit=%ff", {"$"}),
         ("&".join(f"a{number}=1" for number in range(17)), {"$"}),
         ("cursor=" + "x" * 65, {"cursor"}),
+        ("type=send", {"type"}),
+        ("type=", {"type"}),
+        ("status=done&type=charge", {"status"}),
+        ("created_from=2026-11-22", {"created_from"}),
+        ("created_from=2026-11-22T12:00:00", {"created_from"}),
+        ("created_to=1764158400", {"created_to"}),
     ],
 )
 def test_bad_parameters_are_named(query: str, bad: set[str]) -> None:
