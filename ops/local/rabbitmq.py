@@ -1,34 +1,24 @@
 """A private RabbitMQ node with its management page: from an installed `rabbitmq-server`, or in Docker."""
 
-import base64
 import contextlib
-import http.client
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from ops.errors import OpsError
 from ops.local import apt
-from ops.local.ports import accepts, private_port
+from ops.local.ports import private_port
 from ops.local.postgres_binaries import Account
 from ops.local.progress import Progress
+from ops.local.rabbitmq_docker import in_docker, running_docker
+from ops.local.rabbitmq_node import RabbitMQ
 from ops.local.server_accounts import server_account, writable
-from ops.rabbitmq_users import OPERATOR, USERS, definitions
+from ops.rabbitmq_users import USERS, definitions
 from ops.state import StateDir, write_private
 
 PACKAGE = "rabbitmq-server"
-DOCKER_IMAGE = "rabbitmq:3.13.7-management"
-DOCKER_CONFIGURATION = "load_definitions = /etc/rabbitmq/wbs-definitions.json\n"
-DOCKER_ON_LOOPBACK = [
-    *("-e", "RABBITMQ_NODENAME=rabbit@localhost"),
-    *("-e", "ERL_EPMD_ADDRESS=127.0.0.1"),
-    *("-e", "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1}"),
-]
-"""Other containers must not get at the ports between Erlang's nodes."""
 # The package's own command switches to user `rabbitmq`; the script behind it runs as its caller.
 INSTALLED_SCRIPTS = "rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server"
 
@@ -50,50 +40,6 @@ log.console = true
 log.console.level = warning
 log.file = false
 """
-
-
-@dataclass(frozen=True)
-class RabbitMQ:
-    """A configured private node, not necessarily running."""
-
-    source: str  # its origin, for people
-    amqp_port: int
-    management_port: int
-    prometheus_port: int
-    passwords: dict[str, str]  # by user
-    argv: list[str]
-    environment: dict[str, str] = field(default_factory=dict)
-    epmd_argv: list[str] | None = None
-    container: str | None = None  # name of the Docker container, if it runs in one
-    epmd_port: int | None = None
-    account: Account | None = None  # the user as whom root runs it; None: it runs as ourselves
-
-    def url(self, user: str) -> str:
-        """Return the AMQP URL for a user, with the password."""
-        return f"amqp://{user}:{self.passwords[user]}@127.0.0.1:{self.amqp_port}/%2F"
-
-    @property
-    def management_url(self) -> str:
-        """The address of the management page, without a login."""
-        return f"http://127.0.0.1:{self.management_port}"
-
-    def listens(self) -> bool:
-        """Tell whether it takes AMQP connections; it does a second before the management page is there."""
-        return accepts(self.amqp_port)
-
-    def ready(self) -> bool:
-        """Tell whether it takes AMQP connections and the management page answers our login."""
-        if not self.listens():
-            return False
-        connection = http.client.HTTPConnection("127.0.0.1", self.management_port, timeout=2)
-        login = base64.b64encode(f"{OPERATOR}:{self.passwords[OPERATOR]}".encode()).decode()
-        try:
-            connection.request("GET", "/api/overview", headers={"Authorization": f"Basic {login}"})
-            return connection.getresponse().status == 200
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
 
 
 def prepare(state: StateDir, environment: Mapping[str, str], progress: Progress) -> RabbitMQ | None:
@@ -238,60 +184,3 @@ def find_epmd(environment: Mapping[str, str]) -> str:
             "RabbitMQ is installed but Erlang's epmd is not: reinstall rabbitmq-server, or set RABBITMQ_URL."
         )
     return str(found[-1])
-
-
-# --- In Docker ---
-
-
-def running_docker(environment: Mapping[str, str]) -> str | None:
-    """Return the docker command, if an engine answers (often only the client is there)."""
-    docker = shutil.which("docker", path=environment.get("PATH", os.defpath))
-    if docker is None:
-        return None
-    try:
-        answer = subprocess.run(
-            [docker, "info"], capture_output=True, stdin=subprocess.DEVNULL, timeout=10, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return docker if answer.returncode == 0 else None
-
-
-def in_docker(state: StateDir, docker: str) -> RabbitMQ:
-    """Return a container of ours alone, data in a named volume, ports on loopback."""
-    names = ("amqp", "management", "rabbitmq_prometheus")
-    ports = {name: private_port(state, name) for name in names}
-    passwords = {name: state.secret(f"rabbitmq_{name}") for name in USERS}
-    container = f"wbs-{state.digest}"
-    home = state.root / "rabbitmq"
-    home.mkdir(mode=0o700, exist_ok=True)
-    files = {
-        "definitions.json": ("/etc/rabbitmq/wbs-definitions.json", definitions(passwords)),
-        "docker.conf": ("/etc/rabbitmq/conf.d/90-wbs.conf", DOCKER_CONFIGURATION),
-    }
-    mounts = []
-    for name, (place, text) in files.items():
-        write_private(home / name, text)
-        (home / name).chmod(0o644)  # the server is another user there; here nobody else gets into the folder
-        mounts += ["-v", f"{home / name}:{place}:ro"]
-    published = [
-        *("-p", f"127.0.0.1:{ports['amqp']}:5672"),
-        *("-p", f"127.0.0.1:{ports['management']}:15672"),
-        *("-p", f"127.0.0.1:{ports['rabbitmq_prometheus']}:15692"),
-    ]
-    return RabbitMQ(
-        source=f"Docker container {container} of {DOCKER_IMAGE}",
-        amqp_port=ports["amqp"],
-        management_port=ports["management"],
-        prometheus_port=ports["rabbitmq_prometheus"],
-        passwords=passwords,
-        argv=[
-            *(docker, "run", "--rm", "--name", container, "--hostname", container),
-            *("-v", f"{container}:/var/lib/rabbitmq"),
-            *mounts,
-            *published,
-            *DOCKER_ON_LOOPBACK,
-            DOCKER_IMAGE,
-        ],
-        container=container,
-    )

@@ -8,7 +8,7 @@ from ops.errors import OpsError
 from ops.local import postgres, rabbitmq
 from ops.local.postgres import Postgres
 from ops.local.progress import Progress
-from ops.local.rabbitmq import RabbitMQ
+from ops.local.rabbitmq_node import RabbitMQ
 from ops.rabbitmq_users import ADMINISTRATOR
 from ops.state import StateDir
 

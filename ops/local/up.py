@@ -13,6 +13,7 @@ from ops.errors import OpsError
 from ops.local.environment import urls
 from ops.local.progress import Progress
 from ops.local.provision import private_servers
+from ops.local.rabbitmq_docker import remove_volume
 from ops.local.stack import AlreadyRunning, Stack
 from ops.migration import migrate
 from ops.rabbitmq_users import OPERATOR as RABBITMQ_USER
@@ -190,6 +191,7 @@ def run_reset(args: argparse.Namespace) -> int:
     """Stop the stack and delete its state folder: database, queues, bank's books, ports, secrets."""
     stack = Stack(StateDir.from_env(os.environ).root, progress=Progress.to_terminal())
     stack.stop()
+    remove_volume(stack.state, os.environ)
     stack.state.delete()
     print(f"Deleted {stack.state.root}.")
     return 0

@@ -19,6 +19,7 @@ from db.roles import ACTORS, GATEWAY, OPERATOR, OWNER, RECONCILER, RELAY
 from gateway.wire.connection_limits import TrustedProxies
 from ops import rabbitmq_users
 from ops.local.environment import SWAGGER_ORIGINS
+from ops.local.rabbitmq_docker import DOCKER_IMAGE
 from ops.roles import password_variable
 from runtime.settings import Settings
 
@@ -379,6 +380,7 @@ def test_images_are_pinned_to_a_patch_version(compose: dict[str, Any]) -> None:
     images = {service["image"] for service in compose["services"].values() if "image" in service}
     dockerfile = (ROOT / "deploy/Dockerfile").read_text(encoding="utf-8")
     images |= set(re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE))
+    assert DOCKER_IMAGE in images, "`wbs up` runs the same RabbitMQ in Docker"
     for image in images - {"wallet-balance-split"}:
         assert re.search(r":v?\d+\.\d+(\.\d+)?", image), image
         assert image.startswith("postgres:") or re.search(r":v?\d+\.\d+\.\d+", image), image

@@ -13,7 +13,7 @@ import pika.exceptions
 import pytest
 
 from ops.local.provision import PrivateServers, private_servers
-from ops.local.rabbitmq import RabbitMQ
+from ops.local.rabbitmq_node import RabbitMQ
 from ops.rabbitmq_users import ADMINISTRATOR, OPERATOR, USERS, password_variable
 from tests.conftest import unavailable
 from tests.integration.ops.wbs import is_one_sentence, run_wbs
@@ -77,7 +77,9 @@ async def test_users_are_made_and_made_anew(tmp_path: Path, node: RabbitMQ) -> N
         assert out == "RabbitMQ has wbs_operator, wbs_relay.\n"
         assert await asyncio.to_thread(logs_in, node, "wbs_relay", password)
     assert not await asyncio.to_thread(logs_in, node, "wbs_relay", "first")
-    assert await asyncio.to_thread(logs_in, node, "wbs_actors", node.passwords["wbs_actors"]), "left alone"
+    assert await asyncio.to_thread(logs_in, node, "wbs_reconciler", node.passwords["wbs_reconciler"]), (
+        "left alone"
+    )
     tags = {user["name"]: user["tags"] for user in await listed(node, "users")}
     assert set(tags) == set(USERS), "and no guest"
     assert tags[OPERATOR] in ("monitoring", ["monitoring"])
