@@ -10,7 +10,7 @@ from gateway.contract.problems import PayloadTooLarge, UnsupportedMediaType
 from gateway.wire.memory import BODY_COST, FREE_BYTES, Hold
 from wallet.errors import Overloaded
 
-OVERHEAD_BYTES_MAX = 64 * 1024
+OVERHEAD_BYTES_MAX = 8 * 1024
 """What is around the chunks of a body may be as long as the body, and this longer: tiny chunks cost much time."""
 
 

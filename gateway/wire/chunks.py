@@ -10,6 +10,7 @@ LINE_BYTES_MAX = 256
 TRAILERS_BYTES_MAX = 8192
 
 _QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
+_PLAIN_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})\r\n")
 _SIZE_LINE = re.compile(
     rb"(?P<size>[0-9A-Fa-f]{1,16})(?:;" + TOKEN + rb"(?:=(?:" + TOKEN + rb"|" + _QUOTED + rb"))?)*\r\n"
 )
@@ -29,9 +30,11 @@ class ChunkReader:
 
     def take(self, buffer: bytearray) -> bytes:
         """Return what has arrived of the body, and remove it from `buffer`. Raises MalformedRequest."""
-        parts: list[bytes] = []
+        parts: list[bytes | bytearray] = []
         start = 0
         while not self.ended:
+            if not (self._left or self._line_end_due or self._in_trailers):
+                start = _take_whole(buffer, start, parts)
             at = self._step(buffer, start, parts)
             if at == start:
                 break
@@ -40,7 +43,7 @@ class ChunkReader:
         self.wire_bytes += start
         return b"".join(parts)
 
-    def _step(self, buffer: bytearray, start: int, parts: list[bytes]) -> int:
+    def _step(self, buffer: bytearray, start: int, parts: list[bytes | bytearray]) -> int:
         """Take one piece that begins at `start`. Return its end, or `start` if it has not all arrived."""
         if self._left:
             part = bytes(buffer[start : start + self._left])
@@ -88,3 +91,15 @@ class ChunkReader:
         check_trailers(bytes(buffer[start : end + 2]))
         self.ended = True
         return end + 4
+
+
+def _take_whole(buffer: bytearray, start: int, parts: list[bytes | bytearray]) -> int:
+    """Take the chunks that begin at `start`, are all there and have no extensions: nearly all. Return their end."""
+    while line := _PLAIN_SIZE_LINE.match(buffer, start):
+        size, begin = int(line[1], 16), line.end()
+        end = begin + size
+        if not size or buffer[end : end + 2] != b"\r\n":
+            break
+        parts.append(buffer[begin:end])
+        start = end + 2
+    return start

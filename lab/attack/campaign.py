@@ -1,15 +1,11 @@
 """One attack: a stack of its own, waves of hostile requests, a client beside them, and what all of that came to."""
 
 import asyncio
-import json
-import subprocess
-import sys
 import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
@@ -18,7 +14,9 @@ from db import api_keys
 from db.api_keys import NewApiKey
 from db.connections import connect
 from lab import own_stack
+from lab.attack.bank_trial import BankTrial
 from lab.attack.hostile import WAVES, Target
+from lab.attack.waves import CROWDS, Wave, run_wave
 from ops.audit import run_audit
 from ops.errors import OpsError
 from ops.local.progress import Progress
@@ -28,25 +26,8 @@ from wallet.scopes import GRANTABLE, Scope
 
 MEMORY_MB_MAX = 300.0
 SHARE_MIN = 0.8
-CONNECTIONS = 32
-"""Of the attacker, at once, in waves of requests."""
-_BYSTANDER_CONNECTIONS = 4
-_WARM_UP_S = 1.0
 _BREATHER_S = 2.0
 _LET_IN_S_MAX = 15.0
-
-
-@dataclass
-class Wave:
-    """What a wave came to. `share`: of the charges per second that are answered beside a server that only refuses."""
-
-    name: str
-    shots: int
-    seconds: float
-    statuses: dict[str, int]
-    found: list[str]
-    bystander: dict[str, int]
-    share: float
 
 
 @dataclass
@@ -90,24 +71,24 @@ def _is_bad(status: str) -> bool:
 def attack(folder: Path, seed: int, shots: int, slow: int, progress: Progress) -> Report:
     """Attack a stack of its own, `shots` requests in all and `slow` connections that send next to nothing."""
     report = Report(seed)
-    stack = Stack(folder, env=own_stack.ENVIRONMENT, progress=progress)
+    bank = BankTrial(seed)
+    stack = Stack(folder, env=own_stack.ENVIRONMENT, progress=progress, adapt=bank.rewire)
     stack.state.delete()
     try:
         stack.start()
         target, bystander_key = _prepare(stack)
         with _Memory(stack, report):
-            for name in [*WAVES, "slow"]:
-                number = slow if name == "slow" else shots // len(WAVES)
-                wave = _wave(stack, target, bystander_key, name, number, seed)
-                report.waves.append(wave)
-                answers = ", ".join(f"{count} × {status}" for status, count in sorted(wave.statuses.items()))
-                progress.say(
-                    f"{name}: {wave.shots:,} in {wave.seconds:.0f} s, {answers}, share {wave.share:.2f}"
-                )
+            for name in [*WAVES, *CROWDS]:
+                number = slow // CROWDS[name] if name in CROWDS else shots // len(WAVES)
+                report.waves.append(run_wave(stack.urls["api"], target, bystander_key, name, number, seed))
+                progress.say(str(report.waves[-1]))
                 time.sleep(_BREATHER_S)
+            report.waves.append(bank.run(stack.urls["api"], target.strong_key, max(20, shots // 200)))
+            progress.say(str(report.waves[-1]))
         progress.say("Auditing the books")
         report.books_ok = asyncio.run(run_audit(Settings.from_env(stack.env))).ok
     finally:
+        bank.stop()
         stack.stop()
         stack.state.delete()
     return report
@@ -127,6 +108,11 @@ def _prepare(stack: Stack) -> tuple[Target, str]:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.5)
+    pages = [
+        {**order, "idempotency_key": f"attack-page-{number}", "metadata": {"x": "x" * 1_000}}
+        for number in range(100)
+    ]
+    own_stack.call("POST", f"{url}/charges", pages, keys["strong"])
     time.sleep(_BREATHER_S)  # by now each gateway knows the keys
     taken = own_stack.call(
         "POST", f"{url}/withdraw", {**order, "amount": 1, "idempotency_key": "attack-w"}, keys["strong"]
@@ -150,75 +136,6 @@ async def _create_keys(settings: Settings) -> dict[str, str]:
         }
     finally:
         connection.terminate()
-
-
-def _wave(stack: Stack, target: Target, key: str, name: str, shots: int, seed: int) -> Wave:
-    """Let the attacker loose on a server that only refuses, then on ours; both times beside the same client."""
-    parts = urlsplit(stack.urls["api"])
-    plan = {
-        "wave": name,
-        "target": target._asdict(),
-        "seed": seed,
-        "connections": CONNECTIONS,
-        "seconds": 5,
-        "host": parts.hostname,
-    }
-    refuser = _start("lab.attack.refuser")
-    try:
-        assert refuser.stdout is not None
-        port = int(refuser.stdout.readline())
-        before, _, _ = _beside(
-            stack, key, {**plan, "port": port, "shots": shots // 4 if name != "slow" else shots}
-        )
-    finally:
-        _end(refuser)
-    after, found, seconds = _beside(stack, key, {**plan, "port": parts.port, "shots": shots})
-    share = _rate(after) / _rate(before) if _rate(before) else 0.0
-    return Wave(name, shots, seconds, found["statuses"], found["found"], after["statuses"], share)
-
-
-def _beside(stack: Stack, key: str, plan: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], float]:
-    """Return what the client and the attacker saw, and for how long the attack went on, in seconds."""
-    bystander_plan = {"api": stack.urls["api"], "key": key, "connections": _BYSTANDER_CONNECTIONS}
-    bystander = _start("lab.attack.bystander", json.dumps(bystander_plan))
-    try:
-        time.sleep(_WARM_UP_S)
-        started = time.monotonic()
-        run = subprocess.run(
-            [sys.executable, "-P", "-m", "lab.attack.shooter", json.dumps(plan)],
-            capture_output=True,
-            text=True,
-        )
-        seconds = time.monotonic() - started
-        if run.returncode != 0:
-            raise OpsError(f"The attacker failed: {run.stderr[-500:]}")
-    finally:
-        said = _end(bystander)
-    return json.loads(said), json.loads(run.stdout), seconds
-
-
-def _rate(seen: dict[str, Any]) -> float:
-    return float(seen["statuses"].get("200", 0)) / float(seen["seconds"])
-
-
-def _start(module: str, *arguments: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", module, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-
-def _end(process: "subprocess.Popen[str]") -> str:
-    """Close its input; return what it still says. It is killed if it does not end."""
-    try:
-        said, _ = process.communicate(timeout=60)
-        return said
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        raise OpsError("A part of the attack did not end.") from None
 
 
 class _Memory:

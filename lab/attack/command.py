@@ -1,9 +1,9 @@
 """`wbs attack`: hostile requests against a stack of its own, beside a client that only wants to be served.
 
-Waves: bytes that are no HTTP, hostile JSON, heads that a proxy could read in another way, chunks, targets, other
-people's keys and wallets, forged callbacks, and thousands of connections that send next to nothing. The table says
-which statuses came back, and what share the client had of what it has beside the same attacker at a server that only
-refuses.
+Waves: bytes that are no HTTP, hostile JSON, bulks as long as may be, heads that a proxy could read in another way,
+chunks, targets, other people's keys and wallets, forged callbacks, thousands of connections that send next to nothing,
+hundreds that read nothing, and a bank whose replies nobody can rely on. The table says which statuses came back, and
+what share the client had of what it has beside the same attacker at a server that only refuses, turn by turn.
 The same seed sends the same requests.
 
 Exit codes: 0 nothing wrong; 1 a request was answered 500, not at all, or as it must not be, a process grew beyond
@@ -59,7 +59,8 @@ def table(report: Report) -> str:
     for wave in report.waves:
         answers = ", ".join(f"{status}: {count:,}" for status, count in sorted(wave.statuses.items()))
         per_s = wave.shots / wave.seconds if wave.seconds else 0
-        lines.append(f"{wave.name:<12}{wave.shots:>9,}{per_s:>8,.0f}{wave.share:>8.2f}  {answers}")
+        share = "" if wave.share is None else f"{wave.share:.2f}"
+        lines.append(f"{wave.name:<12}{wave.shots:>9,}{per_s:>8,.0f}{share:>8}  {answers}")
     lines.append(
         "others: the charges of a client beside the attack, of those beside an attack on a server that only refuses "
         f"(≥ {SHARE_MIN})"

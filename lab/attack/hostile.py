@@ -100,6 +100,23 @@ def bodies(random: Random, target: Target) -> Shot:
     return Shot(request(target, body=random.choice(odd), key=target.strong_key), REFUSALS | {200}, ends=False)
 
 
+def bulks(random: Random, target: Target) -> Shot:
+    """Return a bulk that is as long as may be, or longer, and of which nothing can be booked."""
+    size = random.choice([70_000, 200_000, 500_000, 1_000_000, 1_048_577])
+    filling = [
+        b" ",
+        b"[",
+        b'"',
+        b"{},",
+        b'{"a":[1,2,{"b":null}]},',
+        b'{"user_id":"x","amount":0,"idempotency_key":"k"},',
+    ]
+    body = (b"[" + random.choice(filling) * (size // 3))[:size]
+    return Shot(
+        request(target, path="/charges", body=body, key=target.strong_key), REFUSALS | {200}, ends=False
+    )
+
+
 def headers(random: Random, target: Target) -> Shot:
     """Return a request whose head a proxy might read in another way, or that is far too long."""
     body = _order(random, target.victim)
@@ -206,6 +223,7 @@ def callbacks(random: Random, target: Target) -> Shot:
 WAVES: dict[str, Maker] = {
     "garbage": garbage,
     "bodies": bodies,
+    "bulks": bulks,
     "headers": headers,
     "chunks": chunks,
     "targets": targets,

@@ -3,18 +3,21 @@
 import asyncio
 import json
 import resource
+import socket
 import sys
 from collections import Counter
 from contextlib import suppress
 from random import Random
 from typing import Any
 
-from lab.attack.hostile import WAVES, Shot, Target
+from lab.attack.hostile import WAVES, Shot, Target, request
 
 ADDRESS = "127.0.0.2"
 """The attacker's address, which differs from that of the client next to it."""
 ANSWER_S_MAX = 15.0
 """Longer than any deadline of the service for a request that has arrived."""
+DEAF_S = 20.0
+"""Longer than the service waits for a response to be read, and looks for it."""
 FOUND_MAX = 20
 
 
@@ -139,12 +142,67 @@ class Slow:
             writer.transport.abort()
 
 
+class Deaf:
+    """Asks for very much on many connections, and reads nothing of it."""
+
+    ASKS = 60
+    BUFFER_BYTES = 8192
+
+    def __init__(self, plan: dict[str, Any]) -> None:
+        self._plan = plan
+        self._target = Target(**plan["target"])
+        self.statuses: Counter[str] = Counter()
+        self.found: list[str] = []
+
+    async def run(self) -> None:
+        """Ask, wait longer than the service does, and see whether it has hung up."""
+        path = f"/transactions/{self._target.victim}?limit=100"
+        asks = request(self._target, "GET", path, key=self._target.strong_key) * self.ASKS
+        await asyncio.gather(*(self._one(asks) for _ in range(self._plan["shots"])))
+
+    async def _one(self, asks: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.BUFFER_BYTES)
+        client.setblocking(False)
+        try:
+            client.bind((ADDRESS, 0))
+            async with asyncio.timeout(DEAF_S):
+                await loop.sock_connect(client, (self._plan["host"], self._plan["port"]))
+                await loop.sock_sendall(client, asks)
+                await asyncio.sleep(DEAF_S)
+        except TimeoutError:
+            pass
+        except OSError:
+            self.statuses["closed"] += 1
+            return
+        finally:
+            # What is in our buffer may be read; then it must have ended.
+            with suppress(OSError):
+                await self._look(client)
+            client.close()
+
+    async def _look(self, client: socket.socket) -> None:
+        loop, read = asyncio.get_running_loop(), 0
+        try:
+            async with asyncio.timeout(ANSWER_S_MAX):
+                while data := await loop.sock_recv(client, 1_000_000):
+                    read += len(data)
+        except ConnectionResetError:
+            pass
+        except TimeoutError:
+            self.statuses["! still open"] += 1
+            return
+        self.statuses["closed by the service"] += 1
+
+
 def main() -> None:
     """Carry out the plan."""
     plan = json.loads(sys.argv[1])
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    attacker = Slow(plan) if plan["wave"] == "slow" else Shooter(plan)
+    kinds: dict[str, type[Slow] | type[Deaf]] = {"slow": Slow, "deaf": Deaf}
+    attacker = kinds.get(plan["wave"], Shooter)(plan)
     asyncio.run(attacker.run())
     print(json.dumps({"statuses": attacker.statuses, "found": attacker.found}))
 

@@ -1,0 +1,120 @@
+"""One wave of an attack, in turns: at a server that only refuses, and at ours, both times beside the same client."""
+
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from lab.attack.hostile import Target
+from ops.errors import OpsError
+
+CONNECTIONS = 32
+"""Of the attacker, at once, in waves of requests."""
+CROWDS = {"slow": 1, "deaf": 20}
+"""Waves of very many connections: the largest number of them is divided by this."""
+ROUNDS = 4
+"""Turns of each wave: on a machine that does other things, too, what is compared has to lie side by side."""
+_BYSTANDER_CONNECTIONS = 4
+_WARM_UP_S = 1.0
+
+
+@dataclass
+class Wave:
+    """What a wave came to. `share`: of the charges per second that are answered beside a server that only refuses."""
+
+    name: str
+    shots: int = 0
+    seconds: float = 0.0
+    statuses: Counter[str] = field(default_factory=Counter)
+    found: list[str] = field(default_factory=list)
+    bystander: Counter[str] = field(default_factory=Counter)
+    share: float | None = None
+
+    def __str__(self) -> str:
+        answers = ", ".join(f"{count} × {status}" for status, count in sorted(self.statuses.items()))
+        share = "" if self.share is None else f", share {self.share:.2f}"
+        return f"{self.name}: {self.shots:,} in {self.seconds:.0f} s, {answers}{share}"
+
+
+def run_wave(api: str, target: Target, key: str, name: str, shots: int, seed: int) -> Wave:
+    """Let the attacker loose in turns. `key` is that of the client beside it."""
+    parts = urlsplit(api)
+    wave = Wave(name)
+    rounds = 1 if name in CROWDS else ROUNDS
+    sent = max(1, shots // rounds)
+    rates: dict[str, list[float]] = {"refuser": [0.0, 0.0], "ours": [0.0, 0.0]}
+    refuser = start("lab.attack.refuser")
+    try:
+        assert refuser.stdout is not None
+        ports = {"refuser": int(refuser.stdout.readline()), "ours": parts.port}
+        for number in range(rounds):
+            for whom, port in ports.items():
+                plan: dict[str, Any] = {
+                    "wave": name,
+                    "target": target._asdict(),
+                    "seed": f"{seed}:{number}",
+                    "connections": CONNECTIONS,
+                    "seconds": 20,
+                    "host": parts.hostname,
+                    "port": port,
+                    "shots": sent,
+                }
+                seen, found, seconds = _beside(api, key, plan)
+                rates[whom][0] += seen["statuses"].get("200", 0)
+                rates[whom][1] += seen["seconds"]
+                if whom == "ours":
+                    wave.shots += sent
+                    wave.seconds += seconds
+                    wave.statuses.update(found["statuses"])
+                    wave.found += found["found"]
+                    wave.bystander.update(seen["statuses"])
+    finally:
+        end(refuser)
+    (before, before_s), (after, after_s) = rates["refuser"], rates["ours"]
+    wave.share = (after / after_s) / (before / before_s) if before else 0.0
+    return wave
+
+
+def _beside(api: str, key: str, plan: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], float]:
+    """Return what the client and the attacker saw, and for how long the attack went on, in seconds."""
+    bystander_plan = {"api": api, "key": key, "connections": _BYSTANDER_CONNECTIONS}
+    bystander = start("lab.attack.bystander", json.dumps(bystander_plan))
+    try:
+        time.sleep(_WARM_UP_S)
+        started = time.monotonic()
+        run = subprocess.run(
+            [sys.executable, "-P", "-m", "lab.attack.shooter", json.dumps(plan)],
+            capture_output=True,
+            text=True,
+        )
+        seconds = time.monotonic() - started
+        if run.returncode != 0:
+            raise OpsError(f"The attacker failed: {run.stderr[-500:]}")
+    finally:
+        said = end(bystander)
+    return json.loads(said), json.loads(run.stdout), seconds
+
+
+def start(module: str, *arguments: str) -> "subprocess.Popen[str]":
+    """Start a part of the attack as a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", module, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def end(process: "subprocess.Popen[str]") -> str:
+    """Close its input; return what it still says. It is killed if it does not end."""
+    try:
+        said, _ = process.communicate(timeout=60)
+        return said
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise OpsError("A part of the attack did not end.") from None
