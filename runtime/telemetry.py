@@ -20,6 +20,9 @@ HTTP_REQUEST_SECONDS = Histogram(
     "wbs_http_request_seconds", "Time to the answer.", ["route"], buckets=_FAST_S
 )
 REFUSALS = Counter("wbs_refusals", "Requests refused, by code.", ["code"])
+REFUSALS_DELAYED = Counter(
+    "wbs_refusals_delayed", "Refusals that an address had to wait for, as it gets so many."
+)
 WRONG_KEYS = Counter("wbs_wrong_keys", "Requests with an API key that is unknown, revoked or expired.")
 RATE_LIMITS_UNSHARED = Gauge(
     "wbs_rate_limits_unshared",

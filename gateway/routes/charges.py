@@ -191,7 +191,7 @@ class ChargeRoutes:
 
     async def charges(self, request: Request, caller: Caller) -> Response:
         """Put money into many wallets: one result per charge."""
-        commands = _commands(self._requests, request, caller)
+        commands = await _commands(self._requests, request, caller)
         if self._limiter is not None:
             self._limiter.take(caller.name, len(commands) - 1, taken=1)
         outcomes = await submit_all(self._submit, commands)
@@ -225,9 +225,11 @@ class ChargeRoutes:
         return Response(encode(transaction_of(receipt, self._user_ids)))
 
 
-def _commands(reader: RequestReader, request: Request, caller: Caller) -> Sequence[Charge | WalletError]:
+async def _commands(
+    reader: RequestReader, request: Request, caller: Caller
+) -> Sequence[Charge | WalletError]:
     read = reader.charge_lines if is_ndjson(request) else reader.charges
-    commands = read(request.body, caller)
+    commands = await read(request.body, caller)
     require_some(commands)
     return commands
 

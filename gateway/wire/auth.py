@@ -123,6 +123,10 @@ class Authenticator:
             raise Forbidden(f"this key does not have the scope {scope.value}")
         return caller
 
+    def address_of(self, request: Request) -> str:
+        """Return the address that a request comes from, as trusted proxies tell it."""
+        return self._proxies.client_of(request)
+
     def _caller(self, request: Request, scope: Scope, *, as_last_known: bool) -> Caller:
         authorization = request.headers.get("authorization")
         if not authorization:
@@ -135,7 +139,7 @@ class Authenticator:
             return PROMETHEUS
         key = self._directory.find(secret, as_last_known=as_last_known)
         if key is None:
-            self._count_wrong_key(self._proxies.client_of(request))
+            self._count_wrong_key(self.address_of(request))
             raise Unauthorized("this key is not known, or has expired or been revoked")
         return Caller(key.name, key.space, key.scopes, key.user_prefix)
 

@@ -131,6 +131,7 @@ class CheckedHttp(Http):
         """Make the request that stands for one that can't be read. Its target may be no URL either."""
         self.url = None
         super().create_empty_request()
+        self.request.conn_info = self._connection.conn_info  # it has an address all the same
 
     def _check_connection(self) -> None:
         """Decide by all its fields whether the connection goes on; an offer to upgrade it is not taken up."""

@@ -3,6 +3,7 @@
 It is one wrapper in place of Sanic's middleware and signals, which cost a lookup and an await each, for every request.
 """
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -16,6 +17,7 @@ from sanic.exceptions import RequestCancelled
 
 from gateway.contract.bodies import BODY_BYTES_MAX, JSON
 from gateway.contract.operation import Operation
+from gateway.contract.problems import HttpRefusal, RateLimited
 from gateway.wire.admission import Admission
 from gateway.wire.application import Application
 from gateway.wire.auth import NOBODY, Authenticator, Caller, Login
@@ -25,10 +27,14 @@ from gateway.wire.memory import FREE_BYTES, Hold, MemoryBudget
 from gateway.wire.metrics import MetricsFlusher, RouteMetrics
 from gateway.wire.rate_limits import RateLimiter
 from gateway.wire.response import Response
+from runtime.telemetry import REFUSALS_DELAYED
 from wallet.errors import Overloaded
 from wallet.scopes import Scope
 
 REQUEST_ID_CHARS_MAX = 128
+REFUSED_PER_S, REFUSED_BURST = 100, 200
+REFUSED_WAIT_S = 0.25
+"""An address gets so many refusals at once; beyond, it waits for each. Whoever shoots at us has to wait, too."""
 UNROUTED = "unrouted"
 """Label of requests that reached no endpoint: their paths come from outside and must not become labels."""
 
@@ -67,6 +73,7 @@ class Endpoints:
         self._limiter = limiter
         self._ids = RequestIds()
         self._errors = ErrorResponder()
+        self._refused = RateLimiter(REFUSED_PER_S, REFUSED_BURST)
         self._unrouted = self._metrics(UNROUTED)
         self.operations: list[Operation] = []
         app.error_handler.add(Exception, self._not_routed)
@@ -81,6 +88,7 @@ class Endpoints:
         media_types = tuple(operation.body.kinds) if operation.body else (JSON,)
         bytes_max = operation.body.bytes_max if operation.body else BODY_BYTES_MAX
         memory: MemoryBudget = self._app.ctx.memory
+        slow_down = self._slow_down
         identify = None if operation.scope is None else self._identifier(operation.scope)
 
         async def wrapper(request: Request, **parts: str) -> Response:
@@ -102,6 +110,8 @@ class Endpoints:
             except RequestCancelled:
                 raise
             except Exception as error:  # noqa: BLE001 - the boundary: every error becomes a response
+                if isinstance(error, HttpRefusal):
+                    await slow_down(request)
                 response = refuse(request, error, request_id, caller.name)
             finally:
                 if hold is not None:
@@ -130,11 +140,21 @@ class Endpoints:
             return None
         return partial(self._authenticator.identify, scope=scope)
 
-    def _not_routed(self, request: Request, error: Exception) -> Response:
+    async def _slow_down(self, request: Request) -> None:
+        """Let an address that is refused very often wait for the response. Others are not delayed by it."""
+        try:
+            self._refused.take(self._authenticator.address_of(request))
+        except RateLimited:
+            REFUSALS_DELAYED.inc()
+            await asyncio.sleep(REFUSED_WAIT_S)
+
+    async def _not_routed(self, request: Request, error: Exception) -> Response:
         """Respond to a request that never came to a handler: unknown path, wrong method, broken HTTP, timeouts."""
         request_id = self._ids.of(request)
         preflight = self._preflight(request, error)
         response = preflight or self._errors.respond(request, error, request_id)
+        if response.status < 500 and preflight is None:
+            await self._slow_down(request)
         response.request_id = request_id
         self._unrouted.observe("any", response.status, 0.0)
         return response

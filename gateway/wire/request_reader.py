@@ -9,6 +9,7 @@ more, a parser that checks each name reads it.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 from msgspec import UNSET
@@ -20,6 +21,7 @@ from gateway.contract.request_errors import UNREADABLE, explain, one_key, raw_it
 from gateway.contract.request_models import ChargeRequest, WithdrawRequest
 from gateway.contract.user_ids import UserIds, fitted
 from gateway.wire.auth import Caller
+from gateway.wire.turns import Turns
 from wallet.canonical import checked_json
 from wallet.commands import Charge, Withdraw
 from wallet.errors import WalletError
@@ -33,6 +35,7 @@ class RequestReader:
 
     def __init__(self, default_currency: str, user_ids: UserIds) -> None:
         self._default_currency = default_currency
+        self._turns = Turns()
         self._charge_kind: type[ChargeRequest] = fitted(ChargeRequest, user_ids)
         self._withdraw_kind: type[WithdrawRequest] = fitted(WithdrawRequest, user_ids)
         self._charge_decoder = msgspec.json.Decoder(self._charge_kind)
@@ -73,33 +76,35 @@ class RequestReader:
         except UNREADABLE:
             raise explain(body, self._withdraw_kind, header_keys) from None
 
-    def charges(self, body: bytes, caller: Caller) -> list[Charge | WalletError]:
+    async def charges(self, body: bytes, caller: Caller) -> list[Charge | WalletError]:
         """Return the commands in a JSON array. Each item is read by itself; a bad one is returned as its error.
 
         Raises `ValidationFailed` if `body` is not an array, `MalformedJson` if it is not JSON, and `PayloadTooLarge` if
         there are too many.
         """
         if caller.user_prefix is not None:
-            return self._items(raw_items(body), caller)  # each is refused or taken by itself
+            return await self._items(raw_items(body), caller)  # each is refused or taken by itself
         try:
             asked: list[ChargeRequest] = self._charges_decoder.decode(body)
             require_few(asked)
-            if body.count(b'"') != sum(map(_quotes, asked)) or _BACKSLASH in body:
-                checked_json(body.decode())
-            return [self._charge(item, caller, ()) for item in asked]
+            if body.count(b'"') == sum(map(_quotes, asked)) and _BACKSLASH not in body:
+                return [self._charge(item, caller, ()) for item in asked]
         except UNREADABLE:
-            return self._items(raw_items(body), caller)
+            pass
+        return await self._items(raw_items(body), caller)
 
-    def charge_lines(self, body: bytes, caller: Caller) -> list[Charge | WalletError]:
+    async def charge_lines(self, body: bytes, caller: Caller) -> list[Charge | WalletError]:
         """Return the commands in NDJSON, one per line. Each is read by itself; empty lines are skipped.
 
         Raises `PayloadTooLarge` if there are too many.
         """
-        return self._items([line for line in body.split(b"\n") if line.strip()], caller)
+        return await self._items([line for line in body.split(b"\n") if line.strip()], caller)
 
-    def _items(self, items: Sequence[bytes | msgspec.Raw], caller: Caller) -> list[Charge | WalletError]:
+    async def _items(
+        self, items: Sequence[bytes | msgspec.Raw], caller: Caller
+    ) -> list[Charge | WalletError]:
         require_few(items)
-        return [self._item(item, caller) for item in items]
+        return await self._turns.map(caller.name, partial(self._item, caller=caller), items)
 
     def _item(self, body: bytes | msgspec.Raw, caller: Caller) -> Charge | WalletError:
         try:

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lab import own_stack
-from lab.attack.waves import Wave, end, start
+from lab.attack.waves import Wave, add, end, start
 from ops.errors import OpsError
 from ops.local.supervision import Program
 
@@ -61,10 +61,10 @@ class BankTrial:
             while status not in _ENDS and status != "failed" and time.monotonic() < deadline:
                 time.sleep(0.2)
                 status = _status(api + path, key)
-            wave.statuses[status if status in _ENDS else f"! {status}"] += 1
+            add(wave.statuses, {status if status in _ENDS else f"! {status}": 1})
             if status not in _ENDS:
                 wave.found.append(f"{path} is {status}")
-        wave.statuses.update(self.stop())
+        add(wave.statuses, self.stop())
         wave.seconds = time.monotonic() - started
         return wave
 

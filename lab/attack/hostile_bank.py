@@ -165,11 +165,15 @@ class HostileBank:
             writer.transport.abort()
         elif action == "drip":
             for byte in reply(200, body):
+                if writer.is_closing():
+                    return
                 writer.write(bytes([byte]))
                 await asyncio.sleep(DRIP_S)
         elif action == "late":
             writer.write(reply(200, body))
             await asyncio.sleep(DRIP_S)
+            if writer.is_closing():
+                return
             writer.write(reply(422, _DECLINED))
         await writer.drain()
 

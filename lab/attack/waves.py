@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,15 +29,21 @@ class Wave:
     name: str
     shots: int = 0
     seconds: float = 0.0
-    statuses: Counter[str] = field(default_factory=Counter)
+    statuses: dict[str, int] = field(default_factory=dict)
     found: list[str] = field(default_factory=list)
-    bystander: Counter[str] = field(default_factory=Counter)
+    bystander: dict[str, int] = field(default_factory=dict)
     share: float | None = None
 
     def __str__(self) -> str:
         answers = ", ".join(f"{count} × {status}" for status, count in sorted(self.statuses.items()))
         share = "" if self.share is None else f", share {self.share:.2f}"
         return f"{self.name}: {self.shots:,} in {self.seconds:.0f} s, {answers}{share}"
+
+
+def add(counts: dict[str, int], more: Mapping[str, int]) -> None:
+    """Add counts to those there are."""
+    for name, count in more.items():
+        counts[name] = counts.get(name, 0) + count
 
 
 def run_wave(api: str, target: Target, key: str, name: str, shots: int, seed: int) -> Wave:
@@ -69,9 +75,9 @@ def run_wave(api: str, target: Target, key: str, name: str, shots: int, seed: in
                 if whom == "ours":
                     wave.shots += sent
                     wave.seconds += seconds
-                    wave.statuses.update(found["statuses"])
+                    add(wave.statuses, found["statuses"])
                     wave.found += found["found"]
-                    wave.bystander.update(seen["statuses"])
+                    add(wave.bystander, seen["statuses"])
     finally:
         end(refuser)
     (before, before_s), (after, after_s) = rates["refuser"], rates["ours"]

@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 
 from gateway.wire.connection import HEAD_S_MAX, REQUEST_S_MAX
+from gateway.wire.endpoint import REFUSED_BURST
 from tests.integration.gateway.conftest import Api, Gateway, StartGateway
 from tests.polling import poll_until
 
@@ -132,3 +133,27 @@ async def test_dripping_after_the_answer(shared_gateway: Gateway, session: aioht
         assert not isinstance(answer, TimeoutError), f"{kind}: the connection is open still"
         assert isinstance(answer, ConnectionError) or answer.startswith(b"HTTP/1.1 "), (kind, answer)
     assert not shared_gateway.events("exception")
+
+
+async def test_who_is_refused_very_often_waits(
+    start_gateway: StartGateway, session: aiohttp.ClientSession
+) -> None:
+    """Goal: an address that is refused more than a client ever would be waits for each refusal; no other does."""
+    gateway = await start_gateway()
+    other = Api(gateway.url, session)
+
+    async def delayed() -> float:
+        lines = (await other.get("/metrics")).body.decode().splitlines()
+        return sum(float(line.split()[1]) for line in lines if line.startswith("wbs_refusals_delayed_total"))
+
+    connector = aiohttp.TCPConnector(limit=50, local_addr=("127.0.0.2", 0))
+    async with aiohttp.ClientSession(connector=connector) as shooting:
+        shooter = Api(gateway.url, shooting)
+        for _ in range(4):
+            replies = await asyncio.gather(*(shooter.get("/nothing") for _ in range(REFUSED_BURST)))
+            assert {reply.status for reply in replies} == {404}
+        reached = await delayed()
+        assert reached > 0
+        assert {(await other.get("/nothing")).status for _ in range(20)} == {404}
+        assert (await other.charge()).status == 200
+        assert await delayed() == reached

@@ -1,5 +1,6 @@
 """A member named twice is refused at any depth, because nobody knows which of the two was meant."""
 
+import asyncio
 import json
 from random import Random
 from typing import Any
@@ -100,8 +101,8 @@ def test_items_of_a_bulk_request() -> None:
         f'{{"user_id":1,"amount":1,"idempotency_key":"a"{more}}}'
         for more in ("", ',"amount":2', ',"\\u0061mount":2', "")
     ]
-    in_array = READER.charges(f"[{','.join(items)}]".encode(), NOBODY)
-    in_lines = READER.charge_lines("\n".join(items).encode(), NOBODY)
+    in_array = asyncio.run(READER.charges(f"[{','.join(items)}]".encode(), NOBODY))
+    in_lines = asyncio.run(READER.charge_lines("\n".join(items).encode(), NOBODY))
     for read in (in_array, in_lines):
         assert [type(one) for one in read] == [Charge, ValidationFailed, ValidationFailed, Charge]
     # What is too much in one item is not made up for by what lacks in another.
@@ -109,7 +110,7 @@ def test_items_of_a_bulk_request() -> None:
         '{"user_id":1,"amount":1,"amount":1,"idempotency_key":"a"}',
         '{"user_id":1,"amount":1,"idempotency_key":null}',
     ]
-    assert {type(one) for one in READER.charges(f"[{','.join(mixed)}]".encode(), NOBODY)} == {
+    assert {type(one) for one in asyncio.run(READER.charges(f"[{','.join(mixed)}]".encode(), NOBODY))} == {
         ValidationFailed
     }
 

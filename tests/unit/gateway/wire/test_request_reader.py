@@ -1,5 +1,6 @@
 """The reading of request bodies, and the answers to bad ones."""
 
+import asyncio
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -260,7 +261,7 @@ def test_json_that_is_no_object(raw: bytes) -> None:
 def test_a_bad_item_harms_no_other() -> None:
     """Goal: of an array each item is read alone and in its place, whatever the others are."""
     raw = b"[%b, 3, %b, {}, %b]" % (body(), body(amount=0), body(idempotency_key="z", metadata={"a": 1}))
-    first, *bad, last = READER.charges(raw, NOBODY)
+    first, *bad, last = asyncio.run(READER.charges(raw, NOBODY))
     assert first == Charge("default", "k", "42", "USD", 100)
     assert all(isinstance(one, ValidationFailed) for one in bad)
     assert last == Charge("default", "z", "42", "USD", 100, None, '{"a":1}')
@@ -268,7 +269,7 @@ def test_a_bad_item_harms_no_other() -> None:
 
 def test_a_rule_broken_in_a_readable_array() -> None:
     """Goal: an item that decodes but breaks a rule is refused alone, too."""
-    good, bad = READER.charges(b"[%b, %b]" % (body(), body(idempotency_key=None)), NOBODY)
+    good, bad = asyncio.run(READER.charges(b"[%b, %b]" % (body(), body(idempotency_key=None)), NOBODY))
     assert isinstance(good, Charge)
     assert isinstance(bad, ValidationFailed)
 
@@ -276,7 +277,7 @@ def test_a_rule_broken_in_a_readable_array() -> None:
 def test_lines() -> None:
     """Goal: each line of NDJSON is read by itself; a line that is not JSON harms no other."""
     raw = body() + b"\n{\n\n\r\n" + body(idempotency_key="z") + b"\r\n"
-    first, bad, last = READER.charge_lines(raw, NOBODY)
+    first, bad, last = asyncio.run(READER.charge_lines(raw, NOBODY))
     assert isinstance(first, Charge)
     assert isinstance(bad, MalformedJson)
     assert isinstance(last, Charge)
@@ -286,7 +287,7 @@ def test_lines() -> None:
 def test_a_bulk_request_is_an_array(raw: bytes) -> None:
     """Goal: a single object is not taken for a bulk request."""
     with pytest.raises(ValidationFailed):
-        READER.charges(raw, NOBODY)
+        asyncio.run(READER.charges(raw, NOBODY))
 
 
 JSON_VALUES = st.recursive(
@@ -355,8 +356,8 @@ def test_items_are_counted_before_they_are_read(
         read = reader.charge_lines if way == "lines" else reader.charges
         if refused:
             with pytest.raises(PayloadTooLarge):
-                read(body, caller)
+                asyncio.run(read(body, caller))
             assert explained == 0
         else:
-            assert len(read(body, caller)) == number
+            assert len(asyncio.run(read(body, caller))) == number
             assert explained <= number
