@@ -49,7 +49,7 @@ def of_another(random: Random, body: bytes) -> bytes:
             ("reference", None),
             ("amount", 10**9),
             ("amount", "1"),
-            ("currency", "XXX"),
+            ("currency", "QQQ"),
         ]
     )
     return reply(random.choice([200, 201]), json.dumps({**order, name: value}).encode())
