@@ -145,7 +145,9 @@ class CheckedHttp(Http):
             raise MalformedRequest("a request with a body can't upgrade the connection")
 
     async def _skip_empty_lines(self) -> None:
+        """Drop what may stand before a request. It does not extend the time for which the connection may be idle."""
         buffer: bytearray = self.recv_buffer
+        idle_since: float = self._connection._time
         while True:
             self._connection.require_room()
             if empty := _EMPTY_LINES.match(buffer):
@@ -153,6 +155,7 @@ class CheckedHttp(Http):
             if buffer and buffer != b"\r":
                 return
             self.stage = Stage.IDLE  # nothing of a request has arrived
+            self._connection._time = idle_since
             await self._receive_more()
             self.stage = Stage.REQUEST
 

@@ -58,6 +58,7 @@ def connection(kind: type[Http], *parts: bytes, keep_alive: bool) -> Any:
         request_max_size=BODY_BYTES_MAX,
         state={"requests_count": 0},
         transport=None,
+        _time=0.0,
     )
     http = kind(protocol)
     http.init_for_request()

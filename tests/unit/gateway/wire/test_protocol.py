@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sanic.http.constants import Stage
 from sanic.http.http1 import Http
 from sanic.router import Router
 
@@ -99,3 +100,21 @@ def test_the_fast_path_can_be_switched_off() -> None:
     limits = Admission(()), ConnectionLimits(1, 1, TrustedProxies()), MemoryBudget(1)
     assert isinstance(make_application(*limits, fast_path=True).router, LookUpRouter)
     assert type(make_application(*limits, fast_path=False).router) is Router
+
+
+@pytest.mark.parametrize("kind", [CheckedHttp, PlainHttp])
+async def test_empty_lines_extend_nothing(kind: type[CheckedHttp]) -> None:
+    """Goal: a client that drips empty lines before a request is idle all the time, since the first of them."""
+    http = received.connection(kind, b"\r\n", keep_alive=True)
+    protocol, coming = http.protocol, [b"\r\n", b"\r", b"\n\r\n", b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"]
+    idle_since = []
+
+    async def receive_more() -> None:
+        idle_since.append((http.stage, protocol._time))
+        protocol.recv_buffer.extend(coming.pop(0))
+        protocol._time += 3.0
+
+    protocol.receive_more = http._receive_more = receive_more
+    await http.http1_request_header()
+    assert http.request.path == "/x"
+    assert idle_since == [(Stage.IDLE, 0.0)] * 4
