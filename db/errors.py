@@ -140,7 +140,7 @@ _SENTENCES = {
     OUT_OF_RESOURCES: "the database has too few resources",
     BROKEN: "the database has a fault",
     MISCONFIGURED: "the database is not as it should be",
-    UNSAFE: "the database would forget what it has acknowledged",
+    UNSAFE: "the settings of the database are not safe for money",
     STANDBY: "the database is a standby",
     POOLER: "a pooler before the database loses its sessions",
 }

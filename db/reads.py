@@ -187,6 +187,20 @@ async def withdrawal_by_key(reader: Reader, space: str, key: str) -> WithdrawalV
     return await withdrawal(reader, whole(row)["id"])
 
 
+class KnownBefore(NamedTuple):
+    """Whether a wallet is there, and whether a key was used: what was taken once goes on."""
+
+    wallet: bool
+    key: bool
+
+
+async def known_before(
+    reader: Reader, user_id: str, currency: str, space: str = "", key: str = ""
+) -> KnownBefore:
+    """Return whether the wallet is there, and whether the key was used in the space. Raises Unavailable."""
+    return KnownBefore(*one(await reader.fetch(_SQL["known_before"], user_id, currency, space, key)))
+
+
 async def ended(reader: Reader, ids: Sequence[UUID]) -> set[UUID]:
     """Return the withdrawals that will not change by themselves any more (ended, or requiring attention)."""
     rows = await reader.fetch(_SQL["ended"], list(ids))

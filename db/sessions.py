@@ -50,7 +50,8 @@ select
     current_setting('full_page_writes') as full_page_writes,
     current_setting('synchronous_commit') as synchronous_commit,
     current_setting('synchronous_standby_names') as synchronous_standby_names,
-    current_setting('plan_cache_mode') as plan_cache_mode
+    current_setting('plan_cache_mode') as plan_cache_mode,
+    current_setting('session_replication_role') as session_replication_role
 """
 _SET = "select set_config(s.name, s.value, false) from unnest($1::text[], $2::text[]) as s (name, value)"
 
@@ -69,6 +70,7 @@ class _Server(NamedTuple):
     synchronous_commit: str
     synchronous_standby_names: str
     plan_cache_mode: str
+    session_replication_role: str
 
 
 class _Session(asyncpg.Connection):  # type: ignore[misc]
@@ -209,6 +211,12 @@ def _require_fit(server: _Server) -> None:
             UNSAFE,
             f"{' and '.join(off)} {'is' if len(off) == 1 else 'are'} off at DATABASE_URL (for the server, "
             "the database or the role): it would forget money that was acknowledged; switch it on",
+        )
+    if server.session_replication_role == "replica":
+        raise UnfitServer(
+            UNSAFE,
+            "session_replication_role is replica at DATABASE_URL (for the server, the database or the role): the "
+            "triggers that guard the books would not run; reset it",
         )
     if server.is_standby:
         raise UnfitServer(STANDBY, "DATABASE_URL leads to a standby: name the primary, or all hosts")

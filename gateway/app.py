@@ -6,6 +6,7 @@ from gateway.routes.balances import BalanceRoutes
 from gateway.routes.callbacks import CallbackRoutes
 from gateway.routes.charges import ChargeRoutes
 from gateway.routes.console import ConsoleRoutes
+from gateway.routes.currencies import CurrencyRoutes
 from gateway.routes.health import HealthRoutes
 from gateway.routes.holds import HoldRoutes
 from gateway.routes.lists import ListRoutes
@@ -59,6 +60,7 @@ def create_app(settings: Settings) -> Application:
     withdrawals.register(endpoints)
     ListRoutes(services, withdrawals).register(endpoints)
     TransactionRoutes(services).register(endpoints)
+    CurrencyRoutes(services).register(endpoints)
     HealthRoutes(services).register(endpoints)
     MetricsRoutes(services).register(endpoints)
     CallbackRoutes(services).register(endpoints)

@@ -12,7 +12,7 @@ from db.connections import Reader, understood
 from db.group_read import GroupRead
 from db.heartbeats import Heartbeat
 from db.lists import Page, Span
-from db.reads import Balance, TransactionPage, WithdrawalView
+from db.reads import Balance, KnownBefore, TransactionPage, WithdrawalView
 from db.statements import Entries, Split
 from db.transfer_reads import ChargeView, TransferView
 from db.write_trial import late_withdrawals
@@ -174,6 +174,10 @@ class Reads:
     ) -> Entries:
         """Return entries of a wallet's statement from a position on, where the split is `opening`."""
         return await self._run(statements.entries, wallet, start, end, opening, limit)
+
+    async def known_before(self, user_id: str, currency: str, *key: str) -> KnownBefore:
+        """Return whether the wallet is there, and whether `key` (space, key) was used."""
+        return await self._run(reads.known_before, user_id, currency, *key)
 
     async def ended(self, ids: Sequence[UUID]) -> set[UUID]:
         """Return the given withdrawals that have ended, or go on only when somebody acts."""

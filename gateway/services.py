@@ -7,6 +7,7 @@ from db.ledger import Ledger
 from db.withdrawals import Withdrawals
 from db.write_trial import try_to_write
 from gateway.contract.user_ids import UserIds
+from gateway.intake import Intake
 from gateway.key_directory import KeyDirectory
 from gateway.long_poll import LongPoll
 from gateway.rate_sharing import RateSharing
@@ -29,6 +30,7 @@ class Services:
     user_ids: UserIds
     tasks: SupervisedTasks
     """The tasks that run as long as the process does; `tasks.failing()` names those that can't."""
+    intake: Intake
     requests: RequestReader
     transfer_requests: TransferReader
     ledger: Ledger
@@ -59,6 +61,7 @@ class Services:
             settings,
             user_ids,
             tasks,
+            Intake(settings.taken_currencies, ledger.submit, reads.known_before),
             RequestReader(settings.default_currency, user_ids),
             TransferReader(settings.default_currency, user_ids),
             ledger,

@@ -1,4 +1,4 @@
-"""`wbs audit`: checks all six invariants of the books, the bank's books included.
+"""`wbs audit`: checks all seven invariants of the books, the bank's books included.
 
 Everything that is wrong is counted and added up, by kind and currency; the first 100 of each invariant are named.
 
@@ -24,11 +24,12 @@ from runtime.settings import Settings, SettingsError
 
 INVARIANTS = {
     1: "each balance is the sum of its transfers, each row follows from the one before",
-    2: "held = open withdrawals, locked = charges not released, one to one",
+    2: "held = open withdrawals and holds, locked = what is not released, one to one",
     3: "nothing below zero, one end state, legal histories in time, the open is taken up",
     4: "one payout at most, exactly one if completed",
     5: "the bank's books agree",
     6: "each idempotency key points to one movement and has its fingerprint",
+    7: "transfers take and bring as much, reversals undo no more than there was",
 }
 BANK = 5
 """The invariant that the bank's books decide."""

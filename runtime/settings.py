@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from runtime.address_rules import address_rules, simulator_url
 from runtime.bank_settings import BankSettings
-from runtime.host_names import are_host_names, are_origins, items
+from runtime.currencies import read_currencies
+from runtime.host_names import items
 from runtime.slices import BatchSettings, BrokerSettings, DatabaseSettings
 from runtime.webhook_secrets import are_webhook_secrets, webhook_secrets
+from wallet.currencies import Currencies
 from wallet.errors import WalletError
-
-PORT_MAX = 65_535
 
 
 class SettingsError(WalletError):
@@ -67,6 +68,11 @@ class Settings:
     )
     default_currency: str = _setting("WBS_DEFAULT_CURRENCY", "USD", "for requests that name none")
     user_ids: str = _setting("WBS_USER_IDS", "auto", "auto, string or integer: what user ids are (ADR 5)")
+    currencies: str = _setting(
+        "WBS_CURRENCIES",
+        "iso",
+        "those that are taken: ISO 4217 codes, own units (PTS:0); iso: all money in use",
+    )
     auth: str = _setting("WBS_AUTH", "auto", "auto, on or off: whether requests need an API key")
     metrics_token: str = _setting(
         "WBS_METRICS_TOKEN", "", "bearer token that may read /metrics and nothing else", secret=True
@@ -132,7 +138,7 @@ class Settings:
             text = environ.get(item.metadata["env"], "").strip()
             if text:
                 values[item.name] = _parse(item.metadata, item.type, text)
-        values.setdefault("bank_url", _simulator_url(values.get("bank_port", 8090)))
+        values.setdefault("bank_url", simulator_url(values.get("bank_port", 8090)))
         settings = cls(**values)
         settings.check()
         return settings
@@ -155,6 +161,14 @@ class Settings:
         if not self.rabbitmq_url:
             return None
         return BrokerSettings(self.rabbitmq_url, bool(self.quorum_queues), self.dead_message_ttl_ms)
+
+    @property
+    def taken_currencies(self) -> Currencies:
+        """The currencies that are taken. Raises SettingsError."""
+        try:
+            return read_currencies(self.currencies, self.default_currency)
+        except ValueError as error:
+            raise SettingsError(f"WBS_CURRENCIES: {error}") from None
 
     @property
     def our_decline_codes(self) -> frozenset[str]:
@@ -242,11 +256,12 @@ class Settings:
         for holds, sentence in [
             *rules,
             *self.for_bank.rules(),
-            *self._address_rules(),
+            *address_rules(self),
             *self._access_rules(),
         ]:
             if not holds:
                 raise SettingsError(sentence)
+        _ = self.taken_currencies
 
     def _access_rules(self) -> list[tuple[bool, str]]:
         return [
@@ -257,35 +272,6 @@ class Settings:
                 "WBS_METRICS_TOKEN must be at least 16 visible ASCII characters",
             ),
         ]
-
-    def _address_rules(self) -> list[tuple[bool, str]]:
-        return [
-            (self.http_port <= PORT_MAX, f"WBS_HTTP_PORT must not exceed {PORT_MAX}"),
-            (self.bank_port <= PORT_MAX, f"WBS_BANK_PORT must not exceed {PORT_MAX}"),
-            (self.metrics_port <= PORT_MAX, f"WBS_METRICS_PORT must not exceed {PORT_MAX}"),
-            (
-                self.metrics_port != self.http_port,
-                f"WBS_METRICS_PORT and WBS_HTTP_PORT must not both be {self.http_port}",
-            ),
-            (
-                # With another bank, nothing listens on the simulator's port.
-                self.bank_port != self.http_port or self.bank_url != _simulator_url(self.bank_port),
-                f"WBS_BANK_PORT and WBS_HTTP_PORT must not both be {self.http_port}",
-            ),
-            (
-                are_host_names(self.allowed_hosts),
-                "WBS_ALLOWED_HOSTS must be names or addresses, without port, comma separated",
-            ),
-            (
-                are_origins(self.cors_origins),
-                "WBS_CORS_ORIGINS must be origins as browsers spell them (https://host, in small letters, without "
-                "path and default port), comma separated",
-            ),
-        ]
-
-
-def _simulator_url(port: int) -> str:
-    return f"http://127.0.0.1:{port}"
 
 
 def _parse(metadata: Mapping[str, Any], type_: Any, text: str) -> Any:

@@ -1,4 +1,4 @@
-"""Invariants 1 to 4 and 6: our own ledger, in one snapshot. Most checks are queries that return violations."""
+"""Invariants 1 to 4, 6 and 7: our own ledger, in one snapshot. Most checks are queries that return violations."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,12 +13,13 @@ from db.sql import load
 from db.watch import watched_session
 
 _SQL = load("audit")
+_TRANSFERS = load("audit_transfers")
 
 DUE_WITHIN = timedelta(minutes=75)
 """Time within which an open withdrawal is taken up again: the longest interval between look-ups, and a margin."""
 
 _CHECKS = ("transfers", "adjustments", "wallets", "locks", "releases", "outbox", "doubled")
-"""Blocks of audit.sql that return violations."""
+"""Blocks of audit.sql that return violations. So do all of audit_transfers.sql."""
 
 
 @asynccontextmanager
@@ -41,7 +42,7 @@ async def auditor(database_url: str) -> AsyncIterator[Any]:
 async def audit_books(
     connection: Any, findings: Findings, progress: Progress, due_within: timedelta = DUE_WITHIN
 ) -> None:
-    """Check invariants 1 to 4 and 6, in one snapshot.
+    """Check invariants 1 to 4, 6 and 7, in one snapshot.
 
     By the settings, no open withdrawal may wait for longer than `due_within` until it is taken up.
     """
@@ -49,10 +50,10 @@ async def audit_books(
         sizes = {row["name"]: row["rows"] for row in await connection.fetch(_SQL["sizes"])}
         for name, number in (await connection.fetchrow(_SQL["counts"])).items():
             findings.count(name, number)
-        for check in _CHECKS:
-            progress(check)
-            await _run(connection, findings, check)
-        await _run(connection, findings, "look_ups", due_within)
+        for check, query in [*((check, _SQL[check]) for check in _CHECKS), *_TRANSFERS.items()]:
+            progress(check.replace("_", " "))
+            await _run(connection, findings, query)
+        await _run(connection, findings, _SQL["look_ups"], due_within)
         now = await connection.fetchval(_SQL["clock"])
         withdrawals = WithdrawalJudge(findings, now, due_within)
         about = sizes.get("withdrawals", 0)
@@ -68,7 +69,7 @@ async def audit_books(
                 progress(f"idempotency keys: {number:,} of about {max(about, number):,}")
 
 
-async def _run(connection: Any, findings: Findings, check: str, *arguments: object) -> None:
-    async for _, row in stream(connection, _SQL[check], *arguments):
+async def _run(connection: Any, findings: Findings, query: str, *arguments: object) -> None:
+    async for _, row in stream(connection, query, *arguments):
         invariant, kind, subject, expected, found, amount, currency = row
         findings.add(invariant, kind, subject, expected, found, amount=amount, currency=currency)

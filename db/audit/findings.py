@@ -11,7 +11,7 @@ Progress = Callable[[str], None]
 
 
 class Violation(NamedTuple):
-    """One violation: the invariant (1 to 6), the place, the expected and the actual content.
+    """One violation: the invariant (1 to 7), the place, the expected and the actual content.
 
     `kind` is a stable name for this type of violation. `amount` is the amount of the row concerned, in minor units, or
     the difference between two sums.

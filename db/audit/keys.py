@@ -1,11 +1,13 @@
 """Invariant 6: keys and movements match one to one, and each key's fingerprint is that of its movement."""
 
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
 from db.audit.findings import Findings
-from wallet.commands import Charge, LedgerCommand, Withdraw
+from wallet.commands import Charge, LedgerCommand, Leg, MakeTransfer, PlaceHold, Withdraw
 from wallet.fingerprints import UnknownVersion
+from wallet.follow_up_commands import CaptureHold, ReverseCharge, ReverseTransfer
 from wallet.reference import reference_end
 
 _INVARIANT = 6
@@ -51,8 +53,8 @@ class KeyJudge:
             self._add(row, "key_of_another", name, f"{ours}, as movement {row['id']}", theirs)
         if not row["digest_holds"]:
             self._add(row, "key_digest", name, "the digest of space and key", "another")
-        request = _request(row)
-        if request is None or not _is_fingerprint(request, row["fingerprint"]):
+        request = next((one for one in _requests(row) if _is_fingerprint(one, row["fingerprint"])), None)
+        if request is None:
             self._add(row, "fingerprint", name, f"the fingerprint of movement {row['id']}", "another")
         elif isinstance(request, Withdraw) and not _is_reference(request, row):
             expected = f"a reference that ends in {reference_end(request)}"
@@ -73,17 +75,63 @@ def _is_adopted(row: Any) -> bool:
     return row["kind"] == "reserve" and all(name.startswith("operator:") for name in names)
 
 
-def _request(row: Any) -> LedgerCommand | None:
-    """Return the request behind the rows, if they are complete enough."""
+Keyed = LedgerCommand | CaptureHold | ReverseCharge | ReverseTransfer
+"""A command that comes with an idempotency key."""
+
+
+def _requests(row: Any) -> Iterator[Keyed]:
+    """Yield the requests that can be behind the rows, if these are complete enough.
+
+    A request can spell out what another leaves to us: all of a hold, or all that is left of a charge or transfer.
+    """
     head = (row["client"], row["key"], row["user_id"], row["currency"], row["amount"])
     if None in head:
-        return None
+        return
     if row["kind"] == "charge":
-        return Charge(*head, row["release_at"], row["metadata"])
-    return Withdraw(*head, row["destination"], row["metadata"])
+        yield Charge(*head, row["release_at"], row["metadata"])
+    elif row["kind"] == "reserve":
+        yield Withdraw(*head, row["destination"], row["metadata"])
+    elif row["kind"] == "hold":
+        yield PlaceHold(*head, row["expires_at"], row["metadata"])
+    elif row["kind"] == "send":
+        yield MakeTransfer(*head, _legs(row), row["metadata"])
+    elif row["kind"] == "capture":
+        yield from _captures(row)
+    elif row["reverses"] is not None:
+        yield from _reversals(row)
 
 
-def _is_fingerprint(request: LedgerCommand, fingerprint: bytes | None) -> bool:
+def _legs(row: Any) -> tuple[Leg, ...]:
+    """Return the legs; none if they are incomplete."""
+    if None in (*(row["payees"] or ()), *(row["amounts"] or ())):
+        return ()
+    return tuple(map(Leg, row["payees"] or (), row["amounts"] or (), row["release_ats"] or ()))
+
+
+def _captures(row: Any) -> Iterator[CaptureHold]:
+    legs = _legs(row)
+    if row["hold_id"] is None or not legs:
+        return
+    yield CaptureHold(row["client"], row["key"], row["hold_id"], legs)
+    if len(legs) == 1 and row["amount"] == row["hold_amount"]:
+        to_user_id, _, release_at = legs[0]
+        yield CaptureHold(row["client"], row["key"], row["hold_id"], (), to_user_id, release_at)
+
+
+def _reversals(row: Any) -> Iterator[ReverseCharge | ReverseTransfer]:
+    head, reason = (row["client"], row["key"], row["reverses"]), row["reason"]
+    if row["kind"] == "reversal":
+        for amount in (row["amount"], None):
+            yield ReverseCharge(*head, amount, reason)
+        return
+    legs = tuple(zip(row["reversed_legs"] or (), row["reversed_amounts"] or (), strict=True))
+    yield ReverseTransfer(*head, legs, None, reason)
+    yield ReverseTransfer(*head, (), None, reason)
+    if len(legs) == 1:
+        yield ReverseTransfer(*head, (), row["amount"], reason)
+
+
+def _is_fingerprint(request: Keyed, fingerprint: bytes | None) -> bool:
     """Return whether the fingerprint is the request's, recomputed in the fingerprint's own version."""
     try:
         return fingerprint is not None and request.matches(fingerprint)

@@ -15,7 +15,10 @@ select
     (select count(*) from transfers) as transfers,
     (select count(*) from withdrawals) as withdrawals,
     (select count(*) from idempotency_keys) as keys,
-    (select count(*) from locks) as locks;
+    (select count(*) from locks) as locks,
+    (select count(*) from transfer_legs) as legs,
+    (select count(*) from holds) as holds,
+    (select count(*) from reversals) as reversals;
 
 -- name: transfers
 -- Every row of the ledger must be a legal movement and have its own instant in its identifier. In each wallet, in the
@@ -54,11 +57,30 @@ judged as (
             ('refund', 'held', 'available'),
             ('return', 'bank', 'available'),
             ('adjustment', 'funding', 'available'),
-            ('adjustment', 'available', 'funding')
+            ('adjustment', 'available', 'funding'),
+            ('reversal', 'available', 'funding'),
+            ('reversal', 'locked', 'funding'),
+            ('send', 'available', 'peer'),
+            ('send', 'locked', 'peer'),
+            ('receive', 'peer', 'available'),
+            ('receive', 'peer', 'locked'),
+            ('hold', 'available', 'held'),
+            ('void', 'held', 'available'),
+            ('capture', 'held', 'peer')
         )
         and (credit_account = 'locked') = (release_at is not null)
         and coalesce(isfinite(release_at), true) as legal,
-        reference is not null and (kind not in ('charge', 'reserve') or reference = id) as referring,
+        case
+            when kind in ('charge', 'reserve', 'hold', 'capture') then reference = id
+            when kind in ('reversal', 'void') then reference <> id
+            else reference is not null
+        end as referring,
+        (peer_user_id is null or 'peer' in (debit_account, credit_account))
+        and (metadata is null or kind not in ('hold', 'void', 'capture', 'receive', 'reversal', 'release'))
+        and (
+            effective_at is null
+            or (kind in ('release', 'void') and isfinite(effective_at) and effective_at <= created_at)
+        ) as fitting,
         total_after = total_expected
         and (available_after = available_expected) is not false
         and (locked_after = locked_expected) is not false
@@ -89,7 +111,19 @@ cross join lateral (
         t.legal, 1, 'illegal_transfer', 'a legal movement',
         concat_ws(' ', t.kind, t.debit_account, '→', t.credit_account, t.amount, 'until ' || t.release_at)
     ),
-    (t.referring, 1, 'wrong_reference', 'itself as reference', coalesce(t.reference::text, 'none')),
+    (
+        t.referring, 1, 'wrong_reference',
+        case when t.kind in ('reversal', 'void') then 'another as reference' else 'itself as reference' end,
+        coalesce(t.reference::text, 'none')
+    ),
+    (
+        t.fitting, 1, 'out_of_place',
+        'a peer only against peer, metadata only where it is kept, an earlier effect only of a release or void',
+        concat_ws(
+            ', ', t.kind, 'peer ' || t.peer_user_id, 'metadata ' || t.metadata,
+            format('effective at %s, made at %s', t.effective_at, t.created_at)
+        )
+    ),
     (
         t.following, 1, 'balances_after',
         format(
@@ -109,7 +143,9 @@ cross join lateral (
         t.created_at::text
     )
 ) as found (holds, invariant, kind, expected, found)
-where (t.legal and t.referring and t.following and t.positive and t.timely) is not true and found.holds is not true;
+where
+    (t.legal and t.referring and t.fitting and t.following and t.positive and t.timely) is not true
+    and found.holds is not true;
 
 -- name: adjustments
 -- An adjustment without an author and a reason can't be distinguished from a planted one.
@@ -141,13 +177,21 @@ with sums as (
 
 open_by_wallet as (
     select user_id, currency, sum(amount) as held
-    from withdrawals
-    where status in ('pending', 'processing', 'requires_attention')
+    from (
+        select user_id, currency, amount
+        from withdrawals
+        where status in ('pending', 'processing', 'requires_attention')
+        union all
+        select user_id, currency, amount from holds where status = 'open'
+    ) as still_open
     group by user_id, currency
 ),
 
 locks_by_wallet as (
-    select user_id, currency, sum(amount) as locked from locks group by user_id, currency
+    select user_id, currency, sum(amount) as locked
+    from locks
+    where account = 'locked'
+    group by user_id, currency
 ),
 
 sides as (
@@ -213,7 +257,8 @@ cross join lateral (
         concat_ws(' ', s.available, s.locked, s.held), least(s.available, s.locked, s.held)
     ),
     (
-        coalesce(s.held, 0) = coalesce(o.held, 0), 2, 'held', format('held %s by its open withdrawals', coalesce(o.held, 0)),
+        coalesce(s.held, 0) = coalesce(o.held, 0), 2, 'held',
+        format('held %s by its open withdrawals and holds', coalesce(o.held, 0)),
         coalesce(s.held, 0)::text, coalesce(s.held, 0) - coalesce(o.held, 0)
     ),
     (
@@ -224,20 +269,55 @@ cross join lateral (
 where found.holds is not true;
 
 -- name: locks
--- Locked, unreleased charges and locks must match one to one, with the same date and amount.
-with locked_charges as (
-    select c.id, c.user_id, c.currency, c.release_at, c.amount
+-- Locked money that is not released, less what reversals took out of it, and open holds that expire, match locks one to
+-- one, with the same date and amount.
+with taken_back as (
+    select reference as id, user_id, currency, amount
+    from transfers
+    where kind = 'reversal' and debit_account = 'locked'
+    union all
+    select l.receive_id, s.user_id, s.currency, s.amount
+    from transfers as s
+    join reversal_legs as r on r.send_id = s.id
+    join reversals as v on v.id = r.reversal_id and v.user_id = r.user_id
+    join transfer_legs as l on l.transfer_id = v.reverses and l.from_user_id = v.user_id and l.leg = r.leg
+    where s.kind = 'send' and s.debit_account = 'locked'
+),
+
+sums as (
+    select id, user_id, currency, sum(amount)::bigint as amount from taken_back group by id, user_id, currency
+),
+
+sources as (
+    select
+        c.id,
+        c.kind,
+        c.user_id,
+        c.currency,
+        c.release_at,
+        'locked' as account,
+        c.amount - coalesce(t.amount, 0) as amount
     from transfers as c
+    left join sums as t on t.id = c.id and t.user_id = c.user_id and t.currency = c.currency
     where
         c.credit_account = 'locked'
+        and c.amount is distinct from t.amount
         and not exists (
             select from transfers as r
             where r.kind = 'release' and r.reference = c.id and r.user_id = c.user_id and r.currency = c.currency
         )
+    union all
+    select id, 'hold', user_id, currency, expires_at, 'held', amount
+    from holds
+    where status = 'open' and expires_at is not null
 ),
 
 numbered as (
-    select *, row_number() over (partition by user_id, charge_id order by release_at) as copy from locks
+    select
+        *,
+        case account when 'held' then 'hold' else 'charge' end as kind,
+        row_number() over (partition by user_id, charge_id order by release_at) as copy
+    from locks
 )
 
 select
@@ -248,28 +328,73 @@ select
         when l.copy > 1 then 'lock_doubled'
         else 'lock_differs'
     end as kind,
-    'lock of charge ' || coalesce(c.id, l.charge_id) || ' of ' || coalesce(c.user_id, l.user_id) as subject,
+    concat(
+        'lock of ', coalesce(c.kind, l.kind), ' ', coalesce(c.id, l.charge_id), ' of ', coalesce(c.user_id, l.user_id)
+    ) as subject,
     case
-        when c.id is null then 'a locked charge that is not released'
-        else format('%s %s until %s, once', c.amount, c.currency, c.release_at)
+        when c.id is null then 'locked money that is not released, or an open hold that expires'
+        else format('%s %s %s until %s, once', c.account, c.amount, c.currency, c.release_at)
     end as expected,
     case
         when l.charge_id is null then 'no lock'
-        else format('%s %s until %s', l.amount, l.currency, l.release_at)
+        else format('%s %s %s until %s', l.account, l.amount, l.currency, l.release_at)
     end as found,
     coalesce(c.amount, l.amount) as amount,
     coalesce(c.currency, l.currency) as currency
-from locked_charges as c
+from sources as c
 full join numbered as l on l.charge_id = c.id and l.user_id = c.user_id
 where
     l.charge_id is null
     or c.id is null
     or l.copy > 1
-    or (l.currency, l.release_at, l.amount) is distinct from (c.currency, c.release_at, c.amount);
+    or (l.account, l.currency, l.release_at, l.amount) is distinct from (c.account, c.currency, c.release_at, c.amount);
 
 -- name: releases
--- Releases of a charge that was never locked, of another amount, before its time, or for the second time.
-with releases as (
+-- Releases of what was never locked, of another amount than was left in the lock, before its time, with effect from
+-- another instant (those written before effects were have none), or for the second time. And reversals that took from
+-- `available` what was locked still, or the other way round.
+with taken_back as (
+    select id, reference as source_id, user_id, currency, debit_account, amount
+    from transfers
+    where kind = 'reversal'
+    union all
+    select s.id, l.receive_id, s.user_id, s.currency, s.debit_account, s.amount
+    from transfers as s
+    join reversal_legs as r on r.send_id = s.id
+    join reversals as v on v.id = r.reversal_id and v.user_id = r.user_id
+    join transfer_legs as l on l.transfer_id = v.reverses and l.from_user_id = v.user_id and l.leg = r.leg
+    where s.kind = 'send'
+),
+
+sums as (
+    select source_id, user_id, currency, sum(amount)::bigint as amount
+    from taken_back
+    where debit_account = 'locked'
+    group by source_id, user_id, currency
+),
+
+locked as (
+    select
+        c.id,
+        c.kind,
+        c.user_id,
+        c.currency,
+        c.release_at,
+        c.amount - coalesce(t.amount, 0) as amount,
+        -- An identifier begins with its instant.
+        greatest(
+            c.release_at,
+            timestamptz 'epoch' + (
+                ('x' || left(translate(c.id::text, '-', ''), 12))::bit(48)::bigint * 1000
+                + (('x' || substr(translate(c.id::text, '-', ''), 14, 3))::bit(12)::integer * 1000 + 4095) / 4096
+            ) * interval '1 microsecond'
+        ) as effective_at
+    from transfers as c
+    left join sums as t on t.source_id = c.id and t.user_id = c.user_id and t.currency = c.currency
+    where c.credit_account = 'locked'
+),
+
+releases as (
     select *, row_number() over (partition by user_id, reference order by id) as copy
     from transfers
     where kind = 'release'
@@ -283,18 +408,36 @@ select
         when r.created_at < c.release_at then 'released_early'
         else 'release_differs'
     end as kind,
-    'release ' || r.id || ' of charge ' || r.reference || ' of ' || r.user_id as subject,
+    concat('release ', r.id, ' of ', coalesce(c.kind, 'charge'), ' ', r.reference, ' of ', r.user_id) as subject,
     case
-        when c.id is null then 'a locked charge of this wallet'
-        else format('%s, not before %s, once', c.amount, c.release_at)
+        when c.id is null then 'locked money of this wallet'
+        else format('%s, not before %s, with effect from %s, once', c.amount, c.release_at, c.effective_at)
     end as expected,
-    format('%s at %s', r.amount, r.created_at) as found,
+    concat(r.amount, ' at ', r.created_at, ' with effect from ' || r.effective_at) as found,
     r.amount,
     r.currency
 from releases as r
-left join transfers as c
-    on c.id = r.reference and c.user_id = r.user_id and c.currency = r.currency and c.credit_account = 'locked'
-where (r.copy = 1 and r.amount = c.amount and r.created_at >= c.release_at) is not true;
+left join locked as c on c.id = r.reference and c.user_id = r.user_id and c.currency = r.currency
+where
+    (
+        r.copy = 1
+        and r.amount = c.amount
+        and r.created_at >= c.release_at
+        and coalesce(r.effective_at = c.effective_at, true)
+    ) is not true
+union all
+select
+    2,
+    'taken_from',
+    concat('reversal ', t.id, ' of ', t.user_id),
+    case when t.debit_account = 'locked' then 'from available' else 'from locked' end,
+    'from ' || t.debit_account,
+    t.amount,
+    t.currency
+from taken_back as t
+left join locked as c on c.id = t.source_id and c.user_id = t.user_id and c.currency = t.currency
+left join releases as r on r.reference = c.id and r.user_id = c.user_id and r.currency = c.currency and r.copy = 1
+where (t.debit_account = 'locked') is distinct from (c.id is not null and (r.id is null or r.id > t.id));
 
 -- name: outbox
 -- Outbox rows of withdrawals that do not exist.
@@ -346,6 +489,10 @@ from (
     select 'doorbell_doubled', 'outbox row of withdrawal ' || withdrawal_id || ' of ' || min(user_id), count(*)
     from outbox
     group by withdrawal_id
+    union all
+    select 'charge_reversals_doubled', 'charge ' || charge_id || ' of ' || user_id, count(*)
+    from charge_reversals
+    group by charge_id, user_id
     union all
     select 'key_doubled', 'key ' || left(min(key), 8) || '… of ' || min(client), count(*)
     from idempotency_keys
@@ -416,8 +563,34 @@ full join histories as h using (id, user_id)
 full join movements as m using (id, user_id);
 
 -- name: keys
--- All charges and reserves with their keys, either of which may be missing, in the order of movements: two keys of one
--- movement follow each other.
+-- All movements that were asked for, with their keys, either of which may be missing, in the order of movements: two
+-- keys of one movement follow each other. With what else the request said: legs of a transfer, the hold of a capture,
+-- what is reversed.
+with legs as (
+    select
+        transfer_id,
+        from_user_id,
+        array_agg(to_user_id order by leg) as payees,
+        array_agg(amount order by leg) as amounts,
+        array_agg(release_at order by leg) as release_ats
+    from transfer_legs
+    group by transfer_id, from_user_id
+),
+
+reversed_legs as (
+    select reversal_id, user_id, array_agg(leg order by leg) as legs, array_agg(amount order by leg) as amounts
+    from reversal_legs
+    group by reversal_id, user_id
+),
+
+movements as (
+    select *
+    from transfers
+    where
+        kind in ('charge', 'reserve', 'hold', 'capture', 'reversal')
+        or (kind in ('send', 'receive') and reference = id)
+)
+
 select
     k.key is not null or k.movement_id is not null as keyed,
     t.id is not null as moved,
@@ -433,15 +606,30 @@ select
     t.kind,
     t.amount,
     t.release_at,
-    case when t.kind = 'charge' then t.metadata else w.metadata end as metadata,
+    case t.kind when 'reserve' then w.metadata when 'hold' then h.metadata else t.metadata end as metadata,
     w.id is not null as withdrawal,
     w.destination,
     w.reference,
     w.made_by,
-    t.made_by as asked_by
-from (select * from transfers where kind in ('charge', 'reserve')) as t
+    t.made_by as asked_by,
+    h.expires_at,
+    c.id as hold_id,
+    c.amount as hold_amount,
+    l.payees,
+    l.amounts,
+    l.release_ats,
+    v.reverses,
+    v.reason,
+    r.legs as reversed_legs,
+    r.amounts as reversed_amounts
+from movements as t
 full join idempotency_keys as k on k.movement_id = t.id
 left join withdrawals as w on w.id = t.id and w.user_id = t.user_id and t.kind = 'reserve'
+left join holds as h on h.id = t.id and h.user_id = t.user_id and t.kind = 'hold'
+left join holds as c on c.transfer_id = t.id and c.user_id = t.user_id and t.kind = 'capture'
+left join legs as l on l.transfer_id = t.id and l.from_user_id = t.user_id and t.kind in ('send', 'capture')
+left join reversals as v on v.id = t.id and v.user_id = t.user_id and t.kind in ('reversal', 'receive')
+left join reversed_legs as r on r.reversal_id = t.id and r.user_id = t.user_id and t.kind = 'receive'
 order by coalesce(t.id, k.movement_id);
 
 -- name: create_bank_payouts

@@ -119,6 +119,12 @@ from idempotency_keys as k
 join withdrawals as w on w.id = k.movement_id and w.user_id = k.user_id
 where k.digest = key_digest($1, $2);
 
+-- name: known_before
+-- Whether this wallet is there, and whether this key was used.
+select
+    exists(select from wallets where user_id = $1 and currency = $2) as wallet,
+    exists(select from idempotency_keys where digest = key_digest($3, $4)) as key;
+
 -- name: ended
 -- Which of these have ended.
 select id from withdrawals where id = any($1::uuid[]) and status not in ('pending', 'processing');

@@ -24,7 +24,8 @@ OFFSET_MAX = 10_000
 WAIT_S_MAX = 30
 
 CurrencyText = Annotated[
-    str, Meta(pattern=CURRENCY_PATTERN, description="ISO 4217 code. Left out, the configured default.")
+    str,
+    Meta(pattern=CURRENCY_PATTERN, description="One that `GET /currencies` lists. Left out, the default."),
 ]
 
 

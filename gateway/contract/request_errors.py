@@ -174,9 +174,9 @@ def _check_times(name: str, value: Any) -> None:
 _READABLE: dict[str, str] = {
     USER_ID_PATTERN: "must be 1 to 128 printable ASCII characters without space",
     WHOLE_PATTERN: "must be an integer from 0 to 2^53-1",
-    CURRENCY_OR_ALL_PATTERN: "must be three capital letters (ISO 4217), or all",
+    CURRENCY_OR_ALL_PATTERN: "must be three capital letters, or all",
     STATEMENT_CURSOR_PATTERN: "is not a next_cursor of ours",
-    CURRENCY_PATTERN: "must be three capital letters (ISO 4217)",
+    CURRENCY_PATTERN: "must be three capital letters",
     CURSOR_PATTERN: "is not a next_cursor of ours",
     REASON_PATTERN: "must be 1 to 255 characters on one line",
 }

@@ -44,7 +44,8 @@ IdempotencyKey = Annotated[
     ),
 ]
 Currency = Annotated[
-    str, Meta(pattern=CURRENCY_PATTERN, description="ISO 4217 code. Left out, the configured default.")
+    str,
+    Meta(pattern=CURRENCY_PATTERN, description="One that `GET /currencies` lists. Left out, the default."),
 ]
 ReleaseAt = Annotated[
     datetime,

@@ -45,6 +45,20 @@ class Transaction(msgspec.Struct, gc=False):
     created_at: datetime
 
 
+class Currency(msgspec.Struct, gc=False):
+    """A currency or a unit of your own."""
+
+    code: str
+    exponent: Annotated[int, Meta(ge=0, description="Decimal places: with 2, an amount of 1234 is 12.34.")]
+
+
+class Currencies(msgspec.Struct, gc=False):
+    """The currencies that are taken."""
+
+    currencies: list[Currency]
+    default: Annotated[str, Meta(description="The currency of requests that name none.")]
+
+
 class AcceptedWithdrawal(msgspec.Struct, gc=False):
     """A withdrawal as it was accepted. Ask `status_url` how it goes on."""
 

@@ -61,7 +61,7 @@ class BalanceRoutes:
         self._parameters = ParameterReader(BalanceQuery, services.user_ids)
         self._user_ids = services.user_ids
         self._reads = services.reads
-        self._default_currency = services.settings.default_currency
+        self._currency_to_read = services.intake.currency_to_read
 
     def register(self, endpoints: Endpoints) -> None:
         """Add the endpoints."""
@@ -74,7 +74,7 @@ class BalanceRoutes:
         caller.require_own(query.user_id)
         if query.currency == "all":
             return Response(encode(await self.wallets(query.user_id, query.at)))
-        wallet = query.user_id, query.currency or self._default_currency
+        wallet = query.user_id, await self._currency_to_read(query.user_id, query.currency)
         if query.at is not None:
             split = await self._split_at(wallet, query.at) or Split()
             return Response(encode(self._balance_of(wallet, split)))

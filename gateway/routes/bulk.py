@@ -20,7 +20,7 @@ def require_some(commands: Sequence[object]) -> None:
 
 
 async def submit_all(
-    submit: Callable[[Command], asyncio.Future[Recorded]], commands: Sequence[Command | WalletError]
+    submit: Callable[[Command], Awaitable[Recorded]], commands: Sequence[Command | WalletError]
 ) -> list[Recorded | Problem]:
     """Return the outcome of each command, in order: its receipt, or why it was refused."""
     under_way = [_submitted(submit, command) for command in commands]
@@ -37,7 +37,7 @@ async def submit_all(
 
 
 def _submitted(
-    submit: Callable[[Command], asyncio.Future[Recorded]], command: Command | WalletError
+    submit: Callable[[Command], Awaitable[Recorded]], command: Command | WalletError
 ) -> Awaitable[Recorded]:
     try:
         if isinstance(command, WalletError):

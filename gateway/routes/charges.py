@@ -164,7 +164,7 @@ class ChargeRoutes:
     def __init__(self, services: Services) -> None:
         self._requests = services.requests
         self._user_ids = services.user_ids
-        self._submit = services.ledger.submit
+        self._submit = services.intake.submit
         self._reads = services.reads
         self._limiter = services.limiter
         self._bench = bool(services.settings.bench)

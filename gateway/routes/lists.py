@@ -130,7 +130,7 @@ class ListRoutes:
         self._reads = services.reads
         self._withdrawal_by_key = withdrawal_routes.by_key
         self._user_ids = services.user_ids
-        self._default_currency = services.settings.default_currency
+        self._currency_to_read = services.intake.currency_to_read
         self._charges = ParameterReader(ChargesQuery, services.user_ids)
         self._transfers = ParameterReader(TransfersQuery, services.user_ids)
         self._holds = ParameterReader(HoldsQuery, services.user_ids)
@@ -152,7 +152,7 @@ class ListRoutes:
             if not caller.owns(charge.receipt.user_id):
                 raise ChargeNotFound("no such charge")
             return Response(encode(charge_of(charge.receipt, self._user_ids, charge.reversed)))
-        wallet = self._wallet(query, caller)
+        wallet = await self._wallet(query, caller)
         assert wallet is not None
         found, next = await self._reads.charges(wallet, query.span(), query.limit)
         return Response(
@@ -172,7 +172,7 @@ class ListRoutes:
             if not caller.owns(transfer.receipt.user_id):
                 raise TransferNotFound("no such transfer")
             return Response(encode(transfer_of(transfer.receipt, self._user_ids, transfer.reversed)))
-        wallet = self._wallet(query, caller)
+        wallet = await self._wallet(query, caller)
         assert wallet is not None
         found, next = await self._reads.transfers(wallet, query.span(), query.limit, query.type)
         return Response(
@@ -194,7 +194,7 @@ class ListRoutes:
                 raise HoldNotFound("no such hold")
             return Response(encode(hold_of(hold, self._user_ids)))
         found, next = await self._reads.holds(
-            self._wallet(query, caller), query.span(), query.limit, query.status
+            await self._wallet(query, caller), query.span(), query.limit, query.status
         )
         return Response(encode(HoldsPage([hold_of(hold, self._user_ids) for hold in found], _cursor(next))))
 
@@ -205,18 +205,18 @@ class ListRoutes:
         if query.idempotency_key is not None:
             return await self._withdrawal_by_key(caller, query.key(), query.wait)
         found, next = await self._reads.withdrawals(
-            self._wallet(query, caller), query.span(), query.limit, query.status
+            await self._wallet(query, caller), query.span(), query.limit, query.status
         )
         return Response(
             encode(WithdrawalsPage([withdrawal_of(view, self._user_ids) for view in found], _cursor(next)))
         )
 
-    def _wallet(self, query: ListQuery, caller: Caller) -> WalletId | None:
+    async def _wallet(self, query: ListQuery, caller: Caller) -> WalletId | None:
         """Return the wallet that is asked for; None: all. Raises WalletNotFound for another's."""
         if query.user_id is None:
             return None
         caller.require_own(query.user_id)
-        return query.user_id, query.currency or self._default_currency
+        return query.user_id, await self._currency_to_read(query.user_id, query.currency)
 
 
 def _cursor(next: UUID | None) -> str | None:

@@ -87,7 +87,7 @@ class TransactionRoutes:
         self._parameters = ParameterReader(TransactionsQuery, services.user_ids)
         self._user_ids = services.user_ids
         self._reads = services.reads
-        self._default_currency = services.settings.default_currency
+        self._currency_to_read = services.intake.currency_to_read
 
     def register(self, endpoints: Endpoints) -> None:
         """Add the endpoints."""
@@ -99,7 +99,7 @@ class TransactionRoutes:
         query = self._parameters.read(request.query_string, **path)
         caller.require_own(query.user_id)
         query.check()
-        currency = query.currency or self._default_currency
+        currency = await self._currency_to_read(query.user_id, query.currency)
         page = None if query.is_filtered else query.page or 1
         found = await self._reads.transactions(
             (query.user_id, currency),

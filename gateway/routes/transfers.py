@@ -154,7 +154,7 @@ class TransferRoutes:
     def __init__(self, services: Services) -> None:
         self._requests = services.transfer_requests
         self._user_ids = services.user_ids
-        self._submit = services.ledger.submit
+        self._submit = services.intake.submit
         self._follow_up = services.ledger.follow_up
         self._reads = services.reads
         self._limiter = services.limiter

@@ -116,7 +116,7 @@ class WalletRoutes:
         self._wallets_of = balance_routes.wallets
         self._reads = services.reads
         self._user_ids = services.user_ids
-        self._default_currency = services.settings.default_currency
+        self._currency_to_read = services.intake.currency_to_read
         self._wallets = ParameterReader(WalletsQuery, services.user_ids)
         self._statement = ParameterReader(StatementQuery, services.user_ids)
 
@@ -172,7 +172,7 @@ class WalletRoutes:
 
     async def _asked(self, query: StatementQuery) -> tuple[_Asked, Position | None]:
         """Return what is asked for, and the position that a cursor names. Raises ValidationFailed."""
-        wallet = query.user_id, query.currency or self._default_currency
+        wallet = query.user_id, await self._currency_to_read(query.user_id, query.currency)
         start = BEGINNING if query.from_ is None else max(query.from_, BEGINNING).astimezone(UTC)
         if query.cursor is None:
             end = now = await self._reads.settled(wallet)

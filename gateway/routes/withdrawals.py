@@ -168,7 +168,7 @@ class WithdrawalRoutes:
     def __init__(self, services: Services) -> None:
         self._requests = services.requests
         self._user_ids = services.user_ids
-        self._submit = services.ledger.submit
+        self._submit = services.intake.submit
         self._withdrawals = services.withdrawals
         self._reads = services.reads
         self._long_poll = services.long_poll

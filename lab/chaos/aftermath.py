@@ -32,6 +32,8 @@ TELL_EVERY_S = 5.0
 BOOK_PAGE = 1_000
 WALK_PAGES_MAX = 100_000
 ENDED = frozenset({"completed", "failed", "cancelled", "returned"})
+KEYED = frozenset({"charge", "withdraw", "transfer", "hold", "capture", "reverse_charge", "reverse_transfer"})
+"""The operations whose requests carry an idempotency key."""
 
 Item = TypeVar("Item")
 
@@ -54,6 +56,8 @@ class Aftermath:
         self._progress = progress
         self._withdrawals: dict[str, tuple[str, str]] = {}
         """All accepted withdrawals: cell and wallet by identifier."""
+        self._touched: dict[str, tuple[str, str, str, str]] = {}
+        """Holds, and what was reversed: operation, path, cell and wallet of its last read, by identifier."""
         self._open: set[str] = set()
         self._open_from_load: set[str] = set()
         self._references: dict[str, str] = {}
@@ -104,9 +108,9 @@ class Aftermath:
         unclear: set[bytes] = set()
         for line in read(self._history.path):
             call = line.record
-            if not isinstance(call, Call) or call.op not in ("charge", "withdraw"):
+            if not isinstance(call, Call) or call.op not in KEYED:
                 continue
-            identity = "\0".join((call.op, call.key, call.body)).encode()
+            identity = "\0".join((call.op, call.subject, call.key, call.body)).encode()
             digest = blake2b(identity, digest_size=12).digest()
             places.setdefault(digest, line.offset)
             if call.status in (0, 503):
@@ -122,6 +126,17 @@ class Aftermath:
             if id not in self._withdrawals:
                 self._withdrawals[id] = (call.cell, call.wallet)
                 self._open.add(id)
+
+        if call.status != 200:
+            return
+        if call.op == "hold":
+            self._touch("hold_now", "/holds", json.loads(call.answer)["id"], call)
+        elif call.op in ("reverse_charge", "reverse_transfer"):
+            kind = call.op.removeprefix("reverse_")
+            self._touch(f"{kind}_now", f"/{kind}s", call.subject, call)
+
+    def _touch(self, op: str, folder: str, id: str, call: Call) -> None:
+        self._touched[id] = (op, f"{folder}/{id}", call.cell, call.wallet)
 
     async def _resend(self, offset: int) -> None:
         with self._history.path.open("rb") as file:
@@ -177,6 +192,7 @@ class Aftermath:
             f"Reading everything once more: {len(self._withdrawals):,} withdrawals, all wallets"
         )
         await self._for_each(list(self._withdrawals), self._look_for_the_last_time)
+        await self._for_each(list(self._touched), self._look_at)
         for place in self._wallets.all():
             await self._operations.read_balance(place)
             if not await self._operations.walk(place, 100, WALK_PAGES_MAX):
@@ -188,6 +204,10 @@ class Aftermath:
     async def _look_for_the_last_time(self, id: str) -> None:
         if await self._look(id) == "failed":
             await self._client.find_at_bank(*self._withdrawals[id], id, self._references[id])
+
+    async def _look_at(self, id: str) -> None:
+        op, path, cell, wallet = self._touched[id]
+        await self._client.read(op, path, cell=cell, wallet=wallet, subject=id)
 
     async def _books(self) -> AsyncIterator[dict[str, Any]]:
         """Yield the bank's books; record trouble if they can't be read."""

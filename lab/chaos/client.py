@@ -17,7 +17,7 @@ KEEPALIVE_S = 3.0
 
 
 class Request(NamedTuple):
-    """A charge or a withdrawal, as it can be sent any number of times."""
+    """A request with an idempotency key, as it can be sent any number of times."""
 
     op: str
     cell: str
@@ -25,18 +25,26 @@ class Request(NamedTuple):
     key: str
     body: str
     key_in_header: bool = False
+    path: str = ""
+    """Empty: the operation's name."""
+    subject: str = ""
+    """The hold, charge or transfer that it is about."""
 
     @classmethod
     def of(cls, call: Call) -> "Request":
         """Return the request that a recorded call sent."""
-        return cls(call.op, call.cell, call.wallet, call.key, call.body, call.key_in_header)
+        path = "" if call.op in ("charge", "withdraw") else call.path
+        return cls(
+            call.op, call.cell, call.wallet, call.key, call.body, call.key_in_header, path, call.subject
+        )
 
 
 class _Taken(msgspec.Struct):
-    """A result of POST /charges: the transaction's own bytes, for comparison with other answers."""
+    """A result of a bulk request: the own bytes of what was made, for comparison with other answers."""
 
     status: int
     transaction: msgspec.Raw = msgspec.Raw(b"")
+    transfer: msgspec.Raw = msgspec.Raw(b"")
     error: msgspec.Raw = msgspec.Raw(b"")
     replayed: bool = False
 
@@ -71,16 +79,17 @@ class RecordingClient:
     # --- writes ------------------------------------------------------------------------------------------
 
     async def send(self, request: Request) -> Call:
-        """Send a charge or a withdrawal."""
-        body = request.body
+        """Send a request."""
+        body, path = request.body, request.path or f"/{request.op}"
         headers = {"Content-Type": "application/json"}
         if request.key_in_header:
             headers["Idempotency-Key"] = request.key
-        call = await self._exchange("POST", f"{self._api_url}/{request.op}", body, headers)
+        call = await self._exchange("POST", self._api_url + path, body, headers)
         return self._write(
             call,
             op=request.op,
-            path=f"/{request.op}",
+            path=path,
+            subject=request.subject,
             cell=request.cell,
             wallet=request.wallet,
             key=request.key,
@@ -88,18 +97,18 @@ class RecordingClient:
             body=body,
         )
 
-    async def send_bulk(self, requests: Sequence[Request]) -> list[Call]:
-        """Send charges in one POST /charges; each item becomes a call in the history."""
+    async def send_bulk(self, requests: Sequence[Request], path: str = "/charges") -> list[Call]:
+        """Send charges, or transfers, in one request; each item becomes a call in the history."""
         body = "[" + ",".join(request.body for request in requests) + "]"
         headers = {"Content-Type": "application/json"}
-        call = await self._exchange("POST", f"{self._api_url}/charges", body, headers)
+        call = await self._exchange("POST", self._api_url + path, body, headers)
         items: list[dict[str, Any]] = [{} for _ in requests]
         if call.status == 200:
             results = msgspec.json.decode(call.answer, type=_Results).results
             items = [
                 {
                     "status": one.status,
-                    "answer": bytes(one.transaction if one.status == 200 else one.error).decode(),
+                    "answer": (bytes(one.transaction) or bytes(one.transfer) or bytes(one.error)).decode(),
                     "replayed": one.replayed,
                     "retry_after": one.status == 503,  # an item has no header of its own
                 }
@@ -109,7 +118,7 @@ class RecordingClient:
             self._write(
                 call,
                 op=request.op,
-                path="/charges",
+                path=path,
                 cell=request.cell,
                 wallet=request.wallet,
                 key=request.key,
@@ -125,6 +134,12 @@ class RecordingClient:
         path = f"/withdrawals/{id}/cancel"
         call = await self._exchange("POST", self._api_url + path, "", {})
         return self._write(call, op="cancel", path=path, cell=cell, wallet=wallet, subject=id)
+
+    async def void(self, cell: str, wallet: str, id: str) -> Call:
+        """Ask for a hold to be voided."""
+        path = f"/holds/{id}/void"
+        call = await self._exchange("POST", self._api_url + path, "", {})
+        return self._write(call, op="void", path=path, cell=cell, wallet=wallet, subject=id)
 
     async def take_back(self, cell: str, wallet: str, id: str, reference: str) -> Call:
         """Make the bank return a payout that it knows by `reference`."""

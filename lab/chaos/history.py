@@ -25,7 +25,8 @@ class Call(msgspec.Struct, frozen=True, tag="call", tag_field="line", omit_defau
     """One HTTP call (of a bulk request, one item), from before it was sent until its answer was read."""
 
     op: str
-    """charge, withdraw, balance, transactions, withdrawal, by_key, cancel, return, health, ready"""
+    """charge, withdraw, transfer, hold, capture, reverse_charge, reverse_transfer (these have keys); void, cancel,
+    balance, transactions, withdrawal, by_key, hold_now, transfer_now, charge_now, find, return, health, ready"""
     start: float
     end: float
     phase: str = "load"
@@ -35,7 +36,7 @@ class Call(msgspec.Struct, frozen=True, tag="call", tag_field="line", omit_defau
     wallet: str = ""
     """`user currency`"""
     subject: str = ""
-    """The withdrawal that the call is about."""
+    """What the call is about: a withdrawal, hold, charge or transfer."""
     method: str = "GET"
     path: str = ""
     key: str = ""
@@ -44,7 +45,7 @@ class Call(msgspec.Struct, frozen=True, tag="call", tag_field="line", omit_defau
     walk: int = 0
     """Pages of one walk through a list, cursor by cursor, share a number."""
     bulk: bool = False
-    """An item of POST /charges; `body`, `status` and `answer` are the item's own."""
+    """An item of POST /charges or /transfers; `body`, `status` and `answer` are the item's own."""
     status: int = 0
     """0: no answer."""
     replayed: bool = False

@@ -6,21 +6,21 @@ two runs of one seed do the same things, with the same amounts and in the same o
 
 import asyncio
 import json
-from collections import deque
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 from urllib.parse import quote
 
 from lab.chaos.client import RecordingClient, Request
 from lab.chaos.history import Call
+from lab.chaos.sending import id_of, soon
+from lab.chaos.transfer_operations import WEIGHTS as TRANSFER_WEIGHTS
+from lab.chaos.transfer_operations import TransferOperations
 from lab.chaos.wallets import Place, Wallets
 
-REMEMBERED_MAX = 2_000
 WALK_PAGES_MAX = 5
 
-WEIGHTS = {
+WEIGHTS = TRANSFER_WEIGHTS | {
     "charge": 18,
     "charge_locked": 10,
     "bulk": 2,
@@ -52,16 +52,11 @@ DESTINATIONS: tuple[Any, ...] = (
 )
 
 
-class Operations:
+class Operations(TransferOperations):
     """Does operation after operation; safe for concurrent use."""
 
     def __init__(self, seed: int, client: RecordingClient, wallets: Wallets) -> None:
-        self._seed = seed
-        self._client = client
-        self._wallets = wallets
-        self._requests: deque[Request] = deque(maxlen=REMEMBERED_MAX)
-        self._accepted: deque[Call] = deque(maxlen=REMEMBERED_MAX)
-        self._completed: deque[Call] = deque(maxlen=REMEMBERED_MAX)
+        super().__init__(seed, client, wallets)
         self._walks = 0
         self._kinds = list(WEIGHTS)
         self._weights = list(WEIGHTS.values())
@@ -92,19 +87,8 @@ class Operations:
     def _new_charge(self, random: Random, key: str, place: Place, *, locked: bool) -> Request:
         fields: dict[str, Any] = {"amount": random.randint(1, 2_000)}
         if locked:
-            soon_s = random.choice((random.uniform(0.05, 1), random.uniform(1, 8), random.uniform(8, 40)))
-            fields["release_at"] = (datetime.now(UTC) + timedelta(seconds=soon_s)).isoformat()
+            fields["release_at"] = soon(random)
         return self._new(random, "charge", key, place, **fields)
-
-    def _key(self, number: int, part: int = 0) -> str:
-        return f"{self._seed}-{number}-{part}"
-
-    async def _send(self, request: Request) -> Call:
-        call = await self._client.send(request)
-        self._requests.append(request)
-        if call.op == "withdraw" and call.status == 202:
-            self._accepted.append(call)
-        return call
 
     # --- writes ------------------------------------------------------------------------------------------
 
@@ -172,7 +156,7 @@ class Operations:
         victim = self._requests[random.randrange(len(self._requests))]
         places = self._wallets.cells[victim.cell]
         place = next(place for place in places if place.wallet == victim.wallet)
-        op = victim.op
+        op = victim.op if victim.op == "withdraw" else "charge"
         how = random.choice(("amount", "kind", "wallet"))
         if how == "kind":
             op = "withdraw" if op == "charge" else "charge"
@@ -188,21 +172,22 @@ class Operations:
             await self._cancel(call)
 
     async def _cancel_some(self, random: Random, number: int) -> None:
-        if self._accepted:
-            await self._cancel(self._accepted[-random.randint(1, min(len(self._accepted), 50))])
+        if accepted := self._recent("withdraw", random):
+            await self._cancel(accepted)
 
     async def _cancel(self, accepted: Call) -> None:
-        await self._client.cancel(accepted.cell, accepted.wallet, _id(accepted))
+        await self._client.cancel(accepted.cell, accepted.wallet, id_of(accepted, "withdrawal_id"))
 
     async def _take_back(self, random: Random, number: int) -> None:
         """Let the bank return a payout: mostly of a withdrawal known to be completed, sometimes of any withdrawal."""
-        pool = self._completed if self._completed and random.random() < 0.8 else self._accepted
+        completed = self._accepted_by("completed")
+        pool = completed if completed and random.random() < 0.8 else self._accepted_by("withdraw")
         if pool:
             call = pool[random.randrange(len(pool))]
             found = await self._read_withdrawal(call, "")
             if found.status == 200:
                 reference = json.loads(found.answer)["reference"]
-                await self._client.take_back(call.cell, call.wallet, _id(call), reference)
+                await self._client.take_back(call.cell, call.wallet, id_of(call, "withdrawal_id"), reference)
 
     # --- reads -------------------------------------------------------------------------------------------
 
@@ -251,15 +236,15 @@ class Operations:
         await self._look(random, f"?wait={random.choice((0.3, 1, 2))}")
 
     async def _look(self, random: Random, query: str) -> None:
-        if not self._accepted:
+        accepted = self._recent("withdraw", random, 200)
+        if accepted is None:
             return
-        accepted = self._accepted[-random.randint(1, min(len(self._accepted), 200))]
         call = await self._read_withdrawal(accepted, query)
         if call.status == 200 and json.loads(call.answer)["status"] == "completed":
-            self._completed.append(accepted)
+            self._accepted_by("completed").append(accepted)
 
     async def _read_withdrawal(self, accepted: Call, query: str) -> Call:
-        id = _id(accepted)
+        id = id_of(accepted, "withdrawal_id")
         about = {"cell": accepted.cell, "wallet": accepted.wallet, "subject": id}
         return await self._client.read("withdrawal", f"/withdrawals/{id}{query}", **about)
 
@@ -268,8 +253,3 @@ class Operations:
             request = self._requests[random.randrange(len(self._requests))]
             path = f"/withdrawals?idempotency_key={quote(request.key, safe='')}"
             await self._client.read("by_key", path, cell=request.cell, wallet=request.wallet, key=request.key)
-
-
-def _id(accepted: Call) -> str:
-    id: str = json.loads(accepted.answer)["withdrawal_id"]
-    return id

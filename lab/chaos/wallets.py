@@ -49,6 +49,16 @@ class Wallets:
         """Draw another wallet of the same cell."""
         return random.choice([other for other in self.cells[place.cell] if other != place])
 
+    def pair(self, random: Random) -> tuple[Place, Place]:
+        """Draw two wallets of one cell and currency, one to pay the other."""
+        cell = self.draw(random).cell
+        first, second = (place for place in self.cells[cell] if place.currency == "USD")
+        return (first, second) if random.random() < 0.5 else (second, first)
+
+    def payee_of(self, cell: str, wallet: str) -> Place:
+        """Return the wallet that this wallet pays."""
+        return next(place for place in self.cells[cell] if place.currency == "USD" and place.wallet != wallet)
+
     def all(self) -> list[Place]:
         """Every wallet."""
         return [place for places in self.cells.values() for place in places]

@@ -8,7 +8,7 @@ import psutil
 
 from ops.errors import OpsError
 from ops.state import StateDir, read_json
-from runtime.settings import PORT_MAX as TCP_PORT_MAX
+from runtime.address_rules import PORT_MAX as TCP_PORT_MAX
 
 # Linux gives 32768 and above to outgoing connections: a server that stopped there may find its port taken.
 PORT_MIN = 20_000

@@ -43,6 +43,8 @@ class HonestService:
     movements: dict[str, Movement] = field(default_factory=dict)
     by_key: dict[str, tuple[str, Movement]] = field(default_factory=dict)
     requests: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    subjects: dict[str, str] = field(default_factory=dict)
+    """What requests are about, by their bodies."""
     phase: str = "load"
     numbers: Any = field(default_factory=lambda: itertools.count(1))
 
@@ -71,6 +73,7 @@ class HonestService:
         """Do it; `lost`: the request never arrived; not `answered`: it did, but the answer got lost."""
         self.requests[op, body] = (key, body)
         common = {"wallet": "ann USD", "method": "POST", "path": f"/{op}", "key": key, "body": body}
+        common["subject"] = self.subjects.get(body, "")
         if lost:
             return self.record(op, **common, error="reset")
         status, replayed, answer = self.decide(op, key, body)
@@ -81,11 +84,16 @@ class HonestService:
     def decide(self, op: str, key: str, body: str) -> tuple[int, bool, dict[str, Any]]:
         known = self.by_key.get(key)
         asked = json.loads(body)
-        done = 200 if op == "charge" else 202
+        done = 202 if op == "withdraw" else 200
         if known is not None:
             if known[0] == op + body:
                 return done, True, known[1].answer
             return 422, False, {"status": 422, "code": "idempotency_key_reused"}
+        if op not in ("charge", "withdraw"):
+            status, made = self.decide_other(op, key, asked, self.subjects.get(body, ""))
+            if status == 200:
+                self.by_key[key] = (op + body, Movement(made, 0, ""))
+            return status, False, made
         at = self.now + CALL_S / 2
         if op == "withdraw" and self.balance()[0] < asked["amount"]:
             return 422, False, {"status": 422, "code": "insufficient_funds"}
@@ -110,6 +118,12 @@ class HonestService:
         self.by_key[key] = (op + body, movement)
         return done, False, answer
 
+    def decide_other(
+        self, op: str, key: str, asked: dict[str, Any], subject: str
+    ) -> tuple[int, dict[str, Any]]:
+        """Do what `honest_transfers` can do, and return status and answer."""
+        raise AssertionError(f"no {op} without transfers")
+
     def move(self, id: str, *states: str) -> None:
         """The background processes take the withdrawal through these states, 10 ms each."""
         for state in states:
@@ -129,7 +143,7 @@ class HonestService:
 
     # --- reads -------------------------------------------------------------------------------------------
 
-    def balance(self) -> tuple[int, int, int]:
+    def balance(self, wallet: str = "ann USD") -> tuple[int, int, int]:
         at = self.now + CALL_S / 2
         parts = [0, 0, 0]
         for movement in self.movements.values():
@@ -141,11 +155,11 @@ class HonestService:
                 parts[2] += 0 if movement.status == "completed" else movement.amount
         return parts[0], parts[1], parts[2]
 
-    def read_balance(self) -> Call:
-        withdrawable, locked, held = self.balance()
-        answer = {"user_id": "ann", "currency": "USD", "total": withdrawable + locked + held}
+    def read_balance(self, user: str = "ann") -> Call:
+        withdrawable, locked, held = self.balance(f"{user} USD")
+        answer = {"user_id": user, "currency": "USD", "total": withdrawable + locked + held}
         answer |= {"withdrawable": withdrawable, "locked": locked, "held": held}
-        return self.record("balance", wallet="ann USD", status=200, answer=json.dumps(answer))
+        return self.record("balance", wallet=f"{user} USD", status=200, answer=json.dumps(answer))
 
     def read_list(self, *, limit: int = 100, walk: int = 0) -> Call:
         items = []
@@ -202,8 +216,12 @@ class HonestService:
             if movement.status in ("completed", "returned"):
                 status = "returned" if movement.status == "returned" else "paid"
                 self.records.append(BankPayout(f"po-{id}", f"ref-{id}", movement.amount, "USD", status))
+        self.last_looks()
         self.mark("end")
         return self.records
+
+    def last_looks(self) -> None:
+        """Look a last time at what a service with transfers has besides."""
 
     def mark(self, name: str) -> None:
         self.records.append(Mark(name, self.now, WALL_AT_0 + self.now))

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from ops.local.stack import Stack
-from tests.model.machine import WalletMachine
+from tests.model.transfer_machine import TransferMachine
 from tests.service import Service, make_whole
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
@@ -24,7 +24,7 @@ def test_any_calls_in_any_order(stack: Stack) -> None:
         service = runner.run(opened.__aenter__())
         runner.run(service.faults())
 
-        class Machine(WalletMachine):
+        class Machine(TransferMachine):
             """The machine on this stack."""
 
         Machine.runner, Machine.service = runner, service
@@ -41,4 +41,5 @@ def test_any_calls_in_any_order(stack: Stack) -> None:
             report = runner.run(service.audit())
         finally:
             runner.run(opened.__aexit__(None, None, None))
-    assert report.findings.checked["withdrawals"] > 0
+    for what in ("withdrawals", "legs", "holds", "reversals"):
+        assert report.findings.checked[what] > 0, what

@@ -1,4 +1,4 @@
-"""What the whole service promises, told in a page: wallets as lists of charges and withdrawals, no more.
+"""What the whole service promises, told in a page: wallets as lists of what came and went, no more.
 
 It knows nothing of batches, processes, retries or tables. What depends on the moment (has a lock matured, has the
 bank been called yet) is answered with bounds.
@@ -13,10 +13,23 @@ SKEW = timedelta(milliseconds=200)
 
 @dataclass
 class In:
-    """A charge."""
+    """Money that came in, by a charge or from another wallet; below zero, money that was taken back or sent."""
 
     amount: int
-    release_at: datetime | None
+    release_at: datetime | None = None
+
+
+@dataclass
+class Held:
+    """A hold. `ended`: it was captured or voided."""
+
+    amount: int
+    expires_at: datetime | None = None
+    ended: bool = False
+
+    def is_open_at(self, moment: datetime) -> bool:
+        """Return whether its money is held at this moment."""
+        return not self.ended and (self.expires_at is None or self.expires_at > moment)
 
 
 @dataclass
@@ -35,6 +48,7 @@ class ModelWallet:
 
     charges: list[In] = field(default_factory=list)
     withdrawals: dict[str, Out] = field(default_factory=dict)
+    holds: dict[str, Held] = field(default_factory=dict)
     listing: list[tuple[str, int]] = field(default_factory=list)
     """Identifier and signed amount of each transaction, oldest first."""
 
@@ -48,22 +62,40 @@ class ModelWallet:
         self.withdrawals[id] = Out(amount)
         self.listing.append((id, -amount))
 
+    def move(self, amount: int, release_at: datetime | None = None) -> None:
+        """Money comes from another wallet, or (below zero) goes out."""
+        self.charges.append(In(amount, release_at))
+
     @property
     def own(self) -> int:
-        """Withdrawable and locked money together: this depends on no moment."""
+        """Withdrawable and locked money, and what holds keep: this depends on no moment."""
         gone = sum(out.amount for out in self.withdrawals.values() if not out.refunded)
         return sum(charge.amount for charge in self.charges) - gone
 
     def locked_between(self, start: datetime, end: datetime) -> tuple[int, int]:
         """Return the least and the most that may be locked at a moment between these."""
-        least = sum(one.amount for one in self.charges if one.release_at and one.release_at > end + SKEW)
-        most = sum(one.amount for one in self.charges if one.release_at and one.release_at > start - SKEW)
-        return least, most
+        sums = [
+            sum(one.amount for one in self.charges if one.release_at and one.release_at > moment)
+            for moment in (start - SKEW, *self._changes(start, end), end + SKEW)
+        ]
+        return min(sums), max(sums)
+
+    def _changes(self, start: datetime, end: datetime) -> list[datetime]:
+        """Return the moments between these at which something is released."""
+        dates = {one.release_at for one in self.charges if one.release_at}
+        return [at for at in dates if start - SKEW <= at <= end + SKEW]
+
+    def kept_between(self, start: datetime, end: datetime) -> tuple[int, int]:
+        """Return the least and the most that holds may keep at a moment between these."""
+        holds = self.holds.values()
+        least = sum(hold.amount for hold in holds if hold.is_open_at(end + SKEW))
+        return least, sum(hold.amount for hold in holds if hold.is_open_at(start - SKEW))
 
     def withdrawable_between(self, start: datetime, end: datetime) -> tuple[int, int]:
         """Return the least and the most that may be withdrawable at a moment between these."""
         least, most = self.locked_between(start, end)
-        return self.own - most, self.own - least
+        least_kept, most_kept = self.kept_between(start, end)
+        return self.own - most - most_kept, self.own - least - least_kept
 
     @property
     def held_at_most(self) -> int:

@@ -718,11 +718,44 @@ AUDIT = (
         (
             Change(
                 "db/audit/keys.py",
-                '        if request is None or not _is_fingerprint(request, row["fingerprint"]):\n',
-                "        if request is None:\n",
+                'next((one for one in _requests(row) if _is_fingerprint(one, row["fingerprint"])), None)',
+                "next(_requests(row), None)",
             ),
         ),
         (_AUDIT + "test_planted.py",),
+    ),
+    Mutation(
+        "the audit does not add up what transfers put against each other",
+        (
+            Change(
+                "db/queries/audit_transfers.sql",
+                "having sum(case when credit_account = 'peer' then amount else -amount end) is distinct from 0",
+                "having false",
+            ),
+        ),
+        (_AUDIT + "test_planted.py",),
+    ),
+    Mutation(
+        "the audit takes any counter of what was reversed",
+        (
+            Change(
+                "db/queries/audit_transfers.sql",
+                "(n.reversed = o.reversed and n.amount = c.amount and n.reversed between 1 and c.amount and",
+                "(true and",
+            ),
+        ),
+        (_AUDIT + "test_planted.py",),
+    ),
+    Mutation(
+        "the audit does not count what holds keep",
+        (
+            Change(
+                "db/queries/audit.sql",
+                "select user_id, currency, amount from holds where status = 'open'",
+                "select user_id, currency, amount from holds where false",
+            ),
+        ),
+        (_AUDIT + "test_audit.py",),
     ),
     Mutation(
         "the audit does not see what was completed here and not paid there",

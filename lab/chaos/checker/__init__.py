@@ -1,8 +1,8 @@
 """The independent checker: reads a history, knows the API's contract, and shares no code with the service.
 
 `check(path)` first reads the whole file once, to assign calls to cells and to check rules that need no memory (was any
-answer one that is never allowed?). Then it checks cell by cell: keys, withdrawals, lists, balances. Only one cell is in
-memory at a time.
+answer one that is never allowed?). Then it checks cell by cell: keys, withdrawals, transfers, lists, balances. Only one
+cell is in memory at a time.
 """
 
 from collections import defaultdict
@@ -17,6 +17,7 @@ from lab.chaos.checker.findings import Findings, Violation
 from lab.chaos.checker.health import HealthWitness
 from lab.chaos.checker.keys import check_keys
 from lab.chaos.checker.lists import check_lists
+from lab.chaos.checker.transfers import check_transfers
 from lab.chaos.checker.withdrawals import check_strangers, check_withdrawals
 from lab.chaos.history import BankPayout, Call, Comeback, InjectedFault, Mark, Run, Trouble, read, read_at
 
@@ -106,7 +107,8 @@ def _times(index: _Index, findings: Findings) -> Times | None:
 
 
 def _check_cell(cell: Cell, bank: dict[str, list[BankLine]], times: Times, findings: Findings) -> None:
-    stories = check_keys(cell, times, findings)
+    stories, deeds = check_keys(cell, times, findings)
     check_withdrawals(cell, stories, bank, times, findings)
+    moved = check_transfers(cell, deeds, stories, times, findings)
     check_lists(cell, stories, times, findings)
-    check_balances(cell, stories, findings)
+    check_balances(cell, [*stories.values(), *moved], findings)

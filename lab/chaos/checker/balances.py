@@ -14,7 +14,16 @@ from typing import Any, NamedTuple
 
 from lab.chaos.checker.evidence import Cell, Read, Send
 from lab.chaos.checker.findings import Findings
-from lab.chaos.checker.stories import NOTHING, Split, Story, WithdrawalStory, parts, split
+from lab.chaos.checker.stories import (
+    NOTHING,
+    Flow,
+    HoldStory,
+    MoneyStory,
+    Split,
+    WithdrawalStory,
+    parts,
+    split,
+)
 
 STATES_MAX = 2048
 """Number of combinations compared one by one; with more, the bounds are compared."""
@@ -67,25 +76,32 @@ class Possible:
         return low, high
 
 
-def check_balances(cell: Cell, stories: dict[str, Story], findings: Findings) -> None:
-    """Check every balance read in this cell, and every withdrawal that was accepted or refused for lack of money."""
+def check_balances(cell: Cell, stories: Iterable[MoneyStory], findings: Findings) -> None:
+    """Check every balance read in this cell, and all that was accepted, or refused for lack of money."""
     looks: dict[str, list[Look]] = {}
     for read in cell.reads["balance"]:
         if read.call.status == 200 and _consistent(read, findings):
             _add(looks, read.call.wallet, read.call.start, read.call.end, _read_judge(read, findings))
     for sends in cell.sends.values():
         for send in sends:
-            if send.code == "insufficient_funds":
+            if send.code == "insufficient_funds" and send.asked.user:
                 judge = _refusal_judge(send, findings)
-                _add(looks, f"{send.asked.user} {send.asked.currency}", send.call.start, send.call.end, judge)
-    by_wallet: dict[str, list[Story]] = {}
-    for story in stories.values():
+                _add(looks, send.asked.wallet, send.call.start, send.call.end, judge)
+    by_wallet: dict[str, list[MoneyStory]] = {}
+    for story in stories:
         by_wallet.setdefault(story.wallet, []).append(story)
-        if isinstance(story, WithdrawalStory):
+        if _takes(story):
             _add(looks, story.wallet, *story.began, _acceptance_judge(story, findings))
     for wallet, moments in looks.items():
         _sweep(moments, by_wallet.get(wallet, []))
         findings.checked["balances"] += len(moments)
+
+
+def _takes(story: MoneyStory) -> bool:
+    """Return whether the story needs money that is withdrawable."""
+    if isinstance(story, Flow):
+        return story.amount < 0 and story.release is None
+    return isinstance(story, WithdrawalStory | HoldStory)
 
 
 def _add(
@@ -109,12 +125,12 @@ def _consistent(read: Read, findings: Findings) -> bool:
     return True
 
 
-def _sweep(looks: list[Look], stories: Iterable[Story]) -> None:
+def _sweep(looks: list[Look], stories: Iterable[MoneyStory]) -> None:
     """Judge every look, in time order. A story is examined only while it can be in motion."""
     order = itertools.count()
     asleep = [(story.began.earliest, next(order), story, NOTHING) for story in stories]
     heapq.heapify(asleep)
-    active: list[Story] = []
+    active: list[MoneyStory] = []
     resting = NOTHING
     """The sum of the stories at rest: each is certainly in one state until its next step."""
     for look in sorted(looks, key=lambda look: look.start):
@@ -172,12 +188,13 @@ def _refusal_judge(send: Send, findings: Findings) -> Callable[[Possible], None]
     return judge
 
 
-def _acceptance_judge(story: Story, findings: Findings) -> Callable[[Possible], None]:
+def _acceptance_judge(story: MoneyStory, findings: Findings) -> Callable[[Possible], None]:
     def judge(possible: Possible) -> None:
         _, high = possible.bounds(WITHDRAWABLE, without=story.id)
-        if high < story.amount:
+        if high < abs(story.amount):
             expected = f"refused: at most {high} was withdrawable"
-            findings.add("overdrawn", f"key {story.key}", expected, f"{story.amount} accepted", story.line)
+            found = f"{abs(story.amount)} accepted"
+            findings.add("overdrawn", f"key {story.key}", expected, found, story.line)
 
     return judge
 

@@ -15,6 +15,15 @@ ALLOWED = {
     "withdrawal": {200, 404},
     "by_key": {200, 404},
     "cancel": {200, 404, 409},
+    "transfer": {200, 422},
+    "hold": {200, 422},
+    "capture": {200, 409, 422},
+    "void": {200, 409},
+    "reverse_charge": {200, 422},
+    "reverse_transfer": {200, 422},
+    "hold_now": {200},
+    "transfer_now": {200},
+    "charge_now": {200},
 }
 
 

@@ -17,6 +17,10 @@ REFUSALS = frozenset({400, 404, 409, 413, 415, 422})
 """Answers that show for certain that this request took no effect."""
 
 
+KEYED = frozenset({"charge", "withdraw", "transfer", "hold", "capture", "reverse_charge", "reverse_transfer"})
+"""The operations with an idempotency key."""
+
+
 class Times(NamedTuple):
     """The moments of the run, in its own seconds, and the wall clock at second 0."""
 
@@ -40,19 +44,36 @@ class Times(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """The content of a charge or a withdrawal. Two requests are the same if their contents are equal."""
+    """The content of a request with a key. Two requests are the same if their contents are equal."""
 
     op: str
     user: str
     currency: str
     amount: int
+    """0: all that there is."""
     release_at: str | None
+    """Of a hold, when it expires."""
     metadata: str
-    destination: str
+    destination: str = ""
+    subject: str = ""
+    """The hold, charge or transfer that it is about."""
+    legs: tuple[tuple[str, int, str | None], ...] = ()
+    """Payees, amounts and dates; of a reversal, numbers of legs and amounts."""
+    reason: str = ""
+
+    @property
+    def wallet(self) -> str:
+        """The wallet that is charged or pays."""
+        return f"{self.user} {self.currency}"
+
+    @property
+    def dates(self) -> list[str]:
+        """The instants that must be in the future."""
+        return [at for at in (self.release_at, *(at for _, _, at in self.legs)) if at is not None]
 
 
 class Send(NamedTuple):
-    """One time that a charge or withdrawal was sent."""
+    """One time that a request with a key was sent."""
 
     line: int
     call: Call
@@ -93,7 +114,7 @@ class Cell:
 
     def take(self, line: int, call: Call) -> None:
         """Add a call."""
-        if call.op in ("charge", "withdraw"):
+        if call.op in KEYED:
             self.sends[call.key].append(Send(line, call, asked(call)))
         else:
             self.reads[call.op].append(Read(line, replace(call, answer=""), parse(call.answer)))
@@ -120,14 +141,35 @@ def canonical(value: Any) -> str:
 
 
 def asked(call: Call, default_currency: str = "USD") -> Asked:
-    """Return the content of a recorded request. Raises KeyError if it is neither a charge nor a withdrawal."""
+    """Return the content of a recorded request. Raises KeyError if it is none with a key."""
     body = json.loads(call.body)
+    if call.op in ("capture", "reverse_charge", "reverse_transfer"):
+        return _asked_about(call, body)
+    legs = _legs(body) if call.op == "transfer" else ()
     return Asked(
         call.op,
-        str(body["user_id"]),
+        str(body["from_user_id" if call.op == "transfer" else "user_id"]),
         body.get("currency") or default_currency,
-        body["amount"],
-        body.get("release_at"),
+        sum(amount for _, amount, _ in legs) or body["amount"],
+        None if legs else body.get("expires_at" if call.op == "hold" else "release_at"),
         canonical(body.get("metadata")),
         canonical(body.get("destination")),
+        legs=legs,
     )
+
+
+def _asked_about(call: Call, body: dict[str, Any]) -> Asked:
+    payee, amount, at = str(body.get("to_user_id", "")), body.get("amount", 0), body.get("release_at")
+    legs: tuple[tuple[str, int, str | None], ...]
+    if call.op == "reverse_transfer":
+        legs = tuple(sorted((str(leg["leg"]), leg["amount"], None) for leg in body.get("legs", ())))
+    else:
+        legs = _legs(body) if "legs" in body or (payee and amount) else ()
+    amount = amount or sum(amount for _, amount, _ in legs)
+    date, reason = None if legs else at, body.get("reason", "")
+    return Asked(call.op, "", "", amount, date, "", payee if not legs else "", call.subject, legs, reason)
+
+
+def _legs(body: dict[str, Any]) -> tuple[tuple[str, int, str | None], ...]:
+    legs = body.get("legs") or [body]
+    return tuple((str(leg["to_user_id"]), leg["amount"], leg.get("release_at")) for leg in legs)

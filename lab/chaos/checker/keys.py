@@ -6,6 +6,7 @@ The sends of a cell give its stories: the movements that took effect.
 from math import inf
 from typing import Any
 
+from lab.chaos.checker.deeds import Deed, deed_of
 from lab.chaos.checker.evidence import CLOCK_SLACK_S, Asked, Cell, Send, Times, canonical, parse
 from lab.chaos.checker.findings import Findings
 from lab.chaos.checker.stories import ChargeStory, Story, Window, WithdrawalStory
@@ -13,12 +14,23 @@ from lab.chaos.checker.stories import ChargeStory, Story, Window, WithdrawalStor
 EXPECTED_REFUSALS = {
     "charge": {"idempotency_key_reused", "validation_failed"},
     "withdraw": {"idempotency_key_reused", "insufficient_funds"},
+    "transfer": {"idempotency_key_reused", "insufficient_funds", "validation_failed"},
+    "hold": {"idempotency_key_reused", "insufficient_funds", "validation_failed"},
+    "capture": {
+        "idempotency_key_reused",
+        "hold_not_open",
+        "capture_exceeds_hold",
+        "validation_failed",
+    },
+    "reverse_charge": {"idempotency_key_reused", "insufficient_funds", "exceeds_original"},
+    "reverse_transfer": {"idempotency_key_reused", "insufficient_funds", "exceeds_original"},
 }
 
 
-def check_keys(cell: Cell, times: Times, findings: Findings) -> dict[str, Story]:
-    """Check every key of the cell; return the stories by identifier."""
+def check_keys(cell: Cell, times: Times, findings: Findings) -> tuple[dict[str, Story], dict[str, Deed]]:
+    """Check every key of the cell; return the stories and the deeds by identifier."""
     stories: dict[str, Story] = {}
+    deeds: dict[str, Deed] = {}
     for key, sends in cell.sends.items():
         by_meaning: dict[Asked, list[Send]] = {}
         for send in sends:
@@ -26,20 +38,23 @@ def check_keys(cell: Cell, times: Times, findings: Findings) -> dict[str, Story]
             findings.checked["requests"] += 1
         story = _story_of_key(key, by_meaning, times, findings)
         if story is not None:
-            other = stories.get(story.id)
+            other = stories.get(story.id) or deeds.get(story.id)
             if other is not None:
                 expected = f"not the movement of {other.key}"
                 _add(findings, "one_movement_for_two_keys", key, expected, story.id, sends)
-            stories[story.id] = story
+            if isinstance(story, Deed):
+                deeds[story.id] = story
+            else:
+                stories[story.id] = story
         for asked, group in by_meaning.items():
             _check_refusals(key, asked, group, by_meaning, times, findings)
             _check_settled(key, group, findings)
-    return stories
+    return stories, deeds
 
 
 def _story_of_key(
     key: str, by_meaning: dict[Asked, list[Send]], times: Times, findings: Findings
-) -> Story | None:
+) -> Story | Deed | None:
     done = {asked: [send for send in group if send.done] for asked, group in by_meaning.items()}
     winners = [asked for asked, group in done.items() if group]
     if not winners:
@@ -71,14 +86,33 @@ def _story_of_key(
 
 def _story(
     key: str, asked: Asked, first: Send, answer: Any, began: Window, times: Times, findings: Findings
-) -> Story:
-    wallet = f"{asked.user} {asked.currency}"
+) -> Story | Deed:
     created = times.of(answer["created_at"])
-    early = times.clock_was_back(*began)
-    if not (began.earliest - CLOCK_SLACK_S <= created or early) or created > began.latest + CLOCK_SLACK_S:
-        expected = f"between {began.earliest:.3f} and {began.latest:.3f} s"
-        _add(findings, "impossible_created_at", key, expected, f"{created:.3f} s", [first])
-    began = began.since(created - CLOCK_SLACK_S)
+    if asked.op != "capture":  # whose answer is the hold
+        early = times.clock_was_back(*began)
+        if not (began.earliest - CLOCK_SLACK_S <= created or early) or created > began.latest + CLOCK_SLACK_S:
+            expected = f"between {began.earliest:.3f} and {began.latest:.3f} s"
+            _add(findings, "impossible_created_at", key, expected, f"{created:.3f} s", [first])
+        began = began.since(created - CLOCK_SLACK_S)
+    if asked.op not in ("charge", "withdraw"):
+        deed, wanted, given = deed_of(key, asked, answer, first.line, began)
+        if given != wanted:
+            _add(findings, "answer_differs_from_request", key, str(wanted), str(given), [first])
+        return deed
+    return _movement(key, asked, first, answer, began, created, times, findings)
+
+
+def _movement(
+    key: str,
+    asked: Asked,
+    first: Send,
+    answer: Any,
+    began: Window,
+    created: float,
+    times: Times,
+    findings: Findings,
+) -> Story:
+    """Return the story of a charge or a withdrawal."""
     given: dict[str, Any] = {
         "user_id": str(answer["user_id"]),
         "currency": answer["currency"],
@@ -101,13 +135,22 @@ def _story(
             "status": answer["status"],
             "release_at": None if told is None else times.of(told),
         }
-        basis = (answer["id"], key, wallet, asked.amount, first.line, began, answer["created_at"], created)
+        basis = (
+            answer["id"],
+            key,
+            asked.wallet,
+            asked.amount,
+            first.line,
+            began,
+            answer["created_at"],
+            created,
+        )
         story = ChargeStory(*basis, release, times.clock_back)
     else:
         wanted |= {"status": "pending", "destination": asked.destination}
         given |= {"status": answer["status"], "destination": canonical(answer["destination"])}
         id, at = answer["withdrawal_id"], answer["created_at"]
-        story = WithdrawalStory(id, key, wallet, asked.amount, first.line, began, at, created)
+        story = WithdrawalStory(id, key, asked.wallet, asked.amount, first.line, began, at, created)
     if given != wanted:
         _add(findings, "answer_differs_from_request", key, str(wanted), str(given), [first])
     return story
@@ -130,7 +173,7 @@ def _check_refusals(
             found = f"{send.call.status} {send.code}"
             _add(findings, "lost_after_acknowledged", key, "the first answer again", found, [send])
             continue
-        if send.call.status != 422 or send.code not in EXPECTED_REFUSALS[asked.op]:
+        if send.call.status not in (409, 422) or send.code not in EXPECTED_REFUSALS[asked.op]:
             found = f"{send.call.status} {send.code}"
             _add(findings, "unexpected_refusal", key, str(sorted(EXPECTED_REFUSALS[asked.op])), found, [send])
         elif send.code == "idempotency_key_reused":
@@ -144,8 +187,8 @@ def _check_refusals(
                 _add(findings, "wrongly_refused", key, "no other request under this key", send.code, [send])
         elif send.code == "validation_failed":
             passed_by = send.call.end + CLOCK_SLACK_S
-            if asked.release_at is None or times.of(asked.release_at) > passed_by:
-                _add(findings, "wrongly_refused", key, "release_at is in the future", send.code, [send])
+            if min(map(times.of, asked.dates), default=inf) > passed_by:
+                _add(findings, "wrongly_refused", key, "all is in the future", send.code, [send])
 
 
 def _check_settled(key: str, group: list[Send], findings: Findings) -> None:

@@ -57,8 +57,11 @@ NEVER = Window(inf, inf)
 
 
 @dataclass(slots=True)
-class ChargeStory:
-    """Money that came in, withdrawable from `release` on (second of the run; None: from the beginning)."""
+class Flow:
+    """Money that came into a wallet (or, below zero, was taken out), withdrawable from `release` on.
+
+    (`release` is a second of the run; None: from the beginning.)
+    """
 
     id: str
     key: str
@@ -94,6 +97,51 @@ class ChargeStory:
             if self.release is not None and (self.release + CLOCK_SLACK_S >= start or behind):
                 found.append(self.amount << _SHIFT)
         return found
+
+
+class ChargeStory(Flow):
+    """A charge."""
+
+    __slots__ = ()
+
+
+@dataclass(slots=True)
+class HoldStory:
+    """Money set aside, then captured, voided, or (`expires`, a second of the run) free again."""
+
+    id: str
+    key: str
+    wallet: str
+    amount: int
+    line: int
+    began: Window
+    expires: float | None = None
+    clock_back: tuple[tuple[float, float], ...] = ()
+    captured: int = 0
+    ended: Window = NEVER
+    """When it was captured or voided."""
+
+    def next_step(self, after: float) -> float:
+        """Return when, after this second, it can first be in another state; infinity for never."""
+        steps = [self.began.earliest, self.ended.earliest]
+        if self.expires is not None:
+            steps += [self.expires - CLOCK_SLACK_S, *(since for since, _ in self.clock_back)]
+        return min((at for at in steps if at > after), default=inf)
+
+    def options(self, start: float, end: float) -> list[Split]:
+        """Return the contributions that a read between `start` and `end` can have seen."""
+        found = []
+        if self.began.latest >= start:
+            found.append(NOTHING)
+        if self.began.earliest <= end and self.ended.latest >= start:
+            behind = any(start <= until and end >= since for since, until in self.clock_back)
+            if self.expires is None or self.expires + CLOCK_SLACK_S >= start or behind:
+                found.append(split(-self.amount, 0, self.amount))
+            if self.expires is not None and self.expires - CLOCK_SLACK_S <= end:
+                found.append(NOTHING)
+        if self.ended.earliest <= end:
+            found.append(-self.captured)
+        return list(dict.fromkeys(found))
 
 
 @dataclass(slots=True)
@@ -133,3 +181,5 @@ class WithdrawalStory:
 
 
 Story = ChargeStory | WithdrawalStory
+MoneyStory = Flow | HoldStory | WithdrawalStory
+"""Whatever changes a wallet's balances."""

@@ -17,7 +17,8 @@ from db.withdrawals import Withdrawals
 from runtime.settings import Settings
 from tests.conftest import PATIENT, execute, with_database
 from tests.locks import in_a_month, in_an_hour, mature
-from wallet.commands import Charge, Withdraw
+from wallet.commands import Charge, Leg, MakeTransfer, PlaceHold, Withdraw
+from wallet.follow_up_commands import CaptureHold, ReverseCharge, ReverseTransfer, VoidHold
 from wallet.outcomes import Declined, OutcomeUnknown, Paid, Returned
 
 USER = "alice"
@@ -34,7 +35,7 @@ STATES = (
     "returned",
 )
 Made = dict[str, UUID]
-"""Identifiers of what was made: withdrawals by their state, charges by their name."""
+"""Identifiers of what was made: withdrawals by their state, all else by its name. Each has a key."""
 
 
 def key() -> str:
@@ -51,6 +52,9 @@ async def make_books(url: str) -> Made:
     try:
         made = {
             "released": await charge(ledger, 30, release_at=in_an_hour()),
+            "funds": await charge(ledger, 5_000, user="carol"),
+            "released_transfer": await transfer(ledger, Leg("dave", 70, in_an_hour())),
+            "expired": await hold(ledger, 90, in_an_hour()),
         }
         await mature(connection)
         await release_matured(connection)
@@ -62,6 +66,9 @@ async def make_books(url: str) -> Made:
             "other": await charge(ledger, 700, user="bob"),
             "other_locked": await charge(ledger, 50, user="bob", release_at=in_a_month()),
         }
+        made |= await make_transfers(ledger)
+        made |= await make_holds(ledger)
+        made |= await make_reversals(ledger, made)
         for number, state in enumerate(STATES):
             request = Withdraw("default", key(), USER, "USD", 100 + number, '{"iban": "X"}', '{"n": 1}')
             made[state] = (await ledger.submit(request)).receipt.id
@@ -76,6 +83,82 @@ async def make_books(url: str) -> Made:
         await ledger.stop()
         await withdrawals.stop()
     return made
+
+
+async def make_transfers(ledger: Ledger) -> Made:
+    """Transfers with one leg and with several, some of them locked."""
+    return {
+        "simple": await transfer(ledger, Leg("dave", 50)),
+        "transfer": await transfer(
+            ledger, Leg("dave", 200), Leg("erin", 100, in_a_month()), Leg("dave", 30), metadata='{"order": 9}'
+        ),
+        "escrow": await transfer(ledger, Leg("erin", 120, in_a_month())),
+    }
+
+
+async def make_holds(ledger: Ledger) -> Made:
+    """A hold in each state, and the captures."""
+    made = {
+        "open": await hold(ledger, 110),
+        "expiring": await hold(ledger, 111, in_a_month()),
+        "captured": await hold(ledger, 112),
+        "captured_in_part": await hold(ledger, 113, in_a_month()),
+        "voided": await hold(ledger, 114, in_a_month()),
+    }
+    await ledger.follow_up(VoidHold(made["voided"]))
+    whole = CaptureHold("default", key(), made["captured"], to_user_id="erin")
+    part = CaptureHold(
+        "default",
+        key(),
+        made["captured_in_part"],
+        (Leg("dave", 40), Leg("erin", 20, in_a_month())),
+        by="shop",
+    )
+    for name, command in ("capture", whole), ("capture_in_part", part):
+        made[name] = (await ledger.follow_up(command)).receipt.transfer_id
+    return made
+
+
+async def make_reversals(ledger: Ledger, made: Made) -> Made:
+    """Reversals of charges and transfers, in parts and whole, of what is available and of what is locked."""
+    charges = {
+        "reversed": await charge(ledger, 300, user="carol"),
+        "reversed_locked": await charge(ledger, 130, user="carol", release_at=in_a_month()),
+        "undone_locked": await charge(ledger, 140, user="carol", release_at=in_a_month()),
+    }
+
+    async def of_charge(name: str, amount: int | None) -> UUID:
+        return await reversal(ledger, ReverseCharge("default", key(), charges[name], amount, "a mistake"))
+
+    async def of_transfer(name: str, *legs: tuple[int, int], amount: int | None = None) -> UUID:
+        return await reversal(ledger, ReverseTransfer("default", key(), made[name], legs, amount))
+
+    return charges | {
+        "reversal": await of_charge("reversed", 100),
+        "reversal_of_the_rest": await of_charge("reversed", None),
+        "reversal_of_locked": await of_charge("reversed_locked", 40),
+        "reversal_of_all_locked": await of_charge("undone_locked", None),
+        "reversal_of_legs": await of_transfer("transfer", (2, 30), (1, 60)),
+        "reversal_of_leg": await of_transfer("simple", amount=20),
+        "reversal_of_escrow": await of_transfer("escrow"),
+        "reversal_of_capture": await of_transfer("capture", amount=12),
+        "reversal_of_released": await of_transfer("released_transfer"),
+    }
+
+
+async def transfer(ledger: Ledger, *legs: Leg, metadata: str | None = None) -> UUID:
+    amount = sum(leg.amount for leg in legs)
+    request = MakeTransfer("default", key(), "carol", "USD", amount, legs, metadata)
+    return (await ledger.submit(request)).receipt.id
+
+
+async def hold(ledger: Ledger, amount: int, expires_at: datetime | None = None) -> UUID:
+    request = PlaceHold("default", key(), "carol", "USD", amount, expires_at, '{"order": 8}', by="shop")
+    return (await ledger.submit(request)).receipt.id
+
+
+async def reversal(ledger: Ledger, command: ReverseCharge | ReverseTransfer) -> UUID:
+    return (await ledger.follow_up(command)).receipt.id
 
 
 async def charge(
@@ -191,7 +274,7 @@ select format('alter table %s drop constraint %I cascade', conrelid::regclass, c
 from pg_constraint where connamespace = 'public'::regnamespace and contype in ('c', 'p', 'u') and conrelid <> 0
 union all
 select format('drop index %s', indexrelid::regclass) from pg_index
-where indisunique and not indisprimary and indrelid::regclass::text in ('transfers', 'withdrawals')
+where indisunique and not indisprimary and indrelid::regclass::text in ('transfers', 'withdrawals', 'holds')
 union all
 select format('alter table %s alter column %I drop not null', attrelid::regclass, attname)
 from pg_attribute join pg_class on pg_class.oid = attrelid

@@ -1,4 +1,4 @@
-"""Reads plants.sql: the errors to plant, and what the audit must say of each."""
+"""Reads plants.sql and plants_transfers.sql: the errors to plant, and what the audit must say of each."""
 
 import re
 from fnmatch import fnmatchcase
@@ -31,9 +31,10 @@ class Plant(NamedTuple):
 
 
 def read_plants() -> list[Plant]:
-    """Return all plants of plants.sql."""
+    """Return all plants of both files."""
     plants: list[Plant] = []
-    for block in (Path(__file__).parent / "plants.sql").read_text().split("\n\n"):
+    text = "\n\n".join(file.read_text() for file in sorted(Path(__file__).parent.glob("plants*.sql")))
+    for block in text.split("\n\n"):
         head, _, statement = block.strip().partition("\n")
         if not (match := _HEAD.match(head)):
             continue

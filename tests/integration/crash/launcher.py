@@ -32,6 +32,7 @@ import actors.broker
 import actors.middleware.event_loop
 import actors.payouts
 import db.connections
+import db.follow_up_writer
 import db.ledger
 import db.ledger_writes
 import db.locking_writer
@@ -55,7 +56,8 @@ from db.reconciliation import ReconcilerSession
 from db.withdrawals import Withdrawals
 from gateway.reads import Reads
 from tests.polling import poll_until, wait_until
-from wallet.commands import Cancel, Charge, Settle, Withdraw
+from wallet.commands import Cancel, Charge, MakeTransfer, PlaceHold, Settle, Withdraw
+from wallet.follow_up_commands import CaptureHold, ReverseCharge, ReverseTransfer, VoidHold
 from wallet.outcomes import PayOutcome
 from wallet.withdrawal import Status
 
@@ -147,7 +149,8 @@ def before_commit_of(owner: Any, name: str, when: Reached = always) -> None:
         db.withdrawals,
     ):
         module.autocommit = _die_before_commit  # type: ignore[attr-defined]
-    db.locking_writer.transaction = db.withdrawals.transaction = _die_before_commit
+    for module in (db.locking_writer, db.follow_up_writer, db.withdrawals):
+        module.transaction = _die_before_commit  # type: ignore[attr-defined]
 
 
 @asynccontextmanager
@@ -268,16 +271,28 @@ def has(kind: type) -> Reached:
     return lambda arguments, _: any(isinstance(command, kind) for command in arguments[-1])
 
 
+def while_writing(name: str, method: str, kind: type) -> dict[str, Callable[[], None]]:
+    """Return the steps of a command that the ledger writes by this method."""
+    return {
+        f"{name} written, not committed": lambda: before_commit_of(Ledger, method, has(kind)),
+        f"{name} committed, not answered": lambda: after(GroupCommit, "_write", has(kind)),
+    }
+
+
 def has_result(arguments: tuple[Any, ...], result: Any) -> bool:
     return bool(result)
 
 
 STEPS: dict[str, Callable[[], None]] = {
     # gateway
-    "charge written, not committed": lambda: before_commit_of(Ledger, "_write_batch", has(Charge)),
-    "charge committed, not answered": lambda: after(GroupCommit, "_write", has(Charge)),
-    "withdrawal written, not committed": lambda: before_commit_of(Ledger, "_write_batch", has(Withdraw)),
-    "withdrawal committed, not answered": lambda: after(GroupCommit, "_write", has(Withdraw)),
+    **while_writing("charge", "_write_batch", Charge),
+    **while_writing("withdrawal", "_write_batch", Withdraw),
+    **while_writing("transfer", "_write_batch", MakeTransfer),
+    **while_writing("hold", "_write_batch", PlaceHold),
+    **while_writing("capture", "_write_follow_ups", CaptureHold),
+    **while_writing("void", "_write_follow_ups", VoidHold),
+    **while_writing("charge's reversal", "_write_follow_ups", ReverseCharge),
+    **while_writing("transfer's reversal", "_write_follow_ups", ReverseTransfer),
     "cancel written, not committed": lambda: before_commit_of(Withdrawals, "_write_transitions", has(Cancel)),
     "cancel committed, not answered": lambda: after(GroupCommit, "_write", has(Cancel)),
     "request set apart": lambda: after(HeldLane, "add"),

@@ -102,6 +102,7 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ("reads", "transactions_total"): ["'user-1'", "'USD'"],
     ("reads", "withdrawals"): [IDS],
     ("reads", "withdrawal_id_by_key"): ["'shop'", f"'key-' || {ID}"],
+    ("reads", "known_before"): ["'user-1'", "'USD'", "'shop'", "'key-1'"],
     ("reads", "ended"): [IDS],
     ("reads", "charges"): [IDS],
     ("reads", "transfers"): [IDS],

@@ -127,6 +127,17 @@ async def test_commits_that_would_be_forgotten(settings: Settings, database_url:
     (await connect(settings.database)).terminate()
 
 
+async def test_triggers_that_would_not_run(settings: Settings, database_url: str) -> None:
+    """Goal: a session in which the triggers that guard the books don't run is refused by name."""
+    database = urlsplit(database_url).path[1:]
+    await execute(database_url, f"alter database {database} set session_replication_role = replica")
+    with pytest.raises(UnfitServer, match="session_replication_role is replica") as refused:
+        await connect(settings.database)
+    assert refused.value.reason == UNSAFE
+    await execute(database_url, f"alter database {database} set session_replication_role = local")
+    (await connect(settings.database)).terminate()
+
+
 async def test_commits_that_do_not_wait_for_the_standby(
     settings: Settings, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:

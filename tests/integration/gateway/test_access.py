@@ -57,6 +57,7 @@ CALLS = [
     Call("GET", "/withdrawals?user_id={user}", Scope.READ, None, 404),
     Call("GET", "/transactions/{user}", Scope.READ, None, 404),
     Call("GET", "/transactions?user_id={user}", Scope.READ, None, 404),
+    Call("GET", "/currencies", Scope.READ),
     Call("GET", "/metrics", Scope.METRICS),
     Call("GET", "/console", Scope.OPERATE),
     Call("GET", "/console/console.js", None),
