@@ -19,6 +19,17 @@ TOKEN = "token-of-prometheus"
 MINE, THEIRS = "acme-1", "other-1"
 
 
+class Things(NamedTuple):
+    """What a user has: identifiers of a withdrawal (and its key), a charge, a transfer and two open holds."""
+
+    withdrawal: str
+    key: str
+    charge: str
+    transfer: str
+    hold: str
+    voidable: str
+
+
 class Call(NamedTuple):
     """An endpoint, the scope that it needs, and how it is called for a user with a withdrawal. None: nobody may ask."""
 
@@ -29,15 +40,36 @@ class Call(NamedTuple):
     foreign: int | None = None
     """What a key is answered that is bound to other users; None where there is no user."""
 
-    def at(self, user: str, withdrawal: str, key: str) -> str:
-        return self.path.format(user=user, withdrawal=withdrawal, key=key)
+    def at(self, user: str, things: Things) -> str:
+        return self.path.format(user=user, **things._asdict())
 
 
 def order(user: str) -> dict[str, Any]:
     return {"user_id": user, "amount": 1, "idempotency_key": new_key()}
 
 
+def to_acme(user: str) -> dict[str, Any]:
+    return {"from_user_id": user, "to_user_id": "acme-2", "amount": 1, "idempotency_key": new_key()}
+
+
+def capture(_: str) -> dict[str, Any]:
+    return {"to_user_id": "acme-2", "idempotency_key": new_key()}
+
+
+def reversal(_: str) -> dict[str, Any]:
+    return {"amount": 1, "idempotency_key": new_key()}
+
+
 CALLS = [
+    Call("POST", "/transfers", Scope.TRANSFER, to_acme, 404),
+    Call("GET", "/transfers/{transfer}", Scope.READ, None, 404),
+    Call("POST", "/transfers/{transfer}/reverse", Scope.REVERSE, reversal, 404),
+    Call("GET", "/charges/{charge}", Scope.READ, None, 404),
+    Call("POST", "/charges/{charge}/reverse", Scope.REVERSE, reversal, 404),
+    Call("POST", "/holds", Scope.HOLD, order, 404),
+    Call("GET", "/holds/{hold}", Scope.READ, None, 404),
+    Call("POST", "/holds/{hold}/capture", Scope.HOLD, capture, 404),
+    Call("POST", "/holds/{voidable}/void", Scope.HOLD, None, 404),
     Call("POST", "/charge", Scope.CHARGE, order, 404),
     Call("POST", "/charges", Scope.CHARGE, lambda user: [order(user)], 200),  # 404 for the item, see below
     Call("POST", "/withdraw", Scope.WITHDRAW, order, 404),
@@ -90,13 +122,22 @@ async def with_key(gateway: Gateway, session: aiohttp.ClientSession, secret: str
     return api
 
 
-async def a_withdrawal(api: Api, user: str) -> tuple[str, str]:
-    """Return a pending withdrawal of the user's, and its idempotency key."""
+async def things_of(api: Api, user: str) -> Things:
+    """Return a pending withdrawal of the user's, with its idempotency key, and one of everything else."""
     key = new_key()
-    assert (await api.charge(user, 1000)).status == 200
+    charge = await api.charge(user, 1000)
     taken = await api.withdraw(user, 1, idempotency_key=key)
-    assert taken.status == 202
-    return taken.json["withdrawal_id"], key
+    payee = {"to_user_id": "acme-3" if user.startswith("acme-") else "other-3"}
+    transfer = await api.post("/transfers", {**to_acme(user), **payee})
+    holds = [await api.post("/holds", order(user)) for _ in range(2)]
+    assert [one.status for one in (charge, taken, transfer, *holds)] == [200, 202, 200, 200, 200]
+    return Things(
+        taken.json["withdrawal_id"],
+        key,
+        charge.json["id"],
+        transfer.json["id"],
+        *(hold.json["id"] for hold in holds),
+    )
 
 
 def test_every_endpoint_is_in_the_table(shared_gateway: Gateway) -> None:
@@ -109,8 +150,9 @@ def test_every_endpoint_is_in_the_table(shared_gateway: Gateway) -> None:
     listed = set()
     for call in CALLS:
         path = call.path.partition("?")[0].strip("/")
-        for name, parameter in (("withdrawal", "withdrawal_id"), ("user", "user_id")):
-            path = path.replace(f"{{{name}}}", f"{{{parameter}}}")
+        path = path.replace("{voidable}", "{hold}")
+        for name in ("withdrawal", "user", "charge", "transfer", "hold"):
+            path = path.replace(f"{{{name}}}", f"{{{name}_id}}")
         listed.add(path)
     named = {
         "console/console.js": "console/{name}",
@@ -135,12 +177,12 @@ async def test_each_scope_opens_its_endpoints_and_no_other(
     }
     nobody = Api(shared_gateway.url, session)
     user = f"user-{new_key()}"
-    withdrawal, key = await a_withdrawal(everything, user)
+    things = await things_of(everything, user)
     before = await everything.balance(user)
 
     async def ask(api: Api, call: Call) -> Reply:
         body = call.body(user) if call.body else None
-        return await api.call(call.method, call.at(user, withdrawal, key), json=body)
+        return await api.call(call.method, call.at(user, things), json=body)
 
     for call in CALLS:
         if call.scope is not None:
@@ -172,17 +214,17 @@ async def test_a_bound_key_meets_nothing_of_others(
     space = f"acme-{new_key()}"
     secret = await create_key(shared_database_url, space, space=space, user_prefix="acme-")
     partner = await with_key(shared_gateway, session, secret)
-    theirs = await a_withdrawal(everything, THEIRS)
-    mine = await a_withdrawal(partner, MINE)
+    theirs = await things_of(everything, THEIRS)
+    mine = await things_of(partner, MINE)
     before = await everything.balance(THEIRS)
     for call in (one for one in CALLS if one.foreign is not None):
         body = call.body(THEIRS) if call.body else None
-        reply = await partner.call(call.method, call.at(THEIRS, *theirs), json=body)
+        reply = await partner.call(call.method, call.at(THEIRS, theirs), json=body)
         assert reply.status == call.foreign, call
         if call.path == "/charges":
             assert [one["status"] for one in reply.json["results"]] == [404]
         body = call.body(MINE) if call.body else None
-        own = await partner.call(call.method, call.at(MINE, *mine), json=body)
+        own = await partner.call(call.method, call.at(MINE, mine), json=body)
         assert own.status in (200, 202), (call, own)
     mixed = await partner.post("/charges", [order(MINE), order(THEIRS), order("acme"), order(MINE)])
     assert [one["status"] for one in mixed.json["results"]] == [200, 404, 404, 200]
@@ -196,7 +238,7 @@ async def test_a_bound_key_meets_nothing_of_others(
     assert [one["status"] for one in reply.json["results"]] == [200, 404]
     assert await everything.balance(THEIRS) == before
     never = await partner.get("/withdrawals/0199d3c0-8b2f-7d10-8000-5be1c0ffee01")
-    foreign = await partner.get(f"/withdrawals/{theirs[0]}")
+    foreign = await partner.get(f"/withdrawals/{theirs.withdrawal}")
     assert (never.status, never.code, never.json["detail"]) == (404, foreign.code, foreign.json["detail"])
 
 
@@ -236,15 +278,15 @@ async def test_who_did_it_is_written_down(
     name = f"shop-{new_key()}"
     shop = await with_key(shared_gateway, session, await create_key(shared_database_url, name))
     user = f"user-{new_key()}"
-    withdrawal, _ = await a_withdrawal(shop, user)
-    cancelled = await shop.call("POST", f"/withdrawals/{withdrawal}/cancel")
+    things = await things_of(shop, user)
+    cancelled = await shop.call("POST", f"/withdrawals/{things.withdrawal}/cancel")
     assert [entry["by"] for entry in cancelled.json["history"]] == [f"client:{name}"] * 2
     connection = await asyncpg.connect(shared_database_url, timeout=10)
     try:
         rows = await connection.fetch("select kind, made_by from transfers where user_id = $1", user)
     finally:
         await connection.close()
-    assert {row["made_by"] for row in rows if row["kind"] in ("charge", "reserve")} == {name}
+    assert {row["made_by"] for row in rows if row["kind"] != "refund"} == {name}
 
 
 async def test_prometheus_has_a_token(shared_gateway: Gateway, session: aiohttp.ClientSession) -> None:

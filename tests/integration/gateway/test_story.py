@@ -39,7 +39,9 @@ async def test_the_documented_answers_add_up(own_api: Api) -> None:
     document = (await own_api.get("/openapi.json")).json
     for step in await story.told(document, own_api.call):
         content = step.operation["responses"][str(step.answer.status)]["content"].get("application/json", {})
-        if "example" in content and step.id not in LATER:
+        if "example" not in content or step.id in LATER:
+            continue
+        if "results" not in step.answer.json or "results" in content["example"]:  # else: in bulk
             assert figures(step.answer.json) == figures(content["example"]), step.id
 
 
@@ -48,7 +50,9 @@ async def test_the_other_spelling_of_users_is_refused(own_api: Api) -> None:
     """Goal: where user ids are strings (integers), each request that names a user refuses an integer (a text)."""
     document = (await own_api.get("/openapi.json")).json
     tried = set()
-    for path, method, operation in story.operations(document):
+    for template, method, operation in story.operations(document):
+        parameters = {one["name"]: one.get("example") for one in operation["parameters"]}
+        path = template.format_map(parameters)
         for kind, content in operation.get("requestBody", {}).get("content", {}).items():
             if kind != "application/json" or isinstance(content["example"], list):
                 continue
@@ -59,7 +63,9 @@ async def test_the_other_spelling_of_users_is_refused(own_api: Api) -> None:
                 assert reply.bad_fields == {name}, operation["operationId"]
                 [error] = reply.json["errors"]
                 assert error["reason"] == (
-                    "must be a string, got an integer" if wrong == 42 else "must be an integer, got a string"
+                    "must be a string, got an integer"
+                    if isinstance(wrong, int)
+                    else "must be an integer, got a string"
                 )
                 tried.add(operation["operationId"])
     assert {"createCharge", "createWithdrawal"} <= tried
