@@ -8,8 +8,8 @@ from tests import story
 from tests.integration.gateway.conftest import Api, StartGateway
 
 MODES = ("auto", "string", "integer")
-LATER = {"getWithdrawal", "findWithdrawal", "getHealth", "getReadiness"}
-"""Operations whose example shows what only actors, or somebody's trouble, bring about."""
+LATER = {"getWithdrawal", "findWithdrawal", "getHealth", "getReadiness", "listCurrencies"}
+"""Operations whose example shows what only actors, somebody's trouble or a setting bring about."""
 
 
 @pytest.fixture
