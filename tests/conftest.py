@@ -11,6 +11,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -89,7 +90,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> spread.By
     return spread.ByGroup(config, log)
 
 
-def unavailable(reason: str) -> None:
+def unavailable(reason: str) -> NoReturn:
     """Skip the test; in CI fail it, where everything has to be there."""
     if os.environ.get("CI", "").lower() in ("1", "true"):
         pytest.fail(f"in CI nothing may be missing: {reason}", pytrace=False)

@@ -3,10 +3,12 @@
 import asyncio
 from collections import deque
 from collections.abc import Iterable
+from typing import TypeVar
 
 from actors.bank.protocol import BooksPage, PayoutOrder
 from wallet.outcomes import FindOutcome, PayOutcome
 
+T = TypeVar("T")
 HANG = "hang"
 
 
@@ -16,14 +18,16 @@ class ScriptedBank:
     def __init__(
         self, pays: Iterable[PayOutcome | str] = (), finds: Iterable[FindOutcome | str] = ()
     ) -> None:
-        self._answers = {"pay": deque(pays), "find": deque(finds)}
+        self._pays, self._finds = deque(pays), deque(finds)
         self.calls: list[str] = []
 
     async def pay(self, order: PayoutOrder) -> PayOutcome:
-        return await self._answer("pay")  # type: ignore[return-value]
+        self.calls.append("pay")
+        return await _given(self._pays.popleft())
 
     async def find(self, order: PayoutOrder, *, compare_all: bool = False) -> FindOutcome:
-        return await self._answer("find")
+        self.calls.append("find")
+        return await _given(self._finds.popleft())
 
     async def read_books(self, after: str | None) -> BooksPage:
         return BooksPage([], after, more=False)
@@ -31,10 +35,10 @@ class ScriptedBank:
     async def close(self) -> None:
         return None
 
-    async def _answer(self, call: str) -> FindOutcome:
-        self.calls.append(call)
-        answer = self._answers[call].popleft()
-        if isinstance(answer, str):
-            await asyncio.Event().wait()
-            raise AssertionError("unreachable")
-        return answer
+
+async def _given(answer: T | str) -> T:
+    """Return the answer; never, if it is HANG."""
+    if isinstance(answer, str):
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+    return answer

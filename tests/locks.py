@@ -66,9 +66,11 @@ async def mature(connection: asyncpg.Connection, limit: int | None = None) -> No
 
 def _request(row: asyncpg.Record) -> Charge | PlaceHold | MakeTransfer | None:
     """Return the request that a movement was made for, as it would have been sent for the earlier instant."""
-    kind, *about, until, metadata, legs = row
+    kind, space, key, user, currency, amount, until, metadata, legs = row
     if kind == "charge":
-        return Charge(*about, until, metadata)
+        return Charge(space, key, user, currency, amount, until, metadata)
     if kind == "hold":
-        return PlaceHold(*about, until, metadata)
-    return MakeTransfer(*about, tuple(Leg(*leg) for leg in legs), metadata) if kind == "send" else None
+        return PlaceHold(space, key, user, currency, amount, until, metadata)
+    if kind == "send":
+        return MakeTransfer(space, key, user, currency, amount, tuple(Leg(*leg) for leg in legs), metadata)
+    return None

@@ -8,7 +8,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 T = TypeVar("T")
 
@@ -16,6 +16,18 @@ INTERVAL_S = 0.01
 GIVEN_UP_S = 60.0
 TRIES_MAX = 5
 FAR = 10
+
+
+@overload
+async def poll_until(
+    condition: Callable[[], Awaitable[T]], timeout_s: float = ..., *, what: str = ..., interval_s: float = ...
+) -> T: ...
+
+
+@overload
+async def poll_until(
+    condition: Callable[[], T], timeout_s: float = ..., *, what: str = ..., interval_s: float = ...
+) -> T: ...
 
 
 async def poll_until(

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 from uuid import uuid4
 
 import aiohttp
@@ -85,7 +85,7 @@ class Service:
 
     @classmethod
     @asynccontextmanager
-    async def of(cls, stack: Stack) -> AsyncIterator["Service"]:
+    async def of(cls, stack: Stack) -> AsyncIterator[Self]:
         """Open connections; as many at once as are asked for."""
         timeout = aiohttp.ClientTimeout(total=CALL_TIMEOUT_S)
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session:
@@ -118,7 +118,7 @@ class Service:
             return None
 
         try:
-            answer = await poll_until(answered, timeout_s, interval_s=INTERVAL_S)
+            answer: Answer | None = await poll_until(answered, timeout_s, interval_s=INTERVAL_S)
         except AssertionError as error:
             raise AssertionError(f"{method} {path}: {error}; {said}") from error
         assert answer is not None

@@ -33,7 +33,14 @@ class Installation(NamedTuple):
 
     def install(self, extra: str) -> None:
         """Install the wheel as pip does, at the versions of the lock files."""
-        argv = [self.venv / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        argv = [
+            str(self.venv / "bin/python"),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ]
         ran = subprocess.run(
             [*argv, f"--constraint={self.constraints}", f"{self.wheel}{extra}"],
             capture_output=True,

@@ -50,9 +50,13 @@ def ports() -> dict[str, str]:
     return {"WBS_HTTP_PORT": str(free_port()), "WBS_BANK_PORT": str(free_port())}
 
 
-def refused(folder: Path, *words: str, code: int = 1, **settings: str) -> str:
+def refused(folder: Path, *words: str, **settings: str) -> str:
     """Run a command that must fail; return the sentence that says why."""
-    ran = run_wbs(folder, *words, **settings)
+    return failed(1, run_wbs(folder, *words, **settings))
+
+
+def failed(code: int, ran: subprocess.CompletedProcess[str]) -> str:
+    """Return the sentence that says why a command ended with this code, as it must have."""
     assert ran.returncode == code, ran.stdout + ran.stderr
     return sentence(ran)
 
@@ -117,7 +121,7 @@ def test_an_address_that_is_not_ours(state_dir: Path) -> None:
 )
 def test_a_database_that_is_not_there(state_dir: Path, url: str) -> None:
     """Goal: a broken DATABASE_URL is named as what to check, and what was started meanwhile is ended."""
-    said = refused(state_dir, "up", "--detach", code=2, **NO_BROKER, **ports(), DATABASE_URL=url)
+    said = failed(2, run_wbs(state_dir, "up", "--detach", **NO_BROKER, **ports(), DATABASE_URL=url))
     assert "DATABASE_URL" in said
 
 
@@ -125,7 +129,7 @@ def test_a_database_that_never_answers(state_dir: Path) -> None:
     """Goal: `wbs up` stops waiting, within a bound, for a server that accepts connections and stays silent."""
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
         url = f"postgresql://127.0.0.1:{silent.getsockname()[1]}/none"
-        said = refused(state_dir, "up", "--detach", code=2, **NO_BROKER, **ports(), DATABASE_URL=url)
+        said = failed(2, run_wbs(state_dir, "up", "--detach", **NO_BROKER, **ports(), DATABASE_URL=url))
     assert "DATABASE_URL" in said
     assert ": )" not in said, "an error without words"
 
@@ -191,7 +195,7 @@ def test_down_where_nothing_runs(state_dir: Path) -> None:
 def test_commands_that_need_a_stack(state_dir: Path) -> None:
     """Goal: without a stack the operator's commands fail with a sentence and their documented exit codes."""
     nowhere = {"DATABASE_URL": "postgresql://127.0.0.1:1/none"}
-    assert "wbs up" in refused(state_dir, "migrate", code=2)
+    assert "wbs up" in failed(2, run_wbs(state_dir, "migrate"))
     for words in (["audit"], ["dlq", "list"], ["reconcile"]):
         ran = run_wbs(state_dir, *words, **nowhere)
         assert ran.returncode == 2, words

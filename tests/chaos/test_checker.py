@@ -391,7 +391,9 @@ def test_a_withdrawal_that_goes_back_is_found(service: HonestService, verdict: C
     records = service.finish()
     position = calls(records, "withdrawal", subject="id-4")[0]
     seen = told(records, position)
-    later = msgspec.structs.replace(records[position], start=0.29, end=0.295)
+    looked = records[position]
+    assert isinstance(looked, Call)
+    later = msgspec.structs.replace(looked, start=0.29, end=0.295)
     records.insert(-1, doctored(later, status="processing", history=seen["history"][:2]))
     assert "went_back" in rules(verdict(records))
     change(
@@ -462,5 +464,7 @@ def test_trouble_slow_restarts_and_torn_histories_are_found(service: HonestServi
     assert rules(verdict([*records, Comeback("relay", 3.0, 16.0, within_s=15.0)])) == {"slow_restart"}
     assert rules(verdict([*records, Trouble("not_healthy", 9.0, "healthy", "503")])) == {"not_healthy"}
     assert rules(verdict(records[:-1])) == {"incomplete"}
-    stepped = Mark("end", records[-1].at, records[-1].wall + 0.5)
+    end = records[-1]
+    assert isinstance(end, Mark)
+    stepped = Mark("end", end.at, end.wall + 0.5)
     assert rules(verdict([*records[:-1], stepped])) == {"clock_stepped"}

@@ -119,13 +119,10 @@ def _double_capture(service: HonestTransfers, records: list[Record]) -> None:
             "captured": 40,
             "transfer_id": "transfer-c3",
         }
-        replace(
-            records,
-            position,
-            status=200,
-            answer=json.dumps(answer),
-            replayed=records[position].phase == "settle",
-        )
+        call = records[position]
+        assert isinstance(call, Call)
+        settles = call.phase == "settle"
+        replace(records, position, status=200, answer=json.dumps(answer), replayed=settles)
 
 
 def _answer(op: str, key: str, **changes: Any) -> Lie:

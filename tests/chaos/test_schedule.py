@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 
+from lab.chaos.database import TABLES
 from lab.chaos.lines import NAMES
 from lab.chaos.schedule import (
     BANK_TROUBLES,
@@ -14,7 +15,6 @@ from lab.chaos.schedule import (
     KINDS,
     NONSENSE_LINES,
     SPARED_S,
-    TABLES,
     TARGETS,
     plan,
 )

@@ -30,7 +30,7 @@ class _Messages:
 
     def statements_in(self, data: bytes) -> list[str]:
         """Return what is executed by the messages that are complete with this piece of data."""
-        found = []
+        found: list[str] = []
         self._rest += data
         while True:
             header = 5 if self._started else 4  # until the startup message they have no type

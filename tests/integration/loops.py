@@ -153,8 +153,8 @@ class FollowUps(Ledgers):
         await follow_up(ReverseTransfer("shop", uuid4().hex, sent.receipt.id))
         await self.direct.matured(user, 7)
         await follow_up(ReverseCharge("shop", uuid4().hex, charged.receipt.id))
-        for amount in ("available", "locked", "held"):
-            assert isinstance(await self._balance(user, amount), int)
+        for balance in ("available", "locked", "held"):
+            assert isinstance(await self._balance(user, balance), int)
 
     async def _balance(self, user: str, name: str) -> object:
         return await self.direct.connection.fetchval(f"select {name} from wallets where user_id = $1", user)
@@ -305,6 +305,7 @@ class Publisher:
 
     is_open = True
     is_blocked = False
+    other_queues = ()
 
     def __init__(self, taken: set[UUID]) -> None:
         self._taken = taken
@@ -430,11 +431,8 @@ class Reconcilers(Loop):
         async def done() -> bool:
             locked = await connection.fetchval("select locked from wallets where user_id = $1", user)
             announced = await connection.fetchval("select count(*) from outbox where withdrawal_id = $1", id)
-            return (
-                locked == 0
-                and announced == 1
-                and cursor != await connection.fetchval("select after from bank_cursor")
-            )
+            followed = cursor != await connection.fetchval("select after from bank_cursor")
+            return bool(locked == 0 and announced == 1 and followed)
 
         await _noticed(done)
 

@@ -106,8 +106,8 @@ class _Session:
     def from_client(self, kind: bytes, message: bytes) -> None:
         body = message[5:]
         if kind == b"P":
-            name, text = body.split(b"\0")[:2]
-            self.texts[name] = text.decode()
+            name, prepared = body.split(b"\0")[:2]
+            self.texts[name] = prepared.decode()
         elif kind == b"D" and body[:1] == b"S":
             self.described.append(body[1:-1])
         elif kind == b"B":

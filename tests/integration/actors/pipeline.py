@@ -12,6 +12,7 @@ import pika.exceptions
 from db.ledger import Ledger
 from ops.audit import run_audit
 from runtime.settings import Settings
+from runtime.slices import BrokerSettings
 from tests.conftest import PATIENT
 from tests.integration.actors.processes import BankProcess, Process
 from tests.locks import mature
@@ -58,6 +59,12 @@ class Pipeline:
         for process in processes or (self.bank, self.relay, self.actors, self.reconciler):
             process.start()
 
+    @property
+    def broker(self) -> BrokerSettings:
+        """RabbitMQ and its queues."""
+        assert self.settings.broker is not None
+        return self.settings.broker
+
     async def close(self) -> None:
         for process in (self.relay, self.actors, self.reconciler, self.bank):
             process.ensure_gone()
@@ -78,6 +85,9 @@ class Pipeline:
         """The withdrawal as the database has it."""
         return await self._sql.fetchrow("select * from withdrawals where id = $1", id_)
 
+    async def status(self, id_: UUID) -> str:
+        return str((await self.row(id_))["status"])
+
     async def reference(self, id_: object) -> str:
         """What the bank knows a withdrawal by; of anything else, its text."""
         row = await self.row(id_) if isinstance(id_, UUID) else None
@@ -92,10 +102,12 @@ class Pipeline:
 
     async def count(self, *statuses: str) -> int:
         """How many withdrawals are in one of these states."""
-        return await self._sql.fetchval("select count(*) from withdrawals where status = any($1)", statuses)
+        return int(
+            await self._sql.fetchval("select count(*) from withdrawals where status = any($1)", statuses)
+        )
 
     async def outbox(self) -> int:
-        return await self._sql.fetchval("select count(*) from outbox")
+        return int(await self._sql.fetchval("select count(*) from outbox"))
 
     async def all_ended(self, timeout_s: float = 60) -> None:
         """Wait until no withdrawal is open."""
@@ -107,7 +119,7 @@ class Pipeline:
 
     async def becomes(self, id_: UUID, status: str, timeout_s: float = 60) -> None:
         async def is_there() -> bool:
-            return (await self.row(id_))["status"] == status
+            return await self.status(id_) == status
 
         await poll_until(is_there, timeout_s, what=f"{id_} is {status}")
 
@@ -120,7 +132,7 @@ class Pipeline:
         """Messages ready in RabbitMQ; 0 if there is no such queue yet."""
         connection = pika.BlockingConnection(pika.URLParameters(self.direct_rabbitmq_url))
         try:
-            return connection.channel().queue_declare(queue, passive=True).method.message_count
+            return int(connection.channel().queue_declare(queue, passive=True).method.message_count)
         except pika.exceptions.ChannelClosedByBroker:
             return 0
         finally:

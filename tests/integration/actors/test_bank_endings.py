@@ -15,9 +15,15 @@ from tests.polling import poll_until
 from wallet.outcomes import Accepted, BankUnavailable, Declined, NotFound, OutcomeUnknown, Paid, Returned
 
 REFERENCE = "0190a5e2-7c3b-7000-8000-000000000001"
-PAID = {"payout_id": "po_1", "reference": REFERENCE, "status": "paid", "amount": 1250, "currency": "USD"}
+PAID: dict[str, object] = {
+    "payout_id": "po_1",
+    "reference": REFERENCE,
+    "status": "paid",
+    "amount": 1250,
+    "currency": "USD",
+}
 WHOLE = msgspec.json.encode(PAID)
-DECLINED = {"reference": REFERENCE, "status": "declined", "code": "account_closed"}
+DECLINED: dict[str, object] = {"reference": REFERENCE, "status": "declined", "code": "account_closed"}
 
 
 ZIPPED = gzip.compress(WHOLE)

@@ -1,6 +1,6 @@
 """Payouts through a bank that loses replies, fails, hangs, dies and is away: none lost, none doubled."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -8,7 +8,7 @@ from tests.integration.actors.pipeline import Pipeline
 from tests.polling import poll_until
 
 
-async def paid_once(pipeline: Pipeline, ids: list[object]) -> None:
+async def paid_once(pipeline: Pipeline, ids: Sequence[object]) -> None:
     """Everything completed, one payout each, the books right."""
     assert await pipeline.count("completed") == len(ids)
     references = [await pipeline.reference(id_) for id_ in ids]

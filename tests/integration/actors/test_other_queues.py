@@ -50,12 +50,12 @@ async def test_they_are_used_as_they_are(pipeline: Pipeline, queues: list[str]) 
         )
 
     await poll_until(named)
-    assert await asyncio.to_thread(dead_letters.count, pipeline.settings.broker) == 0
+    assert await asyncio.to_thread(dead_letters.count, pipeline.broker) == 0
 
 
 async def test_connections_carry_a_name(pipeline: Pipeline) -> None:
     """Goal: an operator who looks at RabbitMQ's connections sees whose they are."""
-    for node in amqp.parameters(pipeline.settings.broker):
+    for node in amqp.parameters(pipeline.broker):
         assert node.client_properties == {"connection_name": process_name()}
     pipeline.start(pipeline.bank, pipeline.relay)
     await pipeline.withdraw(1)

@@ -129,7 +129,7 @@ async def test_another_database_than_before(pipeline: Pipeline, reader: Reader, 
 
     async def looked_up() -> bool:
         [row] = await pipeline.execute("select count(*) as n from withdrawals where looked_up_at is null")
-        return row["n"] == 0
+        return int(row["n"]) == 0
 
     await poll_until(looked_up)
     assert await pipeline.bank.books() == []
@@ -221,12 +221,13 @@ async def test_an_operators_pause_outlasts_what_ends_by_itself(reader: Reader) -
 async def test_the_gate_follows_the_database(reader: Reader, pipeline: Pipeline) -> None:
     """Goal: the gate opens once it is known that payouts are allowed, closes with a pause and wakes who waits."""
     gate = PayoutGate(reader)
-    assert not gate.open
+    open_at = [gate.open]
     await gate.look()
-    assert gate.open
+    open_at.append(gate.open)
     await stack.pause(reader, "operator:eve", "test")
     await gate.look()
-    assert not gate.open
+    open_at.append(gate.open)
+    assert open_at == [False, True, False], "before it is known, allowed, paused"
     watching = asyncio.create_task(gate.watch())
     waiting = asyncio.create_task(gate.wait(60))
     await stack.resume(reader)

@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from actors.bank.breaker import Breaker, WatchedBank
 from actors.bank.http import HttpBank
+from actors.bank.protocol import PayoutOrder
 from actors.errors import Requeue, Undeliverable
 from actors.payouts import Payouts
 from db.connections import Reader
@@ -25,7 +26,7 @@ from tests.integration.actors.fault_server import FaultServer
 from tests.integration.actors.pipeline import COMPRESSED
 from tests.polling import poll_until
 from wallet.commands import Charge, Withdraw
-from wallet.outcomes import BankUnavailable, Declined, Paid
+from wallet.outcomes import BankUnavailable, Declined, FindOutcome, Paid, PayOutcome
 
 
 class OpenGate:
@@ -121,10 +122,11 @@ async def test_a_fault_of_our_own_uses_up_its_round(scene: Scene) -> None:
     """Goal: a bug in a bank module neither refunds nor tries for ever: it uses up the ladder."""
 
     class Broken(ScriptedBank):
-        async def pay(self, order: object) -> Any:
+        async def pay(self, order: PayoutOrder) -> PayOutcome:
             raise ZeroDivisionError
 
-        find = pay
+        async def find(self, order: PayoutOrder, *, compare_all: bool = False) -> FindOutcome:
+            raise ZeroDivisionError
 
     await scene.pay(Broken())
     assert (await scene.row())["status"] == "processing"

@@ -32,7 +32,7 @@ async def paid_after(pipeline: Pipeline, what: str) -> None:
     [id_] = await pipeline.withdraw(1)
 
     async def is_paid() -> bool:
-        return (await pipeline.row(id_))["status"] == "completed"
+        return await pipeline.status(id_) == "completed"
 
     await poll_until(is_paid, what=f"a withdrawal is paid after: {what}")
 
@@ -73,7 +73,7 @@ async def test_odd_properties_make_no_difference(pipeline: Pipeline) -> None:
         await becomes_a_dead_letter(pipeline, number, name)
         await paid_after(pipeline, name)
     assert restarts(pipeline) == before
-    letters = [letter for letter, _ in look_through(pipeline.settings.broker, lambda _: False)]
+    letters = [letter for letter, _ in look_through(pipeline.broker, lambda _: False)]
     assert len(letters) == len(PROPERTIES), "they can be looked through all the same"
 
 

@@ -60,7 +60,7 @@ async def test_a_long_queue_gets_no_echoes(make_pipeline: Callable[..., Pipeline
 
     async def has_rung() -> bool:
         rows = await pipeline.execute("select count(*) as n from withdrawals where ring_at > now()")
-        return rows[0]["n"] >= 50
+        return int(rows[0]["n"]) >= 50
 
     await poll_until(has_rung)
     assert pipeline.queued() < 1700

@@ -19,7 +19,8 @@ from tests.conftest import PATIENT, execute, with_database
 from tests.locks import in_a_month, in_an_hour, mature
 from wallet.commands import Charge, Leg, MakeTransfer, PlaceHold, Withdraw
 from wallet.follow_up_commands import CaptureHold, ReverseCharge, ReverseTransfer, VoidHold
-from wallet.outcomes import Declined, OutcomeUnknown, Paid, Returned
+from wallet.outcomes import Declined, OutcomeUnknown, Paid, PayOutcome, Returned
+from wallet.receipts import HoldReceipt
 
 USER = "alice"
 BOOKS = "wbs_test_audited"
@@ -115,7 +116,10 @@ async def make_holds(ledger: Ledger) -> Made:
         by="shop",
     )
     for name, command in ("capture", whole), ("capture_in_part", part):
-        made[name] = (await ledger.follow_up(command)).receipt.transfer_id
+        receipt = (await ledger.follow_up(command)).receipt
+        assert isinstance(receipt, HoldReceipt)
+        assert receipt.transfer_id is not None
+        made[name] = receipt.transfer_id
     return made
 
 
@@ -172,11 +176,12 @@ async def move(
     withdrawals: Withdrawals, withdrawal: UUID, state: str, connection: asyncpg.Connection
 ) -> None:
     """Take a withdrawal to this state, by way of the bank."""
-    outcome = {
+    outcomes: dict[str, PayOutcome] = {
         "processing": OutcomeUnknown("timeout"),
         "requires_attention": OutcomeUnknown("timeout"),
         "failed": Declined("no_such_account"),
-    }.get(state, Paid(f"payout-{state}"))
+    }
+    outcome = outcomes.get(state, Paid(f"payout-{state}"))
     for _ in range(2 if state == "requires_attention" else 1):
         # As if the wait between two rounds were over.
         await connection.execute("update withdrawals set next_attempt_at = now() where id = $1", withdrawal)

@@ -1,6 +1,7 @@
 """Reads plants.sql and plants_transfers.sql: the errors to plant, and what the audit must say of each."""
 
 import re
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,7 @@ class Plant(NamedTuple):
     kind: str
     subject: str
 
-    def is_named(self, violation: Violation, names: dict[str, object]) -> bool:
+    def is_named(self, violation: Violation, names: Mapping[str, object]) -> bool:
         """Tell whether the violation is this one, where `names` stand for what the books hold."""
         return (
             violation.invariant == self.invariant

@@ -17,7 +17,7 @@ from tests.polling import poll_until
 async def test_bad_faults_change_nothing(bank: Any) -> None:
     """Goal: a mistyped fault is refused and the faults stay as they were."""
     await bank.set_faults(seed=3)
-    for faults in (
+    mistyped: tuple[object, ...] = (
         {"surprise": 1},
         {"error_rate": 1.01},
         {"decline_rate": -0.1},
@@ -33,7 +33,8 @@ async def test_bad_faults_change_nothing(bank: Any) -> None:
         {"key_window_ms": 0.5},
         {"callback_double_rate": "1"},
         [],
-    ):
+    )
+    for faults in mistyped:
         status, problem = await bank.call("PUT", "/faults", json=faults)
         assert (status, problem["code"]) == (422, "validation_failed"), faults
     assert (await bank.call("GET", "/faults"))[1]["seed"] == 3
@@ -174,8 +175,8 @@ async def test_outage(bank: Any) -> None:
     """Goal: in an outage payout calls get 503 at once, while books, health and faults still work."""
     await bank.pay("w-1")
     await bank.set_faults(outage=True)
-    for call in (lambda: bank.pay("w-2"), lambda: bank.find("w-1")):
-        status, problem = await call()
+    for call, reference in ((bank.pay, "w-2"), (bank.find, "w-1")):
+        status, problem = await call(reference)
         assert (status, problem["code"]) == (503, "outage")
     assert [line["reference"] for line in await bank.books()] == ["w-1"]
     assert (await bank.call("GET", "/health"))[0] == 200

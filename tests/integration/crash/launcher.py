@@ -25,6 +25,7 @@ from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any
 
+from dramatiq.middleware import TimeLimit
 from pika.adapters.utils.io_services_utils import _AsyncPlaintextTransport
 from pika.channel import Channel
 
@@ -84,6 +85,12 @@ def always(arguments: tuple[Any, ...], result: Any) -> bool:
     return True
 
 
+def replace(owner: Any, name: str, by: object) -> None:
+    """Put something else in the place of `owner.name`, which is there."""
+    assert hasattr(owner, name)
+    setattr(owner, name, by)
+
+
 def after(owner: Any, name: str, when: Reached = always) -> None:
     """Die when `owner.name` has done its work, before its caller learns of it."""
     original = getattr(owner, name)
@@ -102,7 +109,7 @@ def after(owner: Any, name: str, when: Reached = always) -> None:
             die()
         return result
 
-    setattr(owner, name, die_after_coroutine if iscoroutinefunction(original) else die_after_function)
+    replace(owner, name, die_after_coroutine if iscoroutinefunction(original) else die_after_function)
 
 
 def before(owner: Any, name: str, when: Reached = always) -> None:
@@ -115,7 +122,7 @@ def before(owner: Any, name: str, when: Reached = always) -> None:
             die()
         return original(*arguments, **options)
 
-    setattr(owner, name, die_before)
+    replace(owner, name, die_before)
 
 
 _is_here: ContextVar[bool] = ContextVar("is_here", default=False)
@@ -138,7 +145,7 @@ def before_commit_of(owner: Any, name: str, when: Reached = always) -> None:
         finally:
             _is_here.reset(here)
 
-    setattr(owner, name, write)
+    replace(owner, name, write)
     for module in (
         db.ledger_writes,
         db.optimistic_writer,
@@ -148,9 +155,9 @@ def before_commit_of(owner: Any, name: str, when: Reached = always) -> None:
         db.releases,
         db.withdrawals,
     ):
-        module.autocommit = _die_before_commit  # type: ignore[attr-defined]
+        replace(module, "autocommit", _die_before_commit)
     for module in (db.locking_writer, db.follow_up_writer, db.withdrawals):
-        module.transaction = _die_before_commit  # type: ignore[attr-defined]
+        replace(module, "transaction", _die_before_commit)
 
 
 @asynccontextmanager
@@ -187,7 +194,7 @@ def never_return(owner: Any, name: str) -> None:
     async def wait_for_ever(*_: Any) -> None:
         await asyncio.Event().wait()
 
-    setattr(owner, name, wait_for_ever)
+    replace(owner, name, wait_for_ever)
 
 
 def in_memory_only() -> None:
@@ -210,8 +217,8 @@ def after_answer(name: str) -> None:
         if threading.get_ident() in answered and not transport.get_write_buffer_size():
             die()
 
-    setattr(Channel, name, note_answer)
-    _AsyncPlaintextTransport._on_socket_writable = die_when_sent  # type: ignore[method-assign]
+    replace(Channel, name, note_answer)
+    replace(_AsyncPlaintextTransport, "_on_socket_writable", die_when_sent)
 
 
 # --- In the middle of a bank call ---
@@ -229,7 +236,7 @@ def in_the_bank_call(then: Callable[[], None]) -> None:
         then()
         return await call
 
-    HttpBank.pay = pay  # type: ignore[method-assign]
+    replace(HttpBank, "pay", pay)
 
 
 def die_unpaid() -> None:
@@ -258,9 +265,9 @@ def _ask_bank(path: str) -> str:
 def cut_off_by_the_time_limit() -> None:
     """Let dramatiq cancel the coroutine in the middle of the call, as it does with one that takes too long."""
     in_the_bank_call(reached)
-    actors.payouts.time_limit = lambda _: timedelta(milliseconds=2000)
-    actors.broker.TimeLimit = partial(actors.broker.TimeLimit, interval=20)  # type: ignore[assignment,misc]
-    actors.middleware.event_loop._INTERRUPT_CHECK_S = 0.02
+    replace(actors.payouts, "time_limit", lambda _: timedelta(milliseconds=2000))
+    replace(actors.broker, "TimeLimit", partial(TimeLimit, interval=20))
+    replace(actors.middleware.event_loop, "_INTERRUPT_CHECK_S", 0.02)
 
 
 # --- The steps, along a withdrawal's way ---

@@ -42,8 +42,9 @@ class Stage:
         return process
 
     def ensure_gone(self) -> None:
-        for process in (*self._crashing, self.ringer, self.gateway):
+        for process in (*self._crashing, self.ringer):
             process.ensure_gone()
+        self.gateway.ensure_gone()
 
     # --- What there is ---
 
@@ -101,7 +102,7 @@ class Stage:
             aiohttp.ClientSession() as session,
             session.get(f"{self.bank.url}/health") as reply,
         ):
-            return (await reply.json())["callbacks_waiting"] == 0
+            return int((await reply.json())["callbacks_waiting"]) == 0
 
     def beats(self, kind: str) -> Callable[[], Awaitable[bool]]:
         """Return a condition: a process of this kind has beaten since this call."""

@@ -92,7 +92,7 @@ async def test_killed_while_payouts_pause(
 
     async def is_for_a_person() -> bool:
         await stack.resume(reader)  # an operator who lets payouts go on as often as they pause
-        return (await stage.pipeline.row(id_))["status"] == "requires_attention"
+        return await stage.pipeline.status(id_) == "requires_attention"
 
     await poll_until(is_paused, SETTLED_S_MAX, what="payouts pause")
     await poll_until(is_for_a_person, SETTLED_S_MAX, what="it is for a person", interval_s=0.5)

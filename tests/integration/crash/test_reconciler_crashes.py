@@ -93,4 +93,5 @@ async def test_killed_while_money_comes_back(stage: Stage, step: str) -> None:
 
 async def _cursor(stage: Stage) -> str | None:
     (row,) = await stage.pipeline.execute("select after from bank_cursor")
-    return row["after"]
+    after: str | None = row["after"]
+    return after

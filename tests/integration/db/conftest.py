@@ -1,6 +1,6 @@
 """Shared by the tests of db/: money to move, books to check, a network to break, a server to stop."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -74,7 +74,7 @@ async def waiting_for_locks(connection: asyncpg.Connection) -> int:
     return count
 
 
-def answers(results: list[Recorded | BaseException]) -> dict[str, int]:
+def answers(results: Iterable[Recorded | BaseException]) -> dict[str, int]:
     """Count what came of many submissions: `new`, `replayed`, or the name of the error."""
     counts: dict[str, int] = {}
     for result in results:

@@ -16,6 +16,7 @@ from db.releases import release_oldest
 from db.withdrawals import Withdrawals
 from runtime.settings import Settings
 from tests.integration.db.conftest import accepted, charge, split, submit_twice, withdraw
+from wallet.commands import Charge, Withdraw
 from wallet.errors import ValidationFailed
 from wallet.outcomes import BankUnavailable, Declined, Paid
 from wallet.receipts import Recorded
@@ -102,7 +103,7 @@ async def test_newest_first_though_the_clock_stepped_back(
     optimistic, locking_ledger = open_ledger(settings), open_ledger(settings)
     await submit_twice(locking_ledger, charge(1, user="carl"))
     for ledger in (optimistic, locking_ledger):
-        batch = [charge(8, key=f"{len(order)}"), withdraw(2), charge(16)]
+        batch: list[Charge | Withdraw] = [charge(8, key=f"{len(order)}"), withdraw(2), charge(16)]
         results = await asyncio.gather(*(ledger.submit(one) for one in batch))
         order += [result.receipt.id for result in results]
         replay = await ledger.submit(batch[0])

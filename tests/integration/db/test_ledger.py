@@ -80,7 +80,8 @@ async def test_a_replay_is_the_same_after_its_lock_was_released(
     out = withdraw(5, key="out")
     taken = await ledger.submit(out)
     assert await connection.fetchval("select count(*) from locks") == 0
-    matured = first.release_at - EARLIER
+    assert lock.release_at is not None
+    matured = lock.release_at - EARLIER
     asked_earlier = msgspec.structs.replace(lock, release_at=matured)
     assert (await ledger.submit(asked_earlier)).receipt == first._replace(release_at=matured)
     assert (await ledger.submit(out)).receipt == taken.receipt

@@ -5,8 +5,7 @@ other test notices: it costs a second each time, and the patience of whoever wai
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import asyncpg
 import pytest
@@ -51,7 +50,7 @@ async def wallets(patient: Settings, open_ledger: Callable[[Settings], Ledger]) 
     return ledger
 
 
-async def together(*calls: Coroutine[Any, Any, Any]) -> None:
+async def together(*calls: Awaitable[object]) -> None:
     """Make the calls so that they come into one batch."""
     await asyncio.gather(*calls)
 
@@ -124,7 +123,9 @@ async def test_moves_of_withdrawals(
     attempts = []
     for user in (LAST, FIRST):
         id = await accepted(wallets, withdraw(10, user=user))
-        attempts.append(await withdrawals.begin_attempt(id, user))
+        attempt = await withdrawals.begin_attempt(id, user)
+        assert attempt is not None
+        attempts.append(attempt)
 
     async def settle() -> None:
         await together(*(withdrawals.settle(attempt, Paid(f"po_{attempt.number}")) for attempt in attempts))

@@ -13,6 +13,7 @@ from runtime.settings import Settings
 from tests.integration.db.conftest import accepted, answers, charge, split, submit_twice, withdraw
 from tests.integration.link import Link
 from tests.polling import poll_until
+from wallet.commands import Charge, Withdraw
 from wallet.errors import Unavailable
 from wallet.outcomes import OutcomeUnknown, Paid
 
@@ -40,7 +41,7 @@ async def test_a_commit_whose_answer_was_lost(
     """Goal: a batch that was committed without an answer moves nothing when it is sent again, and all get receipts."""
     ledger = ledger_of_100
     link.commits_done_to_lose = 1
-    commands = [
+    commands: list[Charge | Withdraw] = [
         *(charge(1, key=f"in-{n}") for n in range(30)),
         *(withdraw(2, key=f"out-{n}") for n in range(10)),
     ]
@@ -173,6 +174,7 @@ async def test_an_attempt_whose_beginning_was_lost(
     link.commits_done_to_lose = 1
     assert await withdrawals.begin_attempt(withdrawal_id, "ann") is None
     attempt = await poll_until(lambda: withdrawals.begin_attempt(withdrawal_id, "ann"))
+    assert attempt is not None
     assert attempt.number == 2
     await withdrawals.settle(attempt, Paid("p1"))
     await books_hold()

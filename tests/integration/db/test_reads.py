@@ -18,6 +18,7 @@ from db.lists import LAST_ID, Span
 from db.reconciliation import ReconcilerSession
 from db.withdrawals import Withdrawals
 from runtime.settings import Settings
+from runtime.slices import DatabaseSettings
 from tests.integration.db.conftest import accepted, charge, split, withdraw
 from tests.locks import in_a_month
 from wallet.errors import WithdrawalNotFound
@@ -254,11 +255,11 @@ async def test_who_made_a_withdrawal(ledger: Ledger, reader: Reader, connection:
     """Goal: the history begins with the client, or the operator who adopted it; older rows name nobody."""
 
     async def first() -> tuple[str, str | None]:
-        entry = (await reads.withdrawal(reader, id)).history[0]
+        entry = (await reads.withdrawal(reader, id_)).history[0]
         return entry.reason, entry.by
 
     await ledger.submit(charge(10))
-    id = await accepted(ledger, withdraw(3, by="shop"))
+    id_ = await accepted(ledger, withdraw(3, by="shop"))
     assert await first() == ("funds reserved", "client:shop")
     await connection.execute(
         "insert into withdrawal_history select user_id, id, 1, 'pending', created_at, 'adopted', 'operator:eve'"
@@ -273,7 +274,7 @@ async def test_who_made_a_withdrawal(ledger: Ledger, reader: Reader, connection:
 class WatchedReader(Reader):
     """Notes whose turn it was: the number of the task's request."""
 
-    def __init__(self, settings: Settings, size: int) -> None:
+    def __init__(self, settings: DatabaseSettings, size: int) -> None:
         super().__init__(settings, size)
         self.asked: dict[asyncio.Task[Any] | None, int] = {}
         self.served: list[int] = []

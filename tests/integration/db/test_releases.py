@@ -273,16 +273,16 @@ async def test_a_storm_of_matured_locks(
     count, at = 5_000, in_an_hour()
     await asyncio.gather(*(ledger.submit(charge(1, user="rich", release_at=at)) for _ in range(count)))
     await mature(connection)
-    everything = asyncio.ensure_future(insist(ledger, withdraw(count - 5, user="rich")))
     others = 0
-    while not everything.done():
-        await ledger.submit(charge(1, user="poor"))
-        others += 1
-        withdrawable, locked, held = await split(reader, "rich")
-        assert (withdrawable + held, locked) == (count, 0)
-        if others == 3:
-            await ledger.submit(withdraw(5, user="rich"))
-    await everything
+    async with asyncio.TaskGroup() as group:
+        everything = group.create_task(insist(ledger, withdraw(count - 5, user="rich")))
+        while not everything.done():
+            await ledger.submit(charge(1, user="poor"))
+            others += 1
+            withdrawable, locked, held = await split(reader, "rich")
+            assert (withdrawable + held, locked) == (count, 0)
+            if others == 3:
+                await ledger.submit(withdraw(5, user="rich"))
     assert others > 3
     assert await split(reader, "rich") == (0, 0, count)
     await books_hold()

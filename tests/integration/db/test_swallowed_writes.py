@@ -18,9 +18,9 @@ from db.withdrawals import Attempt, Withdrawals
 from runtime.settings import Settings
 from tests.integration.db.conftest import accepted, charge, submit_twice, withdraw
 from tests.locks import in_a_month, in_an_hour, mature
-from wallet.decide import Recorded
 from wallet.errors import Unavailable
 from wallet.outcomes import BankUnavailable, Declined, Paid, Returned
+from wallet.receipts import Recorded
 
 BooksHold = Callable[[], Awaitable[dict[str, int]]]
 OpenLedger = Callable[[Settings], Ledger]

@@ -216,7 +216,11 @@ async def test_an_expired_hold_is_over_from_its_instant(
     await mature(connection)
     assert await split(reader) == (100, 0, 0)
     assert (await transfer_reads.hold(reader, id)).status == "expired"
-    commands = {"withdraw": withdraw(60), "transfer": transfer("ann", ("bob", 60)), "hold": hold(60)}
+    commands: dict[str, LedgerCommand] = {
+        "withdraw": withdraw(60),
+        "transfer": transfer("ann", ("bob", 60)),
+        "hold": hold(60),
+    }
     if way in commands:
         await ledger.submit(commands[way])
         row = await connection.fetchrow("select status, ended_at from holds where id = $1", id)

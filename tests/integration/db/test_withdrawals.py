@@ -98,6 +98,7 @@ async def test_a_lease_ends(
     first = await _begin(withdrawals, pending)
     assert await withdrawals.begin_attempt(pending, "ann") is None
     second = await poll_until(lambda: withdrawals.begin_attempt(pending, "ann"))
+    assert second is not None
     assert (first.number, second.number) == (1, 2)
     assert second.lease_until is not None
     assert first.lease_until is not None
@@ -133,6 +134,7 @@ async def test_the_ladder_and_its_end(
     first = await _begin(withdrawals, pending)
     assert await withdrawals.settle(first, outcome) is Status.PROCESSING
     second = await poll_until(lambda: withdrawals.begin_attempt(pending, "ann"))
+    assert second is not None
     assert await withdrawals.settle(second, outcome) is Status.REQUIRES_ATTENTION
     assert await split(reader) == (40, 0, 60)
     assert await withdrawals.begin_attempt(pending, "ann") is None
@@ -195,7 +197,7 @@ async def test_cancel_races_with_the_actor(
         asyncio.gather(*(actor.begin_attempt(id, "ann") for id in ids)),
         asyncio.gather(*(gateway.cancel(id) for id in reversed(ids)), return_exceptions=True),
     )
-    outcomes = Counter()
+    outcomes: Counter[bool] = Counter()
     for id, attempt, cancelled in zip(ids, attempts, reversed(cancels), strict=True):
         assert (attempt is None) == (cancelled is Status.CANCELLED)
         assert attempt is None or isinstance(cancelled, NotCancellable)

@@ -5,6 +5,7 @@ import base64
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -111,15 +112,20 @@ async def test_who_did_not_sign(bank: Bank, withdrawals: Withdrawals) -> None:
     assert (await api.balance())["total"] == 0
 
 
+def signature_line(form: str, beside: str, good: str) -> str:
+    """Return the line of a header: a good signature and what stands beside it, in this form."""
+    return form.format(good=good, beside=beside)
+
+
 async def test_a_signature_that_is_none_hides_no_good_one(bank: Bank) -> None:
     """Goal: a good signature counts, whatever stands beside it on its line, or on another line of that header."""
     for beside in ("v1", "v1,%%%", "v1,A", "v1,a,b", "v2,AAAA", "v1,AAAA", "v1," + "A" * 2_000):
         for form in ("{beside} {good}", "{good} {beside}", "  {beside}   {good} {beside}"):
-            reply = await bank.tell(
-                uuid4(), signature=lambda good, f=form, b=beside: f.format(good=good, beside=b)
-            )
+            reply = await bank.tell(uuid4(), signature=partial(signature_line, form, beside))
             assert reply.status == 204, (beside, form)
-        assert (await bank.tell(uuid4(), signature=lambda good, b=beside: b)).code == "invalid_signature"
+        assert (
+            await bank.tell(uuid4(), signature=partial(signature_line, "{beside}", beside))
+        ).code == "invalid_signature"
 
 
 @pytest.mark.parametrize(

@@ -100,8 +100,6 @@ TARGETS = (
     b"http://a b/",
     b"http:/x",
     b"a",
-)
-TARGETS += (
     b"/\\x",
     b"http://x:80x/",
     b"ftp://",

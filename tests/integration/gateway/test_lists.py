@@ -234,7 +234,8 @@ async def test_few_among_many(api: Api, connection: asyncpg.Connection) -> None:
         " 'funding', 'available', 1, n + 1, n + 1, 0, 0, gen_random_uuid(), now() from generate_series(1, $1) as n",
         rows,
     )
-    pages, cursor = [], {}
+    pages: list[list[str]] = []
+    cursor: dict[str, str] = {}
     while True:
         page = (await api.get("/charges", user_id="ann", **cursor)).json
         pages.append([one["id"] for one in page["items"]])

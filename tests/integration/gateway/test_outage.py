@@ -186,7 +186,7 @@ async def test_degraded(gateway: Gateway, api: Api) -> None:
     await api.withdraw(42, 10)
 
     async def counted() -> bool:
-        return (await api.get("/health")).json["queue_length"] == 1
+        return int((await api.get("/health")).json["queue_length"]) == 1
 
     await poll_until(counted)
     assert (await api.get("/health/ready")).status == 200

@@ -19,7 +19,7 @@ async def post(api: Api, path: str, text: str) -> Reply:
     return await api.call("POST", path, data=text.encode(), headers=JSON)
 
 
-@settings(max_examples=settings.default.max_examples // 4, suppress_health_check=list(HealthCheck))
+@settings(max_examples=settings().max_examples // 4, suppress_health_check=list(HealthCheck))
 @given(one=json_objects, other=json_objects, random=st.randoms(use_true_random=False))
 async def test_spellings_replay_and_other_values_are_refused(
     shared_gateway: Gateway, one: Any, other: Any, random: Random

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from runtime.settings import Settings
 from tests.integration.ops.wbs import NO_ID, run_wbs
-from tests.integration.postgres_proxy import Error, Hang, Nonsense, PostgresProxy
+from tests.integration.postgres_proxy import Error, Fault, Hang, Nonsense, PostgresProxy
 
 COMMANDS = [["audit", "--no-bank"], ["reconcile"], ["dlq", "list"], ["dlq", "replay", "--all"], ["migrate"]]
 
@@ -48,7 +48,7 @@ async def test_a_database_that_says_nothing(tmp_path: Path, black_hole: int) -> 
     await all_say_so(tmp_path, DATABASE_URL=f"postgresql://wbs@127.0.0.1:{black_hole}/wbs")
 
 
-FAULTS = {
+FAULTS: dict[str, Fault] = {
     "silent": Hang(),
     "read only": Error("25006"),
     "broken": Error("XX000"),

@@ -10,8 +10,7 @@ from ops.local import supervision
 from ops.local.secret_settings import NEEDED, SECRETS, told
 from ops.local.stack import Stack
 from ops.state import read_json
-from tests.conftest import defaults
-from tests.service import PACE
+from tests.service import PACE, defaults
 
 KINDS = {"gateway", "relay", "actors", "reconciler", "bank_sim", "postgres", "rabbitmq", "watchdog", "epmd"}
 KINDS |= {supervision.NAME}

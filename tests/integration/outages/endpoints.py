@@ -71,7 +71,7 @@ def _callback(service: Service, id_: str) -> dict[str, Any]:
 def is_refused(call: Call, answer: Answer) -> bool:
     """Tell whether the answer says that the database is away."""
     if call.path == "/charges":
-        return answer.status == 200 and answer.json["results"][0]["status"] == 503
+        return answer.status == 200 and int(answer.json["results"][0]["status"]) == 503
     return answer.status == 503
 
 
@@ -103,7 +103,9 @@ async def all_refuse(service: Service, calls: Sequence[Call], *, at_once: int = 
             answer = await call.on(service)
             return answer if is_refused(call, answer) else None
 
-        return await poll_until(is_told, what=call.path)  # type: ignore[return-value]
+        told: Answer | None = await poll_until(is_told, what=call.path)
+        assert told is not None
+        return told
 
     made = [call for call in calls for _ in range(at_once)]
     answers = await asyncio.gather(*map(refusal, made))

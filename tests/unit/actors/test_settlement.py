@@ -16,9 +16,11 @@ from wallet.outcomes import (
     Accepted,
     BankUnavailable,
     Declined,
+    FindOutcome,
     NotFound,
     OutcomeUnknown,
     Paid,
+    PayOutcome,
     Postponed,
     Unresolved,
 )
@@ -195,7 +197,7 @@ questions = st.sampled_from([Paid("p"), Declined("closed"), AWAY, UNKNOWN, NotFo
     ask_first=st.booleans(),
 )
 def test_a_round_never_says_more_than_the_bank_did(
-    pays: list[Paid], finds: list[Paid], ask_first: bool
+    pays: list[PayOutcome], finds: list[FindOutcome], ask_first: bool
 ) -> None:
     """Goal: whatever the bank answers, an end is the bank's own word, and doubt stays doubt."""
     bank = ScriptedBank(pays=pays, finds=finds)

@@ -1,5 +1,6 @@
 """The loader of queries: blocks by name, each once."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,11 @@ from db.sql import load
 
 
 @pytest.fixture
-def queries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def queries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder of queries of the test's own; the loader remembers nothing of it afterwards."""
     monkeypatch.setattr(db.sql, "_QUERIES", tmp_path)
     load.cache_clear()
-    yield tmp_path  # type: ignore[misc]
+    yield tmp_path
     load.cache_clear()
 
 

@@ -71,7 +71,7 @@ def cancels_itself() -> None:
 
 
 def restarts(name: str) -> float:
-    return TASK_RESTARTS.labels(name)._value.get()
+    return float(TASK_RESTARTS.labels(name)._value.get())
 
 
 ENDINGS = {

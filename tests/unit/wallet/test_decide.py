@@ -366,8 +366,8 @@ def test_the_changes_to_be_written_are_the_changes(batch: list[LedgerCommand], b
         )
 
 
-def _wallet(**balances: int) -> dict[tuple[str, str], Wallet]:
-    return {("ann", "USD"): Wallet("ann", "USD", at=NOW, **balances)}
+def _wallet(available: int = 0, locked: int = 0, held: int = 0) -> dict[tuple[str, str], Wallet]:
+    return {("ann", "USD"): Wallet("ann", "USD", available, locked, held, at=NOW)}
 
 
 def _only(decided: Decided) -> object:

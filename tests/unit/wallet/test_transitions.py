@@ -253,7 +253,8 @@ def test_the_payout_id_is_kept() -> None:
     setting.take(news(OutcomeUnknown("timeout")))
     assert setting.withdrawal.failure_code == "outcome_unknown"
     setting.take(news(Paid("p1")))
-    assert (setting.withdrawal.bank_reference, setting.withdrawal.failure_code) == ("p1", None)
+    after = setting.withdrawal
+    assert (after.bank_reference, after.failure_code) == ("p1", None)
 
 
 def test_a_return_that_overtakes_the_payment_is_both() -> None:

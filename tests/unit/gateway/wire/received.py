@@ -60,7 +60,7 @@ def connection(kind: type[Http], *parts: bytes, keep_alive: bool) -> Any:
         transport=None,
         _time=0.0,
     )
-    http = kind(protocol)
+    http: Any = kind(protocol)
     http.init_for_request()
     return http
 
