@@ -3,10 +3,11 @@
     python -m tests.mutations                 all mutations (about half an hour)
     python -m tests.mutations 404 "no key"    those with one of these words in their names
     python -m tests.mutations --list          names only
-    python -m tests.mutations --table FILE    write a Markdown table of what was found (`make mutations` does)
+    python -m tests.mutations --table FILE    write what was found into a Markdown table (`make mutations` does);
+                                              rows of mutations that were not asked for stay as they are
 
-Servers are started once for all. The tests are first run on a copy that is not broken: a test that fails there
-proves nothing. Exit code 0 if every mutation was caught, 1 if one was not, 2 if it could not be found out.
+Servers are started once for all. A mutation's tests run until one fails. That one notices if it passes on a copy that
+is not broken. Exit code 0 if every mutation was caught, 1 if one was not, 2 if it could not be found out.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from tests.mutations.catalogue import MUTATIONS, Mutation
 
 ROOT = Path(__file__).parents[2]
 RUN_S_MAX = 900
-NAMED_MAX = 4
+ROW = re.compile(r"^\| (?P<name>[^|]+) \| (?P<found>.+) \| (?P<day>[0-9-]+) \|$", re.MULTILINE)
 
 
 class Undecided(Exception):
@@ -63,19 +64,10 @@ def apply(mutation: Mutation, root: Path) -> None:
         path.write_text(text.replace(change.old, change.new), encoding="utf-8")
 
 
-def failing_tests(copy: Path, selection: Sequence[str], environment: dict[str, str]) -> list[str]:
-    """Run tests of the copy; return those that failed. Raises Undecided if they did not run."""
-    options = [
-        "-q",
-        "--tb=no",
-        "-rfE",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:randomly",
-        "--basetemp",
-        str(copy / ".tmp"),
-    ]
+def failing_test(copy: Path, selection: Sequence[str], environment: dict[str, str]) -> str | None:
+    """Run tests of the copy until one fails; return that one. Raises Undecided if they did not run."""
+    options = ["-q", "-x", "--tb=no", "-rf", "-p", "no:cacheprovider", "-p", "no:randomly"]
+    options += ["--basetemp", str(copy / ".tmp")]
     try:
         # From within the copy, `python -m` finds the copy's packages before those that are installed.
         run = subprocess.run(
@@ -88,9 +80,9 @@ def failing_tests(copy: Path, selection: Sequence[str], environment: dict[str, s
         )
     except subprocess.TimeoutExpired as error:
         raise Undecided(f"no end after {RUN_S_MAX} s") from error
-    failed = re.findall(r"^FAILED (.+?)(?: - .*)?$", run.stdout, re.MULTILINE)
+    failed = re.search(r"^FAILED (.+?)(?: - .*)?$", run.stdout, re.MULTILINE)
     if run.returncode == 0 or (run.returncode == 1 and failed):
-        return failed
+        return failed and failed[1]
     raise Undecided(run.stdout[-2000:] + run.stderr[-2000:])
 
 
@@ -98,13 +90,6 @@ def short(test: str) -> str:
     """Return a test's name without the folders."""
     path, _, name = test.partition("::")
     return f"{Path(path).stem}::{name}"
-
-
-def verdict(failed: list[str]) -> str:
-    """Return which tests noticed."""
-    names = ", ".join(f"`{short(test)}`" for test in failed[:NAMED_MAX])
-    more = f" and {len(failed) - NAMED_MAX} more" if len(failed) > NAMED_MAX else ""
-    return f"caught by {names}{more}" if failed else "**not caught**"
 
 
 def main() -> int:
@@ -115,7 +100,6 @@ def main() -> int:
     parser.add_argument("words", nargs="*", help="words in the names of the mutations wanted")
     parser.add_argument("--list", action="store_true", help="print the names only")
     parser.add_argument("--table", type=Path, metavar="FILE", help="write what was found there, as Markdown")
-    parser.add_argument("--trust", action="store_true", help="don't run the tests on the unbroken code first")
     arguments = parser.parse_args()
     wanted = [m for m in MUTATIONS if not arguments.words or any(word in m.name for word in arguments.words)]
     if arguments.list:
@@ -131,55 +115,49 @@ def main() -> int:
                 "TEST_RABBITMQ_URL": servers.rabbitmq_url,
                 "HYPOTHESIS_PROFILE": "unshrunk",
             }
-            exit_code, rows = run_all(wanted, folder, environment, trust=arguments.trust)
-    if arguments.table:
-        write_table(arguments.table, rows, trusted=arguments.trust)
+            exit_code = 0
+            for mutation in wanted:
+                found, code = judge(mutation, folder, environment)
+                exit_code = max(exit_code, code)
+                if arguments.table:
+                    write_table(arguments.table, {mutation.name: found})
     return exit_code
 
 
-def run_all(
-    wanted: list[Mutation], folder: Path, environment: dict[str, str], *, trust: bool
-) -> tuple[int, list[tuple[str, str]]]:
-    """Break the code in each of the ways; return the exit code, and what was found of each."""
-    if not trust:
-        selection = sorted({test for mutation in wanted for test in mutation.tests})
-        failed = failing_tests(copy_of_the_code(folder), selection, environment)
-        if failed:
-            print(f"already failing on the unbroken code: {', '.join(failed)}")
-            return 2, []
-    exit_code = 0
-    rows: list[tuple[str, str]] = []
-    for mutation in wanted:
-        started = time.monotonic()
-        try:
-            copy = copy_of_the_code(folder)
-            apply(mutation, copy)
-            failed = failing_tests(copy, mutation.tests, environment)
-        except Undecided as reason:
-            print(f"{mutation.name}: not found out: {reason}", flush=True)
-            rows.append((mutation.name, "not found out"))
-            exit_code = 2
-            continue
-        rows.append((mutation.name, verdict(failed)))
-        print(f"{mutation.name}: {rows[-1][1]} ({time.monotonic() - started:.0f} s)", flush=True)
-        if not failed:
-            exit_code = exit_code or 1
-    return exit_code, rows
+def judge(mutation: Mutation, folder: Path, environment: dict[str, str]) -> tuple[str, int]:
+    """Break a copy of the code in this way; return what was found, for the table, and an exit code."""
+    started = time.monotonic()
+    try:
+        copy = copy_of_the_code(folder)
+        apply(mutation, copy)
+        failed = failing_test(copy, mutation.tests, environment)
+        if failed and failing_test(copy_of_the_code(folder), (failed,), environment):
+            raise Undecided(f"{failed} fails on the unbroken code, too")
+    except Undecided as reason:
+        print(f"{mutation.name}: not found out: {reason}", flush=True)
+        return "not found out", 2
+    found = f"`{short(failed)}`" if failed else "**not caught**"
+    print(f"{mutation.name}: {found} ({time.monotonic() - started:.0f} s)", flush=True)
+    return found, 0 if failed else 1
 
 
-def write_table(file: Path, rows: list[tuple[str, str]], *, trusted: bool) -> None:
-    """Write what was found of each mutation."""
-    before = "was left out (`--trust`)" if trusted else "passed"
-    caught = sum(row[1].startswith("caught") for row in rows)
+def write_table(file: Path, rows: dict[str, str]) -> None:
+    """Write what was found of each mutation; of those that were not run now, what the file said before."""
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    table = {row["name"]: (row["found"], row["day"]) for row in ROW.finditer(text)}
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    table |= {name: (found, today) for name, found in rows.items()}
+    known = {mutation.name: table.get(mutation.name, ("not run", "-")) for mutation in MUTATIONS}
+    caught = sum(found.startswith("`") for found, _ in known.values())
     lines = [
         "# Broken on purpose",
         "",
-        f"Made by `make mutations` on {datetime.now(UTC):%Y-%m-%d}; do not edit. The code was broken in {len(rows)}",
-        f"ways, one at a time, in a copy; in {caught} a test noticed. The same tests on the code as it is: {before}.",
+        f"Made by `make mutations`; do not edit. The code was broken in {len(known)} ways, one at a time, in a copy;",
+        f"in {caught} a test noticed. Named is the first that did, of often more; it passes on the unbroken code.",
         "",
-        "| mutation | |",
-        "|---|---|",
-        *(f"| {name} | {found} |" for name, found in rows),
+        "| mutation | noticed by | run on |",
+        "|---|---|---|",
+        *(f"| {name} | {found} | {day} |" for name, (found, day) in known.items()),
     ]
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
