@@ -690,6 +690,195 @@ REQUESTS = (
     ),
 )
 
+TRANSFERS = (
+    Mutation(
+        "a transfer is not paid for",
+        (
+            Change(
+                "wallet/decide.py",
+                "if needed := make_available(payer, request.amount, now, decision):",
+                "if needed := None:",
+            ),
+        ),
+        (_DB + "test_transfers.py::test_all_legs_or_none",),
+    ),
+    Mutation(
+        "an optimistic batch needs no money",
+        (
+            Change(
+                "wallet/optimistic.py",
+                "self.needed = max(self.needed, -self.available)",
+                "self.needed = 0",
+            ),
+        ),
+        (_UNIT + "wallet/test_optimistic.py",),
+    ),
+    Mutation(
+        "a hold that has expired can be captured",
+        (
+            Change(
+                "wallet/decide_follow_ups.py",
+                '    if hold.status == "open" and hold.expires_at is not None and hold.expires_at <= now:\n',
+                "    if False:\n",
+            ),
+        ),
+        (_DB + "test_transfers.py::test_an_expired_hold_is_over_from_its_instant",),
+    ),
+    Mutation(
+        "a hold ends twice",
+        (
+            Change(
+                "wallet/decide_follow_ups.py",
+                '    if hold.status != "open":\n        raise HoldNotOpen(hold.status)\n',
+                "    assert hold\n",
+            ),
+        ),
+        (
+            _DB + "test_transfers.py::test_a_hold_and_its_capture",
+            _DB + "test_transfers.py::test_voiding_is_idempotent",
+        ),
+    ),
+    Mutation(
+        "more is captured than was held",
+        (
+            Change(
+                "wallet/decide_follow_ups.py",
+                "    if amount > hold.amount:\n        raise CaptureExceedsHold",
+                "    if False:\n        raise CaptureExceedsHold",
+            ),
+        ),
+        (_DB + "test_transfers.py::test_what_a_capture_refuses",),
+    ),
+    Mutation(
+        "the rest of a capture is kept",
+        (
+            Change(
+                "wallet/decide_follow_ups.py",
+                "    if amount < hold.amount:\n",
+                "    if False:\n",
+            ),
+        ),
+        (_DB + "test_transfers.py::test_a_hold_and_its_capture",),
+    ),
+    Mutation(
+        "a hold that has ended expires still",
+        (
+            Change(
+                "wallet/decide_follow_ups.py",
+                '    """Let the hold not expire any more."""\n    if hold.expires_at is not None:\n',
+                '    """Let the hold not expire any more."""\n    if False:\n',
+            ),
+        ),
+        (
+            _DB + "test_transfers.py::test_a_hold_and_its_capture",
+            _DB + "test_transfers.py::test_voiding_is_idempotent",
+            _CRASH + "test_transfer_crashes.py::test_killed_while_money_moves[void-committed, not answered]",
+        ),
+    ),
+    Mutation(
+        "a hold that has expired is held in reads",
+        (
+            Change(
+                "db/queries/reads.sql",
+                "case when w.held > 0 then (",
+                "case when false then (",
+            ),
+        ),
+        (_DB + "test_transfers.py::test_an_expired_hold_is_over_from_its_instant",),
+    ),
+    Mutation(
+        "more is reversed than there was",
+        (
+            Change(
+                "wallet/follow_ups.py",
+                "if asked > self.left or not asked:",
+                "if not asked:",
+            ),
+        ),
+        (
+            _DB + "test_transfers.py::test_two_reversals_at_once",
+            _DB + "test_transfers.py::test_reversals_of_a_charge",
+        ),
+    ),
+    Mutation(
+        "the last reversal alone is counted",
+        (
+            Change(
+                "db/queries/follow_ups.sql",
+                "do update set reversed = r.reversed + excluded.reversed",
+                "do update set reversed = excluded.reversed",
+            ),
+        ),
+        (_DB + "test_transfers.py::test_reversals_of_a_charge",),
+    ),
+    Mutation(
+        "the last reversal of a leg alone is counted",
+        (
+            Change(
+                "db/queries/follow_ups.sql",
+                "set reversed = t.reversed + r.amount",
+                "set reversed = r.amount",
+            ),
+        ),
+        (_DB + "test_transfers.py::test_transfers_are_taken_back",),
+    ),
+    Mutation(
+        "what is reversed stays in its lock",
+        (
+            Change(
+                "wallet/decide_follow_ups.py",
+                "    if from_locked:\n        source.locked -= amount\n",
+                "    if False:\n        source.locked -= amount\n",
+            ),
+        ),
+        (_DB + "test_transfers.py::test_reversals_of_locked_money",),
+    ),
+    Mutation(
+        "locked money is reversed out of what is available",
+        (
+            Change(
+                "wallet/decide_follow_ups.py",
+                "    if is_locked and source.release_at is not None and source.release_at > now:\n",
+                "    if False:\n",
+            ),
+        ),
+        (_DB + "test_transfers.py::test_reversals_of_locked_money",),
+    ),
+    Mutation(
+        "follow-ups are decided by what was there before the lock",
+        (
+            Change(
+                "db/follow_up_writer.py",
+                "before = await _facts(connection, holds, (), ()) if holds else Facts()",
+                "before = await _facts(connection, holds, charges, transfers)",
+            ),
+            Change(
+                "db/follow_up_writer.py",
+                "    facts = await _facts(connection, holds, charges, transfers)\n",
+                "    facts = before\n",
+            ),
+        ),
+        (
+            _DB + "test_transfers.py::test_two_reversals_at_once",
+            _DB + "test_transfers.py::test_voiding_is_idempotent",
+        ),
+    ),
+    Mutation(
+        "a release counts from an instant before the money came",
+        (
+            Change(
+                "db/queries/releases.sql",
+                "greatest(r.release_at, uuid7_instant(r.charge_id))",
+                "r.release_at",
+            ),
+        ),
+        (
+            _DB + "test_releases.py::test_the_statement_releases_as_the_domain_does",
+            _AUDIT + "test_audit.py::test_right_books_have_no_violations",
+        ),
+    ),
+)
+
 AUDIT = (
     Mutation(
         "the audit does not add up what is held",
@@ -872,4 +1061,4 @@ LOGIN = (
     ),
 )
 
-MUTATIONS = BANK + MOVES + LEDGER + MESSAGES + REQUESTS + AUDIT + DOOR + LOGIN
+MUTATIONS = BANK + MOVES + LEDGER + TRANSFERS + MESSAGES + REQUESTS + AUDIT + DOOR + LOGIN
