@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.unit.wallet.strategies import NOW, Wallets, batches, decide_copy, wallets, with_own_keys
-from wallet.commands import LedgerCommand, wallets_of
+from wallet.commands import Charge, LedgerCommand, Leg, MakeTransfer, Withdraw, wallets_of
 from wallet.money import AMOUNT_MAX
 from wallet.optimistic import OptimisticBatch, RaisedInstants, optimistic_batch
 from wallet.receipts import Recorded
@@ -96,3 +96,19 @@ def test_each_wallet_has_its_instant(batch: list[LedgerCommand]) -> None:
         number = [change[:2] for change in expected.changes].index((request.user_id, request.currency))
         assert receipt.created_at == instants[number]
         assert receipt.id.hex == id_starts[number] + movement.id_end
+
+
+def test_what_comes_later_pays_nothing_before_it() -> None:
+    """Goal: a batch needs what its requests need in their order, not only what they come to."""
+    charge, withdraw = (make("s", "k", "ann", "USD", 10) for make in (Charge, Withdraw))
+    pay = MakeTransfer("s", "k", "ann", "USD", 10, (Leg("bob", 10),))
+    pay_back = MakeTransfer("s", "k", "bob", "USD", 10, (Leg("ann", 10),))
+
+    def needed(*batch: LedgerCommand) -> dict[str, int]:
+        return {change.user_id: change.needed for change in optimistic_batch(batch).changes}
+
+    assert needed(charge, withdraw) == {"ann": 0}
+    assert needed(withdraw, charge) == {"ann": 10}
+    assert needed(withdraw, withdraw, charge, charge) == {"ann": 20}
+    assert needed(pay, pay_back) == {"ann": 10, "bob": 0}
+    assert needed(pay_back, pay) == {"ann": 0, "bob": 10}
