@@ -34,10 +34,24 @@ Errors = list[tuple[str, str]]
 _raw_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _raw_decoder = msgspec.json.Decoder(msgspec.Raw)
-_KEPT: dict[str, Callable[[msgspec.Raw], str | None]] = {
+
+
+def _named_once(raw: msgspec.Raw) -> None:
+    """Raise Unfit if an object within names a member twice, or a text is none."""
+    try:
+        checked_json(bytes(raw).decode())
+    except DuplicateMember as duplicate:
+        raise Unfit(twice_in_one_object(duplicate)) from None
+    except UnfitText as unfit:
+        raise Unfit(str(unfit)) from None
+
+
+_CHECKS: dict[str, Callable[[msgspec.Raw], object]] = {
     "destination": kept_destination,
     "metadata": kept_metadata,
+    "legs": _named_once,
 }
+"""By the name of the field, what its type can't check."""
 
 UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)
 """All errors that reading bytes from outside can raise."""
@@ -141,8 +155,8 @@ def _field_errors(
             continue
         try:
             values[name] = decoders[name].decode(raw)
-            if name in _KEPT:
-                _KEPT[name](raw)
+            if name in _CHECKS:
+                _CHECKS[name](raw)
             _check_times(name, values[name])
         except msgspec.DecodeError as error:
             yield name, readable_reason(error)
