@@ -47,7 +47,8 @@ class BalanceQuery(msgspec.Struct):
             str,
             Meta(
                 pattern=CURRENCY_OR_ALL_PATTERN,
-                description="ISO 4217 code, or `all`. Left out, the configured default.",
+                extra_json_schema={"pattern": CURRENCY_PATTERN},  # `all` has an answer of another kind
+                description="One that `GET /currencies` lists, or `all`. Left out, the default.",
             ),
         ]
         | None

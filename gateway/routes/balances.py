@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from db.statements import Split
-from gateway.contract.operation import READ_ERRORS, USER, OneOf, Operation, ResponseSpec
+from gateway.contract.operation import READ_ERRORS, USER, Operation, ResponseSpec
 from gateway.contract.parameters import BalanceQuery, ParameterReader
 from gateway.contract.response_models import Balance
 from gateway.contract.responses import balance_of, encode
@@ -29,13 +29,14 @@ BALANCE = Operation(
     "The split of a wallet",
     description="`total = withdrawable + locked + held`. What has matured is withdrawable from its very "
     "instant. A user that nothing was ever charged to has zeros. `at` any instant of the past: the answer is the same "
-    "whenever that is asked. `currency=all`: all wallets of the user.",
+    "whenever that is asked. `currency=all` is answered as `GET /wallets/{user_id}` is: call that "
+    "with a generated client.",
     id="getBalance",
     query=BalanceQuery,
     responses={
         200: ResponseSpec(
             "As it is.",
-            OneOf("BalanceOrWallets", (Balance, Wallets)),
+            Balance,
             {
                 "user_id": USER,
                 "currency": "USD",

@@ -43,8 +43,19 @@ _PAGES_DOC = (
 )
 
 
-def _example(operation: Operation) -> dict[str, Any]:
-    return {"items": [operation.responses[200].example], "next_cursor": None}
+def _example(operation: Operation, *newer: dict[str, Any]) -> dict[str, Any]:
+    """Return a page with the example of a single one, and what is different with newer ones."""
+    one = operation.responses[200].example
+    return {"items": [*({**one, **other} for other in newer), one], "next_cursor": None}
+
+
+_LOCKED = {
+    "id": "0199d3c0-7f2b-7a10-8000-2d1f6b7a9c02",
+    "amount": 2500,
+    "release_at": "2100-01-01T00:00:00Z",
+    "metadata": None,
+    "created_at": "2026-11-22T12:00:00.323456Z",
+}
 
 
 CHARGES = Operation(
@@ -59,7 +70,7 @@ CHARGES = Operation(
         200: ResponseSpec(
             "A page, or the charge.",
             OneOf("ChargesOrCharge", (ChargesPage, ChargeNow)),
-            _example(CHARGE_BY_ID),
+            _example(CHARGE_BY_ID, _LOCKED),
         )
     },
     errors=(*READ_ERRORS, "wallet_not_found", "charge_not_found", "validation_failed"),

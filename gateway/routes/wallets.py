@@ -46,27 +46,38 @@ _BALANCE = {
     "held": 0,
 }
 _NOTHING = {"total": 0, "withdrawable": 0, "locked": 0, "held": 0}
-_SPLIT = {"total": 5000, "withdrawable": 5000, "locked": 0, "held": 0}
-_ID = "0199d3c0-7e1a-7c3e-8000-2d1f6b7a9c01"
+_FIRST = {"total": 5000, "withdrawable": 5000, "locked": 0, "held": 0}
+_BOTH = {"total": 7500, "withdrawable": 5000, "locked": 2500, "held": 0}
+_IDS = ("0199d3c0-7e1a-7c3e-8000-2d1f6b7a9c01", "0199d3c0-7f2b-7a10-8000-2d1f6b7a9c02")
+_ENTRY = {
+    "id": _IDS[0],
+    "kind": "charge",
+    "amount": 5000,
+    "effect": {"withdrawable": 5000, "locked": 0, "held": 0},
+    "balance_after": _FIRST,
+    "reference": _IDS[0],
+    "counterparty": None,
+    "by": "shop",
+    "created_at": "2026-11-22T12:00:00.123456Z",
+}
 _STATEMENT = {
     "user_id": USER,
     "currency": "USD",
     "from": None,
     "to": "2026-11-22T12:00:01Z",
     "opening": _NOTHING,
-    "closing": _SPLIT,
+    "closing": _BOTH,
     "entries": [
+        _ENTRY,
         {
-            "id": _ID,
-            "kind": "charge",
-            "amount": 5000,
-            "effect": {"withdrawable": 5000, "locked": 0, "held": 0},
-            "balance_after": _SPLIT,
-            "reference": _ID,
-            "counterparty": None,
-            "by": "shop",
-            "created_at": "2026-11-22T12:00:00.123456Z",
-        }
+            **_ENTRY,
+            "id": _IDS[1],
+            "amount": 2500,
+            "effect": {"withdrawable": 0, "locked": 2500, "held": 0},
+            "balance_after": _BOTH,
+            "reference": _IDS[1],
+            "created_at": "2026-11-22T12:00:00.323456Z",
+        },
     ],
     "next_cursor": None,
 }
