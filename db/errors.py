@@ -23,6 +23,7 @@ from wallet.errors import (
     WalletError,
 )
 from wallet.ledger import WalletId
+from wallet.money import AMOUNT_MAX
 
 CONNECTION_ERRORS = (
     asyncpg.PostgresConnectionError,
@@ -116,7 +117,7 @@ _UNSTORABLE = ("22021", "22P05")
 """SQLSTATEs for a character that the database can't store: always the request's fault."""
 
 _CONSTRAINTS: dict[str, Callable[[], WalletError]] = {
-    "wallets_total_limit": lambda: BalanceLimitExceeded("the wallet's total would be too great"),
+    "wallets_total_limit": lambda: BalanceLimitExceeded("the wallet's", AMOUNT_MAX),
     "withdrawals_legal_move": lambda: IllegalMove("the withdrawal has moved on"),
     "wallets_available_check": lambda: InsufficientFunds(0, 0),
     "wallets_locked_check": lambda: InsufficientFunds(0, 0),

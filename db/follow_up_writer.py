@@ -10,6 +10,7 @@ import asyncpg
 from db.connections import transaction
 from db.errors import Rejected
 from db.ledger_writes import (
+    count_open,
     create_wallets,
     end_locks,
     is_used_key,
@@ -28,6 +29,7 @@ from wallet.errors import WalletError
 from wallet.follow_up_commands import CaptureHold, FollowUp, VoidHold, subjects_of
 from wallet.follow_ups import Facts, FollowUps, Hold, Source, Transferred
 from wallet.ledger import MaturedLock, Wallet, WalletId
+from wallet.limits import UNLIMITED, Limits
 from wallet.receipts import Recorded
 
 _SQL = load("follow_ups")
@@ -40,14 +42,16 @@ class _NothingWritten(Exception):
     """Rolls the transaction back."""
 
 
-async def write_follow_ups(connection: Any, commands: Sequence[FollowUp]) -> Sequence[Outcome] | Rejected:
+async def write_follow_ups(
+    connection: Any, commands: Sequence[FollowUp], limits: Limits = UNLIMITED
+) -> Sequence[Outcome] | Rejected:
     """Write the batch in one transaction; return the outcome of each command, or why nothing was written.
 
     Wallets that are wanted for it are created first, in a transaction of their own.
     """
     try:
         async with transaction(connection):
-            written = await _write(connection, commands)
+            written = await _write(connection, commands, limits)
             if isinstance(written, Rejected):
                 raise _NothingWritten
     except _NothingWritten:
@@ -60,7 +64,9 @@ async def write_follow_ups(connection: Any, commands: Sequence[FollowUp]) -> Seq
     return written
 
 
-async def _write(connection: Any, commands: Sequence[FollowUp]) -> Sequence[Outcome] | Rejected:
+async def _write(
+    connection: Any, commands: Sequence[FollowUp], limits: Limits
+) -> Sequence[Outcome] | Rejected:
     holds, charges, transfers = subjects_of(commands)
     rows = await connection.fetch(_SQL["find"], holds, charges, transfers)
     ids = {(row["user_id"], row["currency"]) for row in rows}
@@ -74,7 +80,9 @@ async def _write(connection: Any, commands: Sequence[FollowUp]) -> Sequence[Outc
     known = await receipts_of(connection, locked.used_keys)
     facts = await _facts(connection, holds, charges, transfers)
     matured = await _matured(connection, facts, locked.wallets, locked.now)
-    decision = decide_follow_ups(commands, known, facts, locked.wallets, locked.now)
+    if limits.open_locks:
+        await count_open(connection, payees, locked.wallets, locked.now)
+    decision = decide_follow_ups(commands, known, facts, locked.wallets, locked.now, limits)
     await _record(connection, decision, locked.wallets, matured)
     return decision.outcomes
 

@@ -41,8 +41,9 @@ class Ledger:
     def __init__(self, settings: Settings, tasks: SupervisedTasks | None = None) -> None:
         tasks = tasks or SupervisedTasks()
         redrive_after = timedelta(milliseconds=settings.redrive_after_ms)
-        self._optimistic = OptimisticWriter(redrive_after, settings.bank_prefix or None)
-        self._locking = LockingWriter(redrive_after, settings.bank_prefix or None)
+        self._limits = settings.limits
+        self._optimistic = OptimisticWriter(redrive_after, settings.bank_prefix or None, self._limits)
+        self._locking = LockingWriter(redrive_after, settings.bank_prefix or None, self._limits)
         self._notifier = OutboxNotifier(settings.database, tasks)
         self._group_commit: GroupCommit[LedgerCommand, Recorded] = GroupCommit(
             "ledger",
@@ -112,7 +113,7 @@ class Ledger:
     async def _write_follow_ups(
         self, connection: Any, commands: Sequence[FollowUp]
     ) -> Sequence[Recorded | WalletError | SetApart[Recorded]] | Rejected:
-        written = await write_follow_ups(connection, commands)
+        written = await write_follow_ups(connection, commands, self._limits)
         return written if isinstance(written, Rejected) else self._with_set_apart(commands, written)
 
     def _with_set_apart(
@@ -129,7 +130,7 @@ class Ledger:
         self, connection: Any, commands: Sequence[LedgerCommand]
     ) -> Sequence[Recorded | WalletError | SetApart[Recorded]] | Rejected:
         written: Sequence[Recorded | WalletError | SetApart[Recorded]] | Rejected
-        if self._locking_batches:
+        if self._locking_batches or self._counts(commands):
             written = await self._write_locking(connection, commands)
         else:
             written = await self._optimistic.write(connection, commands)
@@ -141,6 +142,11 @@ class Ledger:
         if any(isinstance(command, Withdraw) for command in commands):
             self._notifier.notify()
         return written
+
+    def _counts(self, commands: Sequence[LedgerCommand]) -> bool:
+        """Return whether locks or holds have to be counted under lock, which only limits ask for."""
+        limited = self._limits.open_locks or self._limits.open_holds
+        return bool(limited) and any(map(self._limits.counts, commands))
 
     async def _write_locking(
         self, connection: Any, commands: Sequence[LedgerCommand]
@@ -154,5 +160,5 @@ class Ledger:
         if any(isinstance(o, WalletError) or (isinstance(o, Recorded) and o.replayed) for o in written):
             self._locking_batches = _LOCKING_BATCHES
         else:
-            self._locking_batches -= 1
+            self._locking_batches = max(0, self._locking_batches - 1)
         return self._with_set_apart(commands, written)

@@ -68,6 +68,17 @@ async def create_wallets(connection: Any, ids: Iterable[WalletId]) -> None:
         rows_of(await connection.execute(_SQL["create_wallets"], *_split(ids)), "INSERT 0")
 
 
+async def count_open(
+    connection: Any, ids: Iterable[WalletId], wallets: Mapping[WalletId, Wallet], now: datetime
+) -> None:
+    """Fill in how many locks and holds these wallets have open. They must be under lock."""
+    if not (wanted := set(ids)):
+        return
+    for row in await connection.fetch(_SQL["count_open"], *_split(wanted), now):
+        wallet = wallets[row["user_id"], row["currency"]]
+        wallet.open_locks, wallet.open_holds = whole(row)["locks"], row["holds"]
+
+
 async def list_matured(connection: Any, wallets: Sequence[Wallet], now: datetime) -> None:
     """Fill in the matured locks of the wallets, the oldest first, at most MATURED_MAX per wallet."""
     by_id = {(wallet.user_id, wallet.currency): wallet for wallet in wallets}

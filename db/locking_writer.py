@@ -11,6 +11,7 @@ from db.connections import autocommit, transaction
 from db.errors import Rejected
 from db.ledger_writes import (
     Locked,
+    count_open,
     create_wallets,
     end_locks,
     is_used_key,
@@ -28,6 +29,7 @@ from wallet.decide import decide
 from wallet.decision import Decision, ReleasesNeeded
 from wallet.errors import WalletError
 from wallet.ledger import MaturedLock, Wallet, WalletId
+from wallet.limits import UNLIMITED, Limits
 from wallet.receipts import KeyId, Recorded
 from wallet.reference import reference_end
 
@@ -46,9 +48,10 @@ class LockingWriter:
     Its parameters are those of `db.optimistic_writer.OptimisticWriter`.
     """
 
-    def __init__(self, redrive_after: timedelta, bank_prefix: str | None) -> None:
+    def __init__(self, redrive_after: timedelta, bank_prefix: str | None, limits: Limits = UNLIMITED) -> None:
         self._redrive_after = redrive_after
         self._bank_prefix = bank_prefix
+        self._limits = limits
 
     async def write(self, connection: Any, commands: Sequence[LedgerCommand]) -> Sequence[Outcome] | Rejected:
         """Write the batch; return the outcome of each request, in order, or the reason why nothing was written."""
@@ -93,7 +96,9 @@ class LockingWriter:
         for id in ids - wallets.keys():
             wallets[id] = Wallet(*id, at=locked.now)
         matured = await _matured(connection, commands, wallets, locked.now)
-        decision = decide(commands, known, wallets, locked.now)
+        counted = [id for command in commands if self._limits.counts(command) for id in wallets_of(command)]
+        await count_open(connection, counted, wallets, locked.now)
+        decision = decide(commands, known, wallets, locked.now, self._limits)
         await self._write(connection, decision, wallets, matured, locked.now)
         return decision.outcomes
 

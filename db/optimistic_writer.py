@@ -14,6 +14,7 @@ from db.ledger_writes import is_known_reference, is_used_key
 from db.sql import load
 from db.strict import one
 from wallet.commands import Charge, LedgerCommand, MakeTransfer, PlaceHold, Withdraw
+from wallet.limits import UNLIMITED, Limits
 from wallet.optimistic import OptimisticBatch, RaisedInstants, optimistic_batch
 from wallet.receipts import Recorded
 
@@ -27,16 +28,17 @@ class OptimisticWriter:
     """Locks the wallets, checks and writes in one statement, which fails as a whole unless all can be accepted.
 
     `bank_prefix` replaces the stack's own prefix in the references for the bank. If no actor starts a withdrawal within
-    `redrive_after`, the reconciler announces it again.
+    `redrive_after`, the reconciler announces it again. `limits` are those of wallets.
     """
 
-    def __init__(self, redrive_after: timedelta, bank_prefix: str | None) -> None:
+    def __init__(self, redrive_after: timedelta, bank_prefix: str | None, limits: Limits = UNLIMITED) -> None:
         self._redrive_after = redrive_after
         self._bank_prefix = bank_prefix
+        self._balance = None if limits.balance == UNLIMITED.balance else limits.balance
 
     async def write(self, connection: Any, commands: Sequence[LedgerCommand]) -> list[Recorded] | Rejected:
         """Write the batch; return the recorded receipts, in order, or the reason why nothing was written."""
-        batch = optimistic_batch(commands)
+        batch = optimistic_batch(commands, balance=self._balance)
         # The order of the index that they go into is better for the processor's caches: 3 % of a large batch's time.
         movements = sorted(batch.movements, key=_WALLET)
         arguments = [batch.changes, movements, batch.first_release_at]

@@ -61,7 +61,7 @@ class Services:
             settings,
             user_ids,
             tasks,
-            Intake(settings.taken_currencies, ledger.submit, reads.known_before),
+            Intake(settings.taken_currencies, settings.limits, ledger.submit, reads.known_before),
             RequestReader(settings.default_currency, user_ids),
             TransferReader(settings.default_currency, user_ids),
             ledger,

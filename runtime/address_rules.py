@@ -1,5 +1,6 @@
-"""The rules for settings that name ports, hosts and origins."""
+"""The rules for settings that say where we are and who may come: ports, hosts, origins, logins."""
 
+import re
 from typing import TYPE_CHECKING
 
 from runtime.host_names import are_host_names, are_origins
@@ -34,6 +35,18 @@ def address_rules(settings: "Settings") -> list[tuple[bool, str]]:
             are_origins(settings.cors_origins),
             "WBS_CORS_ORIGINS must be origins as browsers spell them (https://host, in small letters, without "
             "path and default port), comma separated",
+        ),
+    ]
+
+
+def access_rules(settings: "Settings") -> list[tuple[bool, str]]:
+    """Return the rules for logins, as `address_rules` does."""
+    return [
+        (settings.auth in ("auto", "on", "off"), "WBS_AUTH must be auto, on or off"),
+        (settings.user_ids in ("auto", "string", "integer"), "WBS_USER_IDS must be auto, string or integer"),
+        (
+            re.fullmatch("([!-~]{16,})?", settings.metrics_token) is not None,
+            "WBS_METRICS_TOKEN must be at least 16 visible ASCII characters",
         ),
     ]
 

@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from runtime.address_rules import address_rules, simulator_url
+from runtime.address_rules import access_rules, address_rules, simulator_url
 from runtime.bank_settings import BankSettings
 from runtime.currencies import read_currencies
 from runtime.host_names import items
+from runtime.limits import read_limits
 from runtime.slices import BatchSettings, BrokerSettings, DatabaseSettings
 from runtime.webhook_secrets import are_webhook_secrets, webhook_secrets
 from wallet.currencies import Currencies
 from wallet.errors import WalletError
+from wallet.limits import Limits
 
 
 class SettingsError(WalletError):
@@ -73,6 +75,11 @@ class Settings:
         "iso",
         "those that are taken: ISO 4217 codes, own units (PTS:0); iso: all money in use",
     )
+    max_charge: str = _setting("WBS_MAX_CHARGE", "", "greatest charge in minor units: 1000000,JPY:100000000")
+    max_withdrawal: str = _setting("WBS_MAX_WITHDRAWAL", "", "greatest withdrawal, likewise")
+    max_balance: str = _setting("WBS_MAX_BALANCE", "", "greatest total of a wallet, likewise")
+    max_open_locks: int = _setting("WBS_MAX_OPEN_LOCKS", 0, "locks of one wallet; 0: no limit", low=0)
+    max_open_holds: int = _setting("WBS_MAX_OPEN_HOLDS", 0, "open holds of one wallet; 0: no limit", low=0)
     auth: str = _setting("WBS_AUTH", "auto", "auto, on or off: whether requests need an API key")
     metrics_token: str = _setting(
         "WBS_METRICS_TOKEN", "", "bearer token that may read /metrics and nothing else", secret=True
@@ -171,6 +178,14 @@ class Settings:
             raise SettingsError(f"WBS_CURRENCIES: {error}") from None
 
     @property
+    def limits(self) -> Limits:
+        """What a request may ask for and a wallet may hold. Raises SettingsError."""
+        try:
+            return read_limits(self)
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
+
+    @property
     def our_decline_codes(self) -> frozenset[str]:
         """Codes of declines that are about us."""
         return items(self.bank_our_codes)
@@ -257,21 +272,11 @@ class Settings:
             *rules,
             *self.for_bank.rules(),
             *address_rules(self),
-            *self._access_rules(),
+            *access_rules(self),
         ]:
             if not holds:
                 raise SettingsError(sentence)
-        _ = self.taken_currencies
-
-    def _access_rules(self) -> list[tuple[bool, str]]:
-        return [
-            (self.auth in ("auto", "on", "off"), "WBS_AUTH must be auto, on or off"),
-            (self.user_ids in ("auto", "string", "integer"), "WBS_USER_IDS must be auto, string or integer"),
-            (
-                re.fullmatch("([!-~]{16,})?", self.metrics_token) is not None,
-                "WBS_METRICS_TOKEN must be at least 16 visible ASCII characters",
-            ),
-        ]
+        _ = self.limits  # and the currencies that these are about
 
 
 def _parse(metadata: Mapping[str, Any], type_: Any, text: str) -> Any:

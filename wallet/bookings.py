@@ -5,9 +5,9 @@ from datetime import datetime
 
 from wallet.commands import Leg
 from wallet.decision import Decision, NewLeg, NewLock, ReleasesNeeded
-from wallet.errors import BalanceLimitExceeded, InsufficientFunds, ValidationFailed
+from wallet.errors import BalanceLimitExceeded, InsufficientFunds, OpenLocksLimitExceeded, ValidationFailed
 from wallet.ledger import Kind, Transfer, Wallet, WalletId
-from wallet.money import AMOUNT_MAX
+from wallet.limits import Limits
 
 
 def require_future(field: str, instant: datetime | None, now: datetime) -> None:
@@ -16,17 +16,28 @@ def require_future(field: str, instant: datetime | None, now: datetime) -> None:
         raise ValidationFailed([(field, "must be in the future")])
 
 
+def require_room(wallet: Wallet, amount: int, locks: int, limits: Limits, whose: str) -> None:
+    """Raise BalanceLimitExceeded or OpenLocksLimitExceeded unless a wallet can take `amount`, in so many locks."""
+    greatest = limits.balance.of(wallet.currency)
+    if wallet.total + amount > greatest:
+        raise BalanceLimitExceeded(whose, greatest)
+    if locks and limits.open_locks and wallet.open_locks + locks > limits.open_locks:
+        raise OpenLocksLimitExceeded(limits.open_locks)
+
+
 def check_payees(
-    legs: Sequence[Leg], currency: str, wallets: Mapping[WalletId, Wallet], now: datetime
+    legs: Sequence[Leg], currency: str, wallets: Mapping[WalletId, Wallet], now: datetime, limits: Limits
 ) -> None:
-    """Raise ValidationFailed or BalanceLimitExceeded unless each leg's wallet can take its money."""
+    """Raise ValidationFailed, or as `require_room` does, unless each leg's wallet can take its money."""
     sums: dict[str, int] = {}
+    locks: dict[str, int] = {}
     for leg in legs:
         require_future("release_at", leg.release_at, now)
         sums[leg.to_user_id] = sums.get(leg.to_user_id, 0) + leg.amount
+        if leg.release_at is not None:
+            locks[leg.to_user_id] = locks.get(leg.to_user_id, 0) + 1
     for user_id, amount in sums.items():
-        if wallets[user_id, currency].total + amount > AMOUNT_MAX:
-            raise BalanceLimitExceeded(f"a payee's total would pass {AMOUNT_MAX}")
+        require_room(wallets[user_id, currency], amount, locks.get(user_id, 0), limits, "a payee's")
 
 
 def receive(

@@ -9,12 +9,12 @@ is later than the clock's if the clock has stepped back.
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from wallet.bookings import check_payees, lock_of, make_available, receive, require_future
+from wallet.bookings import check_payees, lock_of, make_available, receive, require_future, require_room
 from wallet.commands import Charge, LedgerCommand, MakeTransfer, PlaceHold, Withdraw
 from wallet.decision import Decision, NewHold, NewKey, NewWithdrawal, ReleasesNeeded
-from wallet.errors import BalanceLimitExceeded, WalletError
+from wallet.errors import OpenHoldsLimitExceeded, WalletError
 from wallet.ledger import Kind, Wallet, WalletId
-from wallet.money import AMOUNT_MAX
+from wallet.limits import UNLIMITED, Limits
 from wallet.receipts import (
     ChargeReceipt,
     HoldReceipt,
@@ -34,6 +34,7 @@ def decide(
     known: Mapping[KeyId, KeyRecord],
     wallets: Mapping[WalletId, Wallet],
     now: datetime,
+    limits: Limits = UNLIMITED,
 ) -> Decision:
     """Decide each request in arrival order; a refused request does not affect the others.
 
@@ -53,13 +54,13 @@ def decide(
         try:
             receipt: Receipt | ReleasesNeeded
             if isinstance(request, Charge):
-                receipt = _charge(request, wallet, now, decision)
+                receipt = _charge(request, wallet, now, decision, limits)
             elif isinstance(request, Withdraw):
                 receipt = _withdraw(request, wallet, now, decision)
             elif isinstance(request, MakeTransfer):
-                receipt = _transfer(request, wallets, now, decision)
+                receipt = _transfer(request, wallets, now, decision, limits)
             else:
-                receipt = _hold(request, wallet, now, decision)
+                receipt = _hold(request, wallet, now, decision, limits)
         except WalletError as refusal:
             decision.outcomes.append(refusal)
             continue
@@ -73,10 +74,11 @@ def decide(
     return decision
 
 
-def _charge(request: Charge, wallet: Wallet, now: datetime, decision: Decision) -> ChargeReceipt:
+def _charge(
+    request: Charge, wallet: Wallet, now: datetime, decision: Decision, limits: Limits
+) -> ChargeReceipt:
     require_future("release_at", request.release_at, now)
-    if wallet.total + request.amount > AMOUNT_MAX:
-        raise BalanceLimitExceeded(f"the wallet's total would pass {AMOUNT_MAX}")
+    require_room(wallet, request.amount, request.release_at is not None, limits, "the wallet's")
     transfer = wallet.move(
         Kind.CHARGE,
         request.amount,
@@ -119,10 +121,14 @@ def _withdraw(
 
 
 def _transfer(
-    request: MakeTransfer, wallets: Mapping[WalletId, Wallet], now: datetime, decision: Decision
+    request: MakeTransfer,
+    wallets: Mapping[WalletId, Wallet],
+    now: datetime,
+    decision: Decision,
+    limits: Limits,
 ) -> TransferReceipt | ReleasesNeeded:
     payer = wallets[request.user_id, request.currency]
-    check_payees(request.legs, request.currency, wallets, now)
+    check_payees(request.legs, request.currency, wallets, now, limits)
     if needed := make_available(payer, request.amount, now, decision):
         return needed
     peer = request.legs[0].to_user_id if len(request.legs) == 1 else None
@@ -141,9 +147,11 @@ def _transfer(
 
 
 def _hold(
-    request: PlaceHold, wallet: Wallet, now: datetime, decision: Decision
+    request: PlaceHold, wallet: Wallet, now: datetime, decision: Decision, limits: Limits
 ) -> HoldReceipt | ReleasesNeeded:
     require_future("expires_at", request.expires_at, now)
+    if limits.open_holds and wallet.open_holds >= limits.open_holds:
+        raise OpenHoldsLimitExceeded(limits.open_holds)
     if needed := make_available(wallet, request.amount, now, decision):
         return needed
     transfer = wallet.move(Kind.HOLD, request.amount, made_by=request.by)

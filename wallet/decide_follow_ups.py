@@ -33,6 +33,7 @@ from wallet.follow_ups import (
     receipt_of,
 )
 from wallet.ledger import Kind, Transfer, Wallet, WalletId
+from wallet.limits import UNLIMITED, Limits
 from wallet.money import AMOUNT_MAX
 from wallet.receipts import HoldReceipt, KeyId, KeyRecord, Receipt, Recorded, ReversalReceipt, repeat
 
@@ -43,6 +44,7 @@ def decide_follow_ups(
     facts: Facts,
     wallets: Mapping[WalletId, Wallet],
     now: datetime,
+    limits: Limits = UNLIMITED,
 ) -> FollowUps:
     """Decide each command in arrival order; a refused one does not affect the others.
 
@@ -58,7 +60,7 @@ def decide_follow_ups(
             if earlier is not None and not isinstance(command, VoidHold):
                 decision.outcomes.append(repeat(earlier, command))
                 continue
-            movement_id, receipt = _follow_up(command, facts, wallets, now, decision)
+            movement_id, receipt = _follow_up(command, facts, wallets, now, decision, limits)
         except WalletError as refusal:
             decision.outcomes.append(refusal)
             continue
@@ -82,11 +84,16 @@ class _Waits(Exception):
 
 
 def _follow_up(
-    command: FollowUp, facts: Facts, wallets: Mapping[WalletId, Wallet], now: datetime, decision: FollowUps
+    command: FollowUp,
+    facts: Facts,
+    wallets: Mapping[WalletId, Wallet],
+    now: datetime,
+    decision: FollowUps,
+    limits: Limits,
 ) -> tuple[UUID, Receipt]:
     """Return the movement that stands for the command, and its receipt."""
     if isinstance(command, CaptureHold):
-        return _capture(command, facts, wallets, now, decision)
+        return _capture(command, facts, wallets, now, decision, limits)
     if isinstance(command, VoidHold):
         hold = _void(command, facts, wallets, now, decision)
         return hold.id, receipt_of(hold)
@@ -123,6 +130,7 @@ def _capture(
     wallets: Mapping[WalletId, Wallet],
     now: datetime,
     decision: FollowUps,
+    limits: Limits,
 ) -> tuple[UUID, HoldReceipt]:
     hold = _own_hold(command, facts)
     _require_open(hold, now)
@@ -132,7 +140,7 @@ def _capture(
         raise CaptureExceedsHold(hold.amount, amount)
     if any(leg.to_user_id == hold.user_id for leg in legs):
         raise ValidationFailed([("to_user_id", "must be another user than the hold's")])
-    check_payees(legs, hold.currency, wallets, now)
+    check_payees(legs, hold.currency, wallets, now, limits)
     wallet = wallets[hold.user_id, hold.currency]
     peer = legs[0].to_user_id if len(legs) == 1 else None
     captured = wallet.move(Kind.CAPTURE, amount, made_by=command.by, peer=peer)
@@ -192,7 +200,7 @@ def _reverse_transfer(
     total = sum(amounts.values())
     payer = wallets[transfer.from_user_id, transfer.currency]
     if payer.total + total > AMOUNT_MAX:
-        raise BalanceLimitExceeded(f"the payer's total would pass {AMOUNT_MAX}")
+        raise BalanceLimitExceeded("the payer's", AMOUNT_MAX)
     _check_all(transfer, amounts, wallets, now, decision)
     alone = transfer.legs[next(iter(amounts))].user_id if len(amounts) == 1 else None
     received = payer.move(Kind.RECEIVE, total, made_by=command.by, peer=alone)

@@ -3,7 +3,10 @@
     WalletError
     ├── ValidationFailed         validation_failed
     ├── InsufficientFunds        insufficient_funds
+    ├── AmountLimitExceeded      amount_limit_exceeded
     ├── BalanceLimitExceeded     balance_limit_exceeded
+    ├── OpenLocksLimitExceeded   open_locks_limit_exceeded
+    ├── OpenHoldsLimitExceeded   open_holds_limit_exceeded
     ├── IdempotencyKeyReused     idempotency_key_reused
     ├── WalletNotFound           wallet_not_found
     ├── WithdrawalNotFound       withdrawal_not_found
@@ -55,10 +58,45 @@ class InsufficientFunds(WalletError):
         self.amount = amount
 
 
+class AmountLimitExceeded(WalletError):
+    """A charge or a withdrawal is for more than a setting allows (`what` says which of them)."""
+
+    code = "amount_limit_exceeded"
+
+    def __init__(self, what: str, amount: int, limit: int) -> None:
+        super().__init__(f"{amount} asked for, a {what} may be for {limit} at most")
+        self.amount = amount
+        self.limit = limit
+
+
 class BalanceLimitExceeded(WalletError):
-    """The wallet's total would pass `wallet.money.AMOUNT_MAX`."""
+    """The wallet's total would pass a setting, or `wallet.money.AMOUNT_MAX`."""
 
     code = "balance_limit_exceeded"
+
+    def __init__(self, whose: str, limit: int) -> None:
+        super().__init__(f"{whose} total would pass {limit}")
+        self.limit = limit
+
+
+class OpenLocksLimitExceeded(WalletError):
+    """The wallet has as many locks as a setting allows."""
+
+    code = "open_locks_limit_exceeded"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the wallet has {limit} locks, and may not have more")
+        self.limit = limit
+
+
+class OpenHoldsLimitExceeded(WalletError):
+    """The wallet has as many open holds as a setting allows."""
+
+    code = "open_holds_limit_exceeded"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the wallet has {limit} open holds, and may not have more")
+        self.limit = limit
 
 
 class IdempotencyKeyReused(WalletError):

@@ -125,6 +125,8 @@ class Wallet:
         "locked",
         "matured",
         "matured_complete",
+        "open_holds",
+        "open_locks",
         "transactions",
         "user_id",
     )
@@ -153,6 +155,9 @@ class Wallet:
         self.matured = matured or []
         self.matured_complete = matured_complete
         """False if more locks have matured than are listed."""
+        self.open_locks = 0
+        """Number of locks, with those that were added; counted only where it is limited, as `open_holds`."""
+        self.open_holds = 0
         self.at = at
         self._new_ids = new_ids
         self._ids: Iterator[UUID] | None = None
@@ -198,6 +203,9 @@ class Wallet:
             debit = Account.LOCKED
         if release_at is not None:
             credit = Account.LOCKED
+            self.open_locks += 1
+        elif kind is Kind.HOLD:
+            self.open_holds += 1
         if kind in TRANSACTIONS:
             self.transactions += 1
         self._add(debit, -amount)

@@ -13,6 +13,8 @@ from uuid import UUID
 from wallet.commands import Charge, LedgerCommand, MakeTransfer, PlaceHold, Withdraw
 from wallet.ids import uuid7_ends
 from wallet.ledger import WalletId
+from wallet.limits import Ceiling
+from wallet.money import AMOUNT_MAX
 from wallet.receipts import ChargeReceipt, HoldReceipt, Receipt, TransferReceipt, WithdrawReceipt
 from wallet.reference import reference_end
 
@@ -20,7 +22,7 @@ from wallet.reference import reference_end
 class WalletChange(NamedTuple):
     """The amounts that a batch adds to a wallet. `needed` is the least available balance before it, in minor units.
 
-    `total_peak` is the most by which the batch raises the wallet's total on its way.
+    `total_peak` is the most by which the batch raises the wallet's total on its way, for a total of AMOUNT_MAX at most.
     """
 
     user_id: str
@@ -118,7 +120,9 @@ class _Sum:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.available = self.locked = self.held = self.transactions = self.needed = self.peak = 0
+        self.available = self.locked = self.held = self.transactions = self.needed = 0
+        self.peak = -AMOUNT_MAX
+        """The greatest change of the total just after money was put in; no money put in is as little as can be."""
 
     def take(self, amount: int) -> None:
         """Take money that must be available."""
@@ -240,9 +244,12 @@ class _Builder:
         self.first_release_at = min(self.first_release_at or release_at, release_at)
 
 
-def optimistic_batch(requests: Sequence[LedgerCommand], entropy: bytes | None = None) -> OptimisticBatch:
+def optimistic_batch(
+    requests: Sequence[LedgerCommand], entropy: bytes | None = None, balance: Ceiling | None = None
+) -> OptimisticBatch:
     """Return the rows that the batch writes if every key is new and every request is accepted.
 
+    Where `balance` allows a smaller total than AMOUNT_MAX, `total_peak` is greater by the difference.
     `entropy` is the same as in `uuid7_ends`, which also bounds the number of rows: `StopIteration` beyond.
     """
     builder = _Builder(requests, entropy)
@@ -251,6 +258,11 @@ def optimistic_batch(requests: Sequence[LedgerCommand], entropy: bytes | None = 
         WalletChange(*id, s.available, s.locked, s.held, s.transactions, s.needed, s.peak)
         for id, s in builder.sums.items()
     ]
+    if balance is not None:
+        changes = [
+            change._replace(total_peak=change.total_peak + AMOUNT_MAX - balance.of(change.currency))
+            for change in changes
+        ]
     return OptimisticBatch(
         requests, changes, builder.movements, first, builder.first_release_at, builder.plain
     )

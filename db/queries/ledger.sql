@@ -292,6 +292,32 @@ where
 -- name: write_withdrawals
 -- write_withdrawals is write_optimistically without legs, locks, holds
 
+-- name: count_open
+-- How many locks and holds these wallets ($1, $2) have open at the instant $3. Their locks make it exact: whoever adds one
+-- holds its wallet's. Asked only where a setting limits them.
+select
+    asked.user_id,
+    asked.currency,
+    (
+        select count(*)
+        from locks as l
+        where
+            l.user_id = asked.user_id
+            and l.currency = asked.currency
+            and l.account = 'locked'
+            and l.release_at > $3
+    ) as locks,
+    (
+        select count(*)
+        from holds as h
+        where
+            h.user_id = asked.user_id
+            and h.currency = asked.currency
+            and h.status = 'open'
+            and (h.expires_at is null or h.expires_at > $3)
+    ) as holds
+from unnest($1::text[], $2::text[]) as asked (user_id, currency);
+
 -- name: receipts
 -- The receipts of used keys: the unchanging part of what was made under each, so that a replay returns the same bytes.
 -- For a capture, `hold` is the captured hold's identifier; for a reversal, `reverses` names what it has undone.

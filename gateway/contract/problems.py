@@ -188,6 +188,17 @@ KINDS: dict[str, ProblemKind] = {
         422, "More than the hold has set aside", "500 to be captured, 120 held"
     ),
     "exceeds_original": ProblemKind(422, "More than is left to reverse", "500 to be reversed, 120 left"),
+    "amount_limit_exceeded": ProblemKind(
+        422,
+        "More than one request may be for",
+        "500 asked for, a charge may be for 100 at most",
+    ),
+    "open_locks_limit_exceeded": ProblemKind(
+        422, "The wallet has too many locks", "the wallet has 100 locks, and may not have more"
+    ),
+    "open_holds_limit_exceeded": ProblemKind(
+        422, "The wallet has too many open holds", "the wallet has 10 open holds, and may not have more"
+    ),
     "balance_limit_exceeded": ProblemKind(
         422, "The wallet would hold too much", "the wallet's total would pass 9007199254740991"
     ),
@@ -208,6 +219,10 @@ _FIGURES = {
     "insufficient_funds": ("amount", "withdrawable"),
     "capture_exceeds_hold": ("amount", "held"),
     "exceeds_original": ("amount", "left"),
+    "amount_limit_exceeded": ("amount", "limit"),
+    "balance_limit_exceeded": ("limit",),
+    "open_locks_limit_exceeded": ("limit",),
+    "open_holds_limit_exceeded": ("limit",),
 }
 """Attributes of errors that are members of their problems, too."""
 
@@ -235,6 +250,8 @@ class Problem(msgspec.Struct, omit_defaults=True):
     withdrawable: int | None = None
     held: int | None = None
     left: int | None = None
+    limit: int | None = None
+    """With refusals for a limit: minor units, or a number of locks or holds."""
 
 
 _encode = msgspec.json.Encoder().encode

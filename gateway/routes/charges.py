@@ -99,7 +99,13 @@ CHARGE = Operation(
             gives={"charge_id": "id"},
         )
     },
-    errors=(*WRITE_ERRORS, "idempotency_key_reused", "balance_limit_exceeded"),
+    errors=(
+        *WRITE_ERRORS,
+        "idempotency_key_reused",
+        "amount_limit_exceeded",
+        "balance_limit_exceeded",
+        "open_locks_limit_exceeded",
+    ),
     scope=Scope.CHARGE,
 )
 

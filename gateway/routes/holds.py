@@ -57,7 +57,13 @@ HOLD = Operation(
             "It is open.", Hold, _EXAMPLE_RESPONSE, headers=REPLAYED_DOC, gives={"hold_id": "id"}
         )
     },
-    errors=(*WRITE_ERRORS, "wallet_not_found", "idempotency_key_reused", "insufficient_funds"),
+    errors=(
+        *WRITE_ERRORS,
+        "wallet_not_found",
+        "idempotency_key_reused",
+        "insufficient_funds",
+        "open_holds_limit_exceeded",
+    ),
     scope=Scope.HOLD,
 )
 
@@ -102,6 +108,7 @@ CAPTURE = Operation(
         "capture_exceeds_hold",
         "idempotency_key_reused",
         "balance_limit_exceeded",
+        "open_locks_limit_exceeded",
     ),
     scope=Scope.HOLD,
 )

@@ -92,6 +92,7 @@ TRANSFER = Operation(
         "idempotency_key_reused",
         "insufficient_funds",
         "balance_limit_exceeded",
+        "open_locks_limit_exceeded",
     ),
     scope=Scope.TRANSFER,
 )

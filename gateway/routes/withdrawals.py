@@ -115,7 +115,13 @@ WITHDRAW = Operation(
             },
         )
     },
-    errors=(*WRITE_ERRORS, "wallet_not_found", "idempotency_key_reused", "insufficient_funds"),
+    errors=(
+        *WRITE_ERRORS,
+        "wallet_not_found",
+        "idempotency_key_reused",
+        "amount_limit_exceeded",
+        "insufficient_funds",
+    ),
     scope=Scope.WITHDRAW,
 )
 

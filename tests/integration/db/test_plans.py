@@ -91,6 +91,7 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
         f"array[{NOW}]", "array['x']", REFERENCE_ENDS, NOW, NOW, "null",
     ],
     ("ledger", "held_elsewhere"): [USERS, CURRENCIES],
+    ("ledger", "count_open"): [USERS, CURRENCIES, NOW],
     ("releases", "release_oldest"): [USERS, CURRENCIES, "1000"],
     ("releases", "wallets_with_matured_locks"): ["20", USERS, CURRENCIES],
     ("outbox", "announce"): [ID, "'user-1'"],

@@ -11,6 +11,7 @@ from wallet.commands import Charge, LedgerCommand, Leg, MakeTransfer, PlaceHold,
 from wallet.decide import decide
 from wallet.decision import Decision
 from wallet.ledger import MaturedLock, Wallet, WalletId
+from wallet.limits import UNLIMITED, Limits
 from wallet.money import AMOUNT_MAX
 from wallet.receipts import KeyId, KeyRecord, Recorded
 
@@ -159,11 +160,12 @@ def decide_copy(
     batch: list[LedgerCommand],
     before: Wallets,
     known: dict[KeyId, KeyRecord] | None = None,
+    limits: Limits = UNLIMITED,
 ) -> Decided:
     """Decide a batch on copies, so that the given wallets stay unchanged."""
     after = {id: fresh(wallet) for id, wallet in before.items()}
     known = dict(known or {})
-    decision = decide(batch, known, after, NOW)
+    decision = decide(batch, known, after, NOW, limits)
     receipts = {
         outcome.receipt.id: outcome.receipt for outcome in decision.outcomes if isinstance(outcome, Recorded)
     }
