@@ -166,9 +166,11 @@ def run_adopt(args: argparse.Namespace, settings: Settings) -> int:
     if args.json:
         print(json.dumps({"adoptions": [asdict(result) for result in results]}))
     else:
+        spelled = settings.taken_currencies.spelled
         for one in results:
-            money = "" if one.amount is None else f", {one.amount} {one.currency}"
-            lacked = f", {one.adjusted} of it by adjustment" if one.adjusted else ""
+            currency = one.currency or ""
+            money = "" if one.amount is None else f", {spelled(one.amount, currency)}"
+            lacked = f", {spelled(one.adjusted, currency)} of it by adjustment" if one.adjusted else ""
             print(f"{one.reference}: {one.result}, {one.detail}{money}{lacked} (user {one.user_id})")
     refused = sum(one.result == "refused" for one in results)
     if refused:

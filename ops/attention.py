@@ -76,10 +76,11 @@ async def list_attention(settings: Settings, as_json: bool) -> int:
     if as_json:
         print(json.dumps(_as_plain(needing, letters)))
         return 0
+    spelled = settings.taken_currencies.spelled
     for attention in needing:
         mark = "?" if letters is None else "✉" if attention.id in letters.about else "–"
         print(
-            f"{attention.id}  {mark}  {attention.amount:>12} {attention.currency}  {attention.user_id}  "
+            f"{attention.id}  {mark}  {spelled(attention.amount, attention.currency):>20}  {attention.user_id}  "
             f"since {attention.updated_at:%Y-%m-%d %H:%M:%S}Z  {attention.attempts} attempts  "
             f"{attention.failure_code}: {attention.failure_reason}"
         )

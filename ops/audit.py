@@ -74,7 +74,7 @@ async def run_audit(
     `within_s` is the longest time for the bank's books, in seconds.
     """
     started = time.monotonic()
-    findings = Findings()
+    findings = Findings(settings.taken_currencies.spelled)
     tell = _Progress() if progress else _silent
     try:
         async with auditor(settings.database_url) as connection:
@@ -99,7 +99,7 @@ async def compare_with_bank(settings: Settings, bank: Bank, within_s: float) -> 
 
     `within_s` is the longest time for the bank's books, in seconds.
     """
-    findings = Findings()
+    findings = Findings(settings.taken_currencies.spelled)
     books = _payouts_of(bank, findings, settings.bank_url, within_s)
     try:
         async with auditor(settings.database_url) as connection:

@@ -1,6 +1,6 @@
 """Invariant 5: the bank's books against our ledger. A payout is paid there if and only if it is completed here."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -71,7 +71,7 @@ async def audit_bank(
                 _INVARIANT,
                 "not_paid_there",
                 name,
-                f"{row['amount']} {row['currency']} paid at the bank",
+                f"{findings.spelled(row['amount'], row['currency'])} paid at the bank",
                 f"{row['status']} here, not there",
                 amount=row["amount"],
                 currency=row["currency"],
@@ -97,13 +97,14 @@ _ON_ITS_WAY = {
 
 def _judge(row: Any, findings: Findings, told_all: bool) -> None:
     there = (
-        f"{row['bank_amount']} {row['bank_currency']} {row['bank_status']} as {row['payout_id']} at the bank"
+        f"{findings.spelled(row['bank_amount'], row['bank_currency'])} {row['bank_status']} as {row['payout_id']} "
+        "at the bank"
     )
     if row["id"] is None:
         subject, wrong = f"withdrawal {row['reference']}", [("unknown_here", "a withdrawal of ours")]
     else:
         subject = f"withdrawal {row['id']} of {row['user_id']}"
-        wrong = [finding for finding in _differences(row) if finding is not None]
+        wrong = [finding for finding in _differences(row, findings.spelled) if finding is not None]
         if not wrong and _is_on_its_way(row, told_all):
             findings.add_unsettled(f"{subject}: {row['status']} here, {there}")
             return
@@ -121,7 +122,7 @@ def _judge(row: Any, findings: Findings, told_all: bool) -> None:
         )
 
 
-def _differences(row: Any) -> Iterator[tuple[str, str] | None]:
+def _differences(row: Any, spelled: Callable[[int, str], str]) -> Iterator[tuple[str, str] | None]:
     """Yield the differences that are wrong in any state: kind and expectation."""
     ours, bank = row["status"], row["bank_status"]
     if row["entries"] > 1:
@@ -129,7 +130,7 @@ def _differences(row: Any) -> Iterator[tuple[str, str] | None]:
     if row["namesakes"] > 1:
         yield "payout_id_doubled", f"one payout {row['payout_id']}, not {row['namesakes']}"
     if (row["amount"], row["currency"]) != (row["bank_amount"], row["bank_currency"]):
-        yield "amount_differs", f"{row['amount']} {row['currency']}"
+        yield "amount_differs", spelled(row["amount"], row["currency"])
     if bank not in _EXPECTED:
         yield "unknown_status", "paid, returned, declined or pending"
     elif ours in ("completed", "returned") and row["bank_reference"] != row["payout_id"]:

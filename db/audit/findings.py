@@ -34,10 +34,16 @@ class Tally:
     amount: int = 0
 
 
+def _minor_units(amount: int, currency: str) -> str:
+    return f"{amount:,} minor units of {currency}"
+
+
 @dataclass(slots=True)
 class Findings:
     """The findings so far. `unsettled` lists the bank's words that are not recorded here yet."""
 
+    spelled: Callable[[int, str], str] = _minor_units
+    """Spells an amount of a currency for people."""
     violations: list[Violation] = field(default_factory=list)
     """The first violations of each invariant, at most VIOLATIONS_MAX each."""
     tallies: dict[tuple[int, str, str], Tally] = field(default_factory=dict)
@@ -99,7 +105,8 @@ class Findings:
     def totals_text(self, invariant: int) -> list[str]:
         """Return the tallies of one invariant for people, one line each."""
         return [
-            f"{tally.violations:,} × {kind}" + (f": {tally.amount:,} {currency}" if currency else "")
+            f"{tally.violations:,} × {kind}"
+            + (f": {self.spelled(tally.amount, currency)}" if currency else "")
             for (number, kind, currency), tally in sorted(self.tallies.items())
             if number == invariant
         ]

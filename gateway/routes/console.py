@@ -21,7 +21,9 @@ class ConsoleRoutes:
     def __init__(self, authenticator: Authenticator) -> None:
         self._authenticator = authenticator
         self._pages = StaticFiles({name: STATIC / name for name in ("console.html", "login.html")})
-        self._files = StaticFiles({name: STATIC / name for name in ("console.css", "console.js", "login.js")})
+        self._files = StaticFiles(
+            {name: STATIC / name for name in ("console.css", "console.js", "login.js", "money.js")}
+        )
 
     def register(self, endpoints: Endpoints) -> None:
         """Add the endpoints."""

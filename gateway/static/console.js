@@ -41,6 +41,14 @@ function newKey() {
   return "console-" + Array.from(crypto.getRandomValues(new Uint8Array(12)), (b) => b.toString(16).padStart(2, "0")).join("");
 }
 
+// Once: the list changes only with the settings.
+async function learnCurrencies() {
+  if (exponents.size) return;
+  const listed = (await call("currencies")).currencies;
+  knowCurrencies(listed);
+  $("currencies").replaceChildren(...listed.map(({ code }) => Object.assign(make("option"), { value: code })));
+}
+
 async function showHealth() {
   const health = await call("health");
   const items = Object.entries(health.dependencies).map(([name, seen]) => {
@@ -62,13 +70,13 @@ async function showBalance() {
     return bar;
   });
   $("split").replaceChildren(...bars);
-  $("split").setAttribute("aria-label", parts.map((part) => `${part} ${balance[part]}`).join(", "));
-  const list = [make("dt", "total"), make("dd", number.format(balance.total))];
+  $("split").setAttribute("aria-label", parts.map((part) => `${part} ${spelled(balance[part], balance.currency)}`).join(", "));
+  const list = [make("dt", "total"), make("dd", spelled(balance.total, balance.currency))];
   const groups = [group(list)];
   for (const part of parts) {
     const term = make("dt");
     term.append(make("b", undefined, part), part);
-    groups.push(group([term, make("dd", number.format(balance[part]))]));
+    groups.push(group([term, make("dd", spelled(balance[part], balance.currency))]));
   }
   $("balance").replaceChildren(...groups);
 }
@@ -88,7 +96,7 @@ async function showTransactions() {
     row.append(
       make("td", new Date(item.created_at).toLocaleTimeString()),
       make("td", item.type),
-      make("td", number.format(item.amount), "number"),
+      make("td", spelled(item.amount, item.currency), "number"),
       make("td", status, item.status),
       make("td", item.id),
     );
@@ -111,7 +119,7 @@ async function showDetail() {
   const facts = {
     id: found.withdrawal_id,
     status: found.status,
-    amount: number.format(found.amount),
+    amount: spelled(found.amount, found.currency),
     attempts: found.attempts,
     "next attempt": found.next_attempt_at ? new Date(found.next_attempt_at).toLocaleTimeString() : "–",
     failure: found.failure ? `${found.failure.code}: ${found.failure.reason}` : "–",
@@ -139,6 +147,7 @@ let refreshing = false;
 async function refresh() {
   if (refreshing || document.hidden) return;
   refreshing = true;
+  await learnCurrencies().catch(() => {}); // whoever may not see them sees why below
   const done = await Promise.allSettled([showHealth(), showBalance(), showTransactions(), showDetail()]);
   const failed = done.find((one) => one.status === "rejected");
   if (failed) say(failed.reason.message, true);
@@ -165,18 +174,25 @@ $("wallet").addEventListener("submit", (event) => {
 $("charge").addEventListener("submit", (event) => {
   event.preventDefault();
   const form = event.target.elements;
-  const body = { ...wallet(), amount: Number(form.amount.value), idempotency_key: newKey() };
+  const { currency } = wallet();
   const lock = Number(form.lock.value);
-  if (lock > 0) body.release_at = new Date(Date.now() + 1000 * lock).toISOString();
-  attempt(async () => `charged ${number.format((await call("charge", body)).amount)}`);
+  attempt(async () => {
+    const body = { ...wallet(), amount: minorUnits(form.amount.value, currency), idempotency_key: newKey() };
+    if (lock > 0) body.release_at = new Date(Date.now() + 1000 * lock).toISOString();
+    return `charged ${spelled((await call("charge", body)).amount, currency)}`;
+  });
 });
 
 $("withdraw").addEventListener("submit", (event) => {
   event.preventDefault();
   const form = event.target.elements;
-  const body = { ...wallet(), amount: Number(form.amount.value), idempotency_key: newKey() };
-  if (form.destination.value) body.destination = form.destination.value;
   attempt(async () => {
+    const body = {
+      ...wallet(),
+      amount: minorUnits(form.amount.value, wallet().currency),
+      idempotency_key: newKey(),
+    };
+    if (form.destination.value) body.destination = form.destination.value;
     const taken = await call("withdraw", body);
     chosen = taken.withdrawal_id;
     return `withdrawal accepted: ${taken.status}`;

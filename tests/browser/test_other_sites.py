@@ -233,7 +233,9 @@ def test_our_own_pages_work(whole: Stack, page: Page) -> None:
     page.locator("#wallet [name=user_id]").fill("own")
     page.locator("#charge [name=amount]").fill("77")
     page.locator("#charge button").press("Enter")
-    expect(page.locator("#transactions tr.charge").first).to_contain_text("77", timeout=PAGE_TIMEOUT_MS)
+    expect(page.locator("#transactions tr.charge").first).to_contain_text(
+        "77.00 USD", timeout=PAGE_TIMEOUT_MS
+    )
 
 
 def test_the_page_that_a_setting_names(whole: Stack, page: Page) -> None:
