@@ -4,8 +4,10 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from tests.integration.actors.pipeline import Pipeline
+from tests.integration.actors.pipeline import COMPRESSED, Pipeline
 from tests.polling import poll_until
+
+PREFETCHED = 2 * int(COMPRESSED["WBS_ACTOR_THREADS"])
 
 
 async def paid_once(pipeline: Pipeline, ids: Sequence[object]) -> None:
@@ -147,7 +149,11 @@ async def test_told_to_stop_in_an_outage_actors_give_their_messages_back(pipelin
     async def circuit_is_open() -> bool:
         return "bank_circuit_opened" in pipeline.actors.log.read_text()
 
+    async def hands_are_full() -> bool:
+        return pipeline.queued() + PREFETCHED + await pipeline.count("processing") == len(ids)
+
     await poll_until(circuit_is_open)
+    await poll_until(hands_are_full)
     assert pipeline.actors.stop() == 0
     waiting = await pipeline.count("pending")
     assert waiting > 0

@@ -12,7 +12,7 @@ from db.errors import CONNECTION_ERRORS
 from db.ledger import Ledger
 from db.outbox import Outbox
 from runtime.settings import Settings
-from tests.integration.db.conftest import accepted, charge, withdraw
+from tests.integration.db.conftest import accepted, charge, submit_twice, withdraw
 from tests.integration.link import Link
 from tests.polling import poll_until
 from wallet.errors import InsufficientFunds
@@ -47,12 +47,14 @@ async def _left(connection: asyncpg.Connection) -> int:
 async def test_a_message_goes_with_the_money(
     ledger: Ledger, waiting: set[UUID], connection: asyncpg.Connection
 ) -> None:
-    """Goal: each accepted withdrawal has one message, a refused one has none."""
+    """Goal: each accepted withdrawal has one message, a refused one has none, by either way of writing a batch."""
     with pytest.raises(InsufficientFunds):
         await ledger.submit(withdraw(1000))
+    await submit_twice(ledger, charge(1))  # from here on the ledger locks first
+    locking = await asyncio.gather(*(accepted(ledger, withdraw(1)) for _ in range(10)))
     rows = await connection.fetch("select withdrawal_id, user_id from outbox")
-    assert {row["withdrawal_id"] for row in rows} == waiting
-    assert len(rows) == 10
+    assert {row["withdrawal_id"] for row in rows} == waiting.union(locking)
+    assert len(rows) == 20
     assert {row["user_id"] for row in rows} == {"ann"}
 
 
