@@ -26,9 +26,6 @@ from wallet.canonical import checked_json
 from wallet.commands import Charge, Withdraw
 from wallet.errors import WalletError
 
-_BACKSLASH = 0x5C
-"""A number: Python then searches by memchr, in a tenth of the time."""
-
 
 class RequestReader:
     """Reads request bodies into commands. `default_currency` is the currency of requests that name none."""
@@ -46,7 +43,7 @@ class RequestReader:
         """Return the command in `body`. Raises `ValidationFailed`, `MalformedJson` or `WalletNotFound`."""
         try:
             asked = self._charge_decoder.decode(body)
-            if body.count(b'"') != _quotes(asked) or _BACKSLASH in body:
+            if body.count(b'"') != _quotes(asked):
                 checked_json(body.decode())
             return self._charge(asked, caller, header_keys)
         except UNREADABLE:
@@ -59,7 +56,7 @@ class RequestReader:
             quotes = _quotes(asked)
             if asked.destination is not UNSET:
                 quotes += 2 + bytes(asked.destination).count(b'"')
-            if body.count(b'"') != quotes or _BACKSLASH in body:
+            if body.count(b'"') != quotes:
                 checked_json(body.decode())
             user_id = _text(asked.user_id)
             caller.require_own(user_id)
@@ -87,7 +84,7 @@ class RequestReader:
         try:
             asked: list[ChargeRequest] = self._charges_decoder.decode(body)
             require_few(asked)
-            if body.count(b'"') == sum(map(_quotes, asked)) and _BACKSLASH not in body:
+            if body.count(b'"') == sum(map(_quotes, asked)):
                 return [self._charge(item, caller, ()) for item in asked]
         except UNREADABLE:
             pass
@@ -135,7 +132,10 @@ def require_few(items: Sequence[object]) -> None:
 
 
 def _quotes(asked: ChargeRequest | WithdrawRequest) -> int:
-    """Return the number of quotation marks in a body that names each member once, without those of a destination."""
+    """Return the number of quotation marks in a body that names each member once, without those of a destination.
+
+    A body that names a member twice has more, however the names are spelled: no member is without two of them.
+    """
     quotes = 6 if isinstance(asked.user_id, str) else 4
     if asked.idempotency_key is not None:
         quotes += 4
