@@ -87,9 +87,9 @@ def failing_test(copy: Path, selection: Sequence[str], environment: dict[str, st
 
 
 def short(test: str) -> str:
-    """Return a test's name without the folders."""
+    """Return a test's name without folders and parameters."""
     path, _, name = test.partition("::")
-    return f"{Path(path).stem}::{name}"
+    return f"{Path(path).stem}::{name.partition('[')[0]}"
 
 
 def main() -> int:
