@@ -14,12 +14,14 @@ OVERHEAD_BYTES_MAX = 8 * 1024
 """What is around the chunks of a body may be as long as the body, and this longer: tiny chunks cost much time."""
 
 
-async def read_body(request: Request, media_types: Collection[str], bytes_max: int, hold: Hold) -> bytes:
+async def read_body(
+    request: Request, media_types: Collection[str], bytes_max: int, hold: Hold | None
+) -> bytes:
     """Return the body, never keeping more than `bytes_max` in memory.
 
-    All that can be refused is refused before the body is read. A long body is counted in `hold`. Raises
-    UnsupportedMediaType, PayloadTooLarge, Overloaded if there is no room for it, and MalformedRequest for chunks that
-    can't be read.
+    All that can be refused is refused before the body is read. A long body is counted in `hold`; one that is short and
+    has arrived needs none. Raises UnsupportedMediaType, PayloadTooLarge, Overloaded if there is no room for it, and
+    MalformedRequest for chunks that can't be read.
     """
     content_type = request.headers.get("content-type")
     if content_type != JSON and media_type_of(content_type) not in media_types:
@@ -39,7 +41,7 @@ def media_type_of(content_type: str | None) -> str:
     return (content_type or "").partition(";")[0].strip().lower()
 
 
-async def _read_parts(stream: Any, bytes_max: int, hold: Hold) -> bytes:
+async def _read_parts(stream: Any, bytes_max: int, hold: Hold | None) -> bytes:
     parts, size = [], 0
     while stream.request_body:
         part = await stream.read()
@@ -54,8 +56,8 @@ async def _read_parts(stream: Any, bytes_max: int, hold: Hold) -> bytes:
     return b"".join(parts)
 
 
-def _hold_body(hold: Hold, size: int) -> None:
-    if size > FREE_BYTES and not hold.grow(size * BODY_COST):
+def _hold_body(hold: Hold | None, size: int) -> None:
+    if hold is not None and size > FREE_BYTES and not hold.grow(size * BODY_COST):
         raise Overloaded("too many long requests at once")
 
 

@@ -102,7 +102,8 @@ class Endpoints:
                 if limiter is not None:
                     limiter.take(caller.name)
                 if expects_body or request.body or request.stream.request_body:  # type: ignore[union-attr]
-                    hold = Hold(memory, caller.name or request.ip)
+                    if len(request.body) > FREE_BYTES or request.stream.request_body:  # type: ignore[union-attr]
+                        hold = Hold(memory, caller.name or request.ip)
                     request.body = await read_body(request, media_types, bytes_max, hold)
                 response = await handler(request, caller, **parts)
                 if len(response.body) > FREE_BYTES and not memory.has_room(request.ip, len(response.body)):  # type: ignore[arg-type]
