@@ -2,11 +2,16 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from time import thread_time
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
-SLICE_ITEMS = 25
-"""Items of a bulk that are read at a stretch, in some 1 ms."""
+AT_ONCE = 25
+"""So few items are no long work."""
+SLICE_S = 0.002
+"""How long items are read at a stretch."""
+REST = 3.0
+"""After a slice others have so many times as long: nobody's long work takes more than a quarter of a process."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -15,19 +20,24 @@ Result = TypeVar("Result")
 class Turns:
     """Does long work of each client one after the other, so that many such requests delay others no more than one."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = thread_time) -> None:
+        self._clock = clock
         self._locks: WeakValueDictionary[str | None, asyncio.Lock] = WeakValueDictionary()
 
     async def map(
         self, client: str | None, work: Callable[[Item], Result], items: Sequence[Item]
     ) -> list[Result]:
         """Return the result of each item. Raises what `work` raises."""
-        if len(items) <= SLICE_ITEMS:
+        if len(items) <= AT_ONCE:
             return [work(item) for item in items]
         lock = self._locks.setdefault(client, asyncio.Lock())
         results: list[Result] = []
         async with lock:
-            for start in range(0, len(items), SLICE_ITEMS):
-                results += [work(item) for item in items[start : start + SLICE_ITEMS]]
-                await asyncio.sleep(0)
+            started = self._clock()
+            for item in items:
+                results.append(work(item))
+                worked_s = self._clock() - started
+                if worked_s >= SLICE_S:
+                    await asyncio.sleep(REST * worked_s)
+                    started = self._clock()
         return results
