@@ -28,7 +28,7 @@ function followLinks(response) {
     for (const [name, expression] of Object.entries(link.parameters)) {
       const place = told.parameters.find((parameter) => parameter.name === name).in;
       const value = response.body[expression.replace("$response.body#/", "")];
-      window.ui.specActions.changeParam([path, method], name, place, value, false);
+      if (value !== undefined) window.ui.specActions.changeParam([path, method], name, place, value, false);
     }
   }
   return response;
