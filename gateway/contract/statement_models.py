@@ -77,7 +77,7 @@ class StatementQuery(msgspec.Struct, kw_only=True):
     ) = None
 
 
-class Wallets(msgspec.Struct):
+class UserWallets(msgspec.Struct):
     """All wallets of a user, by currency."""
 
     user_id: UserIdBack

@@ -8,7 +8,7 @@ from gateway.contract.operation import READ_ERRORS, USER, Operation, ResponseSpe
 from gateway.contract.parameters import BalanceQuery, ParameterReader
 from gateway.contract.response_models import Balance
 from gateway.contract.responses import balance_of, encode
-from gateway.contract.statement_models import Wallets
+from gateway.contract.statement_models import UserWallets
 from gateway.services import Services
 from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints
@@ -81,7 +81,7 @@ class BalanceRoutes:
             return Response(encode(self._balance_of(wallet, split)))
         return Response(encode(balance_of(await self._reads.balance(*wallet), self._user_ids)))
 
-    async def wallets(self, user_id: str, at: datetime | None) -> Wallets:
+    async def wallets(self, user_id: str, at: datetime | None) -> UserWallets:
         """Return all wallets of a user, as they are now, or those that there were at an instant."""
         balances = []
         for currency in await self._reads.currencies(user_id):
@@ -89,7 +89,7 @@ class BalanceRoutes:
                 balances.append(balance_of(await self._reads.balance(user_id, currency), self._user_ids))
             elif split := await self._split_at((user_id, currency), at):
                 balances.append(self._balance_of((user_id, currency), split))
-        return Wallets(self._user_ids.back(user_id), balances)
+        return UserWallets(self._user_ids.back(user_id), balances)
 
     async def _split_at(self, wallet: WalletId, at: datetime) -> Split | None:
         """Return the split of a wallet at an instant; None: it was not there. Raises ValidationFailed for no past."""

@@ -15,7 +15,7 @@ from gateway.contract.statement_models import (
     CSV_COLUMNS,
     Statement,
     StatementQuery,
-    Wallets,
+    UserWallets,
     csv_lines,
     csv_of,
     csv_of_split,
@@ -90,7 +90,7 @@ WALLETS = Operation(
     description="By currency; none if nothing was ever charged. `at` any instant of the past: those that there were.",
     id="getWallets",
     query=WalletsQuery,
-    responses={200: ResponseSpec("As they are.", Wallets, {"user_id": USER, "wallets": [_BALANCE]})},
+    responses={200: ResponseSpec("As they are.", UserWallets, {"user_id": USER, "wallets": [_BALANCE]})},
     errors=(*READ_ERRORS, "wallet_not_found", "validation_failed"),
     scope=Scope.READ,
 )

@@ -73,6 +73,12 @@ def test_bodies_have_names(name: str) -> None:
             assert content["schema"].get("$ref", "").startswith(REF) is (kind in story.JSON), kind
 
 
+def test_no_schema_is_named_as_one_of_its_fields() -> None:
+    """Goal: `Wallets` has no field `wallets`: openapi-python-client would mix up the two."""
+    for name, schema in DOCUMENT["components"]["schemas"].items():
+        assert re.sub(r"(?<=.)([A-Z])", r"_\1", name).lower() not in schema.get("properties", ())
+
+
 def test_enumerations_have_names() -> None:
     """Goal: an enumeration is one type in a client, whatever number of fields holds it."""
     for way, value in nodes(DOCUMENT):
