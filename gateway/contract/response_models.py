@@ -52,7 +52,7 @@ class Currency(msgspec.Struct, gc=False):
     exponent: Annotated[int, Meta(ge=0, description="Decimal places: with 2, an amount of 1234 is 12.34.")]
 
 
-class Currencies(msgspec.Struct, gc=False):
+class CurrencyList(msgspec.Struct, gc=False):
     """The currencies that are taken."""
 
     currencies: list[Currency]

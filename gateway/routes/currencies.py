@@ -2,7 +2,7 @@
 
 from gateway.contract.operation import READ_ERRORS, Operation, ResponseSpec
 from gateway.contract.parameters import NoQuery, ParameterReader
-from gateway.contract.response_models import Currencies, Currency
+from gateway.contract.response_models import Currency, CurrencyList
 from gateway.contract.responses import encode
 from gateway.services import Services
 from gateway.wire.auth import Caller
@@ -22,7 +22,7 @@ CURRENCIES = Operation(
     responses={
         200: ResponseSpec(
             "All of them, by code.",
-            Currencies,
+            CurrencyList,
             {
                 "currencies": [
                     {"code": "JPY", "exponent": 0},
@@ -45,7 +45,7 @@ class CurrencyRoutes:
         self._parameters = ParameterReader(NoQuery, services.user_ids)
         taken = services.intake.currencies
         listed = [Currency(code, exponent) for code, exponent in taken.exponents.items()]
-        self._body = encode(Currencies(listed, taken.default))
+        self._body = encode(CurrencyList(listed, taken.default))
 
     def register(self, endpoints: Endpoints) -> None:
         """Add the endpoint."""
