@@ -48,7 +48,7 @@ def create_app(settings: Settings) -> Application:
         proxies,
     )
     endpoints = Endpoints(app, authenticator, services.limiter, services.flusher)
-    # The order of the document, which keeps those of a tag together: its examples tell a story.
+    # The order of the document: its examples tell a story.
     ChargeRoutes(services).register(endpoints)
     balances = BalanceRoutes(services)
     balances.register(endpoints)
@@ -62,8 +62,8 @@ def create_app(settings: Settings) -> Application:
     ListRoutes(services, withdrawals).register(endpoints)
     CurrencyRoutes(services).register(endpoints)
     HealthRoutes(services).register(endpoints)
-    CallbackRoutes(services).register(endpoints)
     MetricsRoutes(services).register(endpoints)
+    CallbackRoutes(services).register(endpoints)
     ConsoleRoutes(authenticator).register(endpoints)
     pages = PageRoutes(version("wallet-balance-split"), services.user_ids)
     pages.register(endpoints)  # last: it documents the others

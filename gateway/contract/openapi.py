@@ -60,8 +60,6 @@ can meet you anywhere.
 def document(operations: Iterable[Operation], *, version: str, user_ids: UserIds) -> dict[str, Any]:
     """Return the document."""
     served = [operation for operation in operations if operation.documented]
-    tags = list(dict.fromkeys(operation.tag for operation in served))
-    served.sort(key=lambda operation: tags.index(operation.tag))  # as /docs shows them
     bodies = [kind for one in served if one.body for kind, _ in one.body.kinds.values() if kind is not None]
     returned = [spec.kind for one in served for spec in one.responses.values() if spec.kind is not None]
     schemas = Schemas(bodies, [Problem, FieldError, *returned], user_ids)
@@ -81,6 +79,7 @@ def document(operations: Iterable[Operation], *, version: str, user_ids: UserIds
             "`auto`, the gateway listens on loopback and no key was ever made.",
         }
     }
+    tags = list(dict.fromkeys(operation.tag for operation in served))
     return {
         "openapi": "3.1.0",
         "info": {

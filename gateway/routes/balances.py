@@ -40,8 +40,8 @@ BALANCE = Operation(
             {
                 "user_id": USER,
                 "currency": "USD",
-                "total": 7100,
-                "withdrawable": 4600,
+                "total": 7500,
+                "withdrawable": 5000,
                 "locked": 2500,
                 "held": 0,
             },

@@ -80,8 +80,6 @@ _EXAMPLE_RESULTS = [
         "created_at": "2026-11-22T12:00:00.323456Z",
     },
 ]
-CHARGES_NOW = [{**_EXAMPLE_RESULTS[0], "reversed": 0}, {**_EXAMPLE_RESPONSE, "reversed": 0}]
-"""Those of `USER`, newest first."""
 
 CHARGE = Operation(
     "POST",
@@ -147,7 +145,7 @@ CHARGE_BY_ID = Operation(
     id="getCharge",
     examples={"charge_id": _EXAMPLE_RESPONSE["id"]},
     path_parameters={"charge_id": "As `POST /charge` gave it."},
-    responses={200: ResponseSpec("As it is now.", ChargeNow, CHARGES_NOW[1])},
+    responses={200: ResponseSpec("As it is now.", ChargeNow, {**_EXAMPLE_RESPONSE, "reversed": 0})},
     errors=(*READ_ERRORS, "charge_not_found"),
     scope=Scope.READ,
 )

@@ -77,7 +77,8 @@ async def test_documented_requests_work(service: Service) -> None:
     """Goal: each request in the document can be sent as it is, from top to bottom, on a stack that pays out."""
     document = (await service.call("GET", "/openapi.json")).json
     for step in await story.told(document, service.call):
-        story.check(document, step)
+        # Here the bank is faster than whoever wants to cancel. (Without one: tests/integration/gateway/test_story.py.)
+        story.check(document, step, *((409,) if step.id == "cancelWithdrawal" else ()))
         if step.id == "createCharges":
             assert {result["status"] for result in step.answer.json["results"]} == {200}
 

@@ -121,8 +121,9 @@ def test_the_examples_succeed_from_top_to_bottom(visit: Visit) -> None:
         expect(status).to_contain_text(re.compile(r"\d{3}"), timeout=PAGE_TIMEOUT_MS)
         statuses[id] = int(status.inner_text()[:3])
         block.locator(".opblock-summary-control").press("Enter")
-    late = {id for id in story.TOO_LATE if statuses[id] == 409}
-    assert {id: status for id, status in statuses.items() if status >= 300 and id not in late} == {}
+    # The bank of this stack is faster than whoever wants to cancel.
+    assert statuses.pop("cancelWithdrawal") in (200, 409)
+    assert {id: status for id, status in statuses.items() if status >= 300} == {}
 
 
 def test_the_root_leads_to_the_page(visit: Visit) -> None:

@@ -57,13 +57,6 @@ def test_operations_have_names_that_read() -> None:
         assert re.fullmatch(rf"({'|'.join(VERBS)})([A-Z][a-z]+)+", name), name
 
 
-def test_the_story_reads_from_top_to_bottom() -> None:
-    """Goal: /docs, which shows the operations of a tag together, has them in the order of the document."""
-    tags = [operation["tags"][0] for _, _, operation in story.operations(DOCUMENT)]
-    shown = sorted(tags, key=list(dict.fromkeys(tags)).index)
-    assert tags == shown
-
-
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_bodies_have_names(name: str) -> None:
     """Goal: whatever is sent or answered as JSON is a type with a name in a generated client."""
