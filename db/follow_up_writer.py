@@ -154,38 +154,46 @@ async def _record(
             (h.id, h.user_id, h.status, h.captured, h.transfer_id, at)
             for h, at in decision.ended_holds.values()
         ]
-        await _execute(connection, _SQL["end_holds"], "UPDATE", holds)
+        await _change(connection, _SQL["end_holds"], holds)
     if decision.reversals:
-        await _execute(connection, _SQL["record_reversals"], "INSERT 0", decision.reversals)
+        await _insert(connection, _SQL["record_reversals"], decision.reversals)
     if decision.reversed_charges:
         sums: dict[UUID, int] = defaultdict(int)
         charges = {source.id: source for source, _ in decision.reversed_charges}
         for source, amount in decision.reversed_charges:
             sums[source.id] += amount
         rows = [(id, charges[id].user_id, charges[id].amount, amount) for id, amount in sums.items()]
-        await _execute(connection, _SQL["reverse_charges"], "INSERT 0", rows)
+        await _change(connection, _SQL["reverse_charges"], rows)
     if decision.reversed_legs:
         legs: dict[tuple[UUID, str, int], int] = defaultdict(int)
         for leg in decision.reversed_legs:
             legs[leg.transfer_id, leg.user_id, leg.leg] += leg.amount
-        await _execute(
-            connection, _SQL["reverse_legs"], "UPDATE", [(*id, amount) for id, amount in legs.items()]
-        )
+        await _change(connection, _SQL["reverse_legs"], [(*id, amount) for id, amount in legs.items()])
         details = [(r.reversal_id, r.user_id, r.leg, r.amount, r.send_id) for r in decision.reversed_legs]
-        await _execute(connection, _SQL["record_reversal_legs"], "INSERT 0", details)
+        await _insert(connection, _SQL["record_reversal_legs"], details)
 
 
 async def _reduce_locks(connection: Any, sources: Iterable[Source]) -> None:
     """Write what reversals have left of locks; end those of which nothing is left."""
     rows = [(s.user_id, s.currency, s.release_at, s.id, s.locked) for s in sources]
     if left := [row for row in rows if row[4]]:
-        await _execute(connection, _SQL["reduce_locks"], "UPDATE", left)
+        await _change(connection, _SQL["reduce_locks"], left)
     if ended := [(user_id, currency, id, at) for user_id, currency, at, id, locked in rows if not locked]:
         status = await connection.execute(_LEDGER["end_locks"], *zip(*ended, strict=True))
         require_tag(status, f"DELETE {len(ended)}")
 
 
-async def _execute(connection: Any, statement: str, tag: str, rows: Sequence[Sequence[Any]]) -> None:
+async def _insert(connection: Any, statement: str, rows: Sequence[Sequence[Any]]) -> None:
     """Execute a statement that writes each of the rows, given by columns. Raises MalformedAnswer otherwise."""
     status = await connection.execute(statement, *zip(*rows, strict=True))
-    require_tag(status, f"{tag} {len(rows)}")
+    require_tag(status, f"INSERT 0 {len(rows)}")
+
+
+async def _change(connection: Any, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+    """Execute a statement that changes each of the rows and says whether it is as told.
+
+    Raises MalformedAnswer unless all are.
+    """
+    changed = await connection.fetch(statement, *zip(*rows, strict=True))
+    as_told = sum(row["as_told"] is True for row in changed)
+    require(as_told == len(changed) == len(rows), f"{as_told} of {len(rows)} rows were changed as told")

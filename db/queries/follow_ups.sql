@@ -56,7 +56,8 @@ update holds as h
 set status = e.status, captured = e.captured, transfer_id = e.transfer_id, ended_at = e.at
 from unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::uuid[], $6::timestamptz[])
     as e (id, user_id, status, captured, transfer_id, at)
-where h.id = e.id and h.user_id = e.user_id;
+where h.id = e.id and h.user_id = e.user_id
+returning h.status = e.status and h.captured = e.captured as as_told;
 
 -- name: reduce_locks
 update locks as l
@@ -67,7 +68,8 @@ where
     l.user_id = r.user_id
     and l.currency = r.currency
     and l.release_at = r.release_at
-    and l.charge_id = r.charge_id;
+    and l.charge_id = r.charge_id
+returning l.amount = r.amount as as_told;
 
 -- name: record_reversals
 insert into reversals (id, user_id, currency, reverses, amount, reason)
@@ -75,16 +77,34 @@ select * from unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::bigint[
 
 -- name: reverse_charges
 -- The check on the table, and not what was read, keeps the sum within the charge.
+with asked as materialized (
+    select * from unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[]) as a (charge_id, user_id, amount, reversed)
+),
+
+before as materialized (
+    select charge_id, b.reversed from charge_reversals as b join asked using (charge_id, user_id)
+)
+
 insert into charge_reversals as r (charge_id, user_id, amount, reversed)
-select * from unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[])
-on conflict (charge_id, user_id) do update set reversed = r.reversed + excluded.reversed;
+select charge_id, user_id, amount, reversed from asked
+on conflict (charge_id, user_id) do update set reversed = r.reversed + excluded.reversed
+returning
+    r.reversed = (select a.reversed from asked as a where a.charge_id = r.charge_id)
+    + coalesce((select b.reversed from before as b where b.charge_id = r.charge_id), 0) as as_told;
 
 -- name: reverse_legs
 -- The check on the table, and not what was read, keeps the sum within the leg.
+with before as materialized (
+    select transfer_id, from_user_id, leg, t.reversed, r.amount
+    from unnest($1::uuid[], $2::text[], $3::integer[], $4::bigint[]) as r (transfer_id, from_user_id, leg, amount)
+    join transfer_legs as t using (transfer_id, from_user_id, leg)
+)
+
 update transfer_legs as t
-set reversed = t.reversed + r.amount
-from unnest($1::uuid[], $2::text[], $3::integer[], $4::bigint[]) as r (transfer_id, user_id, leg, amount)
-where t.transfer_id = r.transfer_id and t.from_user_id = r.user_id and t.leg = r.leg;
+set reversed = t.reversed + b.amount
+from before as b
+where t.transfer_id = b.transfer_id and t.from_user_id = b.from_user_id and t.leg = b.leg
+returning t.reversed = b.reversed + b.amount as as_told;
 
 -- name: record_reversal_legs
 insert into reversal_legs (reversal_id, user_id, leg, amount, send_id)

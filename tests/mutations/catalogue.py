@@ -805,8 +805,8 @@ TRANSFERS = (
         (
             Change(
                 "db/queries/follow_ups.sql",
-                "set reversed = t.reversed + r.amount",
-                "set reversed = r.amount",
+                "set reversed = t.reversed + b.amount",
+                "set reversed = b.amount",
             ),
         ),
         (_DB + "test_transfers.py::test_transfers_are_taken_back",),

@@ -16,9 +16,11 @@ from db.reconciliation import WithdrawalRow
 from db.releases import release_oldest
 from db.withdrawals import Attempt, Withdrawals
 from runtime.settings import Settings
-from tests.integration.db.conftest import accepted, charge, submit_twice, withdraw
+from tests.integration.db.conftest import accepted, charge, hold, submit_twice, transfer, withdraw
 from tests.locks import in_a_month, in_an_hour, mature
+from wallet.commands import Leg
 from wallet.errors import Unavailable
+from wallet.follow_up_commands import CaptureHold, ReverseCharge, ReverseTransfer, VoidHold
 from wallet.outcomes import BankUnavailable, Declined, Paid, Returned
 from wallet.receipts import Recorded
 
@@ -34,6 +36,11 @@ TABLES = (
     "withdrawal_history",
     "idempotency_keys",
     "outbox",
+    "holds",
+    "transfer_legs",
+    "charge_reversals",
+    "reversals",
+    "reversal_legs",
 )
 SWALLOWS = {
     "insert": "before insert on {} for each row execute function nothing()",
@@ -72,6 +79,7 @@ class Books:
         self._withdrawals = withdrawals
         self._ids: dict[str, list[UUID]] = {}
         self._attempts: dict[str, Attempt] = {}
+        self._made: dict[str, UUID] = {}
 
     async def prepare(self) -> None:
         """Charge each user, lock some money until it has matured, and accept withdrawals in several states."""
@@ -91,14 +99,26 @@ class Books:
                 assert attempt is not None
                 self._attempts[f"{user}{ids.index(id)}"] = attempt
         await self._withdrawals.settle(self._attempts["mixed3"], Paid("p3"))
+        await self._prepare_follow_ups()
+
+    async def _prepare_follow_ups(self) -> None:
+        """Make holds, charges and transfers of which something was captured or reversed, and some is left."""
+        made = self._made
+        for name in ("captured", "voided"):
+            made[name] = await accepted(self._optimistic, hold(9, user="plain"))
+        for name, release_at in (("charge", None), ("locked", in_a_month())):
+            made[name] = await accepted(self._optimistic, charge(20, user="plain", release_at=release_at))
+            await self._optimistic.follow_up(ReverseCharge("shop", uuid4().hex, made[name], 10))
+        made["transfer"] = await accepted(self._optimistic, transfer("plain", ("locking", 10), ("paid", 10)))
+        await self._optimistic.follow_up(ReverseTransfer("shop", uuid4().hex, made["transfer"], ((1, 5),)))
 
     def calls(self) -> dict[str, Call]:
         """Return every kind of write, each to be made once."""
-        release_at, keys = in_a_month(), [uuid4().hex for _ in range(8)]
+        release_at, keys = in_a_month(), [uuid4().hex for _ in range(16)]
         mixed = self._ids["mixed"]
         known = WithdrawalRow(mixed[3], "mixed", "USD", 7, "completed", 1, "p3")
         lately, begin, settle = self._withdrawals, self._withdrawals.begin_attempt, self._withdrawals.settle
-        attempts = self._attempts
+        attempts, made = self._attempts, self._made
         stray = BankPayout(uuid4().hex, "plain", "px", 3, "USD")
         return {
             "a charge": lambda: self._optimistic.submit(charge(1, user="plain", key=keys[0])),
@@ -116,6 +136,27 @@ class Books:
             ),
             "a withdrawal of matured money": lambda: self._locking.submit(
                 withdraw(5, user="stepwise", key=keys[7])
+            ),
+            "a transfer": lambda: self._optimistic.submit(transfer("plain", ("locking", 4), key=keys[8])),
+            "a hold": lambda: self._optimistic.submit(
+                hold(4, user="plain", key=keys[9], expires_at=release_at)
+            ),
+            "a transfer under locks": lambda: self._locking.submit(
+                transfer("locking", ("plain", 4), key=keys[10], release_at=release_at)
+            ),
+            "a hold under locks": lambda: self._locking.submit(hold(4, user="locking", key=keys[11])),
+            "a capture": lambda: self._optimistic.follow_up(
+                CaptureHold("shop", keys[12], made["captured"], (Leg("paid", 5),))
+            ),
+            "a void": lambda: self._optimistic.follow_up(VoidHold(made["voided"])),
+            "a reversal": lambda: self._optimistic.follow_up(
+                ReverseCharge("shop", keys[13], made["charge"], 3)
+            ),
+            "a reversal of what is locked": lambda: self._optimistic.follow_up(
+                ReverseCharge("shop", keys[14], made["locked"], 3)
+            ),
+            "a reversal of a transfer": lambda: self._optimistic.follow_up(
+                ReverseTransfer("shop", keys[15], made["transfer"], ((1, 2), (2, 3)))
             ),
             "releases": lambda: release_oldest(self._connection, [("released", "USD")]),
             "an attempt": lambda: begin(self._ids["paid"][4], "paid"),
@@ -165,6 +206,6 @@ async def test_no_swallowed_write_is_answered_as_written(
     for name, call in calls.items():
         if isinstance(done[name], Exception):
             assert not getattr(await call(), "replayed", False), f"{name} was refused, and had happened"
-        elif isinstance(done[name], Recorded):
+        elif isinstance(done[name], Recorded) and name != "a void":  # it is as it was, whoever did it
             assert (await call()).replayed, f"{name} was accepted, and had not happened"
     await books_hold()
