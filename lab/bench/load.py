@@ -57,10 +57,18 @@ def require_tools(progress: Progress) -> None:
         raise OpsError("The benchmark needs wrk: `apt-get install wrk`, then try again.")
 
 
-def wrk(url: str, kind: str, seconds: float, *, connections: int = CONNECTIONS, threads: int = 1) -> Sample:
+def wrk(
+    url: str,
+    kind: str,
+    seconds: float,
+    *,
+    connections: int = CONNECTIONS,
+    threads: int = 1,
+    refused_share: float = 0.0,
+) -> Sample:
     """Send requests of a kind (see requests.lua); each connection sends its next one after the last answer.
 
-    Raises InvalidRun if any answer was not a success.
+    Raises InvalidRun if an answer was not a success, or more than this share of them.
     """
     argv = [
         *("wrk", "-c", str(connections), "-t", str(threads), "-d", f"{seconds:.0f}s", "--timeout", "10s"),
@@ -71,7 +79,11 @@ def wrk(url: str, kind: str, seconds: float, *, connections: int = CONNECTIONS, 
     if found is None:
         raise InvalidRun(f"wrk said nothing for {kind}: {output.strip()[-300:]}")
     told = json.loads(found.group(1))
-    if told["bad_statuses"] or told["socket_errors"] or not told["requests"]:
+    if (
+        told["bad_statuses"] > refused_share * told["requests"]
+        or told["socket_errors"]
+        or not told["requests"]
+    ):
         raise InvalidRun(
             f"{kind}: of {told['requests']} requests {told['bad_statuses']} were refused, "
             f"{told['socket_errors']} broke"

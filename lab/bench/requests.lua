@@ -45,6 +45,41 @@ local makers = {
   end,
 }
 
+local function transfer_to(payee)
+  return request_of("POST", "/transfers", '{"from_user_id":' .. any_user() .. ',"to_user_id":' .. payee
+    .. ',"amount":1,"idempotency_key":"' .. new_key() .. '"}')
+end
+
+makers.transfer = function()
+  local payer = any_user()
+  local payee = payer == first_user and first_user + 1 or payer - 1
+  return request_of("POST", "/transfers", '{"from_user_id":' .. payer .. ',"to_user_id":' .. payee
+    .. ',"amount":1,"idempotency_key":"' .. new_key() .. '"}')
+end
+makers.transfer_hot = function() return transfer_to('"hot"') end
+makers.entries = function() return request_of("GET", "/wallets/" .. any_user() .. "/entries?limit=20") end
+makers.list = function() return request_of("GET", "/charges?limit=20&user_id=" .. any_user()) end
+
+-- One charge in a hundred is a withdrawal that nobody can pay: it is refused.
+function makers.refused()
+  if random(1, 100) > 1 then return makers.charge() end
+  return request_of("POST", "/withdraw", '{"user_id":' .. any_user() .. ',"amount":900000000000000,"idempotency_key":"'
+    .. new_key() .. '"}')
+end
+
+-- What an answer names is used by the next request: holds are captured, charges reversed.
+local opened, used = {}, 0
+local follow_ups = {
+  hold = function(id) return request_of("POST", "/holds/" .. id .. "/capture", '{"to_user_id":"hot","idempotency_key":"'
+    .. new_key() .. '"}') end,
+  reversal = function(id) return request_of("POST", "/charges/" .. id .. "/reverse", '{"idempotency_key":"'
+    .. new_key() .. '"}') end,
+}
+function makers.hold()
+  return request_of("POST", "/holds", '{"user_id":' .. any_user() .. ',"amount":1,"idempotency_key":"' .. new_key() .. '"}')
+end
+makers.reversal = makers.charge
+
 -- 60 % charges, 36 % reads (two balances for each page), 4 % withdrawals.
 function makers.mix()
   local draw = random(1, 100)
@@ -56,11 +91,26 @@ end
 
 function init(arguments)
   kind = makers[arguments[1]]
+  follow_up = follow_ups[arguments[1]]
+  if follow_up then
+    function response(status, headers, body)
+      local id = body:match('^{"id":"([%x-]+)"')
+      if id and body:find('"status":"open"', 1, true) or id and body:find('"type":"charge"', 1, true) then
+        opened[#opened + 1] = id
+      end
+    end
+  end
   first_user, users = tonumber(arguments[2]), tonumber(arguments[3])
   math.randomseed(tonumber(arguments[4]) + 7919 * thread_number)
 end
 
-function request() return kind() end
+function request()
+  if used < #opened then
+    used = used + 1
+    return follow_up(opened[used])
+  end
+  return kind()
+end
 
 -- One line of JSON that lab/bench/load.py reads.
 function done(summary, latency, requests)

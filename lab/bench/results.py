@@ -125,7 +125,7 @@ class Target:
 
 
 TARGETS = (
-    Target("charges/s ÷ pgbench, one charge a commit", 1.5, lambda r: r.ratio("charges", "pgbench")),
+    Target("charges/s ÷ pgbench, one charge a commit", 1.6, lambda r: r.ratio("charges", "pgbench")),
     Target("charges/s ÷ noop/s", 0.60, lambda r: r.ratio("charges", "noop")),
     Target("hot wallet ÷ spread", 0.90, lambda r: r.ratio("hot", "charges")),
     Target(
@@ -133,7 +133,14 @@ TARGETS = (
         0.90,
         lambda r: r.ratio("charges_10m", "charges_10m_none"),
     ),
-    Target("bulk charges/s ÷ pgbench", 4, lambda r: r.ratio("bulk", "pgbench")),
+    Target("bulk charges/s ÷ pgbench", 5, lambda r: r.ratio("bulk", "pgbench")),
+    Target("transfers/s ÷ pgbench", 1.0, lambda r: r.ratio("transfers", "pgbench")),
+    Target("everybody → one payee ÷ spread", 0.90, lambda r: r.ratio("transfers_hot", "transfers")),
+    Target("hold + capture pairs/s ÷ pgbench", 0.50, lambda r: r.ratio("hold_pairs", "pgbench")),
+    Target(
+        "charges with 1 % refused among them ÷ none", 0.90, lambda r: r.ratio("charges_refused", "charges")
+    ),
+    Target("mix, 60 % charges ÷ charges/s", 0.70, lambda r: r.ratio("mix", "charges")),
     Target("balance reads/s ÷ noop/s", 0.75, lambda r: r.ratio("balance", "noop")),
     Target("withdrawals accepted/s ÷ charges/s", 0.80, lambda r: r.ratio("withdraw", "charges_beside")),
     Target(
@@ -168,6 +175,13 @@ _TITLES = {
     "balance": "balances",
     "transactions": "transactions, a page",
     "mix": "60 % charges, 36 % reads, 4 % withdrawals",
+    "transfers": "transfers, 10,000 wallets",
+    "transfers_hot": "transfers, everybody to one payee",
+    "hold_pairs": "holds with capture, pairs",
+    "reversal_pairs": "charges with reversal, pairs",
+    "charges_refused": "charges, 1 % refused among them",
+    "statements": "statements, a page",
+    "lists": "lists of charges, a page",
     "withdraw": "withdrawals accepted",
     "charges_beside": "… in the same minute, charges",
     "payouts_0ms": "withdrawals completed, bank 0 ms",

@@ -13,7 +13,7 @@ from lab.bench.results import Results
 from lab.bench.stage import ACTORS, Stage
 from ops.local.progress import Progress
 
-GROUPS = ("start", "peaks", "latency", "payouts", "history", "memory")
+GROUPS = ("start", "peaks", "transfers", "latency", "payouts", "history", "memory")
 
 _BULK_CONNECTIONS = 8
 """Number of concurrent requests of 1,000 charges: together as many charges as one gateway's backlog holds."""
@@ -58,7 +58,9 @@ class Bench:
         """Run everything. Raises InvalidRun if requests failed, OpsError if the stack did."""
         self._results.memory["before"] = self._stage.memory()
         self.warm_up()
-        rounds = [group for group in self._plan.groups if group in ("peaks", "latency", "payouts")]
+        rounds = [
+            group for group in self._plan.groups if group in ("peaks", "transfers", "latency", "payouts")
+        ]
         for number in range(1, self._plan.runs + 1):
             if rounds:
                 self._progress.say(f"Round {number} of {self._plan.runs}")
@@ -94,8 +96,20 @@ class Bench:
             self._wrk("transactions", "transactions", writes=False)
             self._wrk("mix", "mix", writes=False)
             self._stage.wait_paid()
+        if "transfers" in groups:
+            self._transfers()
         if "payouts" in groups:
             self._payouts()
+
+    def _transfers(self) -> None:
+        """Run what moves between wallets and what undoes, refusals among charges, statements and lists."""
+        self._wrk("transfers", "transfer", writes=False)
+        self._wrk("transfers_hot", "transfer_hot", writes=False)
+        self._wrk("hold_pairs", "hold", writes=False, items=0.5)
+        self._wrk("reversal_pairs", "reversal", writes=False, items=0.5)
+        self._wrk("charges_refused", "refused", writes=False, refused_share=0.03)
+        self._wrk("statements", "entries", writes=False)
+        self._wrk("lists", "list", writes=False)
 
     def _pgbench(self) -> Sample:
         _settle()
@@ -114,9 +128,10 @@ class Bench:
         kind: str,
         *,
         connections: int = load.CONNECTIONS,
-        items: int = 1,
+        items: float = 1,
         writes: bool = True,
         small: bool = False,
+        refused_share: float = 0.0,
     ) -> Sample:
         """Run wrk; if every request writes, check that the database has at least as many movements as were answered."""
         writes = writes and kind != "noop"
@@ -125,7 +140,7 @@ class Bench:
         _settle()
         before = stage.transactions(small=small) if writes else 0
         meter = CpuMeter(stage.cpu_s)
-        sample = load.wrk(api, kind, self._plan.seconds, connections=connections)
+        sample = load.wrk(api, kind, self._plan.seconds, connections=connections, refused_share=refused_share)
         sample = replace(sample, per_s=sample.per_s * items)
         done = sample.per_s * self._plan.seconds
         sample.detail.update(meter.read(done))
