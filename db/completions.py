@@ -20,6 +20,12 @@ class SetApart(Generic[Answer]):
         """Takes the future of the answer; may raise a WalletError."""
 
 
+def kinds_written(requests: Sequence[object], answers: Sequence[object]) -> set[type]:
+    """Return the kinds of those requests that were answered, not set apart."""
+    pairs = zip(requests, answers, strict=True)
+    return {type(request) for request, answer in pairs if not isinstance(answer, SetApart)}
+
+
 def resolve(future: "asyncio.Future[Any]", answer: Any) -> None:
     """Set the answer (or raise it in the caller), unless the caller has gone away."""
     if future.done():

@@ -3,10 +3,9 @@
 One commit per request wastes the disk and the database. An idle service commits a single request at once, a busy one
 commits many together. See docs/adr/0002-group-commit.md.
 
-If a batch's connection dies, the batch is sent once more: its idempotency keys, or the state of its withdrawals, show
-what had already happened. If a batch fails as a whole for another reason, it is split until the culprit is alone. If a
-batch waits too long for a lock, it goes on without the requests that need that lock. If no part of a batch succeeds,
-the server is at fault, and all the requests are refused as unavailable. In every case each request is answered.
+A batch whose connection dies is sent once more: keys, or the state of withdrawals, show what had already happened. One
+that fails as a whole for another reason is split until the culprit is alone; one that waits too long for a lock goes on
+without those who need it. If no part succeeds, the server is at fault, and all are refused. Each request is answered.
 """
 
 import asyncio
@@ -20,7 +19,7 @@ from typing import Any, Generic, TypeVar
 from asyncpg import PostgresError
 
 from db.batch_queue import BatchQueue
-from db.completions import Refusals, SetApart, resolve, text_of
+from db.completions import Refusals, SetApart, kinds_written, resolve, text_of
 from db.connections import connect
 from db.errors import LOCKED, BatchRejected, Fault, Rejected, fault_of
 from db.held import HeldElsewhere, HeldLane, NamesOf
@@ -37,12 +36,11 @@ WriteBatch = Callable[[Any, Sequence[Request]], Awaitable[Answers[Answer] | Reje
 """Writes a batch in one transaction; returns an answer per request, in order, or why it must be written again."""
 
 _Waiting = list[tuple[Request, "asyncio.Future[Answer]"]]
-
 _RETRIES_MAX = 4
 _FUTILE_MAX = 32
 """Number of failed parts of a batch, before any part succeeds, after which the server is taken to be at fault."""
 _RENEW_INTERVAL_S = 1.0
-"""Shortest interval between two reconnections for a fault of the server, so that a broken row does not slow others."""
+"""Shortest interval between two reconnections for a fault of the server: a broken row must not slow others."""
 _PATIENCE_PARTS = 4
 """A batch waits for a lock for a fraction of the time that a single request waits: one divided by this."""
 _CULPRIT_WAIT_MS = 20
@@ -86,8 +84,7 @@ class GroupCommit(Generic[Request, Answer]):
         # Requests that need a held lock wait in the held lane; the batch itself can be less patient.
         lock_wait_ms = max(database.lock_timeout_ms // _PATIENCE_PARTS, 1)
         self._database = replace(database, lock_timeout_ms=lock_wait_ms)
-        self._looking_for_culprit = False
-        self._stopping = False
+        self._looking_for_culprit = self._stopping = False
         self._connection: Any = None
         self._renewed_at = -_RENEW_INTERVAL_S
         self._refusals = Refusals(kind)
@@ -99,7 +96,6 @@ class GroupCommit(Generic[Request, Answer]):
 
     def start(self) -> None:
         """Begin to write. Connects with the first batch, so that a database that is away does not prevent the start."""
-        assert self._task is None
         name = f"group-commit-{self._kind}"
         self._task = self._tasks.start(name, self._run, ends_when=lambda: self._stopping)
         self._held.start()
@@ -118,11 +114,11 @@ class GroupCommit(Generic[Request, Answer]):
     def submit(self, request: Request) -> "asyncio.Future[Answer]":
         """Accept the request and return the future of its answer after the commit, without a task per request.
 
-        The future may raise a WalletError: a refusal of this request only, or Unavailable if the database is away (the
-        request may or may not have taken effect then; sending it again under its key is safe). `submit` itself raises
-        Overloaded if too many requests wait, or Unavailable if the service is stopping: the request was not accepted.
+        The future may raise a WalletError: a refusal of this request only, or Unavailable if the database is away (it
+        may have taken effect then; sending it again under its key is safe). `submit` itself raises Overloaded if too
+        many wait, or Unavailable if the service is stopping: the request was not accepted.
         """
-        if len(self._queue) >= self._backlog_max:
+        if self.is_full:
             raise Overloaded("too many requests are waiting")
         if self._stopping:
             raise Unavailable("the service is stopping", reason="stopping")
@@ -137,6 +133,11 @@ class GroupCommit(Generic[Request, Answer]):
             resolve(future, Unavailable("the service is stopping", reason="stopping"))
         elif not future.done():
             self._queue.add((request, future))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so many requests wait that no other is accepted."""
+        return len(self._queue) >= self._backlog_max
 
     async def _run(self) -> None:
         while batch := await self._queue.next_batch():
@@ -186,7 +187,7 @@ class GroupCommit(Generic[Request, Answer]):
                 else:
                     parts += [part[: len(part) // 2], part[len(part) // 2 :]]
             else:
-                served |= {type(request) for request, _ in part}
+                served |= kinds_written([request for request, _ in part], answers)
                 self.last_writes.succeeded(served)
                 for (_, future), answer in zip(part, answers, strict=True):
                     resolve(future, answer)
@@ -228,9 +229,9 @@ class GroupCommit(Generic[Request, Answer]):
         answers = await self._write_batch(self._connection, requests)
         if isinstance(answers, Rejected):
             raise BatchRejected(answers.reason)
-        if len(answers) != len(requests):
-            raise LookupError(f"{len(answers)} answers to {len(requests)} requests")
-        return answers
+        if len(answers) == len(requests):
+            return answers
+        raise LookupError(f"{len(answers)} answers to {len(requests)} requests")
 
     def _distrusts(self, error: Exception) -> bool:
         """Return whether the fault may be limited to this session, so that a new session may help."""
@@ -251,9 +252,8 @@ class GroupCommit(Generic[Request, Answer]):
     ) -> "list[_Waiting[Request, Answer]]":
         """Set the requests apart that need a lock held elsewhere; return the others, to be tried at once.
 
-        Finding these by halves would mean waiting for the lock again and again. Only a lock that no query can check is
-        found in that way, with a very short lock timeout. If even the query has to wait (a table is locked), all
-        requests are refused, including those in the queue.
+        Only a lock that no query can check is found by halves. If even the query has to wait (a table is locked), all
+        are refused, also those in the queue.
         """
         try:
             async with asyncio.timeout_at(deadline):

@@ -27,7 +27,7 @@ from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
 from wallet.commands import LedgerCommand, Withdraw, rows_of_command
 from wallet.decision import ReleasesNeeded
-from wallet.errors import WalletError
+from wallet.errors import Overloaded, WalletError
 from wallet.follow_up_commands import FollowUp, rows_of_follow_up
 from wallet.receipts import Recorded
 
@@ -56,6 +56,18 @@ class Ledger:
             order=attrgetter("user_id", "currency"),
             rows_of=rows_of_command,
         )
+        # What is in doubt is written under locks beside the others: one refusal must not slow a batch of charges.
+        self._doubtful: GroupCommit[LedgerCommand, Recorded] = GroupCommit(
+            "ledger_doubtful",
+            settings.database,
+            settings.batches,
+            tasks,
+            self._write_doubtful,
+            names_of_command,
+            held_wallets,
+            rows_of=rows_of_command,
+        )
+        self.last_doubtful_writes = self._doubtful.last_writes
         self._releases = ReleaseLane(settings.database, tasks, self._resubmit)
         self.last_writes = self._group_commit.last_writes
         # What is about holds, charges and transfers reads them under lock: a lane of its own keeps the other one fast.
@@ -76,6 +88,7 @@ class Ledger:
     def start(self) -> None:
         """Begin to write. Needs a running event loop, but no server yet."""
         self._group_commit.start()
+        self._doubtful.start()
         self._follow_ups.start()
         self._releases.start()
         self._notifier.start()
@@ -84,6 +97,7 @@ class Ledger:
         """Write the waiting requests, then close the connections."""
         await self._releases.stop()
         await self._group_commit.stop()
+        await self._doubtful.stop()
         await self._follow_ups.stop()
         await self._notifier.stop()
 
@@ -135,12 +149,8 @@ class Ledger:
         else:
             written = await self._optimistic.write(connection, commands)
             if isinstance(written, Rejected):
-                self._locking_batches = _LOCKING_BATCHES
-                written = await self._write_locking(connection, commands)
-        if isinstance(written, Rejected):
-            return written
-        if any(isinstance(command, Withdraw) for command in commands):
-            self._notifier.notify()
+                written = await self._write_without_doubtful(connection, commands)
+        self._notify(commands, written)
         return written
 
     def _counts(self, commands: Sequence[LedgerCommand]) -> bool:
@@ -148,17 +158,59 @@ class Ledger:
         limited = self._limits.open_locks or self._limits.open_holds
         return bool(limited) and any(map(self._limits.counts, commands))
 
+    def _take_doubtful(self, command: LedgerCommand, future: "asyncio.Future[Recorded]") -> None:
+        if self._doubtful.is_full:
+            raise Overloaded("too many requests are waiting")
+        self._doubtful.resubmit(command, future)
+
+    async def _write_without_doubtful(
+        self, connection: Any, commands: Sequence[LedgerCommand]
+    ) -> Sequence[Recorded | WalletError | SetApart[Recorded]] | Rejected:
+        """Set apart the commands that are in doubt, if they are few, and write the others; or write all under locks."""
+        doubtful = await self._optimistic.in_doubt(connection, commands)
+        if 0 < len(doubtful) <= len(commands) // 4:
+            others = [command for place, command in enumerate(commands) if place not in doubtful]
+            written = await self._optimistic.write(connection, others)
+            if not isinstance(written, Rejected):
+                receipts = iter(written)
+                return [
+                    SetApart(partial(self._take_doubtful, command)) if place in doubtful else next(receipts)
+                    for place, command in enumerate(commands)
+                ]
+        self._locking_batches = _LOCKING_BATCHES
+        return await self._write_locking(connection, commands)
+
     async def _write_locking(
+        self, connection: Any, commands: Sequence[LedgerCommand]
+    ) -> Sequence[Recorded | WalletError | SetApart[Recorded]] | Rejected:
+        """Write a batch under locks, and decide which way the next batches go."""
+        written = await self._write_under_locks(connection, commands)
+        if isinstance(written, Rejected):
+            if written.missing_wallets:
+                self._locking_batches = 0  # once the wallets exist, the whole batch may be accepted
+        elif any(isinstance(o, WalletError) or (isinstance(o, Recorded) and o.replayed) for o in written):
+            self._locking_batches = _LOCKING_BATCHES
+        else:
+            self._locking_batches = max(0, self._locking_batches - 1)
+        return written
+
+    async def _write_doubtful(
+        self, connection: Any, commands: Sequence[LedgerCommand]
+    ) -> Sequence[Recorded | WalletError | SetApart[Recorded]] | Rejected:
+        written = await self._write_under_locks(connection, commands)
+        self._notify(commands, written)
+        return written
+
+    async def _write_under_locks(
         self, connection: Any, commands: Sequence[LedgerCommand]
     ) -> Sequence[Recorded | WalletError | SetApart[Recorded]] | Rejected:
         written = await self._locking.write(connection, commands)
         if isinstance(written, Rejected):
-            if written.missing_wallets:
-                self._locking_batches = 0  # once the wallets exist, the whole batch may be accepted
             await self._locking.prepare(connection, written)
             return written
-        if any(isinstance(o, WalletError) or (isinstance(o, Recorded) and o.replayed) for o in written):
-            self._locking_batches = _LOCKING_BATCHES
-        else:
-            self._locking_batches = max(0, self._locking_batches - 1)
         return self._with_set_apart(commands, written)
+
+    def _notify(self, commands: Sequence[LedgerCommand], written: object) -> None:
+        """Let relays know at once if withdrawals were written."""
+        if not isinstance(written, Rejected) and any(isinstance(command, Withdraw) for command in commands):
+            self._notifier.notify()

@@ -12,8 +12,8 @@ from db.connections import autocommit
 from db.errors import Rejected
 from db.ledger_writes import is_known_reference, is_used_key
 from db.sql import load
-from db.strict import one
-from wallet.commands import Charge, LedgerCommand, MakeTransfer, PlaceHold, Withdraw
+from db.strict import one, whole
+from wallet.commands import Charge, LedgerCommand, MakeTransfer, PlaceHold, Withdraw, wallets_of
 from wallet.limits import UNLIMITED, Limits
 from wallet.optimistic import OptimisticBatch, RaisedInstants, optimistic_batch
 from wallet.receipts import Recorded
@@ -61,6 +61,20 @@ class OptimisticWriter:
         raised = RaisedInstants(row["instants"], row["id_starts"]) if row["instants"] else None
         receipts = batch.receipts(row["id_start"], row["now"], raised, pgproto.UUID)
         return [Recorded(receipt, replayed=False) for receipt in receipts]
+
+    async def in_doubt(self, connection: Any, commands: Sequence[LedgerCommand]) -> set[int]:
+        """Return the places of those commands because of which a batch was rejected, as far as can be seen."""
+        batch = optimistic_batch(commands, balance=self._balance)
+        keys = zip(*((command.space, command.key) for command in commands), strict=True)
+        async with autocommit(connection):
+            rows = await connection.fetch(_SQL["in_doubt"], batch.changes, *keys)
+        numbers = {whole(row)["number"] for row in rows}
+        wallets = {change[:2] for number, change in enumerate(batch.changes, 1) if number in numbers}
+        return {
+            place
+            for place, command in enumerate(commands)
+            if -(place + 1) in numbers or not wallets.isdisjoint(wallets_of(command))
+        }
 
 
 def _statement(batch: OptimisticBatch) -> str:

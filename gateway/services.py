@@ -71,7 +71,12 @@ class Services:
             KeyDirectory(settings, tasks),
             MetricsFlusher(tasks),
             Readiness(
-                [ledger.last_writes, ledger.last_follow_ups, withdrawals.last_transitions],
+                [
+                    ledger.last_writes,
+                    ledger.last_doubtful_writes,
+                    ledger.last_follow_ups,
+                    withdrawals.last_transitions,
+                ],
                 partial(try_to_write, settings.database),
             ),
             limiter,

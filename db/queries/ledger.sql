@@ -280,6 +280,23 @@ where
         else abort_statement()
     end;
 
+-- name: in_doubt
+-- Why a batch was refused, as far as that can be seen without locks: the numbers of the wallet changes ($1) whose wallet
+-- does not exist, has too little or would have too much; and the numbers of the keys ($2, $3) that are used, below zero.
+select c.number
+from unnest($1::optimistic_change[]) with ordinality as c (
+    user_id, currency, available, locked, held, transactions, needed, total_peak, number
+)
+left join wallets as w on w.user_id = c.user_id and w.currency = c.currency
+where
+    w.user_id is null
+    or w.available < c.needed
+    or (c.total_peak > 0 and w.available + w.locked + w.held + c.total_peak > 9007199254740991)
+union all
+select -asked.number
+from unnest($2::text[], $3::text[]) with ordinality as asked (space, key, number)
+join idempotency_keys as k on k.digest = key_digest(asked.space, asked.key);
+
 -- name: write_plain_charges
 -- write_plain_charges is write_optimistically without legs, locks, holds, withdrawals
 
