@@ -178,7 +178,7 @@ async def write_used(session: Session, used: Mapping[bytes, datetime]) -> None:
 
 
 def _check_neighbours(new: NewApiKey, rows: Iterable[Any]) -> None:
-    for row in rows:
+    for row in (whole(row, ("name", "space", "user_prefix")) for row in rows):
         if row["live"] >= LIVE_MAX:
             raise ValidationFailed([("name", f"there are {LIVE_MAX} keys already; revoke some")])
         if row["name"] == new.name:

@@ -7,7 +7,7 @@ import asyncio
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from uuid import UUID, uuid4
@@ -36,7 +36,7 @@ from tests.integration.db.conftest import accepted, charge, hold, transfer, with
 from tests.locks import in_an_hour, mature
 from tests.polling import poll_until
 from wallet.commands import Leg
-from wallet.errors import TryLater, ValidationFailed, WithdrawalNotFound
+from wallet.errors import InsufficientFunds, TryLater, ValidationFailed, WithdrawalNotFound
 from wallet.follow_up_commands import CaptureHold, ReverseCharge, ReverseTransfer, VoidHold
 from wallet.outcomes import OutcomeUnknown, Paid, Returned
 
@@ -123,6 +123,14 @@ class Ledgers(Loop):
             await self._write(hold(1, user=user, expires_at=in_an_hour()), locking)
         await self._write(locked, locking=True)
         assert (await self.ledger.submit(first)).replayed
+        self.ledger._locking_batches = 0
+        others = (charge(1, user=new_user()), *(charge(1, user=user) for _ in range(8)))
+        refused = self.ledger.submit(withdraw(1_000_000, user=new_user()))
+        for result in await asyncio.gather(*map(self.ledger.submit, others), return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+        with suppress(InsufficientFunds):
+            await refused
         await self.direct.matured(user, 7)
         await self._write(withdraw(7, user=user), locking=True)
         await self._write(withdraw(1, user=user), locking=True)

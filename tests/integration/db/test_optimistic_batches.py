@@ -11,11 +11,22 @@ from db.connections import Reader
 from db.ledger import Ledger
 from db.withdrawals import Withdrawals
 from runtime.settings import Settings
-from tests.integration.db.conftest import Split, accepted, answers, charge, split, submit_twice, withdraw
+from tests.integration.db.conftest import (
+    Split,
+    accepted,
+    answers,
+    charge,
+    split,
+    submit_twice,
+    transfer,
+    withdraw,
+)
 from tests.locks import in_a_month
 from wallet.commands import LedgerCommand
 from wallet.outcomes import Paid
 from wallet.withdrawal import Status
+
+BooksHold = Callable[[], Awaitable[dict[str, int]]]
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -160,3 +171,22 @@ async def check_same_rows(connection: asyncpg.Connection) -> None:
         ]
         assert locking == optimistic, table
     assert locking, "nothing was compared"
+
+
+async def test_what_is_in_doubt_goes_apart(ledger: Ledger, reader: Reader, books_hold: BooksHold) -> None:
+    """Goal: refusals and replays among many charges get their answers; the others are written without them at once."""
+    users = [f"user-{n}" for n in range(60)]
+    await asyncio.gather(*(ledger.submit(charge(10, user=user, key=f"first {user}")) for user in users))
+    ledger._locking_batches = 0
+    commands: list[LedgerCommand] = [charge(1, user=user) for user in users[10:]]
+    commands += [withdraw(11, user="user-0"), withdraw(5, user="user-1"), withdraw(6, user="user-1")]
+    commands += [charge(10, user="user-2", key="first user-2"), charge(11, user="user-3", key="first user-3")]
+    commands += [charge(2, user="nobody yet"), transfer("user-4", ("somebody new", 3))]
+    results = await asyncio.gather(*map(ledger.submit, commands), return_exceptions=True)
+    expected = {"new": 53, "replayed": 1, "InsufficientFunds": 2, "IdempotencyKeyReused": 1}
+    assert answers(results) == expected
+    assert ledger._locking_batches == 0
+    assert await split(reader, "user-1") in ((5, 0, 5), (4, 0, 6))
+    assert await split(reader, "nobody yet") == (2, 0, 0)
+    assert await split(reader, "somebody new") == (3, 0, 0)
+    await books_hold()

@@ -50,6 +50,7 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ("ledger", "write_transfers"): [EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz"],
     ("ledger", "write_holds"): [EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz"],
     ("ledger", "write_withdrawals"): [EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz", "'30 s'", "null"],
+    ("ledger", "in_doubt"): [EXPECTED_CHANGES, "array['shop']", "array['key-1']"],
     ("ledger", "claim_adopted"): [
         "array['user-1']", REFERENCE_ENDS, "array['shop']", "array['key-1']", "array['\\x00'::bytea]",
         "array[null]::json[]", "array[null]::json[]", "null",
