@@ -63,12 +63,17 @@ class OptimisticWriter:
         return [Recorded(receipt, replayed=False) for receipt in receipts]
 
     async def in_doubt(self, connection: Any, commands: Sequence[LedgerCommand]) -> set[int]:
-        """Return the places of those commands because of which a batch was rejected, as far as can be seen."""
+        """Return the places of those commands because of which a batch was rejected, as far as can be seen.
+
+        None are returned if wallets have to be created: then the whole batch may be accepted.
+        """
         batch = optimistic_batch(commands, balance=self._balance)
         keys = zip(*((command.space, command.key) for command in commands), strict=True)
         async with autocommit(connection):
             rows = await connection.fetch(_SQL["in_doubt"], batch.changes, *keys)
         numbers = {whole(row)["number"] for row in rows}
+        if 0 in numbers:
+            return set()
         wallets = {change[:2] for number, change in enumerate(batch.changes, 1) if number in numbers}
         return {
             place

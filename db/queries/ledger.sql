@@ -282,8 +282,9 @@ where
 
 -- name: in_doubt
 -- Why a batch was refused, as far as that can be seen without locks: the numbers of the wallet changes ($1) whose wallet
--- does not exist, has too little or would have too much; and the numbers of the keys ($2, $3) that are used, below zero.
-select c.number
+-- has too little or would have too much; zero where a wallet has to be created; and the numbers of the keys ($2, $3)
+-- that are used, below zero.
+select case when w.user_id is null and c.needed = 0 then 0 else c.number end as number
 from unnest($1::optimistic_change[]) with ordinality as c (
     user_id, currency, available, locked, held, transactions, needed, total_peak, number
 )

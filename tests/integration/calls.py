@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from db import api_keys, reconciliation, stack
+from db import api_keys, rate_reports, reconciliation, stack
 from db.adoptions import BankPayout, adopt_payout
 from db.api_keys import NewApiKey
 from db.connections import Reader, connect, understood
@@ -21,7 +21,7 @@ from db.write_trial import try_to_write
 from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
 from tests.integration.db.conftest import charge, withdraw
-from tests.integration.loops import Direct, new_user
+from tests.integration.loop import Direct, new_user
 from wallet.errors import Unavailable
 from wallet.scopes import Scope
 
@@ -230,7 +230,20 @@ async def api_key_calls(settings: Settings, direct: Direct) -> None:
         assert await direct.connection.fetchval("select revoked_by from api_keys where name = $1", name)
 
 
+async def reports_of_rates(settings: Settings, direct: Direct) -> None:
+    """A gateway tells the others what its clients have used, learns it of them, and goes."""
+    mine, other = uuid4(), uuid4()
+    async with _reader(settings) as reader:
+        await understood(rate_reports.exchange, reader, mine, "{}")
+        found = await understood(rate_reports.exchange, reader, other, "{}")
+        _believed(mine in {report.gateway for report in found})
+        await understood(rate_reports.withdraw, reader, mine)
+    count = await direct.connection.fetchval("select count(*) from rate_reports where gateway = $1", mine)
+    _believed(count == 0)
+
+
 CALLS: dict[str, Call] = {
+    "reports of rates": reports_of_rates,
     "API keys": api_key_calls,
     "pausing": pausing,
     "pausing by itself": pausing_by_itself,

@@ -5,14 +5,11 @@ A loop reaches the database through a proxy that may say anything; what it works
 
 import asyncio
 import itertools
-from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from uuid import UUID, uuid4
-
-import asyncpg
 
 from actors import messages
 from actors.bank.protocol import BooksPage
@@ -27,76 +24,22 @@ from db.ledger import Ledger
 from db.lists import EVER
 from db.outbox import Outbox, OutboxNotifier
 from db.reconciliation import ReconcilerSession
-from db.withdrawals import Attempt, Withdrawals
+from db.statements import Split
+from db.withdrawals import Withdrawals
 from gateway.long_poll import LongPoll
 from gateway.reads import Reads
-from runtime.settings import Settings
-from runtime.tasks import SupervisedTasks
-from tests.integration.db.conftest import accepted, charge, hold, transfer, withdraw
-from tests.locks import in_an_hour, mature
+from gateway.routes.balances import BEGINNING
+from tests.integration.db.conftest import charge, hold, transfer, withdraw
+from tests.integration.loop import NOTICED_WITHIN_S, Loop, NotYet, new_user
+from tests.locks import in_an_hour
 from tests.polling import poll_until
 from wallet.commands import Leg
 from wallet.errors import InsufficientFunds, TryLater, ValidationFailed, WithdrawalNotFound
 from wallet.follow_up_commands import CaptureHold, ReverseCharge, ReverseTransfer, VoidHold
 from wallet.outcomes import OutcomeUnknown, Paid, Returned
+from wallet.positions import position_at
 
-NOTICED_WITHIN_S = 0.5
-_numbers = itertools.count(1)
-
-
-class NotYet(TryLater):
-    """The loop has not done it yet; with a database that says odd things it may not do it for a while."""
-
-
-@dataclass(slots=True)
-class Direct:
-    """The same database by a way that always works."""
-
-    ledger: Ledger
-    withdrawals: Withdrawals
-    connection: asyncpg.Connection
-    settings: Settings
-
-    async def withdrawal(self, user: str | None = None) -> tuple[UUID, str]:
-        """Return a new pending withdrawal of 2, and its user."""
-        user = user or new_user()
-        await self.ledger.submit(charge(2, user=user))
-        return await accepted(self.ledger, withdraw(2, user=user)), user
-
-    async def attempt(self) -> Attempt:
-        """Return an attempt that has just begun."""
-        attempt = await self.withdrawals.begin_attempt(*await self.withdrawal())
-        assert attempt is not None
-        return attempt
-
-    async def matured(self, user: str, amount: int) -> None:
-        """Charge an amount that is locked, and let it mature, with all other locks."""
-        await self.ledger.submit(charge(amount, user=user, release_at=in_an_hour()))
-        await mature(self.connection)
-
-
-def new_user() -> str:
-    """An unknown user."""
-    return f"u{next(_numbers)}"
-
-
-class Loop(ABC):
-    """One loop, or several that belong together."""
-
-    def __init__(self, settings: Settings, direct: Direct) -> None:
-        self.settings = settings
-        self.direct = direct
-        self.tasks = SupervisedTasks(pause_s_min=0.01, pause_s_max=0.1)
-
-    @abstractmethod
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Run for the length of the block."""
-        yield
-
-    @abstractmethod
-    async def work(self) -> None:
-        """Do each thing the loop is for, and see that it was done. Raises what its callers get, or NotYet."""
+_pages = itertools.count(1)
 
 
 class Ledgers(Loop):
@@ -166,6 +109,25 @@ class FollowUps(Ledgers):
 
     async def _balance(self, user: str, name: str) -> object:
         return await self.direct.connection.fetchval(f"select {name} from wallets where user_id = $1", user)
+
+
+class LimitedLedgers(Ledgers):
+    """The same writer, where open locks and holds are limited; and holds that expire."""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        self.ledger = Ledger(replace(self.settings, max_open_locks=1_000, max_open_holds=1_000), self.tasks)
+        self.ledger.start()
+        yield
+        await self.ledger.stop()
+
+    async def work(self) -> None:
+        user = new_user()
+        await self._write(charge(9, user=user), locking=False)
+        await self._write(charge(1, user=user, release_at=in_an_hour()), locking=False)
+        await self._write(hold(9, user=user, expires_at=in_an_hour()), locking=False)
+        await self.direct.matured(user, 1)
+        await self._write(withdraw(11, user=user), locking=True)
 
 
 class HeldWallets(Ledgers):
@@ -270,6 +232,7 @@ class Queries(Loop):
         key = await self.direct.connection.fetchval(
             "select key from idempotency_keys where movement_id = $1", id
         )
+        assert isinstance((await self.reads.known_before(user, "USD", "shop", key)).wallet, bool)
         balance = await self.reads.balance(user, "USD")
         assert isinstance(balance, reads.Balance)
         await self.reads.transactions((user, "USD"), EVER, 10, 0, None, None)
@@ -284,6 +247,39 @@ class Queries(Loop):
         await self.reads.withdrawal_by_key("shop", key)
         await self.reads.health()
         await understood(reads.requiring_attention, self.reader)
+
+
+class Lists(Queries):
+    """What the gateway lists, and statements."""
+
+    async def work(self) -> None:
+        user = new_user()
+        wallet = (user, "USD")
+        commands = (
+            charge(9, user=user),
+            transfer(user, (new_user(), 1)),
+            hold(1, user=user),
+            withdraw(1, user=user),
+        )
+        keys = [command.key for command in commands]
+        for command in commands:
+            await self.direct.ledger.submit(command)
+        await self.reads.charge_by_key("shop", keys[0])
+        if await self.reads.currencies(user) != ["USD"]:
+            raise NotYet
+        for status in (None, "open"):
+            for one in (wallet, None):
+                await self.reads.holds(one, EVER, 10, status)
+        for status in (None, "pending", "completed"):
+            for one in (wallet, None):
+                await self.reads.withdrawals(one, EVER, 10, status)
+        await self.reads.charges(wallet, EVER, 10)
+        await self.reads.transfers(wallet, EVER, 10, None)
+        await self.reads.settled((new_user(), "USD"))
+        end = await self.reads.settled(wallet)
+        opening = await self.reads.split(wallet, position_at(BEGINNING)) or Split()
+        found = await self.reads.entries(wallet, position_at(BEGINNING), end, opening, 10)
+        assert len(found.items) <= 10
 
 
 class Watcher(Loop):
@@ -403,7 +399,7 @@ class EmptyBank:
     """A bank that paid nothing, whose books have another page each time."""
 
     async def read_books(self, after: str | None) -> BooksPage:
-        return BooksPage([], str(next(_numbers)), more=False)
+        return BooksPage([], str(next(_pages)), more=False)
 
 
 class Reconcilers(Loop):
@@ -456,12 +452,14 @@ async def _noticed(condition: Callable[[], bool | Awaitable[bool]]) -> None:
 LOOPS: list[type[Loop]] = [
     Ledgers,
     FollowUps,
+    LimitedLedgers,
     HeldWallets,
     Begins,
     Transitions,
     HeldWithdrawals,
     HeldMoves,
     Queries,
+    Lists,
     Watcher,
     Relays,
     OutboxNotifiers,

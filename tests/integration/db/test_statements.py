@@ -61,7 +61,15 @@ async def test_a_batch_of_requests(
         if kind in KINDS:
             assert statements == ["prepared"], "a transaction of its own"
         elif kind == "new wallets":
-            assert statements == ["prepared", "begin", "prepared", "rollback", "prepared", "prepared"]
+            assert statements == [
+                "prepared",
+                "prepared",
+                "begin",
+                "prepared",
+                "rollback",
+                "prepared",
+                "prepared",
+            ]
         else:
             assert (statements[0], statements[-1]) == ("begin", "commit")
             assert statements.count("commit") == 1, "this was more than one batch"

@@ -23,7 +23,8 @@ from db.sql import load
 from db.withdrawals import Withdrawals
 from runtime.settings import Settings
 from tests.integration.calls import CALLS, Call
-from tests.integration.loops import LOOPS, Begins, Direct, HeldWithdrawals, Ledgers, Loop, Transitions
+from tests.integration.loop import Direct, Loop
+from tests.integration.loops import LOOPS, Begins, HeldWithdrawals, Ledgers, Transitions
 from tests.integration.postgres_proxy import NONSENSE, Error, Fault, Hang, Nonsense, PostgresProxy
 from tests.polling import poll_until
 from wallet.errors import TryLater, ValidationFailed, WalletError
