@@ -40,15 +40,18 @@ async def watched_session(
     """
     connection, dsn = await _connect(database_url, server_settings)
     given_up: str | None = None
+    ending = False
+    """Whether the watch is just ending our session, which learns of that before the watch does."""
 
     async def watch() -> None:
-        nonlocal given_up
+        nonlocal given_up, ending
         waited_s = 0.0
         while given_up is None:
             await asyncio.sleep(INTERVAL_S)
+            ending = waited_s >= SILENT_S_MAX
             try:
                 async with asyncio.timeout(SILENT_S_MAX):
-                    waits = await _ask(dsn, connection.get_server_pid(), end_it=waited_s >= SILENT_S_MAX)
+                    waits = await _ask(dsn, connection.get_server_pid(), end_it=ending)
             except TimeoutError:
                 given_up = _SILENT
             except DATABASE_ERRORS:
@@ -64,8 +67,8 @@ async def watched_session(
         yield connection
         await connection.close(timeout=5)
     except Exception as error:
-        if given_up is not None:
-            raise TimeoutError(given_up) from error
+        if given_up is not None or ending:
+            raise TimeoutError(given_up or _NO_STANDBY) from error
         raise
     finally:
         connection.terminate()

@@ -64,7 +64,9 @@ async def test_bad_parameters(service: Service) -> None:
         ("/transactions/ann?cursor=nonsense", "cursor"),
         (f"/withdrawals/{NOBODY}?wait=31", "wait"),
         (f"/withdrawals/{NOBODY}?wait=-1", "wait"),
-        ("/withdrawals", "idempotency_key"),
+        ("/withdrawals?idempotency_key=", "idempotency_key"),
+        ("/charges", "user_id"),
+        ("/holds?status=done", "status"),
     ):
         check(await service.call("GET", path), 422, "validation_failed", field=field)
 
