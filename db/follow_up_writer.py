@@ -2,44 +2,32 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
-import asyncpg
-
-from db.connections import transaction
 from db.errors import Rejected
 from db.ledger_writes import (
+    Outcome,
     count_open,
     create_wallets,
-    end_locks,
-    is_used_key,
+    insert,
     list_matured,
     lock_wallets,
-    record,
-    record_legs,
-    record_locks,
+    record_decision,
+    remove_locks,
+    write_under_locks,
 )
 from db.receipts import receipts_of
 from db.sql import load
-from db.strict import require, require_tag, whole
+from db.strict import require, whole
 from wallet.decide_follow_ups import decide_follow_ups
-from wallet.decision import ReleasesNeeded
-from wallet.errors import WalletError
 from wallet.follow_up_commands import CaptureHold, FollowUp, VoidHold, subjects_of
 from wallet.follow_ups import Facts, FollowUps, Hold, Source, Transferred
 from wallet.ledger import MaturedLock, Wallet, WalletId
 from wallet.limits import UNLIMITED, Limits
-from wallet.receipts import Recorded
 
 _SQL = load("follow_ups")
-_LEDGER = load("ledger")
-
-Outcome = Recorded | WalletError | ReleasesNeeded
-
-
-class _NothingWritten(Exception):
-    """Rolls the transaction back."""
 
 
 async def write_follow_ups(
@@ -49,18 +37,9 @@ async def write_follow_ups(
 
     Wallets that are wanted for it are created first, in a transaction of their own.
     """
-    try:
-        async with transaction(connection):
-            written = await _write(connection, commands, limits)
-            if isinstance(written, Rejected):
-                raise _NothingWritten
-    except _NothingWritten:
-        assert isinstance(written, Rejected)
+    written = await write_under_locks(connection, partial(_write, connection, commands, limits))
+    if isinstance(written, Rejected) and written.missing_wallets:
         await create_wallets(connection, written.missing_wallets)
-    except asyncpg.UniqueViolationError as error:
-        if is_used_key(error):
-            return Rejected("an idempotency key was used meanwhile")
-        raise
     return written
 
 
@@ -95,8 +74,7 @@ def _payees(commands: Sequence[FollowUp], before: Facts) -> set[WalletId]:
             continue
         hold = before.holds.get(command.hold_id)
         if hold is not None and hold.status == "open":
-            users = [leg.to_user_id for leg in command.legs] or [command.to_user_id or ""]
-            payees.update((user_id, hold.currency) for user_id in users if user_id)
+            payees.update((user_id, hold.currency) for user_id in command.payees())
     return payees
 
 
@@ -140,13 +118,7 @@ async def _record(
 ) -> None:
     if not decision.transfers:
         return
-    await record(connection, decision.transfers, wallets.values(), decision.keys)
-    if decision.legs:
-        await record_legs(connection, decision.legs)
-    if decision.locks:
-        await record_locks(connection, decision.locks)
-    if decision.releases:
-        await end_locks(connection, decision.releases, matured)
+    await record_decision(connection, decision, wallets.values(), matured)
     if decision.reduced_locks:
         await _reduce_locks(connection, decision.reduced_locks.values())
     if decision.ended_holds:
@@ -156,7 +128,7 @@ async def _record(
         ]
         await _change(connection, _SQL["end_holds"], holds)
     if decision.reversals:
-        await _insert(connection, _SQL["record_reversals"], decision.reversals)
+        await insert(connection, _SQL["record_reversals"], decision.reversals)
     if decision.reversed_charges:
         sums: dict[UUID, int] = defaultdict(int)
         charges = {source.id: source for source, _ in decision.reversed_charges}
@@ -170,7 +142,7 @@ async def _record(
             legs[leg.transfer_id, leg.user_id, leg.leg] += leg.amount
         await _change(connection, _SQL["reverse_legs"], [(*id, amount) for id, amount in legs.items()])
         details = [(r.reversal_id, r.user_id, r.leg, r.amount, r.send_id) for r in decision.reversed_legs]
-        await _insert(connection, _SQL["record_reversal_legs"], details)
+        await insert(connection, _SQL["record_reversal_legs"], details)
 
 
 async def _reduce_locks(connection: Any, sources: Iterable[Source]) -> None:
@@ -179,14 +151,7 @@ async def _reduce_locks(connection: Any, sources: Iterable[Source]) -> None:
     if left := [row for row in rows if row[4]]:
         await _change(connection, _SQL["reduce_locks"], left)
     if ended := [(user_id, currency, id, at) for user_id, currency, at, id, locked in rows if not locked]:
-        status = await connection.execute(_LEDGER["end_locks"], *zip(*ended, strict=True))
-        require_tag(status, f"DELETE {len(ended)}")
-
-
-async def _insert(connection: Any, statement: str, rows: Sequence[Sequence[Any]]) -> None:
-    """Execute a statement that writes each of the rows, given by columns. Raises MalformedAnswer otherwise."""
-    status = await connection.execute(statement, *zip(*rows, strict=True))
-    require_tag(status, f"INSERT 0 {len(rows)}")
+        await remove_locks(connection, ended)
 
 
 async def _change(connection: Any, statement: str, rows: Sequence[Sequence[Any]]) -> None:

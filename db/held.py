@@ -236,8 +236,7 @@ async def _held_subject(connection: Any, command: FollowUp) -> set[Hashable]:
     rows = await connection.fetch(load("follow_ups")["find"], holds, charges, transfers)
     ids = {(row["user_id"], row["currency"]) for row in rows}
     if isinstance(command, CaptureHold):
-        users = [leg.to_user_id for leg in command.legs] or [command.to_user_id or ""]
-        ids |= {(user_id, currency) for user_id in users for _, currency in list(ids)}
+        ids |= {(user_id, currency) for user_id in command.payees() for _, currency in list(ids)}
     return {subject_of(command)} if ids and await _held_of_wallets(connection, ids) else set()
 
 

@@ -3,8 +3,9 @@
 Every process takes locks in the order withdrawals → wallets → keys, each sorted. The primary key of idempotency_keys
 guarantees that a key is used once.
 
-Nearly always all keys are new and all requests can be accepted. So the OptimisticWriter tries a batch first, and the
-LockingWriter writes it only if the first one rejects it. A property test compares the two (`wallet.optimistic`).
+Nearly always all keys are new and all requests can be accepted. So the OptimisticWriter tries a batch first. If it
+rejects that, the few requests that are in doubt go to the LockingWriter in a lane of their own; or all do, if they are
+many or cannot be told. A property test compares the two writers (`wallet.optimistic`).
 """
 
 import asyncio
@@ -19,7 +20,8 @@ from db.errors import Rejected
 from db.follow_up_writer import write_follow_ups
 from db.group_commit import GroupCommit
 from db.held import held_follow_ups, held_wallets, names_of_command, names_of_follow_up
-from db.locking_writer import LockingWriter, Outcome
+from db.ledger_writes import Outcome
+from db.locking_writer import LockingWriter
 from db.optimistic_writer import OptimisticWriter
 from db.outbox import OutboxNotifier
 from db.releases import ReleaseLane
@@ -36,7 +38,7 @@ _LOCKING_BATCHES = 8
 
 
 class Ledger:
-    """Accepts charges and withdrawals, and answers each after its commit."""
+    """Accepts whatever changes wallets, and answers each request after its commit."""
 
     def __init__(self, settings: Settings, tasks: SupervisedTasks | None = None) -> None:
         tasks = tasks or SupervisedTasks()

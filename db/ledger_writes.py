@@ -1,6 +1,6 @@
 """The steps of every change of balances: lock the wallets, then write the transfers and the balances."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -8,12 +8,14 @@ from uuid import UUID
 
 import asyncpg
 
-from db.connections import autocommit
+from db.connections import autocommit, transaction
+from db.errors import Rejected
 from db.sql import load
 from db.strict import one, require, require_tag, rows_of, whole
-from wallet.decision import NewKey, NewLeg, NewLock
+from wallet.decision import Decision, NewKey, ReleasesNeeded
+from wallet.errors import WalletError
 from wallet.ledger import Kind, MaturedLock, Transfer, Wallet, WalletId
-from wallet.receipts import KeyId
+from wallet.receipts import KeyId, Recorded
 
 _SQL = load("ledger")
 
@@ -21,6 +23,8 @@ _NO_KEYS: Mapping[UUID, NewKey] = MappingProxyType({})
 _NO_KEY = (None, None, None)
 
 _TOLD_ONCE = ("used", "known_references")
+
+Outcome = Recorded | WalletError | ReleasesNeeded
 
 MATURED_MAX = 500
 """Number of matured locks of one wallet that one batch may release, as many as its requests need."""
@@ -135,28 +139,64 @@ async def record(
     require(written == told, f"{written} was written instead of {told}")
 
 
+class _NothingWritten(Exception):
+    """Rolls the transaction back."""
+
+
+async def write_under_locks(
+    connection: Any, decide_and_write: Callable[[], Awaitable[Sequence[Outcome] | Rejected]]
+) -> Sequence[Outcome] | Rejected:
+    """Do it in one transaction, which is rolled back if it comes to Rejected, or if a key was used meanwhile."""
+    try:
+        async with transaction(connection):
+            written = await decide_and_write()
+            if isinstance(written, Rejected):
+                raise _NothingWritten
+    except _NothingWritten:
+        return written
+    except asyncpg.UniqueViolationError as error:
+        if is_used_key(error):
+            return Rejected("an idempotency key was used meanwhile")
+        raise
+    return written
+
+
+async def insert(connection: Any, statement: str, rows: Sequence[Sequence[Any]], *more: Any) -> None:
+    """Execute a statement that writes each of the rows, given by columns. Raises MalformedAnswer otherwise."""
+    status = await connection.execute(statement, *zip(*rows, strict=True), *more)
+    require_tag(status, f"INSERT 0 {len(rows)}")
+
+
 async def end_locks(connection: Any, releases: Sequence[Transfer], released: Iterable[MaturedLock]) -> None:
     """Remove the locks whose releases have been written; holds among them have expired."""
     release_at = {lock.source_id: lock.release_at for lock in released}
-    rows = [(t.user_id, t.currency, t.reference, release_at[t.reference]) for t in releases]
-    status = await connection.execute(_SQL["end_locks"], *zip(*rows, strict=True))
-    require_tag(status, f"DELETE {len(rows)}")
+    await remove_locks(
+        connection, [(t.user_id, t.currency, t.reference, release_at[t.reference]) for t in releases]
+    )
     expired = [(t.reference, t.user_id, t.created_at) for t in releases if t.kind == Kind.VOID]
     if expired:
         status = await connection.execute(_SQL["expire_holds"], *zip(*expired, strict=True))
         require_tag(status, f"UPDATE {len(expired)}")
 
 
-async def record_locks(connection: Any, locks: Sequence[NewLock]) -> None:
-    """Write the locks of money that a transfer of this batch has put aside until an instant."""
-    status = await connection.execute(_SQL["record_locks"], *zip(*locks, strict=True))
-    require_tag(status, f"INSERT 0 {len(locks)}")
+async def remove_locks(connection: Any, rows: Sequence[tuple[str, str, UUID, datetime | None]]) -> None:
+    """Remove locks, given by user, currency, source and instant. Raises MalformedAnswer if one is not there."""
+    status = await connection.execute(_SQL["end_locks"], *zip(*rows, strict=True))
+    require_tag(status, f"DELETE {len(rows)}")
 
 
-async def record_legs(connection: Any, legs: Sequence[NewLeg]) -> None:
-    """Write the legs of transfers."""
-    status = await connection.execute(_SQL["record_legs"], *zip(*legs, strict=True))
-    require_tag(status, f"INSERT 0 {len(legs)}")
+async def record_decision(
+    connection: Any, decision: Decision, wallets: Iterable[Wallet], matured: Iterable[MaturedLock]
+) -> None:
+    """Write what all decisions have in common: transfers with keys and balances, legs, locks, and ends of locks."""
+    if decision.transfers:
+        await record(connection, decision.transfers, wallets, decision.keys)
+    if decision.legs:
+        await insert(connection, _SQL["record_legs"], decision.legs)
+    if decision.locks:
+        await insert(connection, _SQL["record_locks"], decision.locks)
+    if decision.releases:
+        await end_locks(connection, decision.releases, matured)
 
 
 def is_used_key(error: asyncpg.UniqueViolationError) -> bool:

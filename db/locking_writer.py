@@ -3,43 +3,34 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
-import asyncpg
-
-from db.connections import autocommit, transaction
+from db.connections import autocommit
 from db.errors import Rejected
 from db.ledger_writes import (
     Locked,
+    Outcome,
     count_open,
     create_wallets,
-    end_locks,
-    is_used_key,
+    insert,
     list_matured,
     lock_wallets,
-    record,
-    record_legs,
-    record_locks,
+    record_decision,
+    write_under_locks,
 )
 from db.receipts import receipts_of
 from db.sql import load
 from db.strict import require_tag
 from wallet.commands import Charge, LedgerCommand, MakeTransfer, Withdraw, wallets_of
 from wallet.decide import decide
-from wallet.decision import Decision, ReleasesNeeded
-from wallet.errors import WalletError
+from wallet.decision import Decision
 from wallet.ledger import MaturedLock, Wallet, WalletId
 from wallet.limits import UNLIMITED, Limits
-from wallet.receipts import KeyId, Recorded
+from wallet.receipts import KeyId
 from wallet.reference import reference_end
 
 _SQL = load("ledger")
-
-Outcome = Recorded | WalletError | ReleasesNeeded
-
-
-class _NothingWritten(Exception):
-    """Rolls the transaction back."""
 
 
 class LockingWriter:
@@ -55,18 +46,7 @@ class LockingWriter:
 
     async def write(self, connection: Any, commands: Sequence[LedgerCommand]) -> Sequence[Outcome] | Rejected:
         """Write the batch; return the outcome of each request, in order, or the reason why nothing was written."""
-        try:
-            async with transaction(connection):
-                written = await self._decide_and_write(connection, commands)
-                if isinstance(written, Rejected):
-                    raise _NothingWritten
-        except _NothingWritten:
-            return written
-        except asyncpg.UniqueViolationError as error:
-            if is_used_key(error):
-                return Rejected("an idempotency key was used meanwhile")
-            raise
-        return written
+        return await write_under_locks(connection, partial(self._decide_and_write, connection, commands))
 
     async def prepare(self, connection: Any, rejected: Rejected) -> None:
         """Write the rows for want of which a batch was rejected, so that it can be written again.
@@ -110,28 +90,14 @@ class LockingWriter:
         matured: Sequence[MaturedLock],
         now: datetime,
     ) -> None:
-        if decision.transfers:
-            await record(connection, decision.transfers, wallets.values(), decision.keys)
-        if decision.legs:
-            await record_legs(connection, decision.legs)
-        if decision.locks:
-            await record_locks(connection, decision.locks)
-        if decision.releases:
-            await end_locks(connection, decision.releases, matured)
+        await record_decision(connection, decision, wallets.values(), matured)
         if decision.holds:
             holds = [(*receipt[:7], made_by) for receipt, made_by in decision.holds]
-            status = await connection.execute(_SQL["record_holds"], *zip(*holds, strict=True))
-            require_tag(status, f"INSERT 0 {len(holds)}")
+            await insert(connection, _SQL["record_holds"], holds)
         if decision.withdrawals:
             new = [(*receipt, made_by, end) for receipt, made_by, end in decision.withdrawals]
-            status = await connection.execute(
-                _SQL["record_withdrawals"],
-                *zip(*new, strict=True),
-                now,
-                now + self._redrive_after,
-                self._bank_prefix,
-            )
-            require_tag(status, f"INSERT 0 {len(new)}")
+            due = (now, now + self._redrive_after, self._bank_prefix)
+            await insert(connection, _SQL["record_withdrawals"], new, *due)
 
     async def _claim_adopted(self, connection: Any, withdraws: Mapping[str, Withdraw]) -> None:
         """Write the keys of these requests for their adopted withdrawals, in a transaction of its own."""

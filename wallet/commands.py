@@ -15,22 +15,11 @@ from wallet.outcomes import RoundOutcome
 ACTOR, BANK, CLIENT, OPERATOR, RECONCILER = "actor", "bank", "client", "operator", "reconciler"
 
 
-class Charge(msgspec.Struct, frozen=True, gc=False):
-    """Put `amount` minor units into a wallet, locked until `release_at` if that is given.
-
-    `space` is the namespace in which the key is unique.
-    """
+class KeyedCommand(msgspec.Struct, frozen=True, gc=False):
+    """A command that carries an idempotency key, unique in its `space`."""
 
     space: str
     key: str
-    user_id: str
-    currency: str
-    amount: int
-    release_at: datetime | None = None
-    metadata: str | None = None
-    """JSON text, stored and returned unchanged."""
-    by: str | None = None
-    """Name of the API key that sent the request; None if there was none."""
 
     def fingerprint(self) -> bytes:
         """Return the digest that distinguishes this request from any other request under the same key."""
@@ -41,18 +30,30 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
         return is_of(made, self._parts)
 
     def _parts(self, spell: Callable[[str | None], str]) -> tuple[str, ...]:
-        release_at = "" if self.release_at is None else utc(self.release_at).isoformat()
+        """Return what distinguishes the request, with its JSON spelled by `spell`. Each kind of command has its own."""
+        raise AssertionError(f"{type(self).__name__} does not say what distinguishes it")
+
+
+class Charge(KeyedCommand, frozen=True, gc=False):
+    """Put `amount` minor units into a wallet, locked until `release_at` if that is given."""
+
+    user_id: str
+    currency: str
+    amount: int
+    release_at: datetime | None = None
+    metadata: str | None = None
+    """JSON text, stored and returned unchanged."""
+    by: str | None = None
+    """Name of the API key that sent the request; None if there was none."""
+
+    def _parts(self, spell: Callable[[str | None], str]) -> tuple[str, ...]:
+        release_at = spelled_time(self.release_at)
         return "charge", self.user_id, self.currency, str(self.amount), release_at, spell(self.metadata)
 
 
-class Withdraw(msgspec.Struct, frozen=True, gc=False):
-    """Reserve `amount` minor units of a wallet for the bank to pay to `destination` (JSON text).
+class Withdraw(KeyedCommand, frozen=True, gc=False):
+    """Reserve `amount` minor units of a wallet for the bank to pay to `destination` (JSON text)."""
 
-    `space` is the namespace in which the key is unique.
-    """
-
-    space: str
-    key: str
     user_id: str
     currency: str
     amount: int
@@ -60,14 +61,6 @@ class Withdraw(msgspec.Struct, frozen=True, gc=False):
     metadata: str | None = None
     by: str | None = None
     """Name of the API key that sent the request; None if there was none."""
-
-    def fingerprint(self) -> bytes:
-        """Return the digest that distinguishes this request from any other request under the same key."""
-        return fingerprint(self._parts(canonical_or_nothing))
-
-    def matches(self, made: bytes) -> bool:
-        """Return whether a fingerprint, of any known version, belongs to this request. Raises UnknownVersion."""
-        return is_of(made, self._parts)
 
     def _parts(self, spell: Callable[[str | None], str]) -> tuple[str, ...]:
         destination, metadata = spell(self.destination), spell(self.metadata)
@@ -86,14 +79,17 @@ LEGS_MAX = 50
 """Number of legs of one transfer."""
 
 
-class MakeTransfer(msgspec.Struct, frozen=True, gc=False):
+def only_payee(legs: tuple[Leg, ...]) -> str | None:
+    """Return the user who gets all of a transfer; None if there are several legs."""
+    return legs[0].to_user_id if len(legs) == 1 else None
+
+
+class MakeTransfer(KeyedCommand, frozen=True, gc=False):
     """Move the sum of the legs out of a wallet, each leg into its payee's: all of them or none.
 
     `amount` is that sum; `user_id` names the payer.
     """
 
-    space: str
-    key: str
     user_id: str
     currency: str
     amount: int
@@ -102,23 +98,13 @@ class MakeTransfer(msgspec.Struct, frozen=True, gc=False):
     by: str | None = None
     """Name of the API key that sent the request; None if there was none."""
 
-    def fingerprint(self) -> bytes:
-        """Return the digest that distinguishes this request from any other request under the same key."""
-        return fingerprint(self._parts(canonical_or_nothing))
-
-    def matches(self, made: bytes) -> bool:
-        """Return whether a fingerprint, of any known version, belongs to this request. Raises UnknownVersion."""
-        return is_of(made, self._parts)
-
     def _parts(self, spell: Callable[[str | None], str]) -> tuple[str, ...]:
         return ("transfer", self.user_id, self.currency, *spelled_legs(self.legs), spell(self.metadata))
 
 
-class PlaceHold(msgspec.Struct, frozen=True, gc=False):
+class PlaceHold(KeyedCommand, frozen=True, gc=False):
     """Set `amount` minor units of a wallet aside, until they are captured, voided, or `expires_at` has come."""
 
-    space: str
-    key: str
     user_id: str
     currency: str
     amount: int
@@ -127,16 +113,8 @@ class PlaceHold(msgspec.Struct, frozen=True, gc=False):
     by: str | None = None
     """Name of the API key that sent the request; None if there was none."""
 
-    def fingerprint(self) -> bytes:
-        """Return the digest that distinguishes this request from any other request under the same key."""
-        return fingerprint(self._parts(canonical_or_nothing))
-
-    def matches(self, made: bytes) -> bool:
-        """Return whether a fingerprint, of any known version, belongs to this request. Raises UnknownVersion."""
-        return is_of(made, self._parts)
-
     def _parts(self, spell: Callable[[str | None], str]) -> tuple[str, ...]:
-        expires_at = "" if self.expires_at is None else utc(self.expires_at).isoformat()
+        expires_at = spelled_time(self.expires_at)
         return "hold", self.user_id, self.currency, str(self.amount), expires_at, spell(self.metadata)
 
 
@@ -196,10 +174,15 @@ def spelled_legs(legs: tuple[Leg, ...]) -> tuple[str, ...]:
     """Return what distinguishes legs, for a fingerprint: their number, then each of them."""
     spelled = [str(len(legs))]
     for to_user_id, amount, release_at in legs:
-        spelled += (to_user_id, str(amount), "" if release_at is None else utc(release_at).isoformat())
+        spelled += (to_user_id, str(amount), spelled_time(release_at))
     return tuple(spelled)
 
 
-def utc(at: datetime) -> datetime:
-    """Return an instant in UTC. One without a zone is `infinity` as asyncpg reads it (year 9999), once accepted."""
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+def spelled_time(at: datetime | None) -> str:
+    """Return an instant in UTC, for a fingerprint; an empty text for None.
+
+    One without a zone is `infinity` as asyncpg reads it (year 9999), which was once accepted.
+    """
+    if at is None:
+        return ""
+    return (at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)).isoformat()

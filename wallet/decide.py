@@ -1,4 +1,4 @@
-"""The decision about a batch of charges and withdrawals: pure, in arrival order, each on its own merits.
+"""The decision about a batch of charges, withdrawals, transfers and holds: pure, in arrival order, each by itself.
 
 `decide` takes the database's facts (wallets under lock, idempotency keys already used, the database's clock) and
 returns the response to each request and the rows to be written. It reads no clock and no connection of its own, so
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from wallet.bookings import check_payees, lock_of, make_available, receive, require_future, require_room
-from wallet.commands import Charge, LedgerCommand, MakeTransfer, PlaceHold, Withdraw
+from wallet.commands import Charge, LedgerCommand, MakeTransfer, PlaceHold, Withdraw, only_payee
 from wallet.decision import Decision, NewHold, NewKey, NewWithdrawal, ReleasesNeeded
 from wallet.errors import OpenHoldsLimitExceeded, WalletError
 from wallet.ledger import Kind, Wallet, WalletId
@@ -131,7 +131,7 @@ def _transfer(
     check_payees(request.legs, request.currency, wallets, now, limits)
     if needed := make_available(payer, request.amount, now, decision):
         return needed
-    peer = request.legs[0].to_user_id if len(request.legs) == 1 else None
+    peer = only_payee(request.legs)
     sent = payer.move(Kind.SEND, request.amount, metadata=request.metadata, made_by=request.by, peer=peer)
     decision.transfers.append(sent)
     receive(sent, request.legs, wallets, decision)

@@ -9,6 +9,7 @@ from datetime import datetime
 from uuid import UUID
 
 from wallet.bookings import check_payees, make_available, receive
+from wallet.commands import only_payee
 from wallet.decision import NewKey, ReleasesNeeded
 from wallet.errors import (
     BalanceLimitExceeded,
@@ -142,7 +143,7 @@ def _capture(
         raise ValidationFailed([("to_user_id", "must be another user than the hold's")])
     check_payees(legs, hold.currency, wallets, now, limits)
     wallet = wallets[hold.user_id, hold.currency]
-    peer = legs[0].to_user_id if len(legs) == 1 else None
+    peer = only_payee(legs)
     captured = wallet.move(Kind.CAPTURE, amount, made_by=command.by, peer=peer)
     decision.transfers.append(captured)
     receive(captured, legs, wallets, decision)

@@ -6,19 +6,15 @@ from uuid import UUID
 
 import msgspec
 
-from wallet.canonical import canonical_or_nothing
-from wallet.commands import LEGS_MAX, Leg, spelled_legs, utc
-from wallet.fingerprints import fingerprint, is_of
+from wallet.commands import LEGS_MAX, KeyedCommand, Leg, spelled_legs, spelled_time
 
 
-class CaptureHold(msgspec.Struct, frozen=True, gc=False):
+class CaptureHold(KeyedCommand, frozen=True, gc=False):
     """Transfer money that a hold has set aside, to one payee or several; the rest goes back to the wallet.
 
     Without legs, all of it goes to `to_user_id`.
     """
 
-    space: str
-    key: str
     hold_id: UUID
     legs: tuple[Leg, ...] = ()
     to_user_id: str | None = None
@@ -28,19 +24,15 @@ class CaptureHold(msgspec.Struct, frozen=True, gc=False):
     user_prefix: str | None = None
     """Only wallets of users whose ids begin so are there for the caller; None: all."""
 
-    def fingerprint(self) -> bytes:
-        """Return the digest that distinguishes this request from any other request under the same key."""
-        return fingerprint(self._parts(canonical_or_nothing))
-
-    def matches(self, made: bytes) -> bool:
-        """Return whether a fingerprint, of any known version, belongs to this request. Raises UnknownVersion."""
-        return is_of(made, self._parts)
-
     def _parts(self, spell: Callable[[str | None], str]) -> tuple[str, ...]:
         if self.legs:
             return ("capture", str(self.hold_id), *spelled_legs(self.legs))
-        release_at = "" if self.release_at is None else utc(self.release_at).isoformat()
+        release_at = spelled_time(self.release_at)
         return "capture", str(self.hold_id), "", self.to_user_id or "", release_at
+
+    def payees(self) -> list[str]:
+        """Return the users whom it pays: those of the legs, or the only one."""
+        return [leg.to_user_id for leg in self.legs] or ([self.to_user_id] if self.to_user_id else [])
 
 
 class VoidHold(msgspec.Struct, frozen=True, gc=False):
@@ -51,35 +43,23 @@ class VoidHold(msgspec.Struct, frozen=True, gc=False):
     user_prefix: str | None = None
 
 
-class ReverseCharge(msgspec.Struct, frozen=True, gc=False):
+class ReverseCharge(KeyedCommand, frozen=True, gc=False):
     """Undo a charge: `amount` minor units of it, or all that is left."""
 
-    space: str
-    key: str
     charge_id: UUID
     amount: int | None = None
     reason: str | None = None
     by: str | None = None
     user_prefix: str | None = None
 
-    def fingerprint(self) -> bytes:
-        """Return the digest that distinguishes this request from any other request under the same key."""
-        return fingerprint(self._parts(canonical_or_nothing))
-
-    def matches(self, made: bytes) -> bool:
-        """Return whether a fingerprint, of any known version, belongs to this request. Raises UnknownVersion."""
-        return is_of(made, self._parts)
-
-    def _parts(self, _: Callable[[str | None], str]) -> tuple[str, ...]:
+    def _parts(self, spell: Callable[[str | None], str]) -> tuple[str, ...]:
         amount = "" if self.amount is None else str(self.amount)
         return "reverse_charge", str(self.charge_id), amount, self.reason or ""
 
 
-class ReverseTransfer(msgspec.Struct, frozen=True, gc=False):
+class ReverseTransfer(KeyedCommand, frozen=True, gc=False):
     """Give back what a transfer has moved: `legs` (number from 1, minor units), or all that is left of each."""
 
-    space: str
-    key: str
     transfer_id: UUID
     legs: tuple[tuple[int, int], ...] = ()
     amount: int | None = None
@@ -88,15 +68,7 @@ class ReverseTransfer(msgspec.Struct, frozen=True, gc=False):
     by: str | None = None
     user_prefix: str | None = None
 
-    def fingerprint(self) -> bytes:
-        """Return the digest that distinguishes this request from any other request under the same key."""
-        return fingerprint(self._parts(canonical_or_nothing))
-
-    def matches(self, made: bytes) -> bool:
-        """Return whether a fingerprint, of any known version, belongs to this request. Raises UnknownVersion."""
-        return is_of(made, self._parts)
-
-    def _parts(self, _: Callable[[str | None], str]) -> tuple[str, ...]:
+    def _parts(self, spell: Callable[[str | None], str]) -> tuple[str, ...]:
         amount = "" if self.amount is None else str(self.amount)
         legs = [f"{leg}:{amount}" for leg, amount in sorted(self.legs)]
         return ("reverse_transfer", str(self.transfer_id), amount, self.reason or "", *legs)

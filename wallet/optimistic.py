@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from wallet.commands import Charge, LedgerCommand, MakeTransfer, PlaceHold, Withdraw
+from wallet.commands import Charge, LedgerCommand, MakeTransfer, PlaceHold, Withdraw, only_payee
 from wallet.ids import uuid7_ends
 from wallet.ledger import WalletId
 from wallet.limits import Ceiling
@@ -172,7 +172,7 @@ class _Builder:
                 sum.held += request.amount
             elif type(request) is MakeTransfer:
                 kind = "send"
-                peer = request.legs[0].to_user_id if len(request.legs) == 1 else None
+                peer = only_payee(request.legs)
             else:
                 assert type(request) is PlaceHold
                 kind, release_at = "hold", request.expires_at

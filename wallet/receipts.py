@@ -1,10 +1,10 @@
 """What requests are answered with once they took effect: values that never change, so a replay gives the same bytes."""
 
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 from uuid import UUID
 
-from wallet.commands import Leg
+from wallet.commands import KeyedCommand, Leg
 from wallet.errors import IdempotencyKeyReused, Unavailable, WalletError
 from wallet.fingerprints import UnknownVersion
 
@@ -84,13 +84,6 @@ class Recorded(NamedTuple):
 
 KeyId = tuple[str, str]
 """(space, idempotency key)"""
-
-
-class KeyedCommand(Protocol):
-    """A command that carries an idempotency key."""
-
-    def matches(self, made: bytes) -> bool:
-        """Return whether a fingerprint belongs to this command. Raises UnknownVersion."""
 
 
 class KeyRecord(NamedTuple):

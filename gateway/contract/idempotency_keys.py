@@ -20,6 +20,9 @@ KEY_HEADER_DOC = (
     "Given twice, it must say the same."
 )
 
+REPLAYED_DOC = {"Idempotent-Replayed": "`true` if this is the answer to an earlier request with this key."}
+"""The header of responses, and what it means."""
+
 NO_KEY = f"must be 1 to {KEY_CHARS_MAX} printable ASCII characters"
 
 _STRING = r'"(?:[ !#-\[\]-~]|\\["\\])*"'

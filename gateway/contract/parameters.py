@@ -14,7 +14,7 @@ from msgspec import Meta
 from gateway.contract.request_errors import readable_reason
 from gateway.contract.request_models import CURRENCY_OR_ALL_PATTERN, CURRENCY_PATTERN
 from gateway.contract.user_ids import UserIds, UserIdText, fitted
-from wallet.errors import ValidationFailed
+from wallet.errors import ValidationFailed, WalletError
 
 PARAMETERS_MAX = 16
 LIMIT_MAX = 100
@@ -177,6 +177,14 @@ def _members(type_: Any) -> list[Any]:
     info = msgspec.inspect.type_info(type_)
     members = info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
     return [member.type if isinstance(member, msgspec.inspect.Metadata) else member for member in members]
+
+
+def read_id(text: str, otherwise: WalletError) -> UUID:
+    """Return the identifier in a path. Raises `otherwise`: any other text names nothing."""
+    id = read_uuid(text)
+    if id is None:
+        raise otherwise
+    return id
 
 
 def read_uuid(text: str) -> UUID | None:

@@ -8,9 +8,9 @@ from uuid import UUID
 from msgspec import Meta
 
 from gateway.contract.bodies import BULK_BYTES_MAX, ITEMS_MAX, JSON, NDJSON
-from gateway.contract.idempotency_keys import KEY_HEADER_DOC
+from gateway.contract.idempotency_keys import KEY_HEADER_DOC, REPLAYED_DOC
 from gateway.contract.operation import READ_ERRORS, USER, WRITE_ERRORS, Operation, RequestBody, ResponseSpec
-from gateway.contract.parameters import read_uuid
+from gateway.contract.parameters import read_id
 from gateway.contract.problems import Problem
 from gateway.contract.request_models import ChargeRequest
 from gateway.contract.response_models import ChargeResult, ChargesResult, Transaction
@@ -18,13 +18,13 @@ from gateway.contract.responses import encode, encode_lines, encode_results, tra
 from gateway.contract.transfer_models import ChargeNow, charge_of
 from gateway.contract.user_ids import UserIds
 from gateway.routes.bulk import require_some, submit_all
+from gateway.routes.replays import answer
 from gateway.services import Services
 from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints
 from gateway.wire.request import Request, is_ndjson, key_header
 from gateway.wire.request_reader import RequestReader
 from gateway.wire.response import Response
-from runtime.telemetry import IDEMPOTENT_REPLAYS
 from wallet.commands import Charge
 from wallet.errors import ChargeNotFound, WalletError
 from wallet.receipts import ChargeReceipt, Recorded
@@ -35,8 +35,6 @@ _ChargeRequests = Annotated[
     list[ChargeRequest], Meta(title="ChargeRequests", min_length=1, max_length=ITEMS_MAX)
 ]
 
-REPLAYED = {"idempotent-replayed": "true"}
-_REPLAYED_DOC = {"Idempotent-Replayed": "`true` if this is the answer to an earlier request with this key."}
 
 _EXAMPLE = {
     "user_id": USER,
@@ -95,7 +93,7 @@ CHARGE = Operation(
             "It took effect.",
             Transaction,
             _EXAMPLE_RESPONSE,
-            headers=_REPLAYED_DOC,
+            headers=REPLAYED_DOC,
             gives={"charge_id": "id"},
         )
     },
@@ -190,10 +188,7 @@ class ChargeRoutes:
         recorded = await self._submit(command)
         receipt = recorded.receipt
         assert isinstance(receipt, ChargeReceipt)
-        if recorded.replayed:
-            IDEMPOTENT_REPLAYS.inc()
-        charged = transaction_of(receipt, self._user_ids)
-        return Response(encode(charged), extra=REPLAYED if recorded.replayed else None)
+        return answer(encode(transaction_of(receipt, self._user_ids)), recorded)
 
     async def charges(self, request: Request, caller: Caller) -> Response:
         """Put money into many wallets: one result per charge."""
@@ -208,9 +203,7 @@ class ChargeRoutes:
 
     async def charge_by_id(self, request: Request, caller: Caller, charge_id: str) -> Response:
         """Return a charge as it is now."""
-        id = read_uuid(charge_id)
-        if id is None:
-            raise ChargeNotFound("no such charge")
+        id = read_id(charge_id, ChargeNotFound("no such charge"))
         found = await self._reads.charge(id)
         if not caller.owns(found.receipt.user_id):
             raise ChargeNotFound("no such charge")

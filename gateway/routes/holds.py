@@ -4,13 +4,13 @@ from typing import Any
 from uuid import UUID
 
 from gateway.contract.bodies import JSON
-from gateway.contract.idempotency_keys import KEY_HEADER_DOC
+from gateway.contract.idempotency_keys import KEY_HEADER_DOC, REPLAYED_DOC
 from gateway.contract.operation import READ_ERRORS, USER, WRITE_ERRORS, Operation, RequestBody, ResponseSpec
-from gateway.contract.parameters import read_uuid
+from gateway.contract.parameters import read_id
 from gateway.contract.request_models import CaptureRequest, HoldRequest
 from gateway.contract.responses import encode
 from gateway.contract.transfer_models import Hold, hold_of
-from gateway.routes.transfers import REPLAYED_DOC, answer
+from gateway.routes.replays import answer
 from gateway.services import Services
 from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints
@@ -182,7 +182,4 @@ class HoldRoutes:
 
 
 def _id(text: str) -> UUID:
-    id = read_uuid(text)
-    if id is None:
-        raise HoldNotFound("no such hold")
-    return id
+    return read_id(text, HoldNotFound("no such hold"))

@@ -1,13 +1,13 @@
 """POST /charges/{charge_id}/reverse: undo a charge, in whole or in part."""
 
 from gateway.contract.bodies import JSON
-from gateway.contract.idempotency_keys import KEY_HEADER_DOC
+from gateway.contract.idempotency_keys import KEY_HEADER_DOC, REPLAYED_DOC
 from gateway.contract.operation import WRITE_ERRORS, Operation, RequestBody, ResponseSpec
-from gateway.contract.parameters import read_uuid
+from gateway.contract.parameters import read_id
 from gateway.contract.request_models import ReverseChargeRequest
 from gateway.contract.responses import encode
 from gateway.contract.transfer_models import Reversal, reversal_of
-from gateway.routes.transfers import REPLAYED_DOC, answer
+from gateway.routes.replays import answer
 from gateway.services import Services
 from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints
@@ -75,9 +75,7 @@ class ReversalRoutes:
 
     async def reverse(self, request: Request, caller: Caller, charge_id: str) -> Response:
         """Undo a charge."""
-        id = read_uuid(charge_id)
-        if id is None:
-            raise ChargeNotFound("no such charge")
+        id = read_id(charge_id, ChargeNotFound("no such charge"))
         command = self._requests.reverse_charge(id, request.body, caller, key_header(request))
         recorded = await self._follow_up(command)
         assert isinstance(recorded.receipt, ReversalReceipt)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from gateway.contract.bodies import BULK_BYTES_MAX, ITEMS_MAX, JSON, NDJSON
-from gateway.contract.idempotency_keys import KEY_HEADER_DOC
+from gateway.contract.idempotency_keys import KEY_HEADER_DOC, REPLAYED_DOC
 from gateway.contract.operation import (
     READ_ERRORS,
     USER,
@@ -15,7 +15,7 @@ from gateway.contract.operation import (
     RequestBody,
     ResponseSpec,
 )
-from gateway.contract.parameters import read_uuid
+from gateway.contract.parameters import read_id
 from gateway.contract.problems import Problem
 from gateway.contract.request_models import ReverseTransferRequest, TransferRequest
 from gateway.contract.responses import encode, encode_lines
@@ -29,12 +29,12 @@ from gateway.contract.transfer_models import (
 )
 from gateway.contract.user_ids import UserIds
 from gateway.routes.bulk import require_some, submit_all
+from gateway.routes.replays import answer
 from gateway.services import Services
 from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints
 from gateway.wire.request import Request, is_ndjson, key_header
 from gateway.wire.response import Response
-from runtime.telemetry import IDEMPOTENT_REPLAYS
 from wallet.errors import TransferNotFound
 from wallet.receipts import Recorded, ReversalReceipt, TransferReceipt
 from wallet.scopes import Scope
@@ -44,9 +44,6 @@ _TransferRequests = OneOf(
     "TransferOrTransfers",
     (TransferRequest, Annotated[list[TransferRequest], Meta(min_length=1, max_length=ITEMS_MAX)]),
 )
-
-REPLAYED = {"idempotent-replayed": "true"}
-REPLAYED_DOC = {"Idempotent-Replayed": "`true` if this is the answer to an earlier request with this key."}
 
 _ID = "0199d3c0-9c11-7a20-8000-3fd2a1c09b01"
 _EXAMPLE = {"from_user_id": USER, "to_user_id": USER + 1, "amount": 250, "idempotency_key": "tour-transfer-1"}
@@ -189,9 +186,7 @@ class TransferRoutes:
 
     async def transfer_by_id(self, request: Request, caller: Caller, transfer_id: str) -> Response:
         """Return a transfer as it is now."""
-        id = read_uuid(transfer_id)
-        if id is None:
-            raise TransferNotFound("no such transfer")
+        id = read_id(transfer_id, TransferNotFound("no such transfer"))
         found = await self._reads.transfer(id)
         users = (found.receipt.user_id, *(leg.to_user_id for leg in found.receipt.legs))
         if not all(map(caller.owns, users)):
@@ -200,20 +195,11 @@ class TransferRoutes:
 
     async def reverse(self, request: Request, caller: Caller, transfer_id: str) -> Response:
         """Take a transfer back."""
-        id = read_uuid(transfer_id)
-        if id is None:
-            raise TransferNotFound("no such transfer")
+        id = read_id(transfer_id, TransferNotFound("no such transfer"))
         command = self._requests.reverse_transfer(id, request.body, caller, key_header(request))
         recorded = await self._follow_up(command)
         assert isinstance(recorded.receipt, ReversalReceipt)
         return answer(encode(reversal_of(recorded.receipt)), recorded)
-
-
-def answer(body: bytes, recorded: Recorded) -> Response:
-    """Return the response to a command that took effect, now or when its key was first used."""
-    if recorded.replayed:
-        IDEMPOTENT_REPLAYS.inc()
-    return Response(body, extra=REPLAYED if recorded.replayed else None)
 
 
 def _result_of(outcome: Recorded | Problem, user_ids: UserIds) -> TransferResult:

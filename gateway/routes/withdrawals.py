@@ -7,7 +7,7 @@ from db.reads import WithdrawalView
 from gateway.contract.bodies import JSON
 from gateway.contract.idempotency_keys import KEY_HEADER_DOC
 from gateway.contract.operation import READ_ERRORS, USER, WRITE_ERRORS, Operation, RequestBody, ResponseSpec
-from gateway.contract.parameters import ParameterReader, WithdrawalQuery, read_uuid
+from gateway.contract.parameters import ParameterReader, WithdrawalQuery, read_id
 from gateway.contract.request_models import WithdrawRequest
 from gateway.contract.response_models import AcceptedWithdrawal, Withdrawal
 from gateway.contract.responses import accepted_of, encode, withdrawal_of
@@ -236,10 +236,7 @@ class WithdrawalRoutes:
 
 def _id(text: str) -> UUID:
     """Return the identifier in the path. Raises WithdrawalNotFound: any other text names no withdrawal."""
-    id = read_uuid(text)
-    if id is None:
-        raise WithdrawalNotFound("no such withdrawal")
-    return id
+    return read_id(text, WithdrawalNotFound("no such withdrawal"))
 
 
 def _owned(view: WithdrawalView, caller: Caller) -> WithdrawalView:

@@ -45,18 +45,16 @@ local makers = {
   end,
 }
 
-local function transfer_to(payee)
-  return request_of("POST", "/transfers", '{"from_user_id":' .. any_user() .. ',"to_user_id":' .. payee
+local function transfer(payer, payee)
+  return request_of("POST", "/transfers", '{"from_user_id":' .. payer .. ',"to_user_id":' .. payee
     .. ',"amount":1,"idempotency_key":"' .. new_key() .. '"}')
 end
 
 makers.transfer = function()
   local payer = any_user()
-  local payee = payer == first_user and first_user + 1 or payer - 1
-  return request_of("POST", "/transfers", '{"from_user_id":' .. payer .. ',"to_user_id":' .. payee
-    .. ',"amount":1,"idempotency_key":"' .. new_key() .. '"}')
+  return transfer(payer, payer == first_user and first_user + 1 or payer - 1)
 end
-makers.transfer_hot = function() return transfer_to('"hot"') end
+makers.transfer_hot = function() return transfer(any_user(), '"hot"') end
 makers.entries = function() return request_of("GET", "/wallets/" .. any_user() .. "/entries?limit=20") end
 makers.list = function() return request_of("GET", "/charges?limit=20&user_id=" .. any_user()) end
 
