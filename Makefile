@@ -33,8 +33,8 @@ init: $(TOOLS) ## make .venv with the pinned dependencies (again only when they 
 $(RUNTIME): requirements.lock requirements-local.lock pyproject.toml deploy/make-venv deploy/choose-python
 	@PYTHON=$(PYTHON) bash deploy/make-venv $(VENV) $@ requirements-local.lock
 
-$(TOOLS): $(RUNTIME) requirements-dev.lock
-	@PYTHON=$(PYTHON) bash deploy/make-venv $(VENV) $@ requirements-dev.lock
+$(TOOLS): $(RUNTIME) requirements-dev.lock clients/python/pyproject.toml
+	@PYTHON=$(PYTHON) bash deploy/make-venv $(VENV) $@ requirements-dev.lock clients/python
 
 run: $(RUNTIME) ## provision, migrate and start everything; Ctrl-C ends it
 	@exec $(BIN)/wbs up $(ARGS)

@@ -18,6 +18,7 @@ from ops.state import StateDir
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("wallet", "runtime", "db", "gateway", "actors", "bank_sim", "ops", "lab")
+SHIPPED = (*PACKAGES, "clients")
 
 MODULE_LINES_MAX = 300
 TEST_LINES_MAX = 500
@@ -90,12 +91,12 @@ def tops(path: Path) -> set[str]:
 
 def test_modules_are_short() -> None:
     """Goal: a module that grows beyond a few screens holds two concepts."""
-    limits = [(sources(*PACKAGES), MODULE_LINES_MAX), (sources("tests"), TEST_LINES_MAX)]
+    limits = [(sources(*SHIPPED), MODULE_LINES_MAX), (sources("tests"), TEST_LINES_MAX)]
     long = {
         name(path): lines
         for paths, limit in limits
         for path in paths
-        if path.name != "catalogue.py"  # a table: it holds one concept however long it is
+        if path.name not in ("catalogue.py", "codes.py")  # tables: each holds one concept however long it is
         if (lines := len(path.read_text(encoding="utf-8").splitlines())) > limit
     }
     assert not long
@@ -105,7 +106,7 @@ def test_functions_fit_a_screen() -> None:
     """Goal: a function can be seen at once."""
     long = {
         f"{name(path)}: {function.name}": lines
-        for path in sources(*PACKAGES, "tests")
+        for path in sources(*SHIPPED, "tests")
         for function in functions(path)
         if (lines := (function.end_lineno or 0) - function.lineno + 1) > FUNCTION_LINES_MAX
     }
@@ -116,7 +117,7 @@ def test_names_say_something() -> None:
     """Goal: nothing is called what could be called anything."""
     empty = re.compile(r"(^|_)(utils?|common|helpers?|managers?|misc|stuff)(_|$)")
     found = [name(path) for path in tracked() if any(empty.search(part) for part in path.stem.split("."))]
-    for path in sources(*PACKAGES, "tests"):
+    for path in sources(*SHIPPED, "tests"):
         for node in ast.walk(tree(path)):
             if isinstance(node, Function | ast.ClassDef):
                 snake = re.sub(r"(?<!^)(?=[A-Z])", "_", node.name).lower()
@@ -275,7 +276,7 @@ def _public_without_docstring(path: Path) -> Iterator[str]:
 
 def test_what_is_public_is_explained() -> None:
     """Goal: each public module, class, function and method of what we ship says what it means."""
-    missing = [line for path in sources(*PACKAGES) for line in _public_without_docstring(path)]
+    missing = [line for path in sources(*SHIPPED) for line in _public_without_docstring(path)]
     assert not missing
 
 

@@ -1,75 +1,25 @@
 """A shop on wallets: a buyer tops up, an order is held, captured with a fee, half refunded, and the seller is paid out.
 
 Run it against a stack of `make run`: `python examples/shop/shop.py`. At the end three books are compared to the cent:
-the shop's own, our statements, and the bank's. Only the standard library is needed.
+the shop's own, our statements, and the bank's. It needs the Python client (clients/python), which `make init` installs.
 """
 
 import argparse
-import http.client
 import json
-import time
-import urllib.error
 import urllib.request
 import uuid
 from collections import Counter
-from typing import Any
+
+from wbs_client import Client, InsufficientFunds, LegRequest, ReversedLegRequest
+from wbs_client.models import Hold, Transfer, Withdrawal
 
 FEE_PERCENT = 10
-
-
-class Refused(Exception):
-    """The service refused, and no money moved. Branch on `code`."""
-
-    def __init__(self, problem: dict[str, Any]) -> None:
-        super().__init__(problem["detail"])
-        self.code: str = problem["code"]
-
-
-class Wallets:
-    """The API. Each write carries a key that says what it is for, so sending it again is safe."""
-
-    def __init__(self, url: str, api_key: str | None) -> None:
-        self._url = url.rstrip("/")
-        self._headers = {"Content-Type": "application/json"}
-        if api_key:
-            self._headers["Authorization"] = f"Bearer {api_key}"
-
-    def send(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        """Send a request until there is an answer, for a minute at most. Raises Refused."""
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self._url + path, data, self._headers, method=method)
-        for _ in range(60):
-            try:
-                with urllib.request.urlopen(request, timeout=35) as answer:
-                    return json.load(answer)
-            except urllib.error.HTTPError as error:
-                if error.code != 429 and error.code < 500:
-                    raise Refused(json.load(error)) from None
-            except (OSError, http.client.HTTPException):
-                pass  # nobody knows whether it took effect: the key makes it safe to ask again
-            time.sleep(1)
-        raise TimeoutError(f"{method} {path}")
-
-    def withdrawable(self, user: str) -> int:
-        """Return what a user can spend, in minor units."""
-        return int(self.send("GET", f"/balance/{user}")["withdrawable"])
-
-    def statement(self, user: str) -> list[dict[str, Any]]:
-        """Return all entries of a user's statement, the oldest first."""
-        entries: list[dict[str, Any]] = []
-        cursor = ""
-        while True:
-            page = self.send("GET", f"/wallets/{user}/entries?limit=100{cursor}")
-            entries += page["entries"]
-            if page["next_cursor"] is None:
-                return entries
-            cursor = f"&cursor={page['next_cursor']}"
 
 
 class Shop:
     """Sells, and keeps books of its own: what each user should have, and what the bank should have paid."""
 
-    def __init__(self, wallets: Wallets, name: str) -> None:
+    def __init__(self, wallets: Client, name: str) -> None:
         self._wallets = wallets
         self._name = name
         self.books: Counter[str] = Counter()
@@ -77,68 +27,62 @@ class Shop:
         self.fees = f"{name}-fees"
 
     def _key(self, what: str, number: str) -> str:
+        """Return the key of an intention: under it, whatever is sent again takes effect once."""
         return f"{self._name}:{number}:{what}"
 
     def top_up(self, buyer: str, amount: int, number: str) -> None:
         """Put money that came in by card into a buyer's wallet."""
-        body = {"user_id": buyer, "amount": amount, "idempotency_key": self._key("top-up", number)}
-        self._wallets.send("POST", "/charge", body)
+        self._wallets.charge(buyer, amount, idempotency_key=self._key("top-up", number))
         self.books[buyer] += amount
 
-    def order(self, buyer: str, amount: int, number: str) -> str:
-        """Set the price of an order aside, and return the hold. Raises Refused if the buyer is short."""
-        body = {"user_id": buyer, "amount": amount, "idempotency_key": self._key("order", number)}
-        hold = self._wallets.send("POST", "/holds", body)
+    def order(self, buyer: str, amount: int, number: str) -> Hold:
+        """Set the price of an order aside. Raises InsufficientFunds."""
+        hold = self._wallets.hold(buyer, amount, idempotency_key=self._key("order", number))
         self.books[buyer] -= amount
-        return str(hold["id"])
+        return hold
 
-    def ship(self, hold: str, buyer: str, seller: str, ordered: int, shipped: int, number: str) -> str:
-        """Pay the seller for what was shipped, less the fee. The rest goes back to the buyer. Return the transfer."""
+    def ship(self, hold: Hold, seller: str, shipped: int, number: str) -> Transfer:
+        """Pay the seller for what was shipped, less the fee. The rest goes back to the buyer."""
         fee = shipped * FEE_PERCENT // 100
-        legs = [{"to_user_id": seller, "amount": shipped - fee}, {"to_user_id": self.fees, "amount": fee}]
-        body = {"legs": legs, "idempotency_key": self._key("ship", number)}
-        captured = self._wallets.send("POST", f"/holds/{hold}/capture", body)
-        self.books[buyer] += ordered - shipped
+        legs = [LegRequest(seller, shipped - fee), LegRequest(self.fees, fee)]
+        captured = self._wallets.capture_hold(hold.id, legs=legs, idempotency_key=self._key("ship", number))
+        self.books[str(hold.user_id)] += hold.amount - shipped
         self.books[seller] += shipped - fee
         self.books[self.fees] += fee
-        return str(captured["transfer_id"])
+        assert captured.transfer_id is not None
+        return self._wallets.get_transfer(captured.transfer_id)
 
-    def refund_half(self, transfer: str, buyer: str, seller: str, number: str) -> None:
+    def refund_half(self, transfer: Transfer, number: str) -> None:
         """Give half of what a transfer moved back to the buyer, each leg its part."""
-        legs = self._wallets.send("GET", f"/transfers/{transfer}")["legs"]
-        halves = [{"leg": n, "amount": leg["amount"] // 2} for n, leg in enumerate(legs, 1)]
-        body = {"legs": halves, "idempotency_key": self._key("refund", number), "reason": "half came broken"}
-        self._wallets.send("POST", f"/transfers/{transfer}/reverse", body)
-        for payee, half in zip((seller, self.fees), halves, strict=True):
-            self.books[payee] -= half["amount"]
-            self.books[buyer] += half["amount"]
+        halves = [ReversedLegRequest(n, leg.amount // 2) for n, leg in enumerate(transfer.legs, 1)]
+        key = self._key("refund", number)
+        self._wallets.reverse_transfer(
+            transfer.id, legs=halves, idempotency_key=key, reason="half came broken"
+        )
+        for leg, half in zip(transfer.legs, halves, strict=True):
+            self.books[str(leg.to_user_id)] -= half.amount
+            self.books[str(transfer.from_user_id)] += half.amount
 
-    def pay_out(self, seller: str, number: str) -> dict[str, Any]:
+    def pay_out(self, seller: str, number: str) -> Withdrawal:
         """Pay all that a seller has to the seller's bank account, and wait for the outcome."""
-        amount = self._wallets.withdrawable(seller)
-        body = {
-            "user_id": seller,
-            "amount": amount,
-            "destination": {"iban": "DE89370400440532013000"},
-            "idempotency_key": self._key("payout", number),
-        }
-        withdrawal = self._wallets.send("POST", "/withdraw", body)
-        while withdrawal["status"] not in ("completed", "failed", "cancelled", "returned"):
-            withdrawal = self._wallets.send("GET", f"/withdrawals/{withdrawal['withdrawal_id']}?wait=30")
-        if withdrawal["status"] == "completed":
+        amount = self._wallets.balance(seller).withdrawable
+        account = {"iban": "DE89370400440532013000"}
+        key = self._key("payout", number)
+        withdrawal = self._wallets.withdraw(seller, amount, destination=account, idempotency_key=key).wait()
+        if withdrawal.status == "completed":
             self.books[seller] -= amount
-            self.paid_out[withdrawal["reference"]] += amount
-        return dict(withdrawal)
+            self.paid_out[withdrawal.reference] += amount
+        return withdrawal
 
 
-def compare(shop: Shop, wallets: Wallets, bank_url: str) -> list[str]:
+def compare(shop: Shop, wallets: Client, bank_url: str) -> list[str]:
     """Return every difference between the shop's books, our balances and statements, and the bank's books."""
     differences = []
     for user, amount in sorted(shop.books.items()):
-        entries = wallets.statement(user)
-        added_up = sum(entry["amount"] for entry in entries)
-        told = wallets.send("GET", f"/balance/{user}")["total"]
-        if not amount == told == added_up == entries[-1]["balance_after"]["total"]:
+        entries = list(wallets.entries(user))
+        added_up = sum(entry.amount for entry in entries)
+        told = wallets.balance(user).total
+        if not amount == told == added_up == entries[-1].balance_after.total:
             differences.append(f"{user}: shop {amount}, balance {told}, statement {added_up}")
     for reference, amount in shop.paid_out.items():
         with urllib.request.urlopen(f"{bank_url}/payouts/{reference}", timeout=10) as answer:
@@ -156,7 +100,7 @@ def main() -> int:
     parser.add_argument("--key", help="an API key with the scopes charge, hold, reverse, withdraw and read")
     given = parser.parse_args()
     run = uuid.uuid4().hex[:8]
-    wallets = Wallets(given.api, given.key)
+    wallets = Client(given.api, given.key)
     shop = Shop(wallets, f"shop-{run}")
     buyer, seller = f"buyer-{run}", f"seller-{run}"
 
@@ -164,12 +108,12 @@ def main() -> int:
     hold = shop.order(buyer, 60_00, "order-1")
     try:
         shop.order(buyer, 60_00, "order-2")
-    except Refused as refused:
-        print(f"a second order: {refused.code}, {refused}")
-    transfer = shop.ship(hold, buyer, seller, ordered=60_00, shipped=50_00, number="order-1")
-    shop.refund_half(transfer, buyer, seller, "order-1")
+    except InsufficientFunds as refused:
+        print(f"a second order: {refused.code}, {refused.detail}")
+    transfer = shop.ship(hold, seller, shipped=50_00, number="order-1")
+    shop.refund_half(transfer, "order-1")
     withdrawal = shop.pay_out(seller, "payout-1")
-    print(f"paid out to {seller}: {withdrawal['amount']}, {withdrawal['status']}")
+    print(f"paid out to {seller}: {withdrawal.amount}, {withdrawal.status}")
 
     for user, amount in sorted(shop.books.items()):
         print(f"{user:24} {amount:8}")
