@@ -65,10 +65,12 @@ class Payouts:
                     _DATABASE_PAUSE_S
                 )  # otherwise the message would come back at once, again and again
                 raise Requeue("the database is away") from error
+        began_at = monotonic()
         outcome = await self._run_round(attempt, lease_ends_at)
+        took_ms = round(1000 * (monotonic() - began_at))
         if isinstance(outcome, Postponed) and outcome.code is not None:
             await self._pause(outcome.reason)
-        status = await self._settle(attempt, outcome, lease_ends_at)
+        status = await self._settle(attempt, outcome, lease_ends_at, took_ms)
         if status is Status.REQUIRES_ATTENTION:
             raise Undeliverable("requires_attention")
 
@@ -128,10 +130,12 @@ class Payouts:
         except TryLater as error:  # the withdrawal stays due: the next attempt gets the same decline
             log.warning("not_paused", reason=reason, error=str(error))
 
-    async def _settle(self, attempt: Attempt, outcome: RoundOutcome, lease_ends_at: float) -> Status | None:
+    async def _settle(
+        self, attempt: Attempt, outcome: RoundOutcome, lease_ends_at: float, took_ms: int
+    ) -> Status | None:
         """Record the outcome, trying as long as the lease lasts. Return the new state, or None on failure."""
         try:
-            status = await self._settle_with_retries(attempt, outcome, lease_ends_at)
+            status = await self._settle_with_retries(attempt, outcome, lease_ends_at, took_ms)
         except TryLater as error:
             log.warning("outcome_not_written", withdrawal_id=attempt.withdrawal_id, error=str(error))
             return None
@@ -151,7 +155,7 @@ class Payouts:
                 return None
             # Record an outcome of our own instead: a round whose outcome can't be recorded still uses up its rung.
             unknown = OutcomeUnknown(f"the outcome could not be written: {type(error).__name__}")
-            return await self._settle(attempt, unknown, lease_ends_at)
+            return await self._settle(attempt, unknown, lease_ends_at, took_ms)
         if not isinstance(outcome, Paid | Declined):
             ROUNDS_RESCHEDULED.inc()
             log.info(
@@ -167,11 +171,11 @@ class Payouts:
         return status
 
     async def _settle_with_retries(
-        self, attempt: Attempt, outcome: RoundOutcome, lease_ends_at: float
+        self, attempt: Attempt, outcome: RoundOutcome, lease_ends_at: float, took_ms: int
     ) -> Status:
         settle = self._resources.withdrawals.settle
         try:
-            return await settle(attempt, outcome)
+            return await settle(attempt, outcome, took_ms)
         except TryLater as error:
             left_s = lease_ends_at - monotonic()
             if isinstance(error, Unavailable) and error.reason == LOCKED:
@@ -185,7 +189,7 @@ class Payouts:
                 wait=wait_exponential_jitter(initial=0.1, max=2),
                 reraise=True,
             )
-            status: Status = await retrying(settle, attempt, outcome)
+            status: Status = await retrying(settle, attempt, outcome, took_ms)
             return status
 
 

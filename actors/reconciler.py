@@ -12,14 +12,14 @@ from actors import messages, process
 from actors.amqp import AmqpConnection, AmqpError
 from actors.bank import open_bank, require_bank
 from actors.bank.protocol import BooksUnreadable
-from actors.heartbeat import beat_for_ever
 from actors.history import HistoryGuard
 from actors.metrics import serve_metrics
 from actors.reconciliation import BankComparison
 from actors.troubles import Troubles
+from db.activity import forget_activity
 from db.connections import Reader
 from db.errors import is_odd
-from db.heartbeats import forget_old
+from db.heartbeats import beat_for_ever, forget_old
 from db.reconciliation import ReconcilerSession
 from db.withdrawals import Withdrawals
 from runtime.settings import Settings
@@ -177,6 +177,7 @@ class Reconciler:
 
     async def _forget_heartbeats(self) -> None:
         await forget_old(self._reader)
+        await forget_activity(self._reader)
 
     # --- RabbitMQ ---
 

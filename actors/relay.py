@@ -17,11 +17,11 @@ from dramatiq.errors import DecodeError
 
 from actors import messages, process
 from actors.amqp import AmqpConnection, AmqpError
-from actors.heartbeat import beat_for_ever
 from actors.metrics import serve_metrics
 from actors.troubles import Troubles
 from db.connections import Reader
 from db.errors import DATABASE_ERRORS, is_odd
+from db.heartbeats import beat_for_ever
 from db.outbox import Message, Outbox
 from runtime.slices import BrokerSettings, DatabaseSettings
 from runtime.tasks import SupervisedTasks

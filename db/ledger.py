@@ -9,6 +9,7 @@ many or cannot be told. A property test compares the two writers (`wallet.optimi
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
@@ -25,6 +26,7 @@ from db.locking_writer import LockingWriter
 from db.optimistic_writer import OptimisticWriter
 from db.outbox import OutboxNotifier
 from db.releases import ReleaseLane
+from runtime.activity import ACTIVITY
 from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
 from wallet.commands import LedgerCommand, Withdraw, rows_of_command
@@ -130,7 +132,10 @@ class Ledger:
         self, connection: Any, commands: Sequence[FollowUp]
     ) -> Sequence[Recorded | WalletError | SetApart[Recorded]] | Rejected:
         written = await write_follow_ups(connection, commands, self._limits)
-        return written if isinstance(written, Rejected) else self._with_set_apart(commands, written)
+        if isinstance(written, Rejected):
+            return written
+        _count(commands, written)
+        return self._with_set_apart(commands, written)
 
     def _with_set_apart(
         self, commands: Sequence[LedgerCommand | FollowUp], outcomes: Sequence[Outcome]
@@ -212,7 +217,21 @@ class Ledger:
             return written
         return self._with_set_apart(commands, written)
 
-    def _notify(self, commands: Sequence[LedgerCommand], written: object) -> None:
-        """Let relays know at once if withdrawals were written."""
-        if not isinstance(written, Rejected) and any(isinstance(command, Withdraw) for command in commands):
+    def _notify(self, commands: Sequence[LedgerCommand], written: Sequence[object] | Rejected) -> None:
+        """Let relays know at once if withdrawals were written, and count what was."""
+        if isinstance(written, Rejected):
+            return
+        _count(commands, written)
+        if any(isinstance(command, Withdraw) for command in commands):
             self._notifier.notify()
+
+
+def _count(commands: Sequence[LedgerCommand | FollowUp], written: Sequence[object]) -> None:
+    """Count what took effect, by the kind of the command."""
+    kinds = Counter(
+        type(command).__name__
+        for command, answer in zip(commands, written, strict=True)
+        if isinstance(answer, Recorded) and not answer.replayed
+    )
+    for kind, number in kinds.items():
+        ACTIVITY.count(f"write {kind}", number)

@@ -1,6 +1,8 @@
 """The statements for transitions of withdrawals: all payments at once, optimistically, or any transition under lock."""
 
+import re
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +15,7 @@ from db.strict import one, require, require_tag, whole
 from wallet.commands import Settle, WithdrawalCommand
 from wallet.decide_transitions import decide_transitions
 from wallet.ids import uuid7_ends
-from wallet.outcomes import Paid
+from wallet.outcomes import Paid, said
 from wallet.transitions import Ladder, Transitions, Withdrawal
 from wallet.withdrawal import Status
 
@@ -27,6 +29,12 @@ NULLABLE = (
     "accepted_at",
 )
 """Columns of a withdrawal that may be NULL."""
+
+SAID_CHARACTERS_MAX = 300
+_CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
+
+_Payment = tuple[UUID, str, str, str, int | None]
+"""A withdrawal, its user, the bank's reference, the author, and how many milliseconds the round took."""
 
 
 async def write_transitions(
@@ -78,17 +86,35 @@ async def _write(connection: Any, transitions: Transitions, now: Any) -> None:
     require(written == told, f"{written} withdrawals and rows of history were written instead of {told}")
 
 
-def payments_only(commands: Sequence[WithdrawalCommand]) -> list[tuple[UUID, str, str, str]]:
+async def record_attempts(connection: Any, commands: Sequence[WithdrawalCommand]) -> None:
+    """Write down what the bank said in each round of calls, and how long that took, in the caller's transaction."""
+    attempts = [
+        (
+            command.withdrawal_id,
+            command.user_id,
+            command.attempt,
+            command.took_ms,
+            _CAPITAL.sub("_", type(command.outcome).__name__).lower(),
+            said(command.outcome)[:SAID_CHARACTERS_MAX],
+        )
+        for command in commands
+        if isinstance(command, Settle) and command.took_ms is not None
+    ]
+    if attempts:
+        await connection.execute(_SQL["record_attempts"], *zip(*attempts, strict=True))
+
+
+def payments_only(commands: Sequence[WithdrawalCommand]) -> list[_Payment]:
     """Return the payments of a batch that has nothing else, in key order; an empty list for any other batch."""
     payments = [
-        (command.withdrawal_id, command.user_id, command.outcome.payout_id, command.by)
+        (command.withdrawal_id, command.user_id, command.outcome.payout_id, command.by, command.took_ms)
         for command in commands
         if isinstance(command, Settle) and isinstance(command.outcome, Paid)
     ]
-    return sorted(payments) if len(payments) == len(commands) else []
+    return sorted(payments, key=itemgetter(0)) if len(payments) == len(commands) else []
 
 
-async def complete(connection: Any, payments: list[tuple[UUID, str, str, str]]) -> list[Status] | None:
+async def complete(connection: Any, payments: list[_Payment]) -> list[Status] | None:
     """Complete withdrawals that the bank has paid, in one statement, if all of them are processing (nearly always so).
 
     If one is in another state, write nothing and return None.
@@ -96,8 +122,8 @@ async def complete(connection: Any, payments: list[tuple[UUID, str, str, str]]) 
     ends = [f"{end:016x}" for end, _ in zip(uuid7_ends(), payments, strict=False)]
     try:
         async with autocommit(connection):
-            ids, users, references, by = zip(*payments, strict=True)
-            rows = await connection.fetch(_SQL["complete"], ids, users, references, ends, by)
+            ids, users, references, by, took_ms = zip(*payments, strict=True)
+            rows = await connection.fetch(_SQL["complete"], ids, users, references, ends, by, took_ms)
     except asyncpg.RaiseError:
         return None
     require(one(rows)["payments"] == len(payments), "a payment without its transfer")

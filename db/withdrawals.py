@@ -17,7 +17,8 @@ from db.outbox import OutboxNotifier
 from db.reconciliation import WithdrawalRow
 from db.sql import load
 from db.strict import require, whole
-from db.transition_writes import NULLABLE, complete, payments_only, write_transitions
+from db.transition_writes import NULLABLE, complete, payments_only, record_attempts, write_transitions
+from runtime.activity import ACTIVITY
 from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
 from runtime.telemetry import WITHDRAWALS_ENDED
@@ -126,12 +127,19 @@ class Withdrawals:
             raise begun
         return begun
 
-    async def settle(self, attempt: Attempt, outcome: RoundOutcome) -> Status:
+    async def settle(self, attempt: Attempt, outcome: RoundOutcome, took_ms: int | None = None) -> Status:
         """Record the attempt's outcome; return the resulting state. A late or repeated outcome changes nothing.
 
         Raises IllegalMove if the bank contradicts its earlier word.
         """
-        command = Settle(attempt.withdrawal_id, attempt.user_id, attempt.number, outcome, attempt.lease_until)
+        command = Settle(
+            attempt.withdrawal_id,
+            attempt.user_id,
+            attempt.number,
+            outcome,
+            attempt.lease_until,
+            took_ms=took_ms,
+        )
         return await self._transitions.submit(command)
 
     async def learn(self, known: WithdrawalRow, outcome: RoundOutcome) -> Status:
@@ -175,13 +183,16 @@ class Withdrawals:
         completed = await complete(connection, payments) if payments else None
         if completed is not None:
             WITHDRAWALS_ENDED.labels(Status.COMPLETED.value).inc(len(completed))
+            ACTIVITY.count("end completed", len(completed))
             return completed
         # Some command is not a payment, or some withdrawal is not processing: decide each command on its own.
         async with transaction(connection):
             transitions = await write_transitions(connection, commands, self._ladder)
+            await record_attempts(connection, commands)
         if transitions.announced:
             self._notifier.notify()
         for row in transitions.history:
             if Status(row.status) in END_STATES:
                 WITHDRAWALS_ENDED.labels(row.status).inc()
+                ACTIVITY.count(f"end {row.status}")
         return transitions.outcomes

@@ -11,6 +11,7 @@ from gateway.routes.health import HealthRoutes
 from gateway.routes.holds import HoldRoutes
 from gateway.routes.lists import ListRoutes
 from gateway.routes.metrics import MetricsRoutes
+from gateway.routes.operator import OperatorRoutes
 from gateway.routes.pages import PageRoutes
 from gateway.routes.reversals import ReversalRoutes
 from gateway.routes.transactions import TransactionRoutes
@@ -64,6 +65,7 @@ def create_app(settings: Settings) -> Application:
     HealthRoutes(services).register(endpoints)
     MetricsRoutes(services).register(endpoints)
     CallbackRoutes(services).register(endpoints)
+    OperatorRoutes(services).register(endpoints)
     ConsoleRoutes(authenticator).register(endpoints)
     pages = PageRoutes(version("wallet-balance-split"), services.user_ids)
     pages.register(endpoints)  # last: it documents the others

@@ -10,7 +10,7 @@ from uuid import UUID
 from db import heartbeats, lists, reads, reconciliation, statements, transfer_reads
 from db.connections import Reader, understood
 from db.group_read import GroupRead
-from db.heartbeats import Heartbeat
+from db.heartbeats import Heartbeat, beat_for_ever
 from db.lists import Page, Span
 from db.reads import Balance, KnownBefore, TransactionPage, WithdrawalView
 from db.statements import Entries, Split
@@ -53,6 +53,7 @@ class Reads:
     def __init__(self, settings: Settings, tasks: SupervisedTasks) -> None:
         self._reader = Reader(settings.database, settings.db_pool_size)
         self._balance_reader = Reader(settings.database, 1)
+        self._tasks = tasks
         self._under_way = 0
         self._balances: GroupRead[WalletId, Balance] = GroupRead(
             "balances",
@@ -64,6 +65,7 @@ class Reads:
     def start(self) -> None:
         """Begin to read; needs a running event loop, no server yet."""
         self._balances.start()
+        self._tasks.start("heartbeat", partial(beat_for_ever, self._reader, "gateway", dict))
 
     async def stop(self) -> None:
         """Close the connections at once: no request waits for an answer any more."""
@@ -189,6 +191,10 @@ class Reads:
         The request is committed when this returns, and survives the end of this process.
         """
         return await self._run(reconciliation.told, reference)
+
+    async def ask(self, question: Callable[..., Awaitable[Result]], *arguments: Any) -> Result:
+        """Return the answer to an operator's question: a function of `db` that takes a reader first."""
+        return await self._run(question, *arguments)
 
     async def health(self) -> HealthFacts:
         """Return facts about the whole service. To be called once at a time.

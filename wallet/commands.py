@@ -151,6 +151,8 @@ class Settle(msgspec.Struct, frozen=True, gc=False):
     was_completed: bool = False
     """The withdrawal was completed before the look-up. A decline then means that the bank has reversed its payout."""
     by: str = ACTOR
+    took_ms: int | None = None
+    """How long the attempt took; None if the outcome does not come from one."""
 
 
 class Cancel(msgspec.Struct, frozen=True, gc=False):

@@ -96,6 +96,19 @@ RoundOutcome = PayOutcome | Returned | Postponed | Unresolved
 """The possible outcomes of a round of calls for one withdrawal."""
 
 
+def said(outcome: RoundOutcome) -> str:
+    """Return what the bank said, or why nothing certain is known, for people."""
+    if isinstance(outcome, Paid):
+        return outcome.payout_id
+    if isinstance(outcome, Declined):
+        return outcome.code
+    if isinstance(outcome, Accepted):
+        return outcome.payout_id or "it will say later"
+    if isinstance(outcome, Returned):
+        return f"{outcome.payout_id}: {outcome.amount} came back"
+    return outcome.reason
+
+
 def reference_text(reference: UUID | None, withdrawal_id: UUID) -> str:
     """Return the text by which the bank knows a withdrawal: the 32 hexadecimal digits of its reference.
 

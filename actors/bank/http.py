@@ -21,6 +21,7 @@ from actors.bank.protocol import (
 from actors.bank.replies import outcome_of_find_reply, outcome_of_pay_reply
 from actors.bank.tunnel import Proxy
 from actors.bank.wire import HttpClient, NoReply, NotSent
+from runtime.activity import ACTIVITY
 from runtime.bank_settings import BankSettings
 from runtime.settings import SettingsError
 from runtime.telemetry import BANK_CALL_SECONDS, BANK_CALLS
@@ -162,5 +163,7 @@ _OUTCOME_LABELS = {
 
 
 def _observe(operation: str, outcome: FindOutcome, started: float) -> None:
-    BANK_CALLS.labels(operation, _OUTCOME_LABELS[type(outcome)]).inc()
-    BANK_CALL_SECONDS.labels(operation).observe(perf_counter() - started)
+    label, seconds = _OUTCOME_LABELS[type(outcome)], perf_counter() - started
+    BANK_CALLS.labels(operation, label).inc()
+    BANK_CALL_SECONDS.labels(operation).observe(seconds)
+    ACTIVITY.count(f"bank {operation} {label}", 1, seconds)

@@ -10,8 +10,8 @@ from dramatiq.middleware import Middleware
 from dramatiq.worker import ConsumerThread
 
 from actors.consumer import Consumer
-from actors.heartbeat import beat_for_ever
 from actors.middleware.resources import Resources, run_on_loop
+from db.heartbeats import beat_for_ever
 from runtime import beat
 from runtime.tasks import SupervisedTask
 

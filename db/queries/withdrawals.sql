@@ -128,14 +128,15 @@ for update of w;
 -- name: complete
 -- Writes a whole batch of payments in one statement: it locks the withdrawals ($1, $2) in key order, then their wallets
 -- in key order, then reads the clock; it completes the withdrawals with the bank's references ($3) and takes the held
--- money from the wallets. $4 holds the ends of the transfers' identifiers, $5 the authors of the transitions. It
+-- money from the wallets. $4 holds the ends of the transfers' identifiers, $5 the authors of the transitions, $6 how
+-- long the rounds of bank calls took. It
 -- refuses the whole batch if one of the withdrawals is not processing, or if a row is not written as told.
 -- The instants of a wallet, and those of a withdrawal, never go back.
 with locked as materialized (
     select w.id, w.user_id, w.currency, w.amount, w.history_length, w.updated_at, p.bank_reference, p.id_end,
-        p.made_by
-    from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[])
-        as p (id, user_id, bank_reference, id_end, made_by)
+        p.made_by, p.took_ms
+    from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int[])
+        as p (id, user_id, bank_reference, id_end, made_by, took_ms)
     join withdrawals as w using (id, user_id)
     where case when w.status = 'processing' then true else false end
     order by w.id
@@ -187,6 +188,7 @@ payments as materialized (
         l.amount,
         l.bank_reference,
         l.made_by,
+        l.took_ms,
         l.history_length + 1 as history_length,
         w.at,
         w.available,
@@ -220,8 +222,8 @@ new_balances as (
 ),
 
 new_history as (
-    insert into withdrawal_history (withdrawal_id, user_id, seq, status, at, reason, made_by)
-    select id, user_id, history_length, 'completed', at, 'the bank paid', made_by
+    insert into withdrawal_history (withdrawal_id, user_id, seq, status, at, reason, made_by, took_ms)
+    select id, user_id, history_length, 'completed', at, 'the bank paid', made_by, took_ms
     from payments
     returning 1
 ),
@@ -318,6 +320,16 @@ outbox_rows as (
 select
     (select count(*) from new_states where as_told) as moved,
     (select count(*) from new_history) as history;
+
+-- name: record_attempts
+-- What the bank said in rounds of calls, once each; the first 500 of a withdrawal.
+insert into withdrawal_attempts (withdrawal_id, user_id, number, ended_at, took_ms, outcome, said)
+select a.withdrawal_id, a.user_id, a.number, clock_timestamp(), a.took_ms, a.outcome, a.said
+from unnest($1::uuid[], $2::text[], $3::int[], $4::int[], $5::text[], $6::text[])
+    as a (withdrawal_id, user_id, number, took_ms, outcome, said)
+where a.number <= 500
+order by a.withdrawal_id, a.number
+on conflict (withdrawal_id, user_id, number) do nothing;
 
 -- name: redrive_due
 -- Announces overdue withdrawals again, unless a message is already waiting in the outbox. The longer a withdrawal has

@@ -3,7 +3,7 @@
 Each `…_of` takes how user ids are spelled in responses.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import cast
 from uuid import UUID
@@ -31,7 +31,7 @@ from wallet.withdrawal import Status
 _encode = msgspec.json.Encoder().encode
 
 
-def encode(model: msgspec.Struct) -> bytes:
+def encode(model: msgspec.Struct | Mapping[str, object] | Sequence[object]) -> bytes:
     """Return `model` as JSON."""
     return _encode(model)
 

@@ -13,13 +13,12 @@ from uuid import UUID, uuid4
 
 from actors import messages
 from actors.bank.protocol import BooksPage
-from actors.heartbeat import beat_for_ever
 from actors.reconciler import Reconciler
 from actors.reconciliation import BankComparison
 from actors.relay import Relay
 from db import reads
 from db.connections import Reader, understood
-from db.heartbeats import forget_old
+from db.heartbeats import beat_for_ever, forget_old
 from db.ledger import Ledger
 from db.lists import EVER
 from db.outbox import Outbox, OutboxNotifier

@@ -151,7 +151,7 @@ async def test_a_bank_that_contradicts_itself_changes_nothing(
     assert attempt is not None
     await scene.withdrawals.settle(attempt, Paid("po_1"))
     payouts = Payouts(SimpleNamespace(settings=scene.settings, withdrawals=scene.withdrawals))  # type: ignore[arg-type]
-    assert await payouts._settle(attempt, Declined("account_closed"), monotonic() + 60) is None
+    assert await payouts._settle(attempt, Declined("account_closed"), monotonic() + 60, 5) is None
     assert (await scene.row())["status"] == "completed"
     assert "bank_contradicts_itself" in caplog.text
 

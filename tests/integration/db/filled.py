@@ -57,6 +57,12 @@ _STATEMENTS = (
     f"""
     insert into charge_reversals (charge_id, user_id, amount, reversed)
     select {_ID}, 'user-' || (n % {WALLETS} + 1), 5, 1 from generate_series(1, 20000) as n""",
+    f"""
+    insert into withdrawal_attempts (user_id, withdrawal_id, number, ended_at, took_ms, outcome)
+    select 'user-' || (n % {WALLETS} + 1), {_ID}, 1, now(), 1, 'paid' from generate_series(1, 20000) as n""",
+    f"""
+    insert into operator_actions (made_by, action, withdrawal_id)
+    select 'operator:eve', 'replay', {_ID} from generate_series(1, 20000) as n""",
     "analyze",
 )
 

@@ -146,6 +146,10 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ("withdrawals", "requiring_attention"): ["null", "100"],
     ("withdrawals", "complete"): [
         IDS, "array['user-1']", "array['p1']", "array['8000000000000000']", "array['actor']",
+        "array[12]",
+    ],
+    ("withdrawals", "record_attempts"): [
+        IDS, "array['user-1']", "array[1]", "array[12]", "array['outcome_unknown']", "array['timeout']",
     ],
     ("withdrawals", "step"): [IDS, "array['user-1']", "array['completed']", "array['p1']"],
     ("withdrawals", "move"): [
@@ -160,6 +164,32 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ("health", "try_move"): [ID],
     ("health", "try_remove"): [ID],
     ("health", "late"): ["'60 s'"],
+    ("operator", "open_sums"): ["10000"],
+    ("operator", "oldest_open"): ["1000"],
+    ("operator", "attention_sums"): ["10000"],
+    ("operator", "outbox"): ["10000"],
+    ("operator", "activity"): ["60"],
+    ("operator", "note_activity"): ["'host:1'", "array['x']", "array[1]", "array[0.1]"],
+    ("operator", "forget_activity"): [],
+    ("operator", "walk_of_statuses"): [
+        LAST, FIRST, "2000", "array['pending','requires_attention']", "'USD'", "5", "'x'",
+    ],
+    ("operator", "walk_of_statuses_oldest_first"): [
+        LAST, FIRST, "2000", "array['pending','requires_attention']", "'USD'", "5", "'x'",
+    ],
+    ("operator", "walk_of_all"): [LAST, FIRST, "2000", "array['completed']", "'USD'", "5", "'x'"],
+    ("operator", "walk_of_user"): [LAST, FIRST, "2000", "array['completed']", "'USD'", "5", "'x'", "'user-1'"],
+    ("operator", "by_identifier"): [ID],
+    ("operator", "by_idempotency_key"): ["'key-1'"],
+    ("operator", "by_bank_reference"): ["'p17'", "20000"],
+    ("operator", "is_user"): ["'user-1'"],
+    ("operator", "attempts"): [ID],
+    ("operator", "lengths"): [ID],
+    ("operator", "actions_of"): [ID],
+    ("operator", "last_actions"): ["50"],
+    ("operator", "proposals"): [IDS],
+    ("operator", "books"): [],
+    ("operator", "discrepancies"): ["100"],
     ("leases", "look"): ["'reconciler'"],
     ("leases", "renew"): ["'reconciler'", "'host:1:a'"],
     ("leases", "take_free"): ["'reconciler'", "'host:1:a'"],
@@ -198,6 +228,7 @@ FILES = (
     "statements",
     "withdrawals",
     "reconciliation",
+    "operator",
     "leases",
     "health",
     "stack",
@@ -206,14 +237,17 @@ FILES = (
 )
 
 BOUNDED = {
+    "activity",
     "api_keys",
     "api_keys_revision",
     "bank_cursor",
+    "discrepancies",
     "heartbeats",
     "leases",
     "look_ups",
     "pg_database",
     "rate_reports",
+    "settlement_proposals",
     "stack",
     "write_trials",
 }
@@ -302,6 +336,8 @@ WALKS = {
     ("stack", "resume_by_itself"),
     ("api_keys", "revision"), ("api_keys", "live"), ("api_keys", "all"), ("api_keys", "neighbours"),
     ("api_keys", "revoke"), ("api_keys", "used"),
+    ("operator", "outbox"), ("operator", "attention_sums"), ("operator", "last_actions"), ("operator", "books"),
+    ("operator", "discrepancies"), ("operator", "by_idempotency_key"),
 }  # fmt: skip
 
 

@@ -108,7 +108,7 @@ def impatient(proxy: PostgresProxy, monkeypatch: pytest.MonkeyPatch) -> Settings
     """Settings through the proxy with short limits, so that a hang costs little."""
     monkeypatch.setattr(db.outbox, "_COMMAND_TIMEOUT_S", 0.4)
     monkeypatch.setattr(db.reconciliation, "_COMMAND_TIMEOUT_S", 0.4)
-    monkeypatch.setattr("actors.heartbeat.LOOK_S", 0.02)
+    monkeypatch.setattr("db.heartbeats.LOOK_S", 0.02)
     limits = {
         "WBS_WRITE_TIMEOUT_MS": "600",
         "WBS_READ_TIMEOUT_MS": "600",
