@@ -17,6 +17,8 @@ PYTEST_ARGS ?=
 # Tests are spread over so many processes, each with servers of its own: most of the time they wait. 0: in one.
 WORKERS ?= 4
 SPREAD = --numprocesses=$(WORKERS)
+# Where thorough tests are: each worker takes ten seconds to read all the others.
+THOROUGH := $(addprefix tests/,acceptance attack chaos integration/actors integration/crash integration/outages model)
 # 1: `make lint` asks the package index for advisories, where it answers such questions.
 ADVISORIES ?=
 # Arguments of `wbs up`, `wbs bench` and `wbs chaos`: make run ARGS="--gateways 4"
@@ -63,16 +65,16 @@ $(GENERATORS)/.done: requirements-generators.lock tests/generators/package.json 
 	@touch $@
 
 test-generators: $(TOOLS) $(GENERATORS)/.done ## the tests of clients that others' tools generate from the OpenAPI document
-	@exec $(BIN)/python -m tests.run -m generators $(PYTEST_ARGS)
+	@exec $(BIN)/python -m tests.run tests/generators -m generators $(PYTEST_ARGS)
 
 test-thorough: init ## the tests that take minutes: crash matrix, outages, model, chaos
-	@exec $(BIN)/python -m tests.run -m thorough $(SPREAD) $(PYTEST_ARGS)
+	@exec $(BIN)/python -m tests.run $(THOROUGH) -m thorough $(SPREAD) $(PYTEST_ARGS)
 
 test-matrix: init ## whatever PostgreSQL can say, at every statement of every loop and call (half an hour)
 	@exec $(BIN)/python -m tests.run -m matrix $(SPREAD) $(PYTEST_ARGS)
 
 test-speed: init ## the tests of speed ratios, which need the machine to themselves
-	@exec $(BIN)/python -m tests.run -m alone $(PYTEST_ARGS)
+	@exec $(BIN)/python -m tests.run --on-disk tests/bench -m alone $(PYTEST_ARGS)
 
 mutations: init ## break the code on purpose, see whether the tests notice (half an hour), write docs/MUTATIONS.md
 	@exec $(BIN)/python -m tests.mutations --table docs/MUTATIONS.md

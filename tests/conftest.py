@@ -29,6 +29,7 @@ from ops.local.stack import Stack
 from runtime.settings import Settings
 from tests import polling, spread
 from tests.ports import separate_stacks
+from tests.scratch import use_scratch_folder
 from tests.service import PACE, Service, defaults, make_whole
 
 PATIENT = {
@@ -57,6 +58,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 separate_stacks()
+use_scratch_folder()
 
 THOROUGH = (
     "acceptance/test_interrupted.py",

@@ -1,4 +1,4 @@
-"""`python -m tests.run ARGUMENTS…`: run pytest, and leave nothing running, however it ends. `make test` uses it.
+"""`python -m tests.run [--on-disk] ARGUMENTS…`: run pytest, and leave nothing running, however it ends.
 
 Tests start servers, supervisors and browsers. Some are in sessions of their own, which Ctrl-C does not reach, and
 pytest that is killed tears nothing down. So this process adopts whatever loses its parent below it, and ends it.
@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from runtime.parent import die_with_parent
+from tests.scratch import scratch_folder
 
 TOLD_TO_END = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LOOK_S = 0.5
@@ -136,4 +137,7 @@ def _end_all() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    on_disk = sys.argv[1:2] == ["--on-disk"]
+    with scratch_folder(on_disk=on_disk):
+        exit_code = main(sys.argv[2 if on_disk else 1 :])
+    sys.exit(exit_code)

@@ -25,7 +25,8 @@ NESTING_MAX = 32
 RELEASE_AT_MAX = datetime(9000, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 """Far enough for money that is locked for ever, and far from the end of every calendar that handles the time."""
 
-REASON_PATTERN = "^[ -~\u00a0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]{1,255}\\Z"
+REASON_PATTERN = r"^[^\x00-\x1f\x7f-\x9f\ufffe\uffff]{1,255}\Z"
+"""By what it may not hold: of a class with a million members, tools that generate requests make a list."""
 CURRENCY_PATTERN = r"^[A-Z]{3}\Z"
 CURRENCY_OR_ALL_PATTERN = r"^([A-Z]{3}|all)\Z"
 CURSOR_PATTERN = r"^[A-Za-z0-9_-]{22}\Z"

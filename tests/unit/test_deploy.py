@@ -22,6 +22,7 @@ from ops.local.environment import SWAGGER_ORIGINS
 from ops.local.rabbitmq_docker import DOCKER_IMAGE
 from ops.roles import password_variable
 from runtime.settings import Settings
+from tests.conftest import THOROUGH
 
 ROOT = Path(__file__).parents[2]
 PROCESSES = {"gateway", "relay", "actors", "reconciler", "bank_sim"}
@@ -479,3 +480,20 @@ def test_the_interpreter_for_the_virtual_environment(compiled: str, tmp_path: Pa
     expected = "python3" if compiled == "with optimization" or not system_suits else str(system)
     assert ran.stdout.strip() == expected
     assert (str(python) in ran.stderr) == (compiled == "without" and system_suits)
+
+
+def test_make_looks_for_thorough_tests_where_they_are() -> None:
+    """Goal: no test that is marked as thorough is in a folder that `make test-thorough` does not read."""
+    listed = re.search(
+        r"^THOROUGH := \$\(addprefix tests/,(.*)\)$", (ROOT / "Makefile").read_text("utf-8"), re.M
+    )
+    assert listed
+    folders = tuple(f"{folder}/" for folder in listed[1].split())
+    marked = [
+        place
+        for file in (ROOT / "tests").rglob("test_*.py")
+        if (place := file.relative_to(ROOT / "tests").as_posix()).startswith(THOROUGH)
+        or re.search(r"pytest\.mark\.thorough", file.read_text(encoding="utf-8"))
+    ]
+    assert len(marked) > 15
+    assert [place for place in marked if not place.startswith(folders)] == []

@@ -208,16 +208,22 @@ def unguarded_url(postgres_url: str, made: Made) -> str:
     return url
 
 
-@pytest_asyncio.fixture
-async def books(unguarded_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection for spoiling the books: all its changes are undone."""
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def session(unguarded_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A session for all tests of the module: the audit's statements are planned once."""
     connection = await asyncpg.connect(unguarded_url)
     await connection.execute("set session_replication_role = replica")
-    undone = connection.transaction(isolation="repeatable_read")
-    await undone.start()
     yield connection
-    await undone.rollback()
     await connection.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def books(session: asyncpg.Connection) -> AsyncIterator[asyncpg.Connection]:
+    """A connection for spoiling the books: all its changes are undone."""
+    undone = session.transaction(isolation="repeatable_read")
+    await undone.start()
+    yield session
+    await undone.rollback()
 
 
 BankEntry = Callable[..., Payout]

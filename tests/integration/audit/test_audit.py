@@ -13,7 +13,10 @@ from ops import audit as audit_command
 from runtime.settings import Settings
 from tests.integration.audit.conftest import STATES, BankEntry, Made, found_at_bank, found_in_books
 
+IN_THE_MODULES_LOOP = pytest.mark.asyncio(loop_scope="module")
 
+
+@IN_THE_MODULES_LOOP
 async def test_right_books_have_no_violations(
     made: Made, books: asyncpg.Connection, right_bank: list[Payout]
 ) -> None:
@@ -26,6 +29,7 @@ async def test_right_books_have_no_violations(
     assert (await found_at_bank(books, right_bank)).violations == []
 
 
+@IN_THE_MODULES_LOOP
 async def test_the_banks_books_are_compared(
     books: asyncpg.Connection, right_bank: list[Payout], bank_entry: BankEntry
 ) -> None:
@@ -61,6 +65,7 @@ async def test_the_banks_books_are_compared(
         assert name.split(",")[0] in [v.kind for v in violations], (name, violations)
 
 
+@IN_THE_MODULES_LOOP
 async def test_news_on_its_way_is_no_violation(
     books: asyncpg.Connection, right_bank: list[Payout], bank_entry: BankEntry
 ) -> None:
@@ -82,6 +87,7 @@ async def test_news_on_its_way_is_no_violation(
     assert (await found_at_bank(books, came_back, told_all=True)).violations
 
 
+@IN_THE_MODULES_LOOP
 async def test_a_bank_may_take_days(
     made: Made, books: asyncpg.Connection, right_bank: list[Payout], bank_entry: BankEntry
 ) -> None:
@@ -96,6 +102,7 @@ async def test_a_bank_may_take_days(
     assert (await found_at_bank(books, [*right_bank, old])).violations
 
 
+@IN_THE_MODULES_LOOP
 async def test_all_are_counted_and_the_first_are_named(books: asyncpg.Connection) -> None:
     """Goal: however many are wrong, the totals are true, by kind and currency, and the list stays short."""
     many = 3 * VIOLATIONS_MAX
@@ -113,6 +120,7 @@ async def test_all_are_counted_and_the_first_are_named(books: asyncpg.Connection
     assert totals == {("balance", "EUR"): (euros, 5 * euros), ("balance", "USD"): (dollars, 5 * dollars)}
 
 
+@IN_THE_MODULES_LOOP
 async def test_books_that_would_fill_the_disk(
     books: asyncpg.Connection, bank_entry: BankEntry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

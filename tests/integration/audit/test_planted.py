@@ -14,6 +14,7 @@ def test_each_plant_has_a_name_of_its_own() -> None:
     assert len({plant.name for plant in PLANTS}) == len(PLANTS) > 500
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("plant", PLANTS, ids=[plant.name for plant in PLANTS])
 async def test_a_planted_error_is_named(plant: Plant, made: Made, books: asyncpg.Connection) -> None:
     """Goal: the row that was changed is named, under the invariant that it breaks."""

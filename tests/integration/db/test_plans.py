@@ -22,6 +22,8 @@ from runtime.settings import Settings
 from tests.conftest import execute, with_database
 from tests.integration.db.filled import fill
 
+IN_THE_MODULES_LOOP = pytest.mark.asyncio(loop_scope="module")
+
 USERS = "array['user-1','user-77']"
 CURRENCIES = "array['USD','USD']"
 ID = "'01900000-4e20-7000-8000-000000004e20'"
@@ -274,7 +276,7 @@ async def _fill(url: str) -> None:
     await connection.close(timeout=10)
 
 
-@pytest_asyncio.fixture(params=["our settings", "PostgreSQL's defaults"])
+@pytest_asyncio.fixture(params=["our settings", "PostgreSQL's defaults"], scope="module", loop_scope="module")
 async def session(request: pytest.FixtureRequest, filled_url: str) -> AsyncIterator[asyncpg.Connection]:
     """A session to the filled database."""
     if request.param == "our settings":
@@ -283,6 +285,19 @@ async def session(request: pytest.FixtureRequest, filled_url: str) -> AsyncItera
         connection = await asyncpg.connect(filled_url, timeout=10)
     yield connection
     await connection.close(timeout=10)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def new_session(postgres_url: str, template_database: str) -> AsyncIterator[asyncpg.Connection]:
+    """A session of ours to a database in which there is nothing yet."""
+    name = f"{template_database}_empty"
+    await execute(postgres_url, f"create database {name} template {template_database}")
+    connection = await connect(
+        Settings.from_env({"DATABASE_URL": with_database(postgres_url, name)}).database
+    )
+    yield connection
+    await connection.close(timeout=10)
+    await execute(postgres_url, f"drop database {name} with (force)")
 
 
 async def plan(connection: asyncpg.Connection, file: str, name: str) -> dict[str, Any]:
@@ -312,6 +327,7 @@ def test_every_statement_is_looked_at() -> None:
 
 
 @pytest.mark.parametrize(("file", "name"), PARAMETERS, ids=lambda value: value)
+@IN_THE_MODULES_LOOP
 async def test_no_table_is_read_from_end_to_end(session: asyncpg.Connection, file: str, name: str) -> None:
     """Goal: each statement finds its rows by an index, whatever the planner's settings."""
     found = [
@@ -342,15 +358,16 @@ WALKS = {
 
 
 @pytest.mark.parametrize(("file", "name"), sorted(PARAMETERS.keys() - WALKS), ids=lambda value: value)
-async def test_plans_of_an_empty_database_go_by_key(settings: Settings, file: str, name: str) -> None:
+@IN_THE_MODULES_LOOP
+async def test_plans_of_an_empty_database_go_by_key(
+    new_session: asyncpg.Connection, file: str, name: str
+) -> None:
     """Goal: a session keeps its plans, those made before there was data too: no index is walked from end to end."""
-    connection = await connect(settings.database)
     found = [
         node["Index Name"]
-        for node in nodes(await plan(connection, file, name))
+        for node in nodes(await plan(new_session, file, name))
         if "Index" in node["Node Type"] and "Index Cond" not in node
     ]
-    await connection.close(timeout=10)
     assert not found
 
 
@@ -363,6 +380,7 @@ DUE = [
 
 
 @pytest.mark.parametrize(("file", "name", "column"), DUE, ids=lambda value: value)
+@IN_THE_MODULES_LOOP
 async def test_what_is_not_due_is_not_read(
     session: asyncpg.Connection, file: str, name: str, column: str
 ) -> None:
@@ -383,6 +401,7 @@ def test_no_column_is_compared_with_a_moving_clock(file: str) -> None:
         assert not re.search(r"\b(release_at|ring_at)\s*[<>]=?\s*(clock_timestamp|now)\(", where), name
 
 
+@IN_THE_MODULES_LOOP
 async def test_a_page_of_the_stuck_reads_a_page(session: asyncpg.Connection) -> None:
     """Goal: to list those that require attention is not to walk over the thousands that have ended."""
     document = await plan(session, "withdrawals", "requiring_attention")
@@ -404,6 +423,7 @@ IN_ORDER = {
 
 
 @pytest.mark.parametrize(("file", "name"), IN_ORDER, ids=lambda value: value)
+@IN_THE_MODULES_LOOP
 async def test_a_page_reads_a_page(session: asyncpg.Connection, file: str, name: str) -> None:
     """Goal: a page of a wallet with much history comes from an index in order: nothing is sorted, nothing skipped."""
     found = list(nodes(await plan(session, file, name)))
@@ -417,6 +437,7 @@ async def test_a_page_reads_a_page(session: asyncpg.Connection, file: str, name:
     assert all("Index Cond" in node for node in found if "Index Name" in node)
 
 
+@IN_THE_MODULES_LOOP
 async def test_what_was_written_late_is_found_from_its_end(session: asyncpg.Connection) -> None:
     """Goal: a split of the past goes back from its instant in the order of effects, however long the history."""
     for name in ("split", "effects"):
