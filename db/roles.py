@@ -15,13 +15,14 @@ from typing import Any
 OWNER = "wbs_owner"
 """Owns the schema: for `wbs migrate`, dumps and restores."""
 GATEWAY, RELAY, ACTORS, RECONCILER = "wbs_gateway", "wbs_relay", "wbs_actors", "wbs_reconciler"
+COURIER = "wbs_courier"
 OPERATOR, AUDITOR = "wbs_operator", "wbs_auditor"
 """For the commands of `wbs`; and for those who only look."""
 IN_MEMORY = "wbs_in_memory"
 """Relay and actors in one process, without RabbitMQ: a member of both."""
 
 MEMBERSHIPS = {IN_MEMORY: (RELAY, ACTORS)}
-GRANTED = (GATEWAY, RELAY, ACTORS, RECONCILER, OPERATOR, AUDITOR)
+GRANTED = (GATEWAY, RELAY, ACTORS, RECONCILER, COURIER, OPERATOR, AUDITOR)
 ROLES = (OWNER, *GRANTED, IN_MEMORY)
 
 _KEY_COLUMNS = (
@@ -36,6 +37,7 @@ GRANTS: dict[str, dict[str, str]] = {
         GATEWAY: "select, insert",
         ACTORS: "select, insert",
         RECONCILER: "select, insert",
+        COURIER: "select",
         OPERATOR: "select, insert",
         AUDITOR: "select",
     },
@@ -55,21 +57,24 @@ GRANTS: dict[str, dict[str, str]] = {
     "holds": {
         GATEWAY: "select, insert, update",
         RECONCILER: "select, update (status, ended_at)",
+        COURIER: "select",
         OPERATOR: "select, update (status, ended_at)",
         AUDITOR: "select",
     },
     "transfer_legs": {
         GATEWAY: "select, insert, update (reversed)",
+        COURIER: "select",
         OPERATOR: "select",
         AUDITOR: "select",
     },
     "charge_reversals": {GATEWAY: "select, insert, update", OPERATOR: "select", AUDITOR: "select"},
-    "reversals": {GATEWAY: "select, insert", OPERATOR: "select", AUDITOR: "select"},
-    "reversal_legs": {GATEWAY: "select, insert", OPERATOR: "select", AUDITOR: "select"},
+    "reversals": {GATEWAY: "select, insert", OPERATOR: "select", AUDITOR: "select", COURIER: "select"},
+    "reversal_legs": {GATEWAY: "select, insert", OPERATOR: "select", AUDITOR: "select", COURIER: "select"},
     "withdrawals": {
         GATEWAY: "select, insert, update",
         ACTORS: "select, update",
         RECONCILER: "select, update",
+        COURIER: "select",
         OPERATOR: "select, insert, update",
         AUDITOR: "select",
     },
@@ -77,6 +82,7 @@ GRANTS: dict[str, dict[str, str]] = {
         GATEWAY: "select, insert",
         ACTORS: "select, insert",
         RECONCILER: "select, insert",
+        COURIER: "select",
         OPERATOR: "select, insert",
         AUDITOR: "select",
     },
@@ -107,11 +113,13 @@ GRANTS: dict[str, dict[str, str]] = {
         RELAY: "select, insert, update",
         ACTORS: "select, insert, update",
         RECONCILER: "select, insert, update, delete",
+        COURIER: "select, insert, update",
         OPERATOR: "select",
         AUDITOR: "select",
     },
     "leases": {
         RECONCILER: "select, insert, update, delete",
+        COURIER: "select, insert, update, delete",
         OPERATOR: "select, insert, update, delete",
         AUDITOR: "select",
     },
@@ -120,6 +128,7 @@ GRANTS: dict[str, dict[str, str]] = {
         GATEWAY: "select, update",
         ACTORS: "select, update",
         RECONCILER: "select, update",
+        COURIER: "select",
         OPERATOR: "select, update",
         AUDITOR: "select",
     },
@@ -146,6 +155,21 @@ GRANTS: dict[str, dict[str, str]] = {
     "discrepancies": {
         GATEWAY: "select",
         RECONCILER: "select, insert, update, delete",
+        OPERATOR: "select",
+        AUDITOR: "select",
+    },
+    "event_batches": {
+        GATEWAY: "select, insert",
+        ACTORS: "insert",
+        RECONCILER: "insert",
+        COURIER: "select, delete",
+        OPERATOR: "select, insert",
+        AUDITOR: "select",
+    },
+    "events": {GATEWAY: "select", COURIER: "select, insert, delete", OPERATOR: "select", AUDITOR: "select"},
+    "event_sequence": {
+        GATEWAY: "select",
+        COURIER: "select, update",
         OPERATOR: "select",
         AUDITOR: "select",
     },

@@ -7,6 +7,7 @@ from gateway.routes.callbacks import CallbackRoutes
 from gateway.routes.charges import ChargeRoutes
 from gateway.routes.console import ConsoleRoutes
 from gateway.routes.currencies import CurrencyRoutes
+from gateway.routes.events import EventRoutes
 from gateway.routes.health import HealthRoutes
 from gateway.routes.holds import HoldRoutes
 from gateway.routes.lists import ListRoutes
@@ -61,6 +62,7 @@ def create_app(settings: Settings) -> Application:
     HoldRoutes(services).register(endpoints)
     ReversalRoutes(services).register(endpoints)
     ListRoutes(services, withdrawals).register(endpoints)
+    EventRoutes(services).register(endpoints)
     CurrencyRoutes(services).register(endpoints)
     HealthRoutes(services).register(endpoints)
     MetricsRoutes(services).register(endpoints)

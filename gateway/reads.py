@@ -7,8 +7,10 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
-from db import heartbeats, lists, reads, reconciliation, statements, transfer_reads
+from db import events, heartbeats, lists, reads, reconciliation, statements, transfer_reads
 from db.connections import Reader, understood
+from db.events import EventPage
+from db.events import Span as EventSpan
 from db.group_read import GroupRead
 from db.heartbeats import Heartbeat, beat_for_ever
 from db.lists import Page, Span
@@ -16,12 +18,14 @@ from db.reads import Balance, KnownBefore, TransactionPage, WithdrawalView
 from db.statements import Entries, Split
 from db.transfer_reads import ChargeView, TransferView
 from db.write_trial import late_withdrawals
+from gateway.event_feed import EventFilter
 from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
 from wallet.errors import ChargeNotFound, HoldNotFound, Overloaded, TransferNotFound
 from wallet.ledger import WalletId
 from wallet.positions import Position
 from wallet.receipts import HoldReceipt
+from wallet.user_ids import spelling
 
 READS_MAX = 512
 """Reads under way at once, per process. At some thousand reads per second, the last of them waits 0.25 s."""
@@ -54,6 +58,7 @@ class Reads:
         self._reader = Reader(settings.database, settings.db_pool_size)
         self._balance_reader = Reader(settings.database, 1)
         self._tasks = tasks
+        self._spell = spelling(settings.user_ids)
         self._under_way = 0
         self._balances: GroupRead[WalletId, Balance] = GroupRead(
             "balances",
@@ -176,6 +181,14 @@ class Reads:
     ) -> Entries:
         """Return entries of a wallet's statement from a position on, where the split is `opening`."""
         return await self._run(statements.entries, wallet, start, end, opening, limit)
+
+    async def event_span(self) -> EventSpan:
+        """Return which events can be read."""
+        return await self._run(events.span)
+
+    async def event_page(self, after: int, limit: int, which: EventFilter) -> EventPage:
+        """Return events after a number, in their order."""
+        return await self._run(events.page, after, limit, **which._asdict(), spell=self._spell)
 
     async def known_before(self, user_id: str, currency: str, *key: str) -> KnownBefore:
         """Return whether the wallet is there, and whether `key` (space, key) was used."""

@@ -7,6 +7,7 @@ from db.ledger import Ledger
 from db.withdrawals import Withdrawals
 from db.write_trial import try_to_write
 from gateway.contract.user_ids import UserIds
+from gateway.event_feed import EventFeed
 from gateway.intake import Intake
 from gateway.key_directory import KeyDirectory
 from gateway.long_poll import LongPoll
@@ -37,6 +38,7 @@ class Services:
     withdrawals: Withdrawals
     reads: Reads
     long_poll: LongPoll
+    event_feed: EventFeed
     api_keys: KeyDirectory
     flusher: MetricsFlusher
     readiness: Readiness
@@ -68,6 +70,7 @@ class Services:
             withdrawals,
             reads,
             LongPoll(reads.ended, tasks),
+            EventFeed(reads, tasks),
             KeyDirectory(settings, tasks),
             MetricsFlusher(tasks),
             Readiness(
@@ -92,18 +95,21 @@ class Services:
         self.ledger.start()
         self.withdrawals.start()
         self.long_poll.start()
+        self.event_feed.start()
         self.flusher.start()
 
     def begin_draining(self) -> None:
-        """Report not ready from now on, and end all long polls."""
+        """Report not ready from now on, and end all long polls and streams."""
         self.draining = True
         self.long_poll.release()
+        self.event_feed.release()
 
     async def stop(self) -> None:
         """End all, writers first: they still write the commands that they have taken."""
         await self.ledger.stop()
         await self.withdrawals.stop()
         await self.long_poll.stop()
+        await self.event_feed.stop()
         await self.api_keys.stop()
         await self.rate_sharing.stop()
         await self.reads.stop()

@@ -30,6 +30,7 @@ INVARIANTS = {
     5: "the bank's books agree",
     6: "each idempotency key points to one movement and has its fingerprint",
     7: "transfers take and bring as much, reversals undo no more than there was",
+    8: "each movement and each move is told by one event, in numbers without gaps",
 }
 BANK = 5
 """The invariant that the bank's books decide."""

@@ -2,9 +2,9 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from runtime.address_rules import access_rules, address_rules, simulator_url
 from runtime.bank_settings import BankSettings
@@ -15,7 +15,10 @@ from runtime.slices import BatchSettings, BrokerSettings, DatabaseSettings
 from runtime.webhook_secrets import are_webhook_secrets, webhook_secrets
 from wallet.currencies import Currencies
 from wallet.errors import WalletError
+from wallet.events import read_event_kinds
 from wallet.limits import Limits
+
+Read = TypeVar("Read")
 
 
 class SettingsError(WalletError):
@@ -36,14 +39,10 @@ class Settings:
     http_host: str = _setting("WBS_HTTP_HOST", "127.0.0.1", "address the gateway listens on")
     http_port: int = _setting("WBS_HTTP_PORT", 8080, "port of the API", low=1)
     allowed_hosts: str = _setting(
-        "WBS_ALLOWED_HOSTS",
-        "",
-        "names, without port, that clients call us by; loopback and our address always are",
+        "WBS_ALLOWED_HOSTS", "", "further names that clients call us by, without port"
     )
     cors_origins: str = _setting(
-        "WBS_CORS_ORIGINS",
-        "",
-        "pages that may use the API in a browser: https://host, comma separated; empty: none",
+        "WBS_CORS_ORIGINS", "", "pages that may use the API: https://host,…; empty: none"
     )
     state_dir: str = _setting("WBS_STATE_DIR", ".wbs", "folder for everything private")
     database_url: str = _setting("DATABASE_URL", "", "PostgreSQL, several hosts allowed", secret=True)
@@ -90,6 +89,10 @@ class Settings:
     )
     buffers_mb_max: int = _setting("WBS_BUFFERS_MB_MAX", 64, "bodies and responses in memory", low=16)
     trusted_proxies: str = _setting("WBS_TRUSTED_PROXIES", "", "networks whose X-Forwarded-For is believed")
+    events: str = _setting(
+        "WBS_EVENTS", "all", "kinds of events that are made, beside withdrawals': charge,…"
+    )
+    events_days: int = _setting("WBS_EVENTS_DAYS", 0, "days for which events are kept; 0: for ever", low=0)
     rate_limit_per_s: int = _setting("WBS_RATE_LIMIT_PER_S", 0, "items per key, in all; 0: no limit", low=0)
     log_level: str = _setting("WBS_LOG_LEVEL", "info", "debug, info, warning or error")
     metrics_port: int = _setting("WBS_METRICS_PORT", 0, "Prometheus port of this process; 0: none", low=0)
@@ -172,18 +175,17 @@ class Settings:
     @property
     def taken_currencies(self) -> Currencies:
         """The currencies that are taken. Raises SettingsError."""
-        try:
-            return read_currencies(self.currencies, self.default_currency)
-        except ValueError as error:
-            raise SettingsError(f"WBS_CURRENCIES: {error}") from None
+        return _read("WBS_CURRENCIES: ", read_currencies, self.currencies, self.default_currency)
 
     @property
     def limits(self) -> Limits:
         """What a request may ask for and a wallet may hold. Raises SettingsError."""
-        try:
-            return read_limits(self)
-        except ValueError as error:
-            raise SettingsError(str(error)) from None
+        return _read("", read_limits, self)
+
+    @property
+    def event_kinds(self) -> frozenset[str]:
+        """Kinds of events that are made. Raises SettingsError."""
+        return _read("WBS_EVENTS: ", read_event_kinds, self.events)
 
     @property
     def our_decline_codes(self) -> frozenset[str]:
@@ -276,7 +278,14 @@ class Settings:
         ]:
             if not holds:
                 raise SettingsError(sentence)
-        _ = self.limits  # and the currencies that these are about
+        _ = self.limits, self.event_kinds  # and the currencies that the limits are about
+
+
+def _read(prefix: str, read: Callable[..., Read], *given: Any) -> Read:
+    try:
+        return read(*given)
+    except ValueError as error:
+        raise SettingsError(f"{prefix}{error}") from None
 
 
 def _parse(metadata: Mapping[str, Any], type_: Any, text: str) -> Any:

@@ -80,6 +80,14 @@ TASK_RESTARTS = Counter(
 
 RELAY_PUBLISHED = Counter("wbs_relay_published", "Messages confirmed by RabbitMQ.")
 RELAY_PUBLISH_FAILURES = Counter("wbs_relay_publish_failures", "Publishing attempts that failed.")
+EVENT_BATCHES_WAITING = Gauge("wbs_event_batches_waiting", "Batches whose events have no number yet.")
+EVENTS_LAST_SEQ = Gauge("wbs_events_last_seq", "The number of the last event.")
+EVENT_NUMBERING_SECONDS = Histogram(
+    "wbs_event_numbering_seconds", "From the commit of a batch to the numbers of its events.", buckets=_SLOW_S
+)
+EVENT_STREAMS = Gauge(
+    "wbs_event_streams", "Clients that read the stream of events.", multiprocess_mode="livesum"
+)
 RECONCILER_BEATS = Counter(
     "wbs_reconciler_beats", "Beats of the leading reconciler that reached the database."
 )

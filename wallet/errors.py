@@ -16,6 +16,7 @@
     ├── HoldNotOpen              hold_not_open
     ├── CaptureExceedsHold       capture_exceeds_hold
     ├── ExceedsOriginal          exceeds_original
+    ├── EventsGone               events_gone
     ├── NotCancellable           not_cancellable
     ├── IllegalMove              illegal_move
     └── TryLater
@@ -165,6 +166,18 @@ class WalletNotFound(WalletError):
     """There is no such wallet, or none that the caller may know of."""
 
     code = "wallet_not_found"
+
+
+class EventsGone(WalletError):
+    """The position is not one of the sequence: of another epoch, past the end, or before the oldest that is kept."""
+
+    code = "events_gone"
+
+    def __init__(self, epoch: str, oldest_seq: int, last_seq: int) -> None:
+        super().__init__(f"the sequence {epoch} goes from {oldest_seq} to {last_seq}")
+        self.epoch = epoch
+        self.oldest_seq = oldest_seq
+        self.last_seq = last_seq
 
 
 class NotCancellable(WalletError):

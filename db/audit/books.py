@@ -1,4 +1,4 @@
-"""Invariants 1 to 4, 6 and 7: our own ledger, in one snapshot. Most checks are queries that return violations."""
+"""Invariants 1 to 4 and 6 to 8: our own ledger, in one snapshot. Most checks are queries that return violations."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,12 +14,13 @@ from db.watch import watched_session
 
 _SQL = load("audit")
 _TRANSFERS = load("audit_transfers")
+_EVENTS = load("audit_events")
 
 DUE_WITHIN = timedelta(minutes=75)
 """Time within which an open withdrawal is taken up again: the longest interval between look-ups, and a margin."""
 
 _CHECKS = ("transfers", "adjustments", "wallets", "locks", "releases", "outbox", "doubled")
-"""Blocks of audit.sql that return violations. So do all of audit_transfers.sql."""
+"""Blocks of audit.sql that return violations. So do all of audit_transfers.sql and audit_events.sql."""
 
 
 @asynccontextmanager
@@ -42,7 +43,7 @@ async def auditor(database_url: str) -> AsyncIterator[Any]:
 async def audit_books(
     connection: Any, findings: Findings, progress: Progress, due_within: timedelta = DUE_WITHIN
 ) -> None:
-    """Check invariants 1 to 4, 6 and 7, in one snapshot.
+    """Check invariants 1 to 4 and 6 to 8, in one snapshot.
 
     By the settings, no open withdrawal may wait for longer than `due_within` until it is taken up.
     """
@@ -50,7 +51,11 @@ async def audit_books(
         sizes = {row["name"]: row["rows"] for row in await connection.fetch(_SQL["sizes"])}
         for name, number in (await connection.fetchrow(_SQL["counts"])).items():
             findings.count(name, number)
-        for check, query in [*((check, _SQL[check]) for check in _CHECKS), *_TRANSFERS.items()]:
+        for check, query in [
+            *((check, _SQL[check]) for check in _CHECKS),
+            *_TRANSFERS.items(),
+            *_EVENTS.items(),
+        ]:
             progress(check.replace("_", " "))
             await _run(connection, findings, query)
         await _run(connection, findings, _SQL["look_ups"], due_within)

@@ -3,6 +3,7 @@
 Nothing is described twice: a field, a limit or an error code that is added to a model is in the document.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,6 +15,8 @@ from gateway.contract.operation import USER, Operation, RequestBody, ResponseSpe
 from gateway.contract.problems import KINDS, PROBLEM_JSON, FieldError, Problem, encode_problem
 from gateway.contract.user_ids import UserIds
 from wallet.errors import ValidationFailed
+from wallet.events import MEANINGS, TYPES
+from wallet.events import MODELS as EVENT_MODELS
 
 _REQUEST_ID = {
     "description": "The request's id: yours if you sent X-Request-Id, else a new one.",
@@ -62,7 +65,7 @@ def document(operations: Iterable[Operation], *, version: str, user_ids: UserIds
     served = [operation for operation in operations if operation.documented]
     bodies = [kind for one in served if one.body for kind, _ in one.body.kinds.values() if kind is not None]
     returned = [spec.kind for one in served for spec in one.responses.values() if spec.kind is not None]
-    schemas = Schemas(bodies, [Problem, FieldError, *returned], user_ids)
+    schemas = Schemas(bodies, [Problem, FieldError, *EVENT_MODELS.values(), *returned], user_ids)
     paths: dict[str, dict[str, Any]] = {}
     for operation in served:
         described = _operation(operation, schemas, user_ids)
@@ -91,6 +94,7 @@ def document(operations: Iterable[Operation], *, version: str, user_ids: UserIds
         "servers": [{"url": "/", "description": "The gateway that serves this document"}],
         "tags": [{"name": tag} for tag in tags],
         "paths": paths,
+        "webhooks": _webhooks(schemas),
         "components": components,
     }
 
@@ -102,6 +106,25 @@ def _links(spec: ResponseSpec, served: list[Operation]) -> dict[str, Any]:
         for name, member in spec.gives.items()
         for other in served
         if f"{{{name}}}" in other.path
+    }
+
+
+def _webhooks(schemas: Schemas) -> dict[str, Any]:
+    """Return what is sent to webhooks: an event of each type."""
+    return {
+        type: {
+            "post": {
+                "operationId": "on" + "".join(map(str.capitalize, re.split("[._]", type))),
+                "tags": ["Events"],
+                "summary": MEANINGS[type],
+                "requestBody": {
+                    "required": True,
+                    "content": {JSON: {"schema": schemas.of(EVENT_MODELS[type.partition(".")[0]])}},
+                },
+                "responses": {"2XX": {"description": "Taken. Any other answer, and it is sent again."}},
+            }
+        }
+        for type in TYPES
     }
 
 

@@ -159,6 +159,11 @@ KINDS: dict[str, ProblemKind] = {
     "transfer_not_found": ProblemKind(404, "No such transfer", "no such transfer"),
     "hold_not_found": ProblemKind(404, "No such hold", "no such hold"),
     "withdrawal_not_found": ProblemKind(404, "No such withdrawal", "no such withdrawal"),
+    "events_gone": ProblemKind(
+        410,
+        "Not a position in the sequence of events",
+        "the sequence 5f0c1b2a-9d3e-4f60-8000-2d1f6b7a9c01 goes from 1 to 95288",
+    ),
     "method_not_allowed": ProblemKind(405, "Method not allowed", "PUT is not allowed here"),
     "request_timeout": ProblemKind(
         408, "The request did not arrive in time", "the request did not arrive in time"
@@ -223,6 +228,7 @@ _FIGURES = {
     "balance_limit_exceeded": ("limit",),
     "open_locks_limit_exceeded": ("limit",),
     "open_holds_limit_exceeded": ("limit",),
+    "events_gone": ("epoch", "oldest_seq", "last_seq"),
 }
 """Attributes of errors that are members of their problems, too."""
 
@@ -252,6 +258,10 @@ class Problem(msgspec.Struct, omit_defaults=True):
     left: int | None = None
     limit: int | None = None
     """With refusals for a limit: minor units, or a number of locks or holds."""
+    epoch: str | None = None
+    """With `events_gone`: the present epoch, and its oldest and last numbers that can be read."""
+    oldest_seq: int | None = None
+    last_seq: int | None = None
 
 
 _encode = msgspec.json.Encoder().encode

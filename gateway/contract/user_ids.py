@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from wallet.money import AMOUNT_MAX
+from wallet.user_ids import spelling
 
 USER_ID_PATTERN = r"^[!-~]{1,128}\Z"
 
@@ -80,9 +81,7 @@ class UserIds(StrEnum):
 
         Where user ids are integers, one that was kept as text before that setting comes back as it is.
         """
-        if self is not UserIds.STRING and _is_whole(user_id):
-            return int(user_id)
-        return user_id
+        return spelling(self)(user_id)
 
     def example(self, value: Any) -> Any:
         """Return an example whose user ids, written as integers, are spelled as they have to be."""
@@ -92,20 +91,14 @@ class UserIds(StrEnum):
             return [self.example(item) for item in value]
         if isinstance(value, dict):
             return {
-                name: str(item) if name.endswith("user_id") and isinstance(item, int) else self.example(item)
+                name: str(item)
+                if name.endswith("user_id") and isinstance(item, int)
+                else self.example(item)
+                if name != "user_ids"
+                else [str(user_id) for user_id in item]
                 for name, item in value.items()
             }
         return value
-
-
-def _is_whole(user_id: str) -> bool:
-    return (
-        user_id.isdecimal()
-        and user_id.isascii()
-        and (user_id[0] != "0" or user_id == "0")
-        and len(user_id) <= 16
-        and int(user_id) <= AMOUNT_MAX
-    )
 
 
 _ALLOWED: dict[UserIds, dict[Any, Any]] = {

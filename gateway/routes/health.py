@@ -35,6 +35,7 @@ _EXAMPLE = {
         "relay": {"status": "ok", "detail": "1 running"},
         "actors": {"status": "down", "detail": "no heartbeat"},
         "reconciler": {"status": "ok", "detail": "1 running"},
+        "courier": {"status": "ok", "detail": "1 running"},
         "bank": {"status": "unknown", "detail": "no word from actors or reconciler"},
     },
     "reasons": [
@@ -169,7 +170,8 @@ def judge(beats: list[Heartbeat]) -> dict[str, Dependency]:
     """Return the state of the background processes, and of the dependencies that they talk to."""
     alive = [beat for beat in beats if beat.age_s <= HEARTBEAT_AGE_S_MAX]
     running = {
-        kind: [beat for beat in alive if beat.kind == kind] for kind in ("relay", "actors", "reconciler")
+        kind: [beat for beat in alive if beat.kind == kind]
+        for kind in ("relay", "actors", "reconciler", "courier")
     }
     said = {name: _said(name, running, sources) for name, sources in _SOURCES.items()}
     processes = {kind: _process(found) for kind, found in running.items()}

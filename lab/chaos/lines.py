@@ -23,6 +23,7 @@ LINES = (
     ("relay", "DATABASE_URL", "postgres"),
     ("actors", "DATABASE_URL", "postgres"),
     ("reconciler", "DATABASE_URL", "postgres"),
+    ("courier", "DATABASE_URL", "postgres"),
     ("relay", "RABBITMQ_URL", "rabbitmq"),
     ("actors", "RABBITMQ_URL", "rabbitmq"),
     ("actors", "WBS_BANK_URL", "bank"),

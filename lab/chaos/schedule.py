@@ -14,7 +14,7 @@ from lab.chaos.poison import POISON
 
 FAULTS_PER_MINUTE = 26.0
 
-KINDS = ("gateway", "relay", "actors", "reconciler", "bank_sim", "postgres", "rabbitmq")
+KINDS = ("gateway", "relay", "actors", "reconciler", "courier", "bank_sim", "postgres", "rabbitmq")
 # Another target to kill or freeze: a single server process of PostgreSQL, in the middle of its work.
 TARGETS = (*KINDS, "postgres_backend")
 
@@ -29,7 +29,7 @@ ACTIONS = (
 CUTS = ("reset", "refuse", "blackhole", "mute", "delay")
 DATABASE_TROUBLES = ("read_only", "connections", "cancelled", "ended", "clock_back")
 NONSENSE_LINES = tuple(name for name in NAMES if name.endswith("→bank"))
-HANGS = ("gateway", "relay", "actors", "reconciler", "bank_sim")
+HANGS = ("gateway", "relay", "actors", "reconciler", "courier", "bank_sim")
 # PostgreSQL and RabbitMQ are left out: only their own supervisor knows whether they hang.
 BANK_TROUBLES = (
     *("errors", "lost_replies", "hangs", "slow", "outage", "declines", "pending", "callbacks", "everything"),

@@ -16,6 +16,7 @@ _DATABASE_ROLES = {
     "relay": roles.RELAY,
     "actors": roles.ACTORS,
     "reconciler": roles.RECONCILER,
+    "courier": roles.COURIER,
     _IN_MEMORY: roles.IN_MEMORY,
     OPERATOR: roles.OPERATOR,
 }

@@ -25,7 +25,7 @@ WATCHDOG_STOP_S = 5
 WATCHDOGS = 2
 """They watch over each other: if there were one, nobody would notice that it is frozen."""
 
-KIND_ORDER = ("gateway", "relay", "actors", "reconciler", "bank_sim", "postgres", "rabbitmq")
+KIND_ORDER = ("gateway", "relay", "actors", "reconciler", "courier", "bank_sim", "postgres", "rabbitmq")
 
 
 def server_programs(servers: Servers, base: Mapping[str, str]) -> list[Program]:
@@ -88,7 +88,7 @@ def pass_through(base: Mapping[str, str]) -> dict[str, str]:
 def own_programs(
     state: StateDir, environment: Mapping[str, str], *, gateways: int, actors: int, threads: int
 ) -> list[Program]:
-    """Return our own processes: gateways, relay, actors, reconciler and the bank simulator."""
+    """Return our own processes: gateways, relay, actors, reconciler, courier and the bank simulator."""
     programs = []
     metrics_folder = state.root / "metrics"
     for number in range(1, gateways + 1):
@@ -105,6 +105,7 @@ def own_programs(
     else:
         programs.append(_background(state, "actors_1", "actors", "actors.in_memory", environment, workers))
     programs.append(_background(state, "reconciler", "reconciler", "actors.reconciler", environment))
+    programs.append(_background(state, "courier", "courier", "actors.courier", environment))
     programs.append(_program(state, "bank_sim", "bank_sim", "bank", "bank_sim", environment, {}, BANK_STOP_S))
     return programs
 

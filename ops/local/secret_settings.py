@@ -27,6 +27,7 @@ NEEDED = {
     "relay": _DATABASE | _BROKER,
     "actors": _DATABASE | _BROKER | _BANK_LOGIN,
     "reconciler": _DATABASE | _BROKER | _BANK_LOGIN,
+    "courier": _DATABASE,
     "bank_sim": _CALLBACKS,
 }
 """By kind of process. All others (servers, watchdogs, supervisord) are told none: what is theirs is in their files."""

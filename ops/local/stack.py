@@ -129,7 +129,7 @@ class Stack:
                 health.wait_for_server(
                     self.state, "rabbitmq", listens, RABBITMQ_READY_TIMEOUT_S, self._progress
                 )
-            self._start_kinds("relay", "actors", "reconciler")
+            self._start_kinds("relay", "actors", "reconciler", "courier")
         self._wait_for_rabbitmq(chosen)
         if not self._servers_only:
             self.not_well = health.wait(
@@ -178,7 +178,9 @@ class Stack:
     def _stop(self) -> bool:
         supervisord = processes.recorded(self.state, supervision.NAME)
         if supervisord is not None:
-            self._progress.say("Stopping: gateways, then relay, actors and reconciler, bank, servers")
+            self._progress.say(
+                "Stopping: gateways, then relay, actors, reconciler and courier, bank, servers"
+            )
             processes.send(supervisord, signal.SIGCONT)  # a frozen one would not hear us
             processes.send(supervisord, signal.SIGTERM)
             poll(

@@ -6,7 +6,7 @@ that what it takes for done is done.
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +14,7 @@ from db import api_keys, rate_reports, reconciliation, stack
 from db.adoptions import BankPayout, adopt_payout
 from db.api_keys import NewApiKey
 from db.connections import Reader, connect, understood
+from db.courier import CourierSession
 from db.leases import Lease
 from db.ledger import Ledger
 from db.reconciliation import ReconcilerSession, WithdrawalRow
@@ -23,6 +24,7 @@ from runtime.tasks import SupervisedTasks
 from tests.integration.db.conftest import charge, withdraw
 from tests.integration.loop import Direct, new_user
 from wallet.errors import Unavailable
+from wallet.events import KINDS
 from wallet.scopes import Scope
 
 Call = Callable[[Settings, Direct], Awaitable[None]]
@@ -242,7 +244,22 @@ async def reports_of_rates(settings: Settings, direct: Direct) -> None:
     _believed(count == 0)
 
 
+async def old_events(settings: Settings, direct: Direct) -> None:
+    """The courier counts what waits for a number, and removes what is old."""
+    await direct.connection.execute("delete from leases")
+    session = CourierSession(settings.database, frozenset(KINDS))
+    try:
+        if not await session.lead():
+            raise Unavailable("it does not lead")
+        _believed((await session.waiting())[0] >= 0)
+        _believed(await session.forget(timedelta(days=1)) == 0)
+        await session.give_up()
+    finally:
+        await session.close()
+
+
 CALLS: dict[str, Call] = {
+    "old events": old_events,
     "reports of rates": reports_of_rates,
     "API keys": api_key_calls,
     "pausing": pausing,

@@ -2,7 +2,7 @@
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID
@@ -15,6 +15,7 @@ from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
 from tests.integration.db.conftest import accepted, charge, withdraw
 from tests.locks import in_an_hour, mature
+from tests.polling import poll_until
 from wallet.errors import TryLater
 
 NOTICED_WITHIN_S = 0.5
@@ -55,6 +56,14 @@ class Direct:
 def new_user() -> str:
     """An unknown user."""
     return f"u{next(_numbers)}"
+
+
+async def noticed(condition: Callable[[], bool | Awaitable[bool]]) -> None:
+    """Return once it is true. Raises NotYet after a while."""
+    try:
+        await poll_until(condition, NOTICED_WITHIN_S)
+    except AssertionError as error:
+        raise NotYet from error
 
 
 class Loop(ABC):

@@ -5,7 +5,7 @@ A loop reaches the database through a proxy that may say anything; what it works
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -29,9 +29,9 @@ from gateway.long_poll import LongPoll
 from gateway.reads import Reads
 from gateway.routes.balances import BEGINNING
 from tests.integration.db.conftest import charge, hold, transfer, withdraw
-from tests.integration.loop import NOTICED_WITHIN_S, Loop, NotYet, new_user
+from tests.integration.event_loops import Couriers, EventReads
+from tests.integration.loop import NOTICED_WITHIN_S, Loop, NotYet, new_user, noticed
 from tests.locks import in_an_hour
-from tests.polling import poll_until
 from wallet.commands import Leg
 from wallet.errors import InsufficientFunds, TryLater, ValidationFailed, WithdrawalNotFound
 from wallet.follow_up_commands import CaptureHold, ReverseCharge, ReverseTransfer, VoidHold
@@ -344,7 +344,7 @@ class Relays(Loop):
 
     async def work(self) -> None:
         id, _ = await self.direct.withdrawal()
-        await _noticed(lambda: id in self.taken)
+        await noticed(lambda: id in self.taken)
 
 
 class OutboxNotifiers(Loop):
@@ -366,7 +366,7 @@ class OutboxNotifiers(Loop):
     async def work(self) -> None:
         self.heard.clear()
         self.notifier.notify()
-        await _noticed(self.heard.is_set)
+        await noticed(self.heard.is_set)
 
 
 class Heartbeats(Loop):
@@ -390,7 +390,7 @@ class Heartbeats(Loop):
             detail = await self.direct.connection.fetchval("select detail from heartbeats")
             return detail is not None and self.seen in detail
 
-        await _noticed(written)
+        await noticed(written)
         await forget_old(self.reader)
 
 
@@ -437,15 +437,7 @@ class Reconcilers(Loop):
             followed = cursor != await connection.fetchval("select after from bank_cursor")
             return bool(locked == 0 and announced == 1 and followed)
 
-        await _noticed(done)
-
-
-async def _noticed(condition: Callable[[], bool | Awaitable[bool]]) -> None:
-    """Return once it is true. Raises NotYet after a while."""
-    try:
-        await poll_until(condition, NOTICED_WITHIN_S)
-    except AssertionError as error:
-        raise NotYet from error
+        await noticed(done)
 
 
 LOOPS: list[type[Loop]] = [
@@ -459,9 +451,11 @@ LOOPS: list[type[Loop]] = [
     HeldMoves,
     Queries,
     Lists,
+    EventReads,
     Watcher,
     Relays,
     OutboxNotifiers,
     Heartbeats,
     Reconcilers,
+    Couriers,
 ]

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from db.roles import ACTORS, GATEWAY, OPERATOR, OWNER, RECONCILER, RELAY
+from db.roles import ACTORS, COURIER, GATEWAY, OPERATOR, OWNER, RECONCILER, RELAY
 from gateway.wire.connection_limits import TrustedProxies
 from ops import rabbitmq_users
 from ops.local.environment import SWAGGER_ORIGINS
@@ -25,7 +25,7 @@ from runtime.settings import Settings
 from tests.conftest import THOROUGH
 
 ROOT = Path(__file__).parents[2]
-PROCESSES = {"gateway", "relay", "actors", "reconciler", "bank_sim"}
+PROCESSES = {"gateway", "relay", "actors", "reconciler", "courier", "bank_sim"}
 PACKAGES = ("wallet", "runtime", "db", "gateway", "actors", "bank_sim", "ops", "lab")
 PARENT = ["python", "-P", "-m", "runtime.parent"]
 WBS = Path(sys.executable).parent / "wbs"
@@ -112,7 +112,7 @@ def test_compose_has_every_service_on_its_port(compose: dict[str, Any]) -> None:
         "actors": ACTORS,
         "reconciler": RECONCILER,
     }
-    for name, role in {**logins, "operator": OPERATOR, "roles": "postgres"}.items():
+    for name, role in {**logins, "courier": COURIER, "operator": OPERATOR, "roles": "postgres"}.items():
         url = f"postgresql://{role}:password@postgres:5432/wpdb"
         assert without_env(services[name]["environment"]["DATABASE_URL"]) == url
         variable = re.search(r"\$\{(\w+_PASSWORD)", services[name]["environment"]["DATABASE_URL"])
@@ -181,7 +181,7 @@ def without_env(text: str) -> str:
 def test_each_secret_reaches_only_who_needs_it(compose: dict[str, Any]) -> None:
     """Goal: a process that is broken into tells no more than it needs to know; every other setting is passed on."""
     needed = {
-        "DATABASE_URL": {"roles", "migrate", "gateway", "relay", "actors", "reconciler", "operator"},
+        "DATABASE_URL": (PROCESSES - {"bank_sim"}) | {"roles", "migrate", "operator"},
         "RABBITMQ_URL": {"rabbitmq_users", "relay", "actors", "reconciler", "operator"},
         "WBS_METRICS_TOKEN": {"gateway", "prometheus"},
         "WBS_BANK_TOKEN": {"actors", "reconciler", "operator"},

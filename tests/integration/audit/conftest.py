@@ -290,6 +290,7 @@ union all
 select format('alter table %s alter column %I drop not null', attrelid::regclass, attname)
 from pg_attribute join pg_class on pg_class.oid = attrelid
 where relnamespace = 'public'::regnamespace and relkind = 'r' and attnum > 0 and attnotnull and not attisdropped
+and attidentity = ''
 union all
 select 'alter table idempotency_keys alter column digest drop expression'
 """

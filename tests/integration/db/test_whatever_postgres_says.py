@@ -70,6 +70,7 @@ FAULTS: dict[str, Fault] = {
 ELSEWHERE = {
     "audit": "an operator's command: tests/integration/ops/test_commands_and_servers.py",
     "audit_transfers": "the same",
+    "audit_events": "the same",
 }
 """Queries, or files of them, that neither a loop nor a call here executes, and why."""
 

@@ -23,6 +23,7 @@ VERBS = (
     "receive",
     "reverse",
     "update",
+    "stream",
     "void",
 )
 REF = "#/components/schemas/"

@@ -31,19 +31,24 @@ def test_nothing_runs() -> None:
         "relay": "down",
         "actors": "down",
         "reconciler": "down",
+        "courier": "down",
         "bank": "unknown",
     }
 
 
 def test_all_well() -> None:
     """Goal: what the processes say well of is ok."""
-    found = statuses(beat("relay", rabbitmq="ok"), beat("actors", bank="ok"), beat("reconciler"))
+    found = statuses(
+        beat("relay", rabbitmq="ok"), beat("actors", bank="ok"), beat("reconciler"), beat("courier")
+    )
     assert set(found.values()) == {"ok"}
 
 
 def test_a_silent_process() -> None:
     """Goal: a process that has not been heard of for three beats counts as gone, with all that it said."""
-    found = statuses(beat("relay", age_s=11, rabbitmq="ok"), beat("actors", bank="ok"), beat("reconciler"))
+    found = statuses(
+        beat("relay", age_s=11, rabbitmq="ok"), beat("actors", bank="ok"), beat("reconciler"), beat("courier")
+    )
     assert found["relay"] == "down"
     assert found["rabbitmq"] == "unknown"
 

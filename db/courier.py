@@ -1,0 +1,120 @@
+"""The courier's access to the database: a session of its own, and the lease by which one courier numbers the events."""
+
+import time
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+from db import events, stack
+from db.connections import connect
+from db.errors import DATABASE_ERRORS
+from db.events import Numbered
+from db.leases import LAPSES_S, Lease
+from db.sql import load
+from db.strict import one
+from runtime.slices import DatabaseSettings
+from runtime.telemetry import log
+from wallet.events import ALWAYS_MADE, types_of_kinds
+
+_SQL = load("events")
+_COMMAND_TIMEOUT_S = 5
+_LEASE = "courier"
+_FOLLOWING_S = 4.0
+_LOOK_S = 1.0
+"""Seconds between two looks at what is below the batches that can still come."""
+_GUARD_S = 10.0
+"""Seconds between two looks at whether the database is the same."""
+EVER = 2**62
+
+
+class CourierSession:
+    """One connection, reopened after it breaks. Methods raise `db.errors.CONNECTION_ERRORS`."""
+
+    def __init__(self, database: DatabaseSettings, kinds: frozenset[str]) -> None:
+        """Make a session. `kinds` are the kinds of events that are made."""
+        self._database = database
+        self._kinds = kinds | {ALWAYS_MADE}
+        self._types = types_of_kinds(kinds)
+        self._connection: Any = None
+        self._lease = Lease(_LEASE)
+        self._guarded_at: float | None = None
+        self._known_seq = 0
+        self._last_id = 0
+        self._from_id = 0
+        self._sample: tuple[int, int] | None = None
+        self._looked_at = 0.0
+
+    async def lead(self) -> bool:
+        """Connect if needed, and return whether this process numbers the events now. Call it before each step."""
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await connect(self._database, command_timeout_s=_COMMAND_TIMEOUT_S)
+            self._guarded_at = self._sample = None
+            self._from_id = 0
+        leads = await self._lease.hold(self._connection)
+        if not leads:
+            self._guarded_at = None
+            self._known_seq = 0  # another process numbers
+        elif self._guarded_at is None or time.monotonic() - self._guarded_at >= _GUARD_S:
+            await self._guard()
+        return leads
+
+    @property
+    def is_unled(self) -> bool:
+        """True if no process has led for longer than it takes to succeed a leader that is gone."""
+        return self._lease.unled_s > LAPSES_S + _FOLLOWING_S
+
+    async def number(self) -> Numbered:
+        """Give numbers to batches that wait, a bounded number of them."""
+        numbered = await events.number_batches(self._connection, self._types, self._from_id)
+        self._known_seq = numbered.last_seq
+        self._last_id = max(self._last_id, numbered.last_id)
+        if time.monotonic() - self._looked_at >= _LOOK_S:
+            self._looked_at = time.monotonic()
+            await self._pass_over_what_is_gone()
+        return numbered
+
+    async def waiting(self) -> tuple[int, float]:
+        """Return the number of batches without a number, and the age of the oldest in seconds."""
+        return await events.waiting(self._connection, self._from_id)
+
+    async def forget(self, older_than: timedelta) -> int:
+        """Remove some of the oldest events; return the number of rows."""
+        return await events.forget(self._connection, older_than, EVER)
+
+    async def give_up(self) -> None:
+        """Let another process lead at once, because this one ends."""
+        with suppress(*DATABASE_ERRORS):
+            if self._connection is not None and not self._connection.is_closed():
+                await self._lease.give_up(self._connection)
+
+    async def close(self) -> None:
+        """Close the connection. The lead stays until the lease lapses."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+    async def _guard(self) -> None:
+        """Begin another epoch if the database may have lost history; write down which kinds of events are made."""
+        here = await stack.server(self._connection)
+        reason = await events.guard_epoch(self._connection, here, self._known_seq)
+        if reason is not None:
+            self._known_seq = 0
+            log.error("events_begin_anew", reason=reason)
+        if self._guarded_at is None:
+            await events.make_kinds(self._connection, self._kinds)
+        self._guarded_at = time.monotonic()
+
+    async def _pass_over_what_is_gone(self) -> None:
+        """Begin further up in the index, above identifiers of which none can be committed any more.
+
+        Numbered rows stay in it until they are vacuumed, and a long transaction can put that off. An identifier is
+        drawn by a transaction that has a number already. So when all transactions have ended that were under way at a
+        time, all identifiers drawn before are decided. Nothing that could still come is passed over: it would
+        be numbered after a later batch of the same wallet.
+        """
+        row = one(await self._connection.fetch(_SQL["oldest_open"]))
+        if self._sample is not None and row["oldest"] >= self._sample[1]:
+            self._from_id = self._sample[0] + 1
+            self._sample = None
+        if self._sample is None and self._last_id >= self._from_id:
+            self._sample = (self._last_id, row["next"])
