@@ -70,12 +70,20 @@ async def understood(
     try:
         return await read(reader, *arguments, **named)
     except Exception as error:
-        refusal = translate(error)
-        if refusal is None or refusal is error:
+        refusal = not_understood(error)
+        if refusal is error:
             raise
-        if _NOT_UNDERSTOOD.lets_through():
-            log.error("rows_not_understood", exc_info=True)
         raise refusal from error
+
+
+def not_understood(error: Exception) -> Exception:
+    """Return what callers are told of rows that make no sense, which is logged from time to time."""
+    refusal = translate(error)
+    if refusal is None or refusal is error:
+        return error
+    if _NOT_UNDERSTOOD.lets_through():
+        log.error("rows_not_understood", exc_info=error)
+    return refusal
 
 
 class Reader:

@@ -1,4 +1,7 @@
-"""Writes captures, voids and reversals: find their wallets, lock these, read the facts, decide, and write."""
+"""Writes captures, voids and reversals: find their wallets, lock these, read the facts, decide, and write.
+
+A batch of captures is tried in one statement first, after one look at its holds; it nearly always can be accepted.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -6,6 +9,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+from db.connections import autocommit
 from db.errors import Rejected
 from db.ledger_writes import (
     Outcome,
@@ -18,6 +22,7 @@ from db.ledger_writes import (
     remove_locks,
     write_under_locks,
 )
+from db.optimistic_writer import write_captures
 from db.receipts import receipts_of
 from db.sql import load
 from db.strict import require, whole
@@ -26,6 +31,7 @@ from wallet.follow_up_commands import CaptureHold, FollowUp, VoidHold, subjects_
 from wallet.follow_ups import Facts, FollowUps, Hold, Source, Transferred
 from wallet.ledger import MaturedLock, Wallet, WalletId
 from wallet.limits import UNLIMITED, Limits
+from wallet.optimistic_captures import optimistic_captures
 
 _SQL = load("follow_ups")
 
@@ -37,10 +43,26 @@ async def write_follow_ups(
 
     Wallets that are wanted for it are created first, in a transaction of their own.
     """
+    if all(type(command) is CaptureHold for command in commands):
+        captured = await _capture_at_once(connection, commands, limits)
+        if not isinstance(captured, Rejected):
+            return captured
     written = await write_under_locks(connection, partial(_write, connection, commands, limits))
     if isinstance(written, Rejected) and written.missing_wallets:
         await create_wallets(connection, written.missing_wallets)
     return written
+
+
+async def _capture_at_once(
+    connection: Any, commands: Sequence[FollowUp], limits: Limits
+) -> Sequence[Outcome] | Rejected:
+    """Write a batch of captures in one statement, if their holds are as they were read and all can be accepted."""
+    async with autocommit(connection):
+        facts = await _facts(connection, subjects_of(commands)[0], (), ())
+    batch = optimistic_captures(commands, facts.holds, limits=limits)
+    if batch is None:
+        return Rejected("a capture has to be decided under locks")
+    return await write_captures(connection, batch)
 
 
 async def _write(

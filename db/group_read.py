@@ -21,7 +21,7 @@ Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 KEYS_MAX = 256
-"""Number of keys per query."""
+"""Number of keys per query, unless another is given."""
 WAITING_MAX = 4096
 """Number of requests that may wait for a query."""
 _FUTILE_MAX = 16
@@ -33,7 +33,7 @@ _Waiting = list[tuple[Key, "asyncio.Future[Value]"]]
 class GroupRead(Generic[Key, Value]):
     """Collects keys and reads them in batches, one query at a time.
 
-    `read` returns a value for each of its keys; it must be bounded in time.
+    `read` returns a value for each of its keys; it must be bounded in time. `awaited` is that of the `BatchQueue`.
     """
 
     def __init__(
@@ -43,12 +43,14 @@ class GroupRead(Generic[Key, Value]):
         tasks: SupervisedTasks,
         *,
         linger_us: int = 0,
+        keys_max: int = KEYS_MAX,
+        awaited: float = 1.0,
     ) -> None:
         self._kind = kind
         self._read = read
-        # Wait for all of them: a query takes so little time that nobody is idle for long.
+        # Wait for all of them by default: a short query takes so little time that nobody is idle for long.
         self._queue: BatchQueue[tuple[Key, asyncio.Future[Value]]] = BatchQueue(
-            batch_max=KEYS_MAX, linger_s=linger_us / 1e6, awaited=1.0
+            batch_max=keys_max, linger_s=linger_us / 1e6, awaited=awaited
         )
         self._tasks = tasks
         self._task: SupervisedTask | None = None

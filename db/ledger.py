@@ -3,9 +3,9 @@
 Every process takes locks in the order withdrawals → wallets → keys, each sorted. The primary key of idempotency_keys
 guarantees that a key is used once.
 
-Nearly always all keys are new and all requests can be accepted. So the OptimisticWriter tries a batch first. If it
-rejects that, the few requests that are in doubt go to the LockingWriter in a lane of their own; or all do, if they are
-many or cannot be told. A property test compares the two writers (`wallet.optimistic`).
+Nearly always all keys are new and all requests can be accepted. So the OptimisticWriter tries a batch first. The few
+requests that are in doubt go to the LockingWriter in a lane of their own; or all do, if they are many or cannot be
+told. A property test compares the two writers (`wallet.optimistic`).
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from db.group_commit import GroupCommit
 from db.held import held_follow_ups, held_wallets, names_of_command, names_of_follow_up
 from db.ledger_writes import Outcome
 from db.locking_writer import LockingWriter
-from db.optimistic_writer import OptimisticWriter
+from db.optimistic_writer import IN_DOUBT_PART, OptimisticWriter
 from db.outbox import OutboxNotifier
 from db.releases import ReleaseLane
 from runtime.activity import ACTIVITY
@@ -154,11 +154,22 @@ class Ledger:
         if self._locking_batches or self._counts(commands):
             written = await self._write_locking(connection, commands)
         else:
-            written = await self._optimistic.write(connection, commands)
-            if isinstance(written, Rejected):
+            recorded = await self._optimistic.write(connection, commands)
+            if isinstance(recorded, Rejected):
                 written = await self._write_without_doubtful(connection, commands)
+            else:
+                written = self._with_doubtful(commands, recorded)
         self._notify(commands, written)
         return written
+
+    def _with_doubtful(
+        self, commands: Sequence[LedgerCommand], recorded: Sequence[Recorded | None]
+    ) -> list[Recorded | SetApart[Recorded]]:
+        """Return the answers, with those commands set apart that are in doubt (None)."""
+        return [
+            SetApart(partial(self._take_doubtful, command)) if one is None else one
+            for command, one in zip(commands, recorded, strict=True)
+        ]
 
     def _counts(self, commands: Sequence[LedgerCommand]) -> bool:
         """Return whether locks or holds have to be counted under lock, which only limits ask for."""
@@ -175,15 +186,15 @@ class Ledger:
     ) -> Sequence[Recorded | WalletError | SetApart[Recorded]] | Rejected:
         """Set apart the commands that are in doubt, if they are few, and write the others; or write all under locks."""
         doubtful = await self._optimistic.in_doubt(connection, commands)
-        if 0 < len(doubtful) <= len(commands) // 4:
+        if 0 < len(doubtful) <= len(commands) // IN_DOUBT_PART:
             others = [command for place, command in enumerate(commands) if place not in doubtful]
             written = await self._optimistic.write(connection, others)
             if not isinstance(written, Rejected):
                 receipts = iter(written)
-                return [
-                    SetApart(partial(self._take_doubtful, command)) if place in doubtful else next(receipts)
-                    for place, command in enumerate(commands)
-                ]
+                return self._with_doubtful(
+                    commands,
+                    [None if place in doubtful else next(receipts) for place in range(len(commands))],
+                )
         self._locking_batches = _LOCKING_BATCHES
         return await self._write_locking(connection, commands)
 

@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
+from operator import itemgetter
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from db.connections import Reader
+from db.errors import MalformedAnswer
 from db.lists import EVER, LOOKED_AT_MAX, Span
 from db.sql import load
-from db.strict import one, whole
+from db.strict import one, require, whole
 from wallet.errors import WithdrawalNotFound
 from wallet.ledger import WalletId
 
@@ -23,6 +25,8 @@ _NULLABLE = (
     "reference",
 )
 _NULLABLE_OF_A_CHARGE = (*_NULLABLE, "status")
+
+_NUMBER = itemgetter("number")
 
 CURRENCIES_MAX = 4
 """Number of currencies per query for balances, which looks for each of its users in each of its currencies."""
@@ -61,6 +65,14 @@ class TransactionPage(NamedTuple):
     items: list[TransactionRow]
     total: int
     next: UUID | None
+
+
+class AskedPage(NamedTuple):
+    """Names a page of a wallet's transactions: `limit` of those in the span, newest first."""
+
+    wallet: WalletId
+    span: Span
+    limit: int
 
 
 class HistoryEntry(NamedTuple):
@@ -119,6 +131,35 @@ async def balances(reader: Reader, ids: Sequence[WalletId]) -> dict[WalletId, Ba
     return found
 
 
+async def pages(
+    reader: Reader,
+    asked: Sequence[AskedPage],
+    *,
+    skip: int = 0,
+    kind: str | None = None,
+    status: str | None = None,
+) -> dict[AskedPage, TransactionPage | MalformedAnswer]:
+    """Return pages of wallets' transactions: after `skip`, of a kind and status if one is given. Raises Unavailable.
+
+    A page whose rows make no sense is an error of its own.
+    """
+    looked_at = SKIPPING_LOOKED_AT_MAX if skip else LOOKED_AT_MAX
+    columns = zip(
+        *((*page.wallet, page.span.end, page.span.first, page.limit + 1) for page in asked), strict=True
+    )
+    rows = await reader.fetch(_SQL["transactions"], *columns, skip, looked_at, kind, status)
+    of_page: list[list[Any]] = [[] for _ in asked]
+    for row in rows:
+        of_page[row["page"] - 1].append(row)
+    found: dict[AskedPage, TransactionPage | MalformedAnswer] = {}
+    for page, its_rows in zip(asked, of_page, strict=True):
+        try:
+            found[page] = _page(its_rows, page.limit, looked_at)
+        except MalformedAnswer as error:
+            found[page] = error
+    return found
+
+
 async def transactions(
     reader: Reader,
     wallet: WalletId,
@@ -129,13 +170,19 @@ async def transactions(
     kind: str | None = None,
     status: str | None = None,
 ) -> TransactionPage:
-    """Return a page of a wallet's transactions: `limit` of them after `skip`, of a kind and status if one is given."""
-    looked_at = SKIPPING_LOOKED_AT_MAX if skip else LOOKED_AT_MAX
-    rows = await reader.fetch(
-        _SQL["transactions"], *wallet, span.end, limit + 1, skip, span.first, looked_at, kind, status
-    )
-    total = rows[0] if rows else await reader.fetchrow(_SQL["transactions_total"], *wallet)
-    rows = [whole(row, _NULLABLE_OF_A_CHARGE) for row in rows]
+    """Return one of such pages. Raises Unavailable, MalformedAnswer."""
+    asked = AskedPage(wallet, span, limit)
+    page = (await pages(reader, [asked], skip=skip, kind=kind, status=status))[asked]
+    if isinstance(page, MalformedAnswer):
+        raise page
+    return page
+
+
+def _page(rows: Sequence[Any], limit: int, looked_at: int) -> TransactionPage:
+    require(bool(rows), "a page")
+    if len(rows) == 1 and rows[0]["id"] is None:
+        return TransactionPage([], rows[0]["total"] or 0, None)
+    rows = sorted(rows, key=_NUMBER)
     items = [
         TransactionRow(
             row["id"],
@@ -148,15 +195,14 @@ async def transactions(
             row["created_at"],
         )
         for row in rows
-        if row["matches"]
+        if whole(row, _NULLABLE_OF_A_CHARGE)["matches"]
     ]
     next = None
     if len(items) > limit:
         next = items[limit - 1].id
-    elif rows and rows[-1]["number"] == looked_at:
+    elif rows[-1]["number"] == looked_at:
         next = rows[-1]["id"]
-    count = 0 if total is None else whole(total, _NULLABLE_OF_A_CHARGE)["total"]
-    return TransactionPage(items[:limit], count, next)
+    return TransactionPage(items[:limit], rows[0]["total"], next)
 
 
 async def withdrawals(reader: Reader, ids: Sequence[UUID]) -> list[WithdrawalView]:

@@ -10,68 +10,20 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
+from wallet.batch_rows import (
+    BatchMovement,
+    RaisedInstants,
+    WalletChange,
+    WalletSum,
+    peak_margin,
+    received,
+)
 from wallet.commands import Charge, LedgerCommand, MakeTransfer, PlaceHold, Withdraw, only_payee
 from wallet.ids import uuid7_ends
 from wallet.ledger import WalletId
 from wallet.limits import Ceiling
-from wallet.money import AMOUNT_MAX
 from wallet.receipts import ChargeReceipt, HoldReceipt, Receipt, TransferReceipt, WithdrawReceipt
 from wallet.reference import reference_end
-
-
-class WalletChange(NamedTuple):
-    """The amounts that a batch adds to a wallet. `needed` is the least available balance before it, in minor units.
-
-    `total_peak` is the most by which the batch raises the wallet's total on its way, for a total of AMOUNT_MAX at most.
-    """
-
-    user_id: str
-    currency: str
-    available: int
-    locked: int
-    held: int
-    transactions: int
-    needed: int
-    total_peak: int
-
-
-class BatchMovement(NamedTuple):
-    """A row of the ledger; a request's first row carries its idempotency key.
-
-    `id_end` holds the last 16 hexadecimal digits of its identifier. `wallet` is the number of its wallet change,
-    counted from 1; `…_change` is the sum that the batch has added to the wallet's split so far. `reference_end` holds,
-    for a withdrawal, the last 24 digits of its bank reference. `of_wallet` and `of_end` name the row of the payer for a
-    row of a payee, whose number among the legs is `leg`.
-    """
-
-    id_end: str
-    wallet: int
-    user_id: str
-    currency: str
-    kind: str
-    amount: int
-    available_change: int
-    locked_change: int
-    held_change: int
-    release_at: datetime | None
-    destination: str | None
-    metadata: str | None
-    reference_end: str | None
-    made_by: str | None
-    of_wallet: int | None
-    of_end: str | None
-    leg: int | None
-    peer_user_id: str | None
-    space: str | None
-    key: str | None
-    fingerprint: bytes | None
-
-
-class RaisedInstants(NamedTuple):
-    """The instant of each wallet change, and the start of its identifiers, for use after the clock has stepped back."""
-
-    instants: Sequence[datetime]
-    id_starts: Sequence[str]
 
 
 class OptimisticBatch(NamedTuple):
@@ -113,31 +65,6 @@ class OptimisticBatch(NamedTuple):
         ]
 
 
-class _Sum:
-    """The amounts that a batch adds to one wallet, so far. `number` is its place among the changes, from 1."""
-
-    __slots__ = ("available", "held", "locked", "needed", "number", "peak", "transactions")
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.available = self.locked = self.held = self.transactions = self.needed = 0
-        self.peak = -AMOUNT_MAX
-        """The greatest change of the total just after money was put in; no money put in is as little as can be."""
-
-    def take(self, amount: int) -> None:
-        """Take money that must be available."""
-        self.available -= amount
-        self.needed = max(self.needed, -self.available)
-
-    def put(self, amount: int, release_at: datetime | None) -> None:
-        """Add money to the wallet's total."""
-        if release_at is None:
-            self.available += amount
-        else:
-            self.locked += amount
-        self.peak = max(self.peak, self.available + self.locked + self.held)
-
-
 class _Builder:
     """Builds the movements of a batch, request by request."""
 
@@ -146,7 +73,9 @@ class _Builder:
         for request in requests:
             if type(request) is MakeTransfer:
                 ids.update((leg.to_user_id, request.currency) for leg in request.legs)
-        self.sums: dict[WalletId, _Sum] = {id: _Sum(number) for number, id in enumerate(sorted(ids), 1)}
+        self.sums: dict[WalletId, WalletSum] = {
+            id: WalletSum(number) for number, id in enumerate(sorted(ids), 1)
+        }
         self.movements: list[BatchMovement] = []
         self.first_release_at: datetime | None = None
         self.plain = True
@@ -204,40 +133,11 @@ class _Builder:
         )
         self.movements.append(first)
         if type(request) is MakeTransfer:
-            self._add_legs(request, first)
+            self.movements += received(first, request.legs, self.sums, self._ends)
+            for leg in request.legs:
+                if leg.release_at is not None:
+                    self._until(leg.release_at)
         return first
-
-    def _add_legs(self, request: MakeTransfer, sent: BatchMovement) -> None:
-        for number, leg in enumerate(request.legs, 1):
-            sum = self.sums[leg.to_user_id, request.currency]
-            sum.put(leg.amount, leg.release_at)
-            if leg.release_at is not None:
-                self._until(leg.release_at)
-            self.movements.append(
-                BatchMovement(
-                    f"{next(self._ends):016x}",
-                    sum.number,
-                    leg.to_user_id,
-                    request.currency,
-                    "receive",
-                    leg.amount,
-                    sum.available,
-                    sum.locked,
-                    sum.held,
-                    leg.release_at,
-                    None,
-                    None,
-                    None,
-                    request.by,
-                    sent.wallet,
-                    sent.id_end,
-                    number,
-                    request.user_id,
-                    None,
-                    None,
-                    None,
-                )
-            )
 
     def _until(self, release_at: datetime) -> None:
         self.plain = False
@@ -254,15 +154,7 @@ def optimistic_batch(
     """
     builder = _Builder(requests, entropy)
     first = [builder.add(request) for request in requests]
-    changes = [
-        WalletChange(*id, s.available, s.locked, s.held, s.transactions, s.needed, s.peak)
-        for id, s in builder.sums.items()
-    ]
-    if balance is not None:
-        changes = [
-            change._replace(total_peak=change.total_peak + AMOUNT_MAX - balance.of(change.currency))
-            for change in changes
-        ]
+    changes = [sum.change(id, peak_margin(balance, id[1])) for id, sum in builder.sums.items()]
     return OptimisticBatch(
         requests, changes, builder.movements, first, builder.first_release_at, builder.plain
     )

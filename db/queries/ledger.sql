@@ -42,17 +42,20 @@ from lock_taken as t
 left join locked_wallets as w on true;
 
 -- name: write_optimistically
--- Writes a whole batch in one statement, if its keys are new and every request can be accepted: it locks the wallets
--- ($1, in key order), reads the clock, changes the wallets and writes the movements ($2). It refuses the whole batch if
--- a wallet does not exist or has too little money, if the earliest `release_at` ($3) is over, or if a row is not written
--- as told (a trigger can swallow it); a used key violates idempotency_keys_pkey.
+-- Writes a batch in one statement, if its keys are new and its requests can be accepted: it locks the wallets ($1, in
+-- key order), reads the clock, changes the wallets and writes the movements ($2). A wallet that does not exist or has
+-- too little money is left out, with its movements, and `numbers` are those of the others; with fewer than $4 of them
+-- the whole batch is refused. So it is if the earliest `release_at` ($3) is over, or if a row is not written as told (a
+-- trigger can swallow it); a used key violates idempotency_keys_pkey. Where movements depend on each other, as legs do
+-- on their payer, $4 is the number of all wallets.
 -- A payee's row ($2) refers to the payer's by the number of its wallet change and the end of its identifier.
 -- The statement decides by the clock after the last lock. Each wallet's rows carry that instant or, if the clock has
 -- stepped back, the next instant after the wallet's latest; the identifiers begin with it. Nearly always the instant of
 -- every wallet is `now`: then `instants` and `id_starts` are null.
--- $4 is the time after which the reconciler announces a withdrawal again that no actor has started. $5 replaces this
--- stack's prefix of bank references; a reference in use violates withdrawals_reference. A batch of plain charges is
--- written without the named parts: even a part that does nothing costs its setup.
+-- $5 is the time after which the reconciler announces a withdrawal again that no actor has started. $6 replaces this
+-- stack's prefix of bank references; a reference in use violates withdrawals_reference. Each kind of batch is
+-- written without the named parts that it has no use for: even a part that does nothing costs its setup.
+-- A capture's hold must still be open, and as it was read ($3 covers its expiry, too).
 with locked_wallets as materialized (
     select c.*, w.available as available_before, w.locked as locked_before, w.held as held_before, w.last_at
     from unnest($1::optimistic_change[]) with ordinality as c (
@@ -69,6 +72,7 @@ with locked_wallets as materialized (
 lock_taken as (
     select
         count(*) as wallets,
+        array_agg(number::integer) as numbers,
         array_agg(available_before) as available_before,
         array_agg(locked_before) as locked_before,
         array_agg(held_before) as held_before,
@@ -81,7 +85,8 @@ decision as materialized (
     select
         t.*,
         uuid7_start(now) as id_start,
-        case when wallets < cardinality($1) or $3::timestamptz <= now then abort_statement() else true end as accepted
+        wallets < cardinality($1) as in_part,
+        case when wallets < $4::integer or $3::timestamptz <= now then abort_statement() else true end as accepted
     from lock_taken as t
 ),
 
@@ -117,20 +122,26 @@ raised as (
 
 movements as materialized (
     select
-        (coalesce(r.id_starts[m.wallet], d.id_start) || m.id_end)::uuid as id,
+        (coalesce(r.id_starts[p.place], d.id_start) || m.id_end)::uuid as id,
         case
-            when m.of_end is null then (coalesce(r.id_starts[m.wallet], d.id_start) || m.id_end)::uuid
+-- part: captures
+            when m.kind = 'void' then m.reference_end::uuid
+-- end of part
+            when m.of_end is null then (coalesce(r.id_starts[p.place], d.id_start) || m.id_end)::uuid
             else (coalesce(r.id_starts[m.of_wallet], d.id_start) || m.of_end)::uuid
         end as reference,
-        coalesce(r.instants[m.wallet], d.now) as created_at,
+        coalesce(r.instants[p.place], d.now) as created_at,
         d.now,
-        d.available_before[m.wallet] + m.available_change as available_after,
-        d.locked_before[m.wallet] + m.locked_change as locked_after,
-        d.held_before[m.wallet] + m.held_change as held_after,
+        d.available_before[p.place] + m.available_change as available_after,
+        d.locked_before[p.place] + m.locked_change as locked_after,
+        d.held_before[p.place] + m.held_change as held_after,
         m.*
     from decision as d
     cross join raised as r
     cross join unnest($2::optimistic_movement[]) as m
+    cross join
+        lateral (select case when d.in_part then array_position(d.numbers, m.wallet) else m.wallet end as place) as p
+    where p.place is not null
 ),
 
 new_transfers as (
@@ -143,10 +154,17 @@ new_transfers as (
         user_id,
         currency,
         kind,
-        case kind when 'charge' then 'funding' when 'receive' then 'peer' else 'available' end,
+        case
+            when kind = 'charge' then 'funding'
+            when kind = 'receive' then 'peer'
+-- part: captures
+            when kind in ('capture', 'void') then 'held'
+-- end of part
+            else 'available'
+        end,
         case
             when kind in ('reserve', 'hold') then 'held'
-            when kind = 'send' then 'peer'
+            when kind in ('send', 'capture') then 'peer'
             when release_at is null then 'available'
             else 'locked'
         end,
@@ -156,7 +174,7 @@ new_transfers as (
         locked_after,
         held_after,
         reference,
-        case when kind <> 'hold' then release_at end,
+        case when kind not in ('hold', 'capture') then release_at end,
         case when kind in ('charge', 'send') then metadata end,
         created_at,
         made_by,
@@ -182,7 +200,21 @@ new_locks as (
     insert into locks (user_id, currency, release_at, charge_id, amount, account)
     select user_id, currency, release_at, id, amount, case kind when 'hold' then 'held' else 'locked' end
     from movements
-    where release_at is not null
+    where release_at is not null and kind <> 'capture'
+    returning 1
+),
+-- end of part
+
+-- part: expiring
+ended_locks as (
+    delete from locks as l
+    using movements as m
+    where
+        m.kind = 'capture'
+        and l.user_id = m.user_id
+        and l.currency = m.currency
+        and l.release_at = m.release_at
+        and l.charge_id = m.reference_end::uuid
     returning 1
 ),
 -- end of part
@@ -194,6 +226,21 @@ new_holds as (
     from movements
     where kind = 'hold'
     returning 1
+),
+-- end of part
+
+-- part: captures
+captured_holds as (
+    update holds as h
+    set status = 'captured', captured = m.amount, transfer_id = m.id, ended_at = m.created_at
+    from movements as m
+    where
+        m.kind = 'capture'
+        and h.id = m.reference_end::uuid
+        and h.user_id = m.user_id
+        and h.status = 'open'
+        and h.expires_at is not distinct from m.release_at
+    returning h.status = 'captured' and h.captured = m.amount and h.transfer_id = m.id as as_told
 ),
 -- end of part
 
@@ -210,12 +257,12 @@ new_withdrawals as (
         amount,
         destination,
         metadata,
-        ((select coalesce($5, bank_prefix) from stack where only_row) || reference_end)::uuid,
+        ((select coalesce($6, bank_prefix) from stack where only_row) || reference_end)::uuid,
         made_by,
         created_at,
         created_at,
         now,
-        now + $4::interval
+        now + $5::interval
     from movements
     where kind = 'reserve'
     returning 1
@@ -239,7 +286,7 @@ new_keys as (
     returning 1
 )
 
-select d.now, d.id_start, r.instants, r.id_starts
+select d.now, d.id_start, r.instants, r.id_starts, case when d.in_part then d.numbers end as numbers
 from decision as d
 cross join raised as r
 where
@@ -257,8 +304,14 @@ where
 -- part: locks
                 union all select from new_locks
 -- end of part
+-- part: expiring
+                union all select from ended_locks
+-- end of part
 -- part: holds
                 union all select from new_holds
+-- end of part
+-- part: captures
+                union all select from captured_holds where as_told
 -- end of part
 -- part: withdrawals
                 union all select from new_withdrawals
@@ -266,12 +319,16 @@ where
 -- end of part
             ) as written
         -- Each movement has a key or, a payee's, a leg.
-        ) = cardinality($1) + 2 * cardinality($2)
+        ) = d.wallets + 2 * case when d.in_part then (select count(*) from movements) else cardinality($2) end
 -- part: locks
             + (select count(release_at) from movements)
 -- end of part
 -- part: holds
             + (select count(*) from movements where kind = 'hold')
+-- end of part
+-- part: captures
+            -- Each capture has a hold; the void of its rest has neither a key nor a leg.
+            + (select count(*) filter (where kind = 'capture') - count(*) filter (where kind = 'void') from movements)
 -- end of part
 -- part: withdrawals
             + (select 2 * count(*) from movements where kind = 'reserve')
@@ -299,16 +356,28 @@ from unnest($2::text[], $3::text[]) with ordinality as asked (space, key, number
 join idempotency_keys as k on k.digest = key_digest(asked.space, asked.key);
 
 -- name: write_plain_charges
--- write_plain_charges is write_optimistically without legs, locks, holds, withdrawals
+-- write_plain_charges is write_optimistically without legs, locks, expiring, holds, captures, withdrawals
 
 -- name: write_transfers
--- write_transfers is write_optimistically without locks, holds, withdrawals
+-- write_transfers is write_optimistically without locks, expiring, holds, captures, withdrawals
 
 -- name: write_holds
--- write_holds is write_optimistically without legs, withdrawals
+-- write_holds is write_optimistically without legs, locks, expiring, captures, withdrawals
+
+-- name: write_holds_with_locks
+-- write_holds_with_locks is write_optimistically without legs, expiring, captures, withdrawals
 
 -- name: write_withdrawals
--- write_withdrawals is write_optimistically without legs, locks, holds
+-- write_withdrawals is write_optimistically without legs, locks, expiring, holds, captures
+
+-- name: write_commands
+-- write_commands is write_optimistically without expiring, captures
+
+-- name: write_captures
+-- write_captures is write_optimistically without locks, expiring, holds, withdrawals
+
+-- name: write_captures_with_locks
+-- write_captures_with_locks is write_optimistically without holds, withdrawals
 
 -- name: count_open
 -- How many locks and holds these wallets ($1, $2) have open at the instant $3. Their locks make it exact: whoever adds one

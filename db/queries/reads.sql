@@ -31,45 +31,52 @@ from wallets as w
 where w.user_id = any($1::text[]) and w.currency = any($2::text[]);
 
 -- name: transactions
--- A page, newest first: before the identifier $3, after skipping $5. It has only charges and reserves: the other
--- transfers are steps of these, or have lists of their own. Each row contains the total number. It looks at $7 rows at
--- most; the last of these comes too, whether or not it `matches`, so that the next page can begin there.
+-- Pages of wallets ($1, $2), each newest first: from the identifier $4 on and before $3, $5 of them after skipping $6.
+-- They have only charges and reserves: the other transfers are steps of these, or have lists of their own. Each row
+-- contains its page's number and the wallet's total, null if there is no such wallet; a page without rows has one that
+-- is null otherwise. A page looks at $7 rows at most; the last of these comes too, whether or not it `matches`, so that
+-- the next page can begin there. The caller puts the rows in order, by `number`.
 select
-    (select transactions from wallets where user_id = $1 and currency = $2) as total,
-    t.id,
-    t.kind,
-    t.amount,
-    t.release_at,
-    t.created_at,
-    w.status,
-    w.destination,
-    case when w.id is null then t.metadata else w.metadata end as metadata,
-    t.matches and coalesce($9::text = coalesce(w.status, 'completed'), true) as matches,
-    t.number
-from (
+    asked.page,
+    wallets.transactions as total,
+    found.*
+from unnest($1::text[], $2::text[], $3::uuid[], $4::uuid[], $5::integer[]) with ordinality
+    as asked (user_id, currency, before, first, most, page)
+left join wallets on wallets.user_id = asked.user_id and wallets.currency = asked.currency
+left join lateral (
     select
-        id,
-        user_id,
-        kind,
-        amount,
-        release_at,
-        created_at,
-        metadata,
-        kind in ('charge', 'reserve') and coalesce(kind = $8::text, true) as matches,
-        row_number() over (order by id desc) as number
-    from transfers
-    where user_id = $1 and currency = $2 and id < $3 and id >= $6
-    order by id desc
-    limit $7
-) as t
-left join withdrawals as w on t.kind = 'reserve' and w.id = t.id and w.user_id = t.user_id
-where t.matches and coalesce($9::text = coalesce(w.status, 'completed'), true) or t.number = $7
-order by t.id desc
-limit $4 offset $5;
-
--- name: transactions_total
--- The total number for an empty page.
-select transactions as total from wallets where user_id = $1 and currency = $2;
+        t.id,
+        t.kind,
+        t.amount,
+        t.release_at,
+        t.created_at,
+        w.status,
+        w.destination,
+        case when w.id is null then t.metadata else w.metadata end as metadata,
+        t.matches and coalesce($9::text = coalesce(w.status, 'completed'), true) as matches,
+        t.number
+    from (
+        select
+            id,
+            user_id,
+            kind,
+            amount,
+            release_at,
+            created_at,
+            metadata,
+            kind in ('charge', 'reserve') and coalesce(kind = $8::text, true) as matches,
+            row_number() over (order by id desc) as number
+        from transfers
+        where user_id = asked.user_id and currency = asked.currency and id < asked.before and id >= asked.first
+        order by id desc
+        limit $7
+    ) as t
+    -- Nothing is looked up for a charge.
+    left join withdrawals as w on w.id = case when t.kind = 'reserve' then t.id end and w.user_id = t.user_id
+    where t.matches and coalesce($9::text = coalesce(w.status, 'completed'), true) or t.number = $7
+    order by t.id desc
+    limit asked.most offset $6
+) as found on true;
 
 -- name: withdrawals
 -- The history begins with an entry that follows from the withdrawal itself: pending, its creation time, its author. No

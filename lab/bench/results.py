@@ -126,7 +126,6 @@ class Target:
 
 TARGETS = (
     Target("charges/s ÷ pgbench, one charge a commit", 1.6, lambda r: r.ratio("charges", "pgbench")),
-    Target("charges/s ÷ noop/s", 0.60, lambda r: r.ratio("charges", "noop")),
     Target("hot wallet ÷ spread", 0.90, lambda r: r.ratio("hot", "charges")),
     Target(
         "charges/s at 10 million transfers ÷ at none",

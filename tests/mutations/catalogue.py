@@ -407,7 +407,7 @@ LEDGER = (
         (
             Change(
                 "db/queries/ledger.sql",
-                "case when wallets < cardinality($1) or $3::timestamptz <= now then abort_statement() else true end",
+                "case when wallets < $4::integer or $3::timestamptz <= now then abort_statement() else true end",
                 "true",
             ),
         ),
@@ -423,6 +423,55 @@ LEDGER = (
             ),
         ),
         (_DB + "test_optimistic_batches.py",),
+    ),
+    Mutation(
+        "an optimistic batch moves the money of wallets that it leaves out",
+        (
+            Change(
+                "db/queries/ledger.sql",
+                "    where p.place is not null\n",
+                "",
+            ),
+        ),
+        (_DB + "test_optimistic_batches.py",),
+    ),
+    Mutation(
+        "who is left out of an optimistic batch is told that it was written",
+        (
+            Change(
+                "db/optimistic_writer.py",
+                "one if first.wallet in taken else None for one,",
+                "one for one,",
+            ),
+        ),
+        (_DB + "test_optimistic_batches.py",),
+    ),
+    Mutation(
+        "an optimistic capture does not look whether its hold is open still",
+        (
+            Change(
+                "db/queries/ledger.sql",
+                "        and h.status = 'open'\n        and h.expires_at is not distinct from m.release_at\n",
+                "",
+            ),
+            Change(
+                "db/queries/ledger.sql",
+                "                union all select from captured_holds where as_told\n",
+                "                union all select from movements where kind = 'capture'\n",
+            ),
+        ),
+        (_DB + "test_optimistic_captures.py",),
+    ),
+    Mutation(
+        "an optimistic capture takes more than was held",
+        (
+            Change(
+                "wallet/optimistic_captures.py",
+                "        or sum(leg.amount for leg in legs) > hold.amount\n",
+                "",
+            ),
+        ),
+        (_UNIT + "wallet/test_optimistic_captures.py",),
     ),
     Mutation(
         "payments complete whatever the state",
@@ -695,7 +744,7 @@ TRANSFERS = (
         "an optimistic batch needs no money",
         (
             Change(
-                "wallet/optimistic.py",
+                "wallet/batch_rows.py",
                 "self.needed = max(self.needed, -self.available)",
                 "self.needed = 0",
             ),

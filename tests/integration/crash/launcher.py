@@ -33,7 +33,6 @@ import actors.broker
 import actors.middleware.event_loop
 import actors.payouts
 import db.connections
-import db.follow_up_writer
 import db.ledger
 import db.ledger_writes
 import db.locking_writer
@@ -156,7 +155,7 @@ def before_commit_of(owner: Any, name: str, when: Reached = always) -> None:
         db.withdrawals,
     ):
         replace(module, "autocommit", _die_before_commit)
-    for module in (db.locking_writer, db.follow_up_writer, db.withdrawals):
+    for module in (db.ledger_writes, db.withdrawals):
         replace(module, "transaction", _die_before_commit)
 
 

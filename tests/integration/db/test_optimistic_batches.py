@@ -24,6 +24,7 @@ from tests.integration.db.conftest import (
 from tests.locks import in_a_month
 from wallet.commands import LedgerCommand
 from wallet.outcomes import Paid
+from wallet.receipts import Recorded
 from wallet.withdrawal import Status
 
 BooksHold = Callable[[], Awaitable[dict[str, int]]]
@@ -189,4 +190,69 @@ async def test_what_is_in_doubt_goes_apart(ledger: Ledger, reader: Reader, books
     assert await split(reader, "user-1") in ((5, 0, 5), (4, 0, 6))
     assert await split(reader, "nobody yet") == (2, 0, 0)
     assert await split(reader, "somebody new") == (3, 0, 0)
+    await books_hold()
+
+
+async def _fill(ledger: Ledger, users: list[str], amount: int) -> None:
+    await asyncio.gather(*(ledger.submit(charge(amount, user=user)) for user in users))
+    ledger._locking_batches = 0
+
+
+async def test_one_statement_leaves_out_what_is_in_doubt(
+    ledger: Ledger, reader: Reader, books_hold: BooksHold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goal: who has too little, or no wallet yet, is left out by the statement itself; nobody else is held up."""
+    users = [f"user-{n}" for n in range(20)]
+    await _fill(ledger, users, 10)
+    monkeypatch.setattr(ledger._optimistic, "in_doubt", None)  # nobody has to ask
+    commands: list[LedgerCommand] = [charge(1, user=user) for user in users[2:]]
+    commands += [charge(5, user="user-0"), withdraw(16, user="user-0"), withdraw(3, user="user-1")]
+    commands += [charge(2, user="nobody yet"), withdraw(4, user="user-9", destination='"x"')]
+    results = await asyncio.gather(*map(ledger.submit, commands), return_exceptions=True)
+    assert answers(results) == {"new": 22, "InsufficientFunds": 1}
+    expected = {"user-0": (15, 0, 0), "user-1": (7, 0, 3), "user-9": (7, 0, 4), "nobody yet": (2, 0, 0)}
+    assert {user: await split(reader, user) for user in expected} == expected
+    await books_hold()
+
+
+async def test_a_part_of_a_batch_while_the_clock_is_back(
+    ledger: Ledger, connection: asyncpg.Connection, books_hold: BooksHold
+) -> None:
+    """Goal: what is written of a batch has the instants and identifiers of its own wallets, raised where need be."""
+    users = [f"user-{n}" for n in range(12)]
+    await _fill(ledger, users, 10)
+    later = "update wallets set last_at = now() + interval '1 hour' where user_id in ('user-3', 'user-7')"
+    await connection.execute(later)
+    commands: list[LedgerCommand] = [withdraw(11, user="user-1")]
+    commands += [withdraw(n, user=f"user-{n}") for n in (2, 3, 4, 5, 6, 7, 8, 9)]
+    results = await asyncio.gather(*map(ledger.submit, commands), return_exceptions=True)
+    assert answers(results) == {"new": 8, "InsufficientFunds": 1}
+    for result in results[1:]:
+        assert not isinstance(result, BaseException)
+        receipt = result.receipt
+        query = "select user_id, amount, created_at from transfers where id = $1 and kind = 'reserve'"
+        row = await connection.fetchrow(query, receipt.id)
+        assert tuple(row) == (receipt.user_id, receipt.amount, receipt.created_at)
+        assert receipt.user_id == f"user-{receipt.amount}"
+    raised = "select user_id from transfers where created_at > now() order by user_id"
+    assert [row[0] for row in await connection.fetch(raised)] == ["user-3", "user-7"]
+
+
+async def test_a_part_is_not_written_in_part(
+    ledger: Ledger, connection: asyncpg.Connection, reader: Reader, books_hold: BooksHold
+) -> None:
+    """Goal: where a row of such a part is swallowed, nothing of the part stays, and nobody is answered as if it did."""
+    users = [f"user-{n}" for n in range(12)]
+    await _fill(ledger, users, 10)
+    await connection.execute(
+        "create function nothing() returns trigger language plpgsql as 'begin return null; end';"
+        "create trigger aa_swallow before insert on transfers for each row when (new.user_id = 'user-5')"
+        " execute function nothing()"
+    )
+    commands: list[LedgerCommand] = [withdraw(11, user="user-1"), *(charge(1, user=u) for u in users[2:])]
+    results = await asyncio.gather(*map(ledger.submit, commands), return_exceptions=True)
+    assert await split(reader, "user-5") == (10, 0, 0)
+    assert not isinstance(results[4], Recorded)
+    written = await connection.fetchval("select count(*) from transfers where amount = 1")
+    assert answers(results).get("new", 0) == written
     await books_hold()

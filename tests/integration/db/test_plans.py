@@ -47,11 +47,19 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ("ledger", "lock_wallets"): [
         USERS, CURRENCIES, "array['shop']", "array['key-1']", "array['user-1']", REFERENCE_ENDS, "null",
     ],
-    ("ledger", "write_plain_charges"): [EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz"],
-    ("ledger", "write_optimistically"): [EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz", "'30 s'", "null"],
-    ("ledger", "write_transfers"): [EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz"],
-    ("ledger", "write_holds"): [EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz"],
-    ("ledger", "write_withdrawals"): [EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz", "'30 s'", "null"],
+    ("ledger", "write_plain_charges"): [EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz", "1"],
+    ("ledger", "write_optimistically"): [
+        EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz", "1", "'30 s'", "null",
+    ],
+    ("ledger", "write_commands"): [
+        EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz", "1", "'30 s'", "null",
+    ],
+    ("ledger", "write_captures"): [EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz", "1"],
+    ("ledger", "write_captures_with_locks"): [EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz", "1"],
+    ("ledger", "write_transfers"): [EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz", "1"],
+    ("ledger", "write_holds"): [EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz", "1"],
+    ("ledger", "write_holds_with_locks"): [EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz", "1"],
+    ("ledger", "write_withdrawals"): [EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz", "1", "'30 s'", "null"],
     ("ledger", "in_doubt"): [EXPECTED_CHANGES, "array['shop']", "array['key-1']"],
     ("ledger", "claim_adopted"): [
         "array['user-1']", REFERENCE_ENDS, "array['shop']", "array['key-1']", "array['\\x00'::bytea]",
@@ -102,8 +110,10 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ("outbox", "published"): [IDS, "array['user-1']"],
     ("outbox", "depth"): [],
     ("reads", "balances"): [USERS, CURRENCIES],
-    ("reads", "transactions"): ["'user-1'", "'USD'", LAST, "21", "0", FIRST, "2000", "null", "null"],
-    ("reads", "transactions_total"): ["'user-1'", "'USD'"],
+    ("reads", "transactions"): [
+        USERS, CURRENCIES, f"array[{LAST},{LAST}]::uuid[]", f"array[{FIRST},{FIRST}]::uuid[]", "array[21,21]",
+        "0", "2000", "null", "null",
+    ],
     ("reads", "withdrawals"): [IDS],
     ("reads", "withdrawal_id_by_key"): ["'shop'", f"'key-' || {ID}"],
     ("reads", "known_before"): ["'user-1'", "'USD'", "'shop'", "'key-1'"],
@@ -448,9 +458,15 @@ async def test_what_was_written_late_is_found_from_its_end(session: asyncpg.Conn
 
 
 def test_every_statement_is_used() -> None:
-    """Goal: there is no unused statement."""
-    text = "".join(path.read_text(encoding="utf-8") for path in Path(db.sql.__file__).parent.glob("*.py"))
-    unused = {(file, name) for file, name in PARAMETERS if f'["{name}"]' not in text}
+    """Goal: there is no unused statement, other than one that others are without some of its parts."""
+    folder = Path(db.sql.__file__).parent
+    text = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
+    derived = "".join(path.read_text(encoding="utf-8") for path in folder.glob("queries/*.sql"))
+    unused = {
+        (file, name)
+        for file, name in PARAMETERS
+        if f'["{name}"]' not in text and f" is {name} without " not in derived
+    }
     assert not unused
 
 

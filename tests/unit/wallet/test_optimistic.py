@@ -6,9 +6,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.unit.wallet.strategies import NOW, Wallets, batches, decide_copy, wallets, with_own_keys
+from wallet.batch_rows import RaisedInstants
 from wallet.commands import Charge, LedgerCommand, Leg, MakeTransfer, Withdraw, wallets_of
 from wallet.money import AMOUNT_MAX
-from wallet.optimistic import OptimisticBatch, RaisedInstants, optimistic_batch
+from wallet.optimistic import OptimisticBatch, optimistic_batch
 from wallet.receipts import Recorded
 
 ID_START = "0190000000007000"
