@@ -24,7 +24,7 @@ from tests.integration.db.conftest import (
 from tests.locks import in_a_month
 from wallet.commands import LedgerCommand
 from wallet.outcomes import Paid
-from wallet.receipts import Recorded
+from wallet.receipts import Recorded, WithdrawReceipt
 from wallet.withdrawal import Status
 
 BooksHold = Callable[[], Awaitable[dict[str, int]]]
@@ -228,8 +228,9 @@ async def test_a_part_of_a_batch_while_the_clock_is_back(
     results = await asyncio.gather(*map(ledger.submit, commands), return_exceptions=True)
     assert answers(results) == {"new": 8, "InsufficientFunds": 1}
     for result in results[1:]:
-        assert not isinstance(result, BaseException)
+        assert isinstance(result, Recorded)
         receipt = result.receipt
+        assert isinstance(receipt, WithdrawReceipt)
         query = "select user_id, amount, created_at from transfers where id = $1 and kind = 'reserve'"
         row = await connection.fetchrow(query, receipt.id)
         assert tuple(row) == (receipt.user_id, receipt.amount, receipt.created_at)

@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 import db.follow_up_writer
+import db.optimistic_writer
 from db.connections import Reader
 from db.errors import Rejected
 from db.ledger import Ledger
@@ -128,7 +129,7 @@ async def test_what_changes_between_look_and_lock(
         CaptureHold("shop", "l", ids[1], (Leg("bob", 4),)),
     ]
     steps: list[UUID] = []
-    write = db.follow_up_writer.write_captures
+    write = db.optimistic_writer.write_captures
 
     async def after_it_was_looked_at(*arguments: Any) -> Any:
         if not steps:

@@ -42,7 +42,7 @@ holds_of_a_batch = st.fixed_dictionaries(
 )
 legs = st.builds(Leg, st.sampled_from(USERS), st.integers(1, 25), release_times)
 captures = st.builds(
-    lambda id, legs, one, by, prefix: CaptureHold("shop", "", id, legs, *one, by, prefix),
+    lambda id, legs, one, by, prefix: CaptureHold("shop", "", id, legs, one[0], one[1], by, prefix),
     st.sampled_from((*HOLDS, UUID(int=99))),
     st.lists(legs, max_size=3).map(tuple),
     st.tuples(st.sampled_from(USERS), release_times),
