@@ -53,7 +53,7 @@ reset: $(RUNTIME) ## stop, then delete the state folder: data, ports, secrets
 test: init ## the tests, on real servers that they start themselves
 	@exec $(BIN)/python -m tests.run -m "not thorough and not alone and not matrix and not generators" $(SPREAD) $(PYTEST_ARGS)
 
-# Generators of clients, in an environment of their own: Python's by pip, those of Node.js by npm.
+# Others' tools that make clients or drive ours, in an environment of their own: Python's by pip, those of Node.js by npm.
 GENERATORS := $(VENV)/generators
 
 $(GENERATORS)/.done: requirements-generators.lock tests/generators/package.json tests/generators/package-lock.json $(RUNTIME)
@@ -64,7 +64,7 @@ $(GENERATORS)/.done: requirements-generators.lock tests/generators/package.json 
 	@npm --prefix $(GENERATORS) ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
-test-generators: $(TOOLS) $(GENERATORS)/.done ## the tests of clients that others' tools generate from the OpenAPI document
+test-generators: $(TOOLS) $(GENERATORS)/.done ## the tests of clients by others' tools: generated from the OpenAPI document, Bruno's, k6's
 	@exec $(BIN)/python -m tests.run tests/generators -m generators $(PYTEST_ARGS)
 
 test-thorough: init ## the tests that take minutes: crash matrix, outages, model, chaos

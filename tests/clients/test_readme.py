@@ -64,8 +64,9 @@ def receives(receive: Any) -> None:
     """The endpoint takes what is signed, and nothing else."""
     secret = "whsec_" + "c2VjcmV0" * 4
     body = (
-        '{"epoch": 1, "seq": 7, "id": "0199d3c0-8b2f-7d10-8000-5be1c0ffee01", "type": "charge.completed", "new": 1,'
-        '"at": "2026-11-28T00:00:00Z", "user_ids": [42], "currency": "USD", "by": null, "object": {}}'
+        '{"epoch": "5f0c1b2a-9d3e-4f60-8000-2d1f6b7a9c01", "seq": 7, "id": "0199d3c0-8b2f-7d10-8000-5be1c0ffee01",'
+        '"type": "charge.completed", "version": 1, "at": "2026-11-28T00:00:00Z", "user_ids": [42], "currency": "USD",'
+        '"by": null, "object": {}, "new": 1}'
     )
     now = datetime.now(UTC)
     headers = {

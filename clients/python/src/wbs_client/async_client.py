@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import aclosing
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
@@ -9,8 +10,10 @@ from uuid import UUID
 
 import httpx
 
-from wbs_client import reads, writes
-from wbs_client.call import Call, Listing
+from wbs_client import events, reads, writes
+from wbs_client.call import Call, Listing, Part
+from wbs_client.event_models import Event
+from wbs_client.events import Following
 from wbs_client.flow import Pause, Said, Steps, answered, drive_async, ended
 from wbs_client.models import AcceptedWithdrawal, Withdrawal
 from wbs_client.target import Target, method_of
@@ -32,6 +35,16 @@ def _iterating(build: Callable[P, Listing[T]]) -> Callable[Concatenate["AsyncCli
     @method_of(build)
     def method(self: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
         return self.walk(build(*args, **kwargs))
+
+    return method
+
+
+def _following(
+    build: Callable[P, Following],
+) -> Callable[Concatenate["AsyncClient", P], AsyncIterator[Event]]:
+    @method_of(build)
+    def method(self: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[Event]:
+        return self.follow(build(*args, **kwargs))
 
     return method
 
@@ -79,13 +92,31 @@ class AsyncClient:
 
     async def walk(self, listing: Listing[T]) -> AsyncIterator[T]:
         """Iterate over a list, page by page."""
-        page = await self.send(listing.after(None))
-        for item in page.items:
-            yield item
-        while page.next_cursor is not None:
-            page = await self.send(listing.after(page.next_cursor))
-            for item in page.items:
+        call: Call[Part[T]] | None = listing.first
+        while call is not None:
+            part = await self.send(call)
+            for item in part.items:
                 yield item
+            call = listing.after(part)
+
+    async def follow(self, following: Following) -> AsyncIterator[Event]:
+        """Iterate over a stream of events, connecting again and again."""
+        while True:
+            said: Said = None
+            request = self._target.request(self._http, following.call)
+            try:
+                response = await self._http.send(request, stream=True)
+                async with aclosing(response):
+                    if response.is_success:
+                        async for chunk in response.aiter_bytes():
+                            for event in following.take(chunk):
+                                yield event
+                    else:
+                        await response.aread()
+                        said = response
+            except httpx.RequestError as error:
+                said = error
+            await asyncio.sleep(following.pause_s(said, self._target.patience_s))
 
     async def _drive(self, steps: Steps[T]) -> T:
         return await drive_async(steps, self._take)
@@ -133,6 +164,10 @@ class AsyncClient:
     get_withdrawal = _answering(reads.get_withdrawal)
     find_withdrawal = _answering(reads.find_withdrawal)
     withdrawals = _iterating(reads.withdrawals)
+    events_page = _answering(events.events_page)
+    stream = _following(events.stream)
+    events = _iterating(events.events)
+
     currencies = _answering(reads.currencies)
     health = _answering(reads.health)
 

@@ -9,8 +9,6 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from wbs_client.models import Page
-
 T = TypeVar("T")
 
 
@@ -39,16 +37,24 @@ class Call(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
+class Part(Generic[T]):
+    """A part of a list; `following`: the parameters that ask for the next part, None at the end."""
+
+    items: list[T]
+    following: Mapping[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Listing(Generic[T]):
-    """A list, page by page."""
+    """A list, part by part."""
 
-    first: Call[Page[T]]
+    first: Call[Part[T]]
 
-    def after(self, cursor: str | None) -> Call[Page[T]]:
-        """Return the call for the page at this cursor; None is the first."""
-        if cursor is None:
-            return self.first
-        return replace(self.first, params={**self.first.params, "cursor": cursor})
+    def after(self, part: Part[T]) -> Call[Part[T]] | None:
+        """Return the call for the part after this one."""
+        if part.following is None:
+            return None
+        return replace(self.first, params={**self.first.params, **part.following})
 
 
 def as_json(kind: type[T]) -> Callable[[httpx.Response], T]:
@@ -73,5 +79,6 @@ def body(**given: Any) -> bytes:
 
 
 def segment(value: object) -> str:
-    """Return a value as one segment of a path."""
-    return quote(str(value), safe="")
+    """Return a value as one segment of a path, also if it is `.` or `..`, which mean something else in paths."""
+    text = quote(str(value), safe="")
+    return text if text.strip(".") else text.replace(".", "%2E")

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
@@ -9,8 +10,10 @@ from uuid import UUID
 
 import httpx
 
-from wbs_client import reads, writes
-from wbs_client.call import Call, Listing
+from wbs_client import events, reads, writes
+from wbs_client.call import Call, Listing, Part
+from wbs_client.event_models import Event
+from wbs_client.events import Following
 from wbs_client.flow import Pause, Said, Steps, answered, drive, ended
 from wbs_client.models import AcceptedWithdrawal, Withdrawal
 from wbs_client.target import Target, method_of
@@ -31,6 +34,14 @@ def _iterating(build: Callable[P, Listing[T]]) -> Callable[Concatenate["Client",
     @method_of(build)
     def method(self: "Client", /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
         return self.walk(build(*args, **kwargs))
+
+    return method
+
+
+def _following(build: Callable[P, Following]) -> Callable[Concatenate["Client", P], Iterator[Event]]:
+    @method_of(build)
+    def method(self: "Client", /, *args: P.args, **kwargs: P.kwargs) -> Iterator[Event]:
+        return self.follow(build(*args, **kwargs))
 
     return method
 
@@ -87,11 +98,29 @@ class Client:
 
     def walk(self, listing: Listing[T]) -> Iterator[T]:
         """Iterate over a list, page by page."""
-        page = self.send(listing.after(None))
-        yield from page.items
-        while page.next_cursor is not None:
-            page = self.send(listing.after(page.next_cursor))
-            yield from page.items
+        call: Call[Part[T]] | None = listing.first
+        while call is not None:
+            part = self.send(call)
+            yield from part.items
+            call = listing.after(part)
+
+    def follow(self, following: Following) -> Iterator[Event]:
+        """Iterate over a stream of events, connecting again and again."""
+        while True:
+            said: Said = None
+            request = self._target.request(self._http, following.call)
+            try:
+                response = self._http.send(request, stream=True)
+                with closing(response):
+                    if response.is_success:
+                        for chunk in response.iter_bytes():
+                            yield from following.take(chunk)
+                    else:
+                        response.read()
+                        said = response
+            except httpx.RequestError as error:
+                said = error
+            time.sleep(following.pause_s(said, self._target.patience_s))
 
     def _drive(self, steps: Steps[T]) -> T:
         return drive(steps, self._take)
@@ -139,6 +168,10 @@ class Client:
     get_withdrawal = _answering(reads.get_withdrawal)
     find_withdrawal = _answering(reads.find_withdrawal)
     withdrawals = _iterating(reads.withdrawals)
+    events_page = _answering(events.events_page)
+    stream = _following(events.stream)
+    events = _iterating(events.events)
+
     currencies = _answering(reads.currencies)
     health = _answering(reads.health)
 

@@ -11,6 +11,7 @@ __all__ = [
     "CaptureExceedsHold",
     "ChargeNotFound",
     "CrossSite",
+    "EventsGone",
     "ExceedsOriginal",
     "ExpectationFailed",
     "Forbidden",
@@ -113,6 +114,12 @@ class WithdrawalNotFound(ApiError):
     """No such withdrawal (404)."""
 
     code = "withdrawal_not_found"
+
+
+class EventsGone(ApiError):
+    """Not a position in the sequence of events (410)."""
+
+    code = "events_gone"
 
 
 class MethodNotAllowed(ApiError):

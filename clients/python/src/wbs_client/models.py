@@ -53,6 +53,9 @@ class Problem(Model, frozen=True):
     held: int | None = None
     left: int | None = None
     limit: int | None = None
+    epoch: str | None = None
+    oldest_seq: int | None = None
+    last_seq: int | None = None
 
 
 class Transaction(Model, frozen=True):
@@ -283,17 +286,3 @@ class Health(Model, frozen=True):
     queue_length: int | None
     dependencies: dict[str, Dependency]
     reasons: list[Reason]
-
-
-class Event(Model, frozen=True):
-    """What has happened: a change of one object, as it is after it. `seq` has no gaps within an `epoch`."""
-
-    epoch: int | str
-    seq: int
-    id: UUID
-    type: str
-    at: datetime
-    user_ids: list[UserId]
-    currency: str | None
-    by: str | None
-    object: dict[str, Any]

@@ -8,7 +8,7 @@ from uuid import UUID
 import httpx
 import msgspec
 
-from wbs_client.call import Call, Listing, as_json, params, segment
+from wbs_client.call import Call, Listing, Part, as_json, params, segment
 from wbs_client.enumerations import HoldStatus, TransactionKind, TransferDirection, WithdrawalStatus
 from wbs_client.models import (
     Balance,
@@ -46,7 +46,16 @@ def _waiting(call: Call[T], wait_s: float) -> Call[T]:
 
 
 def _list(operation: str, path: str, kind: type[Page[T]], **query: object) -> Listing[T]:
-    return Listing(_get(operation, path, kind, **query, limit=PAGE))
+    def read(response: httpx.Response) -> Part[T]:
+        page = msgspec.json.decode(response.content, type=kind)
+        return _part(page.items, page.next_cursor)
+
+    asked = params(**query, limit=PAGE)
+    return Listing(Call(operation=operation, method="GET", path=path, read=read, params=asked))
+
+
+def _part(items: list[T], next_cursor: str | None) -> Part[T]:
+    return Part(items, None if next_cursor is None else {"cursor": next_cursor})
 
 
 # --- Wallets ---
@@ -87,9 +96,9 @@ def entries(
     """Iterate over the entries of a wallet's statement, the oldest first."""
     whole = statement(user_id, currency=currency, from_=from_, to=to)
 
-    def read(response: httpx.Response) -> Page[StatementEntry]:
+    def read(response: httpx.Response) -> Part[StatementEntry]:
         page = whole.read(response)
-        return Page(items=page.entries, next_cursor=page.next_cursor)
+        return _part(page.entries, page.next_cursor)
 
     return Listing(
         Call(operation=whole.operation, method="GET", path=whole.path, read=read, params=whole.params)
@@ -127,9 +136,9 @@ def transactions(
 ) -> Listing[Transaction]:
     """Iterate over a wallet's charges and withdrawals, the newest first."""
 
-    def read(response: httpx.Response) -> Page[Transaction]:
+    def read(response: httpx.Response) -> Part[Transaction]:
         page = msgspec.json.decode(response.content, type=TransactionsPage)
-        return Page(items=page.transactions, next_cursor=page.next_cursor)
+        return _part(page.transactions, page.next_cursor)
 
     query = params(
         currency=currency,

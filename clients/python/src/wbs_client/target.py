@@ -14,6 +14,8 @@ from wbs_client.call import Call
 P = ParamSpec("P")
 T = TypeVar("T")
 
+USER_AGENT = f"wbs-client/{version('wbs-client')}"
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -32,7 +34,7 @@ class Target:
 
     def request(self, http: httpx.Client | httpx.AsyncClient, call: Call[Any]) -> httpx.Request:
         """Return the request of a call."""
-        headers = {"accept": call.accept, "user-agent": f"wbs-client/{version('wbs-client')}", **call.headers}
+        headers = {"accept": call.accept, "user-agent": USER_AGENT, **call.headers}
         if self.api_key is not None:
             headers["authorization"] = f"Bearer {self.api_key}"
         if call.body is not None:

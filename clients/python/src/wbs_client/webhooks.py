@@ -9,7 +9,7 @@ import msgspec
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from wbs_client.errors import InvalidWebhook
-from wbs_client.models import Event
+from wbs_client.event_models import Event
 
 
 def verify(secrets: str | list[str], headers: Mapping[str, str], body: bytes | str) -> Event:
