@@ -13,7 +13,7 @@ from uuid import UUID
 from actors.bank.protocol import Bank, PayoutOrder
 from db.reconciliation import DueLookUp, ReconcilerSession, WithdrawalRow
 from db.withdrawals import Withdrawals
-from runtime.telemetry import CONTRADICTIONS, RECONCILER_ACTIONS, log
+from runtime.telemetry import CONTRADICTIONS, RECONCILER_ACTIONS, log, start_at_zero
 from wallet.errors import TryLater, WalletError
 from wallet.outcomes import (
     Accepted,
@@ -33,6 +33,22 @@ AT_ONCE = 50
 
 ASKED_MAX = 20
 """Number of withdrawals requiring attention that are looked up in one turn."""
+
+KINDS = (
+    "contradiction",
+    "different",
+    "doubled",
+    "missing_there",
+    "not_writable",
+    "paid_but_not_by_us",
+    "returned_less",
+    "unknown_here",
+    "unreadable",
+)
+"""The kinds of discrepancies."""
+
+start_at_zero(RECONCILER_ACTIONS, ("redriven", "released", "returned", "settled"))
+start_at_zero(RECONCILER_ACTIONS, [f"named_{kind}" for kind in KINDS])
 
 NAMED_MAX = 10_000
 """Number of reported discrepancies to remember, so that each round does not report them again."""

@@ -14,14 +14,19 @@ from actors.bank import open_bank, require_bank
 from actors.bank.protocol import BooksUnreadable
 from actors.history import HistoryGuard
 from actors.metrics import serve_metrics
+from actors.nightly import NightlyAudit
 from actors.reconciliation import BankComparison
 from actors.troubles import Troubles
+from actors.vitals import Vitals
 from db.activity import forget_activity
 from db.connections import Reader
 from db.errors import is_odd
 from db.heartbeats import beat_for_ever, forget_old
 from db.reconciliation import ReconcilerSession
+from db.vitals import VitalsSession
 from db.withdrawals import Withdrawals
+from runtime.audit_times import audit_time
+from runtime.host_names import items
 from runtime.settings import Settings
 from runtime.slices import BrokerSettings
 from runtime.tasks import SupervisedTasks
@@ -231,10 +236,19 @@ async def run_reconciler(settings: Settings, stop: asyncio.Event, tasks: Supervi
     )
     beating = tasks.start("heartbeat", lambda: beat_for_ever(reader, "reconciler", reconciler.detail))
     reconciling = tasks.start("reconciler", lambda: reconciler.run(stop), ends_when=stop.is_set)
+    vitals = Vitals(
+        VitalsSession(settings.database), settings.default_currency, sorted(items(settings.watched_folders))
+    )
+    others = [tasks.start("vitals", vitals.run)]
+    at = audit_time(settings.audit_at)
+    if at is not None:
+        others.append(tasks.start("nightly-audit", NightlyAudit(settings.database, at).run))
     try:
         await stop.wait()
         await reconciling.ended()
     finally:
+        for task in others:
+            await task.stop()
         await beating.stop()
         await withdrawals.stop()
         await bank.close()

@@ -3,9 +3,11 @@
 import threading
 import time
 
-from runtime.telemetry import MESSAGES_REJECTED, log
+from runtime.telemetry import MESSAGES_REJECTED, log, start_at_zero
 
 LOG_INTERVAL_S = 10.0
+
+start_at_zero(MESSAGES_REJECTED, ("unknown_withdrawal", "unreadable"))
 
 
 class Rejections:

@@ -23,6 +23,8 @@ REQUESTS = Counter(
 PAYOUTS = Counter("bank_payouts", "Payouts booked")
 FAULTS = Counter("bank_faults", "Faults injected", ["fault"])
 CALLBACKS = Counter("bank_callbacks", "Tries to tell the wallet what became of payouts", ["outcome"])
+for _outcome in ("delivered", "failed"):
+    CALLBACKS.labels(_outcome)  # from zero on, so that the first one shows as an increase
 
 
 class _JsonLine(logging.Formatter):

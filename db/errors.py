@@ -145,6 +145,8 @@ _SENTENCES = {
     STANDBY: "the database is a standby",
     POOLER: "a pooler before the database loses its sessions",
 }
+REASONS = tuple(_SENTENCES)
+"""Tokens for the reasons why writes can fail."""
 
 
 class UnfitServer(ConnectionError):

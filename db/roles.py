@@ -21,6 +21,11 @@ OPERATOR, AUDITOR = "wbs_operator", "wbs_auditor"
 IN_MEMORY = "wbs_in_memory"
 """Relay and actors in one process, without RabbitMQ: a member of both."""
 
+AUDITING = (RECONCILER, OPERATOR, AUDITOR)
+"""May make temporary tables: an audit needs one, for the bank's books."""
+WATCHERS = (RECONCILER, AUDITOR)
+"""May see the server's own figures, those of other sessions included (pg_monitor): its WAL, its standby servers."""
+
 MEMBERSHIPS = {IN_MEMORY: (RELAY, ACTORS)}
 GRANTED = (GATEWAY, RELAY, ACTORS, RECONCILER, COURIER, OPERATOR, AUDITOR)
 ROLES = (OWNER, *GRANTED, IN_MEMORY)
@@ -31,6 +36,8 @@ _KEY_COLUMNS = (
 )
 _USED_KEYS = "select (digest, client, key)"
 """What locks the wallets also asks whether keys are used, of which only the gateway has any."""
+
+_READ_BY_ALL_WHO_AUDIT = {RECONCILER: "select", OPERATOR: "select", AUDITOR: "select"}
 
 GRANTS: dict[str, dict[str, str]] = {
     "transfers": {
@@ -64,12 +71,11 @@ GRANTS: dict[str, dict[str, str]] = {
     "transfer_legs": {
         GATEWAY: "select, insert, update (reversed)",
         COURIER: "select",
-        OPERATOR: "select",
-        AUDITOR: "select",
+        **_READ_BY_ALL_WHO_AUDIT,
     },
-    "charge_reversals": {GATEWAY: "select, insert, update", OPERATOR: "select", AUDITOR: "select"},
-    "reversals": {GATEWAY: "select, insert", OPERATOR: "select", AUDITOR: "select", COURIER: "select"},
-    "reversal_legs": {GATEWAY: "select, insert", OPERATOR: "select", AUDITOR: "select", COURIER: "select"},
+    "charge_reversals": {GATEWAY: "select, insert, update", **_READ_BY_ALL_WHO_AUDIT},
+    "reversals": {GATEWAY: "select, insert", COURIER: "select", **_READ_BY_ALL_WHO_AUDIT},
+    "reversal_legs": {GATEWAY: "select, insert", COURIER: "select", **_READ_BY_ALL_WHO_AUDIT},
     "withdrawals": {
         GATEWAY: "select, insert, update",
         ACTORS: "select, update",
@@ -89,7 +95,7 @@ GRANTS: dict[str, dict[str, str]] = {
     "idempotency_keys": {
         GATEWAY: "select, insert",
         ACTORS: _USED_KEYS,
-        RECONCILER: _USED_KEYS,
+        RECONCILER: "select",
         OPERATOR: "select",
         AUDITOR: "select",
     },
@@ -123,6 +129,8 @@ GRANTS: dict[str, dict[str, str]] = {
         OPERATOR: "select, insert, update, delete",
         AUDITOR: "select",
     },
+    "audit_runs": {RECONCILER: "select, insert, update", OPERATOR: "select, insert", AUDITOR: "select"},
+    "backups": {RECONCILER: "select", OPERATOR: "select, insert", AUDITOR: "select"},
     "bank_cursor": {GATEWAY: "select", RECONCILER: "select, update", OPERATOR: "select", AUDITOR: "select"},
     "stack": {
         GATEWAY: "select, update",
@@ -161,7 +169,7 @@ GRANTS: dict[str, dict[str, str]] = {
     "event_batches": {
         GATEWAY: "select, insert",
         ACTORS: "insert",
-        RECONCILER: "insert",
+        RECONCILER: "select, insert",
         COURIER: "select, delete",
         OPERATOR: "select, insert",
         AUDITOR: "select",
@@ -196,7 +204,7 @@ begin
     execute format('alter database %I owner to {OWNER}', current_database());
     execute format('revoke all on database %I from public', current_database());
     execute format('grant connect on database %I to {", ".join(ROLES)}', current_database());
-    execute format('grant temporary on database %I to {OPERATOR}, {AUDITOR}', current_database());
+    execute format('grant temporary on database %I to {", ".join(AUDITING)}', current_database());
     for thing in
         select 'table' as kind, oid::regclass::text as name, relowner as owner
         from pg_class
@@ -215,6 +223,12 @@ begin
     end loop;
 end
 $$"""  # noqa: S608  # only names from above are put in
+_WATCH = f"""\
+do $$ begin
+    grant pg_monitor to {", ".join(WATCHERS)};
+exception when insufficient_privilege then
+    raise warning 'pg_monitor is not granted: size of the WAL and lag of standby servers stay unknown';
+end $$"""
 _SCRAM_ROUNDS = 4096
 
 
@@ -230,6 +244,7 @@ def role_statements(passwords: Mapping[str, str]) -> Iterator[str]:
             yield f"alter role {role} login password '{_verifier(passwords[role])}'"
     for member, groups in MEMBERSHIPS.items():
         yield f"grant {', '.join(groups)} to {member}"
+    yield _WATCH
     yield _OWN
     yield "revoke create on schema public from public"
     yield f"grant usage, create on schema public to {OWNER}"

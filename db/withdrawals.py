@@ -6,7 +6,7 @@ comes.
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -21,14 +21,17 @@ from db.transition_writes import NULLABLE, complete, payments_only, record_attem
 from runtime.activity import ACTIVITY
 from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
-from runtime.telemetry import WITHDRAWALS_ENDED
+from runtime.telemetry import WITHDRAWAL_SECONDS, WITHDRAWALS_ENDED, start_at_zero
 from wallet.commands import CLIENT, OPERATOR, RECONCILER, Cancel, Replay, Settle, WithdrawalCommand
 from wallet.errors import WalletError
+from wallet.ids import instant_of
 from wallet.outcomes import RoundOutcome, reference_text
 from wallet.transitions import Ladder
 from wallet.withdrawal import END_STATES, Status
 
 _SQL = load("withdrawals")
+
+start_at_zero(WITHDRAWALS_ENDED, END_STATES)
 
 
 class PayoutsPaused(Exception):
@@ -182,8 +185,7 @@ class Withdrawals:
         payments = payments_only(commands)
         completed = await complete(connection, payments) if payments else None
         if completed is not None:
-            WITHDRAWALS_ENDED.labels(Status.COMPLETED.value).inc(len(completed))
-            ACTIVITY.count("end completed", len(completed))
+            _count_ended(Status.COMPLETED, [payment[0] for payment in payments])
             return completed
         # Some command is not a payment, or some withdrawal is not processing: decide each command on its own.
         async with transaction(connection):
@@ -193,6 +195,19 @@ class Withdrawals:
             self._notifier.notify()
         for row in transitions.history:
             if Status(row.status) in END_STATES:
-                WITHDRAWALS_ENDED.labels(row.status).inc()
-                ACTIVITY.count(f"end {row.status}")
+                _count_ended(Status(row.status), [row.withdrawal_id])
         return transitions.outcomes
+
+
+def _count_ended(status: Status, ids: Sequence[UUID]) -> None:
+    """Count withdrawals that have just ended, and the time that each took: its identifier says when it was accepted.
+
+    A return is no end that a client waits for, so its time is not counted.
+    """
+    WITHDRAWALS_ENDED.labels(status.value).inc(len(ids))
+    ACTIVITY.count(f"end {status.value}", len(ids))
+    if status is Status.RETURNED:
+        return
+    now = datetime.now(UTC)
+    for id in ids:
+        WITHDRAWAL_SECONDS.observe(max(0.0, (now - instant_of(id)).total_seconds()))

@@ -9,6 +9,7 @@ from gateway.routes.console import ConsoleRoutes
 from gateway.routes.currencies import CurrencyRoutes
 from gateway.routes.events import EventRoutes
 from gateway.routes.health import HealthRoutes
+from gateway.routes.health_gauges import HealthGauges
 from gateway.routes.holds import HoldRoutes
 from gateway.routes.lists import ListRoutes
 from gateway.routes.metrics import MetricsRoutes
@@ -64,8 +65,9 @@ def create_app(settings: Settings) -> Application:
     ListRoutes(services, withdrawals).register(endpoints)
     EventRoutes(services).register(endpoints)
     CurrencyRoutes(services).register(endpoints)
-    HealthRoutes(services).register(endpoints)
-    MetricsRoutes(services).register(endpoints)
+    health = HealthRoutes(services)
+    health.register(endpoints)
+    MetricsRoutes(services, HealthGauges(services.tasks, health.reporter)).register(endpoints)
     CallbackRoutes(services).register(endpoints)
     OperatorRoutes(services).register(endpoints)
     ConsoleRoutes(authenticator).register(endpoints)

@@ -15,13 +15,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from uuid import UUID
 
+from actors.audit import AuditImpossible
 from actors.bank import open_bank
 from actors.bank.books import BOOKS_WITHIN_S, pages_of
 from actors.bank.protocol import Bank, BookEntry, BooksUnreadable, PayoutOrder
 from db.adoptions import BankPayout, adopt_payout
 from db.connections import connect
 from db.errors import DATABASE_ERRORS
-from ops.audit import AuditImpossible
 from ops.errors import OpsError
 from ops.operators import operator
 from runtime.settings import Settings

@@ -87,7 +87,7 @@ async def list_attention(settings: Settings, as_json: bool) -> int:
     for letter in letters.others if letters else ():
         died = f"{letter.died_at:%Y-%m-%d %H:%M:%S}Z" if letter.died_at else "?"
         print(
-            f"{letter.withdrawal_id or 'no message of ours':<36}  ✉  since {died}  {letter.text[:_TEXT_SHOWN]}"
+            f"{letter.withdrawal_id or 'no message of ours'!s:<36}  ✉  since {died}  {letter.text[:_TEXT_SHOWN]}"
         )
     if letters and letters.others_total > len(letters.others):
         print(f"… and {letters.others_total - len(letters.others)} more")

@@ -10,17 +10,17 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime
 
-from actors.bank import open_bank
-from actors.bank.books import BOOKS_WITHIN_S, pages_of
-from actors.bank.protocol import Bank, BooksUnreadable
-from db.audit import DUE_WITHIN, Findings, Payout, TooManyPayouts, audit_bank, audit_books, auditor
+from actors.audit import BANK, AuditImpossible, Report, run_audit
+from actors.bank.books import BOOKS_WITHIN_S
+from db.audit import Findings
+from db.audit_runs import record
 from db.errors import DATABASE_ERRORS
+from db.watch import watched_session
 from ops.environment import running_environment
-from runtime.settings import Settings, SettingsError
+from ops.operators import add_by, operator
+from runtime.settings import Settings
 
 INVARIANTS = {
     1: "each balance is the sum of its transfers, each row follows from the one before",
@@ -32,120 +32,7 @@ INVARIANTS = {
     7: "transfers take and bring as much, reversals undo no more than there was",
     8: "each movement and each move is told by one event, in numbers without gaps",
 }
-BANK = 5
-"""The invariant that the bank's books decide."""
 _PROGRESS_EVERY_S = 1.0
-
-
-@dataclass(slots=True)
-class Report:
-    """The findings of an audit. `ok` is True if every invariant holds."""
-
-    ok: bool
-    findings: Findings
-    bank_checked: bool
-    seconds: float
-
-    def as_json(self) -> str:
-        """Return the report as one JSON document."""
-        return json.dumps(
-            {
-                "ok": self.ok,
-                "checked": self.findings.checked,
-                "bank_checked": self.bank_checked,
-                "violations_total": self.findings.total(),
-                "totals": self.findings.totals(),
-                "violations": [violation._asdict() for violation in self.findings.violations],
-                "unsettled_total": self.findings.unsettled_total,
-                "unsettled": self.findings.unsettled,
-                "seconds": round(self.seconds, 3),
-            }
-        )
-
-
-class AuditImpossible(Exception):
-    """The database or the bank could not be read; nothing is known of the books."""
-
-
-async def run_audit(
-    settings: Settings, *, bank: bool = True, progress: bool = False, within_s: float = BOOKS_WITHIN_S
-) -> Report:
-    """Audit the books of the database at `settings.database_url`. Raises AuditImpossible.
-
-    `within_s` is the longest time for the bank's books, in seconds.
-    """
-    started = time.monotonic()
-    findings = Findings(settings.taken_currencies.spelled)
-    tell = _Progress() if progress else _silent
-    try:
-        async with auditor(settings.database_url) as connection:
-            await audit_books(connection, findings, tell, _due_within(settings))
-            if bank:
-                await audit_bank(connection, _bank_pages(settings, findings, within_s), findings, tell)
-    except TooManyPayouts as error:
-        raise AuditImpossible(str(error)) from error
-    except DATABASE_ERRORS as error:
-        raise AuditImpossible(f"the database can't be read: {error}") from error
-    return Report(not findings.total(), findings, bank, time.monotonic() - started)
-
-
-def _due_within(settings: Settings) -> timedelta:
-    """Return the time within which whatever is open is taken up again: the default, or longer if a setting says so."""
-    longest_ms = max(settings.lease_ms, settings.retry_delay_ms_max, settings.redrive_after_ms)
-    return max(DUE_WITHIN, 2 * timedelta(milliseconds=longest_ms))
-
-
-async def compare_with_bank(settings: Settings, bank: Bank, within_s: float) -> Findings:
-    """Check invariant 5 alone, once all that the bank knows has been written down. Raises AuditImpossible.
-
-    `within_s` is the longest time for the bank's books, in seconds.
-    """
-    findings = Findings(settings.taken_currencies.spelled)
-    books = _payouts_of(bank, findings, settings.bank_url, within_s)
-    try:
-        async with auditor(settings.database_url) as connection:
-            await audit_bank(connection, books, findings, _silent, told_all=True)
-    except TooManyPayouts as error:
-        raise AuditImpossible(str(error)) from error
-    except DATABASE_ERRORS as error:
-        raise AuditImpossible(f"the database can't be read: {error}") from error
-    return findings
-
-
-async def _bank_pages(settings: Settings, findings: Findings, within_s: float) -> AsyncIterator[list[Payout]]:
-    """Yield the books of the bank that the settings name. Raises AuditImpossible."""
-    try:
-        bank = open_bank(settings.for_bank)
-    except SettingsError as error:
-        raise AuditImpossible(str(error)) from error
-    try:
-        async for page in _payouts_of(bank, findings, settings.bank_url, within_s):
-            yield page
-    finally:
-        await bank.close()
-
-
-async def _payouts_of(
-    bank: Bank, findings: Findings, address: str, within_s: float
-) -> AsyncIterator[list[Payout]]:
-    """Yield the books, page by page, from the first entry to their end at this moment. Raises AuditImpossible.
-
-    Lines that can't be understood are among the findings: nobody knows what they say of our money.
-    """
-    try:
-        async for page in pages_of(bank, within_s=within_s):
-            for line in page.passed_over:
-                findings.add(
-                    BANK, "unreadable_entry", "the bank's books", "an entry that says something", line
-                )
-            yield [
-                Payout(
-                    e.payout_id, e.reference, e.amount, e.currency, e.status, e.created_at, e.returned_amount
-                )
-                for e in page.entries
-            ]
-    except BooksUnreadable as error:
-        raise AuditImpossible(f"the bank's books can't be read at {address}: {error}") from error
 
 
 class _Progress:
@@ -160,15 +47,17 @@ class _Progress:
             self._next = time.monotonic() + _PROGRESS_EVERY_S
 
 
-def _silent(text: str) -> None:
-    """Progress for those who don't want any."""
-
-
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `wbs audit` to the command line."""
     parser = subparsers.add_parser("audit", help="check that the books are right", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument("--no-bank", action="store_true", help="leave the bank's books out (invariant 5)")
+    parser.add_argument(
+        "--record",
+        action="store_true",
+        help="let Prometheus know: what this audit finds replaces the findings of the last scheduled one",
+    )
+    add_by(parser)
     add_within(parser)
 
 
@@ -191,15 +80,11 @@ def _seconds(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Audit the running stack, or what DATABASE_URL and WBS_BANK_URL name."""
+    if args.record and args.no_bank:
+        print("wbs audit: an audit without the bank's books is not recorded", file=sys.stderr)
+        return 2
     try:
-        report = asyncio.run(
-            run_audit(
-                Settings.from_env(running_environment()),
-                bank=not args.no_bank,
-                progress=True,
-                within_s=args.within,
-            )
-        )
+        report = asyncio.run(_audit(Settings.from_env(running_environment()), args))
     except AuditImpossible as error:
         if args.json:
             print(json.dumps({"ok": None, "error": str(error)}))
@@ -208,6 +93,20 @@ def run(args: argparse.Namespace) -> int:
         return 2
     print(report.as_json() if args.json else _text(report))
     return 0 if report.ok else 1
+
+
+async def _audit(settings: Settings, args: argparse.Namespace) -> Report:
+    """Audit, and record the result if that is wanted. Raises AuditImpossible."""
+    started_at = datetime.now(UTC)
+    report = await run_audit(settings, bank=not args.no_bank, tell=_Progress(), within_s=args.within)
+    if args.record:
+        findings = report.findings
+        try:
+            async with watched_session(settings.database_url) as connection:
+                await record(connection, started_at, findings.total(), report.summary, operator(args))
+        except DATABASE_ERRORS as error:
+            raise AuditImpossible(f"the audit is done, but can't be recorded: {error}") from error
+    return report
 
 
 def _text(report: Report) -> str:

@@ -16,6 +16,7 @@ import json
 import sys
 from dataclasses import asdict, dataclass
 
+from actors.audit import BANK, AuditImpossible, compare_with_bank
 from actors.bank import open_bank
 from actors.bank.books import BOOKS_WITHIN_S
 from actors.bank.protocol import BooksUnreadable
@@ -26,7 +27,7 @@ from db.errors import DATABASE_ERRORS
 from db.reconciliation import ReconcilerSession
 from db.withdrawals import Withdrawals
 from ops import adopt
-from ops.audit import BANK, AuditImpossible, add_within, compare_with_bank, named
+from ops.audit import add_within, named
 from ops.environment import running_environment
 from ops.failures import explain
 from ops.operators import add_by

@@ -40,17 +40,28 @@ def touch(file: Path) -> None:
 
 
 def start(tasks: "SupervisedTasks") -> None:
-    """Beat from now on, on the running event loop, if a watcher exists. Pause while one of these tasks is failing."""
+    """Beat from now on, on the running event loop: for the watcher, if one exists, and for Prometheus.
+
+    Pause while one of these tasks is failing.
+    """
+    from runtime.telemetry import BEAT_TIMESTAMP_SECONDS
+
     named = os.environ.get(VARIABLE)
-    if named:
-        tasks.start("beat", partial(beat_for_ever, Path(named), tasks.failing))
+    file = Path(named) if named else None
+    tasks.start(
+        "beat", partial(beat_for_ever, file, tasks.failing, BEAT_TIMESTAMP_SECONDS.set_to_current_time)
+    )
 
 
-async def beat_for_ever(file: Path, failing: Callable[[], Sequence[str]]) -> None:
-    """Beat every second on the running event loop while `failing()` is empty. Raises OSError."""
+async def beat_for_ever(
+    file: Path | None, failing: Callable[[], Sequence[str]], measure: Callable[[], None]
+) -> None:
+    """Beat every second on the running event loop while `failing()` is empty, and call `measure`. Raises OSError."""
     while True:
         if not failing():
-            touch(file)
+            measure()
+            if file is not None:
+                touch(file)
         await asyncio.sleep(INTERVAL_S)
 
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 from runtime.address_rules import access_rules, address_rules, simulator_url
+from runtime.audit_times import audit_rules
 from runtime.bank_settings import BankSettings
 from runtime.currencies import read_currencies
 from runtime.host_names import items
 from runtime.limits import read_limits
+from runtime.round_rules import round_rules
 from runtime.slices import BatchSettings, BrokerSettings, DatabaseSettings
 from runtime.webhook_secrets import are_webhook_secrets, webhook_secrets
 from wallet.currencies import Currencies
@@ -133,6 +135,8 @@ class Settings:
     dead_message_ttl_ms: int = _setting(
         "WBS_DEAD_MESSAGE_TTL_MS", 604_800_000, "life of a dead letter", low=1
     )
+    audit_at: str = _setting("WBS_AUDIT_AT", "03:00", "time of the nightly audit, UTC; `never`: none")
+    watched_folders: str = _setting("WBS_WATCHED_FOLDERS", "", "folders whose disks must not fill")
     quorum_queues: int = _setting("WBS_QUORUM_QUEUES", 0, "1: replicated queues (RabbitMQ cluster)", low=0)
     fast_path: int = _setting(
         "WBS_FAST_PATH", 1, "0: plain requests go Sanic's own way too, which is slower (ADR 11)", low=0
@@ -231,24 +235,6 @@ class Settings:
         """Raise SettingsError if the settings contradict each other."""
         rules = [
             (
-                self.bank_timeout_ms < self.round_deadline_ms,
-                "WBS_BANK_TIMEOUT_MS must be less than WBS_ROUND_DEADLINE_MS",
-            ),
-            (
-                self.round_deadline_ms + self.bank_timeout_ms < self.lease_ms,
-                "WBS_ROUND_DEADLINE_MS + WBS_BANK_TIMEOUT_MS must be less than WBS_LEASE_MS: "
-                "a round has to be over before another may begin",
-            ),
-            (
-                3 * self.bank_timeout_ms < self.lease_ms,
-                "WBS_LEASE_MS must be more than three times WBS_BANK_TIMEOUT_MS: a round's first try, a look-up and "
-                "an order, is not cut off by WBS_ROUND_DEADLINE_MS",
-            ),
-            (
-                self.retry_delay_ms_min <= self.retry_delay_ms_max,
-                "WBS_RETRY_DELAY_MS_MIN must not exceed WBS_RETRY_DELAY_MS_MAX",
-            ),
-            (
                 self.lock_timeout_ms < self.write_timeout_ms,
                 "WBS_LOCK_TIMEOUT_MS must be less than WBS_WRITE_TIMEOUT_MS",
             ),
@@ -275,6 +261,8 @@ class Settings:
             *self.for_bank.rules(),
             *address_rules(self),
             *access_rules(self),
+            *round_rules(self),
+            *audit_rules(self),
         ]:
             if not holds:
                 raise SettingsError(sentence)

@@ -7,13 +7,34 @@ it reads the variable when it is imported.
 import json
 import logging
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from itertools import product
 from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
 
 _FAST_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _SLOW_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_LONG_S = (0.1, 0.5, 1, 5, 30, 60, 300, 1_800, 3_600, 86_400)
+
+BEAT_TIMESTAMP_SECONDS = Gauge(
+    "wbs_beat_timestamp_seconds",
+    "When the event loop that does the work last turned.",
+    multiprocess_mode="livemostrecent",
+)
+HEALTH = Gauge(
+    "wbs_health",
+    "1 for the status that GET /health reports, 0 for the others; it is asked at each scrape.",
+    ["status"],
+    multiprocess_mode="livemostrecent",
+)
+HEALTH_REASON = Gauge(
+    "wbs_health_reason",
+    "1 for each reason that GET /health gives.",
+    ["code"],
+    multiprocess_mode="livemostrecent",
+)
 
 HTTP_REQUESTS = Counter("wbs_http_requests", "Answers given.", ["route", "method", "status"])
 HTTP_REQUEST_SECONDS = Histogram(
@@ -59,6 +80,17 @@ OUTBOX_DEPTH = Gauge("wbs_outbox_depth", "Messages not yet published.")
 OUTBOX_AGE_SECONDS = Gauge("wbs_outbox_age_seconds", "Age of the oldest of them.")
 WITHDRAWALS_OPEN = Gauge("wbs_withdrawals_open", "Withdrawals that have not ended.", ["status"])
 WITHDRAWALS_ENDED = Counter("wbs_withdrawals_ended", "Withdrawals that reached this state.", ["status"])
+WITHDRAWAL_SECONDS = Histogram(
+    "wbs_withdrawal_seconds", "Time from the acceptance of a withdrawal to its end.", buckets=_LONG_S
+)
+WITHDRAWALS_AMOUNT = Gauge(
+    "wbs_withdrawals_amount", "Minor units that withdrawals hold that have not ended.", ["stage", "currency"]
+)
+WITHDRAWALS_OLDEST_SECONDS = Gauge(
+    "wbs_withdrawals_oldest_seconds",
+    "Age of the oldest withdrawal that has not ended; `accepted`: the bank has it and will say later.",
+    ["stage"],
+)
 QUEUE_MESSAGES = Gauge("wbs_queue_messages", "Messages ready in RabbitMQ.", ["queue"])
 
 BANK_CALLS = Counter("wbs_bank_calls", "Bank calls by how they ended.", ["operation", "outcome"])
@@ -81,6 +113,9 @@ TASK_RESTARTS = Counter(
 RELAY_PUBLISHED = Counter("wbs_relay_published", "Messages confirmed by RabbitMQ.")
 RELAY_PUBLISH_FAILURES = Counter("wbs_relay_publish_failures", "Publishing attempts that failed.")
 EVENT_BATCHES_WAITING = Gauge("wbs_event_batches_waiting", "Batches whose events have no number yet.")
+EVENTS_WAITING_SECONDS = Gauge(
+    "wbs_events_waiting_seconds", "For how long the oldest batch of events has waited for its numbers."
+)
 EVENTS_LAST_SEQ = Gauge("wbs_events_last_seq", "The number of the last event.")
 EVENT_NUMBERING_SECONDS = Histogram(
     "wbs_event_numbering_seconds", "From the commit of a batch to the numbers of its events.", buckets=_SLOW_S
@@ -92,6 +127,40 @@ RECONCILER_BEATS = Counter(
     "wbs_reconciler_beats", "Beats of the leading reconciler that reached the database."
 )
 RECONCILER_ACTIONS = Counter("wbs_reconciler_actions", "Corrections made by the reconciler.", ["action"])
+
+AUDIT_LAST_SUCCESS = Gauge(
+    "wbs_audit_last_success_timestamp_seconds",
+    "When the last complete audit ended; before the first, since when audits are recorded.",
+)
+AUDIT_VIOLATIONS = Gauge("wbs_audit_violations", "Violations that the last complete audit found.")
+AUDIT_SECONDS = Gauge("wbs_audit_seconds", "Time that it took.")
+BACKUP_LAST_SUCCESS = Gauge(
+    "wbs_backup_last_success_timestamp_seconds",
+    "When the last recorded backup was taken; before the first, since when they are recorded.",
+)
+DATABASE_CONNECTIONS = Gauge("wbs_database_connections", "Sessions of the PostgreSQL server.")
+DATABASE_CONNECTIONS_MAX = Gauge("wbs_database_connections_max", "Sessions that it admits of our roles.")
+DATABASE_BYTES = Gauge("wbs_database_bytes", "Size of our database.")
+WAL_BYTES = Gauge("wbs_wal_bytes", "Size of the WAL that the server keeps.")
+WAL_ARCHIVE_AGE_SECONDS = Gauge(
+    "wbs_wal_archive_age_seconds", "Time since a WAL file was last archived; 0 if none is to be archived."
+)
+REPLICAS = Gauge("wbs_replicas", "Standby servers that receive the WAL.")
+REPLICATION_LAG_BYTES = Gauge("wbs_replication_lag_bytes", "WAL that the slowest of them has not replayed.")
+DISK_FREE_BYTES = Gauge("wbs_disk_free_bytes", "Space that is left on the disk of this folder.", ["folder"])
+DISK_BYTES = Gauge("wbs_disk_bytes", "Size of the disk of this folder.", ["folder"])
+VITALS_UNREADABLE = Gauge(
+    "wbs_vitals_unreadable", "1 while this measure can't be taken, for want of a right perhaps.", ["measure"]
+)
+
+
+def start_at_zero(metric: Counter | Gauge | Histogram, *values: Iterable[str]) -> None:
+    """Show a metric for all combinations of the values of its labels, before anything was counted.
+
+    A counter that appears with its first event does not show that event as an increase.
+    """
+    for labels in product(*values):
+        metric.labels(*labels)
 
 
 class EventLogger:

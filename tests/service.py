@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import aiohttp
 
-from ops.audit import Report, run_audit
+from actors.audit import Report, run_audit
 from ops.local import supervision
 from ops.local.programs import KIND_ORDER
 from ops.local.stack import Stack

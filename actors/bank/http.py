@@ -24,7 +24,7 @@ from actors.bank.wire import HttpClient, NoReply, NotSent
 from runtime.activity import ACTIVITY
 from runtime.bank_settings import BankSettings
 from runtime.settings import SettingsError
-from runtime.telemetry import BANK_CALL_SECONDS, BANK_CALLS
+from runtime.telemetry import BANK_CALL_SECONDS, BANK_CALLS, start_at_zero
 from wallet.outcomes import (
     Accepted,
     BankUnavailable,
@@ -160,6 +160,9 @@ _OUTCOME_LABELS = {
     BankUnavailable: "unavailable",
     OutcomeUnknown: "unknown",
 }
+_OPERATIONS = ("pay", "find")
+start_at_zero(BANK_CALLS, _OPERATIONS, _OUTCOME_LABELS.values())
+start_at_zero(BANK_CALL_SECONDS, _OPERATIONS)
 
 
 def _observe(operation: str, outcome: FindOutcome, started: float) -> None:

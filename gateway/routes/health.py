@@ -208,7 +208,7 @@ class HealthRoutes:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._reporter = HealthReporter(services.reads, services.readiness)
+        self.reporter = HealthReporter(services.reads, services.readiness)
         self._alive = encode(Liveness("ok"))
 
     def register(self, endpoints: Endpoints) -> None:
@@ -219,7 +219,7 @@ class HealthRoutes:
 
     async def health(self, request: Request, caller: Caller) -> Response:
         """Return the state of the whole service."""
-        return _response(await self._reporter.report())
+        return _response(await self.reporter.report())
 
     async def live(self, request: Request, caller: Caller) -> Response:
         """Return whether the tasks of this process run."""
@@ -228,7 +228,7 @@ class HealthRoutes:
 
     async def ready(self, request: Request, caller: Caller) -> Response:
         """Return whether requests should be sent to this process."""
-        report = await self._reporter.report()
+        report = await self.reporter.report()
         if self._services.draining:
             reasons = [Reason("stopping"), *report.reasons]
             report = Health("down", report.queue_length, report.dependencies, reasons)

@@ -6,6 +6,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from gateway.contract.operation import Operation, ResponseSpec
+from gateway.routes.health_gauges import HealthGauges
 from gateway.services import Services
 from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints
@@ -28,7 +29,8 @@ METRICS = Operation(
 class MetricsRoutes:
     """Serves the metrics."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, health: HealthGauges) -> None:
+        self._health = health
         self._reads = services.reads
         self._flusher = services.flusher
         self._used, self._idle = DB_POOL_CONNECTIONS.labels("used"), DB_POOL_CONNECTIONS.labels("idle")
@@ -40,6 +42,7 @@ class MetricsRoutes:
 
     async def metrics(self, request: Request, caller: Caller) -> Response:
         """Return all metrics of this machine's gateways."""
+        await self._health.look()
         self._flusher.flush()
         return Response(collect(), content_type=CONTENT_TYPE_LATEST)
 

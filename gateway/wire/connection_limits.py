@@ -8,12 +8,14 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from sanic import Request
 
 from runtime.settings import SettingsError
-from runtime.telemetry import CONNECTIONS_REFUSED, log
+from runtime.telemetry import CONNECTIONS_REFUSED, log, start_at_zero
 from runtime.throttle import Throttle
 
 LINGERING_MAX = 500
 """Refused connections that are still told so; beyond, they are cut."""
 LINGER_S = 0.5
+
+start_at_zero(CONNECTIONS_REFUSED, ("total", "address"))
 
 
 class TrustedProxies:

@@ -74,13 +74,13 @@ class Endpoints:
         self._ids = RequestIds()
         self._errors = ErrorResponder()
         self._refused = RateLimiter(REFUSED_PER_S, REFUSED_BURST)
-        self._unrouted = self._metrics(UNROUTED)
+        self._unrouted = self._metrics(UNROUTED, "any")
         self.operations: list[Operation] = []
         app.error_handler.add(Exception, self._not_routed)
 
     def add(self, operation: Operation, handler: Handler) -> None:
         """Serve `operation` by `handler`, and remember it for the OpenAPI document."""
-        metrics = self._metrics(operation.path)
+        metrics = self._metrics(operation.path, operation.method)
         ids, refuse, method = self._ids, self._errors.respond, operation.method
         limiter = None if operation.scope is None else self._limiter
         expects_body = operation.body is not None
@@ -130,8 +130,8 @@ class Endpoints:
         self._app.add_route(serve, path, methods=methods, name=operation.id, stream=True)
         self.operations.append(operation)
 
-    def _metrics(self, route: str) -> RouteMetrics:
-        metrics = RouteMetrics(route)
+    def _metrics(self, route: str, method: str) -> RouteMetrics:
+        metrics = RouteMetrics(route, (method,))
         self._flusher.add(metrics.flush)
         return metrics
 

@@ -6,6 +6,7 @@ from sanic import Request
 from sanic import exceptions as sanic_errors
 
 from gateway.contract.problems import (
+    KINDS,
     MalformedRequest,
     MethodNotAllowed,
     PathNotFound,
@@ -16,7 +17,7 @@ from gateway.contract.problems import (
     problem_of,
 )
 from gateway.wire.response import Response
-from runtime.telemetry import REFUSALS, log
+from runtime.telemetry import REFUSALS, log, start_at_zero
 from runtime.throttle import Throttle
 from wallet.errors import Overloaded, WalletError
 
@@ -26,6 +27,7 @@ class ErrorResponder:
 
     def __init__(self) -> None:
         self._failures = ThrottledLogger()
+        start_at_zero(REFUSALS, KINDS)
 
     def respond(self, request: Request, error: Exception, request_id: str, by: str | None = None) -> Response:
         """Return the response to `error`. Count it, and log it if the service failed. `by`: the API key's name."""

@@ -6,13 +6,15 @@ histogram cost 7 µs per request, a tenth of its total cost. Here they are an ad
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from runtime.tasks import SupervisedTask, SupervisedTasks
-from runtime.telemetry import HTTP_REQUEST_SECONDS, HTTP_REQUESTS
+from runtime.telemetry import HTTP_REQUEST_SECONDS, HTTP_REQUESTS, start_at_zero
 
 INTERVAL_S = 1.0
+FAILURES = ("500", "503")
+"""Statuses of responses to requests that we failed."""
 
 _SECONDS: Any = HTTP_REQUEST_SECONDS
 
@@ -20,8 +22,11 @@ _SECONDS: Any = HTTP_REQUEST_SECONDS
 class RouteMetrics:
     """The responses of one route since the last flush."""
 
-    def __init__(self, route: str) -> None:
+    def __init__(self, route: str, methods: Sequence[str] = ()) -> None:
+        """Count from zero: so even a route's first failure is an increase to Prometheus."""
         self._route = route
+        start_at_zero(HTTP_REQUESTS, (route,), methods, FAILURES)
+        start_at_zero(HTTP_REQUEST_SECONDS, (route,))
         # prometheus_client has no call to add many observations at once; `_upper_bounds`, `_buckets` and
         # `_sum` are what it has.
         self._bounds: list[float] = list(_SECONDS._upper_bounds)

@@ -4,11 +4,13 @@ import asyncio
 from typing import Any
 
 from gateway.wire.memory import FREE_BYTES, Hold
-from runtime.telemetry import CONNECTIONS_CUT
+from runtime.telemetry import CONNECTIONS_CUT, start_at_zero
 
 READ_S_MAX = 15.0
 """A response has to be read by its client so long after it was sent, however slowly that goes on."""
 LOOK_S = 1.0
+
+start_at_zero(CONNECTIONS_CUT, ("memory", "unread"))
 
 
 class UnreadResponses:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from actors.audit import run_audit
 from db import api_keys
 from db.api_keys import NewApiKey
 from db.connections import connect
@@ -17,7 +18,6 @@ from lab import own_stack
 from lab.attack.bank_trial import BankTrial
 from lab.attack.hostile import WAVES, Target
 from lab.attack.waves import CROWDS, Wave, run_wave
-from ops.audit import run_audit
 from ops.errors import OpsError
 from ops.local.progress import Progress
 from ops.local.stack import Stack

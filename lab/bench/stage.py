@@ -13,9 +13,9 @@ from typing import Any
 
 import psutil
 
+from actors.audit import AuditImpossible, Report, run_audit
 from lab import own_stack
 from lab.bench import database, load
-from ops.audit import AuditImpossible, Report, run_audit
 from ops.errors import OpsError
 from ops.local import supervision
 from ops.local.progress import Progress, poll

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from actors.audit import AuditImpossible, run_audit
 from lab.chaos.aftermath import Aftermath
 from lab.chaos.checker import Findings, check
 from lab.chaos.client import RecordingClient
@@ -22,7 +23,6 @@ from lab.chaos.operations import Operations
 from lab.chaos.pair import Failover, Pair
 from lab.chaos.schedule import plan
 from lab.chaos.wallets import Wallets
-from ops.audit import AuditImpossible, run_audit
 from ops.local import health, supervision
 from ops.local.progress import Progress
 from ops.local.stack import Stack

@@ -87,6 +87,7 @@ def complete(state: StateDir, base: Mapping[str, str], chosen: Servers) -> dict[
         "WBS_CALLBACK_URL": f"http://{host}:{base['WBS_HTTP_PORT']}/bank/callbacks",
         "WBS_BANK_DATA": str(state.root / "bank" / "books.db"),
         "WBS_BANK_WEBHOOK_SECRET": webhook_secret(state),
+        "WBS_WATCHED_FOLDERS": str(state.root),
     }
     return environment | {name: value for name, value in defaults.items() if not environment.get(name)}
 

@@ -7,10 +7,12 @@ that what it takes for done is done.
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 from uuid import uuid4
 
-from db import api_keys, rate_reports, reconciliation, stack
+from actors.nightly import NightlyAudit
+from db import api_keys, audit_runs, rate_reports, reconciliation, stack
 from db.adoptions import BankPayout, adopt_payout
 from db.api_keys import NewApiKey
 from db.connections import Reader, connect, understood
@@ -18,6 +20,7 @@ from db.courier import CourierSession
 from db.leases import Lease
 from db.ledger import Ledger
 from db.reconciliation import ReconcilerSession, WithdrawalRow
+from db.vitals import VitalsSession
 from db.write_trial import try_to_write
 from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
@@ -258,8 +261,48 @@ async def old_events(settings: Settings, direct: Direct) -> None:
         await session.close()
 
 
+async def vitals(settings: Settings, direct: Direct) -> None:
+    """The reconciler measures what nobody's request brings about."""
+    await direct.withdrawal()
+    session = VitalsSession(settings.database)
+    try:
+        _believed("pending" in {one.stage for one in await session.open_money()})
+        used, allowed = await session.connections()
+        _believed(0 < used <= allowed)
+        _believed(await session.database_bytes() > 0)
+        _believed(await session.wal_bytes() > 0)
+        await session.wal_archive_age_s()
+        _believed(await session.events_waiting_s() >= 0)
+        await session.replicas()
+        await session.last_audit()
+        await session.last_backup_at()
+    finally:
+        session.terminate()
+
+
+_nights = count(1)
+_FOUND_NOTHING = ("-c", 'print(\'{"ok": true, "violations_total": 0, "summary": ""}\')')
+
+
+async def audits(settings: Settings, direct: Direct) -> None:
+    """A night comes, and its audit is claimed, done and recorded; an operator records one by hand, and a backup."""
+    now = datetime.now(UTC) + timedelta(days=next(_nights))
+    night = NightlyAudit(settings.database, now.time(), command=_FOUND_NOTHING, now=lambda: now)
+    await night.look()
+    found = await direct.connection.fetchval("select violations from audit_runs where due_at = $1", now)
+    _believed(found == 0)
+    async with _connection(settings) as connection:
+        by_hand = datetime.now(UTC)
+        await audit_runs.record(connection, by_hand, 0, "", "operator:eve")
+        await audit_runs.record_backup(connection, by_hand, "a disk far away", "operator:eve")
+    for query in ("select from audit_runs where due_at = $1", "select from backups where taken_at = $1"):
+        assert await direct.connection.fetchrow(query, by_hand) is not None
+
+
 CALLS: dict[str, Call] = {
     "old events": old_events,
+    "vitals": vitals,
+    "audits": audits,
     "reports of rates": reports_of_rates,
     "API keys": api_key_calls,
     "pausing": pausing,

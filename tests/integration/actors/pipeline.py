@@ -9,8 +9,8 @@ import asyncpg
 import pika
 import pika.exceptions
 
+from actors.audit import run_audit
 from db.ledger import Ledger
-from ops.audit import run_audit
 from runtime.settings import Settings
 from runtime.slices import BrokerSettings
 from tests.conftest import PATIENT

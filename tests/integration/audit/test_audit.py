@@ -8,8 +8,8 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from actors.audit import AuditImpossible, run_audit
 from db.audit import VIOLATIONS_MAX, Findings, Payout, TooManyPayouts, audit_bank
-from ops import audit as audit_command
 from runtime.settings import Settings
 from tests.integration.audit.conftest import STATES, BankEntry, Made, found_at_bank, found_in_books
 
@@ -144,10 +144,10 @@ async def test_exit_codes_and_json(
     connection: asyncpg.Connection, make_settings: Callable[..., Settings]
 ) -> None:
     """Goal: 0 when right, 1 with violations, 2 when it could not be done; --json is one document each time."""
-    report = await audit_command.run_audit(make_settings(), bank=False)
+    report = await run_audit(make_settings(), bank=False)
     assert report.ok
     await connection.execute("insert into wallets (user_id, currency, available) values ('alice', 'USD', 7)")
-    report = await audit_command.run_audit(make_settings(), bank=False)
+    report = await run_audit(make_settings(), bank=False)
     document = json.loads(report.as_json())
     assert document["ok"] is False
     assert document["violations_total"] == 1
@@ -156,7 +156,7 @@ async def test_exit_codes_and_json(
     assert document["totals"] == [
         {"invariant": 1, "kind": "balance", "currency": "USD", "violations": 1, "amount": 7}
     ]
-    with pytest.raises(audit_command.AuditImpossible, match="bank"):
-        await audit_command.run_audit(make_settings(WBS_BANK_URL="http://127.0.0.1:1"))
-    with pytest.raises(audit_command.AuditImpossible, match="database"):
-        await audit_command.run_audit(make_settings(DATABASE_URL="postgresql://127.0.0.1:1/none"), bank=False)
+    with pytest.raises(AuditImpossible, match="bank"):
+        await run_audit(make_settings(WBS_BANK_URL="http://127.0.0.1:1"))
+    with pytest.raises(AuditImpossible, match="database"):
+        await run_audit(make_settings(DATABASE_URL="postgresql://127.0.0.1:1/none"), bank=False)

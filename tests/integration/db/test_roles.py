@@ -1,6 +1,7 @@
 """Least rights: what each role of PostgreSQL may do to each table is what the table of grants says, and no more."""
 
 import asyncio
+import math
 import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -9,6 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
+from actors.vitals import Vitals
 from db.migrate import migrate
 from db.roles import (
     ACTORS,
@@ -19,11 +21,15 @@ from db.roles import (
     MEMBERSHIPS,
     OPERATOR,
     OWNER,
+    RECONCILER,
     RELAY,
     ROLES,
     make_roles,
     role_statements,
 )
+from db.vitals import VitalsSession
+from runtime.settings import Settings
+from runtime.telemetry import DATABASE_CONNECTIONS, VITALS_UNREADABLE, WAL_BYTES
 
 RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 TABLES = "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'v', 'm')"
@@ -160,10 +166,10 @@ async def test_what_is_refused(lawful: asyncpg.Connection, database_url: str, ro
 
 
 async def test_who_may_make_temporary_tables(lawful: asyncpg.Connection) -> None:
-    """Goal: only the audit, which needs one for the bank's books, may write beside the tables."""
+    """Goal: only those who audit, which needs one for the bank's books, may write beside the tables."""
     query = "select has_database_privilege($1, current_database(), 'TEMPORARY')"
     may = {role for role in ROLES if await lawful.fetchval(query, role)}
-    assert may == {OWNER, OPERATOR, AUDITOR}
+    assert may == {OWNER, RECONCILER, OPERATOR, AUDITOR}
 
 
 async def test_a_stranger_stays_out(lawful: asyncpg.Connection, database_url: str) -> None:
@@ -212,3 +218,29 @@ async def test_the_statements_hold_no_password(lawful: asyncpg.Connection, datab
     wrong: Any = login(database_url, GATEWAY).replace("only", "no")
     with pytest.raises(asyncpg.InvalidPasswordError):
         await asyncpg.connect(wrong, timeout=10)
+
+
+async def test_the_reconciler_may_measure_the_server(lawful: asyncpg.Connection, database_url: str) -> None:
+    """Goal: each measure of the vitals can be taken by the role that takes it; the WAL's size is no secret to it."""
+    session = VitalsSession(Settings.from_env({"DATABASE_URL": login(database_url, RECONCILER)}).database)
+    vitals = Vitals(session, "USD", ["/"])
+    await vitals.measure()
+    session.terminate()
+    unread = {
+        sample.labels["measure"]: sample.value
+        for metric in VITALS_UNREADABLE.collect()
+        for sample in metric.samples
+    }
+    assert len(unread) > 5
+    assert not any(unread.values()), unread
+
+
+async def test_a_measure_that_is_not_allowed_says_so(lawful: asyncpg.Connection, database_url: str) -> None:
+    """Goal: an alert is not silent because its measure is missing: what can't be measured is NaN, and counted."""
+    session = VitalsSession(Settings.from_env({"DATABASE_URL": login(database_url, ACTORS)}).database)
+    await Vitals(session, "USD", ["/no such folder"]).measure()
+    session.terminate()
+    for measure, unreadable in {"wal": 1, "audit": 1, "disks": 1, "connections": 0, "open_money": 0}.items():
+        assert VITALS_UNREADABLE.labels(measure)._value.get() == unreadable, measure
+    assert math.isnan(WAL_BYTES._value.get())
+    assert DATABASE_CONNECTIONS._value.get() > 0

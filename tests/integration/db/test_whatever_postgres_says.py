@@ -110,6 +110,8 @@ def impatient(proxy: PostgresProxy, monkeypatch: pytest.MonkeyPatch) -> Settings
     monkeypatch.setattr(db.outbox, "_COMMAND_TIMEOUT_S", 0.4)
     monkeypatch.setattr(db.reconciliation, "_COMMAND_TIMEOUT_S", 0.4)
     monkeypatch.setattr("db.heartbeats.LOOK_S", 0.02)
+    monkeypatch.setattr("db.vitals._COMMAND_TIMEOUT_S", 0.4)
+    monkeypatch.setattr("actors.nightly._COMMAND_TIMEOUT_S", 0.4)
     limits = {
         "WBS_WRITE_TIMEOUT_MS": "600",
         "WBS_READ_TIMEOUT_MS": "600",

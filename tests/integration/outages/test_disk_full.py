@@ -15,8 +15,8 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from actors.audit import run_audit
 from db.migrate import migrate
-from ops.audit import run_audit
 from ops.local.provision import PrivateServers, private_servers
 from runtime.settings import Settings
 from tests.integration.actors.processes import Process

@@ -106,11 +106,14 @@ async def test_no_beat_while_a_task_is_failing(tmp_path: Path) -> None:
     """Goal: a process whose work has stopped is as dead as a frozen one."""
     file = tmp_path / "beat"
     failing = ["writer"]
-    task = asyncio.create_task(beat.beat_for_ever(file, lambda: failing))
+    measured = asyncio.Event()
+    task = asyncio.create_task(beat.beat_for_ever(file, lambda: failing, measured.set))
     await asyncio.sleep(0)
     assert not file.exists()
+    assert not measured.is_set(), "nor does Prometheus hear of one"
     failing.clear()
     await poll_until(file.exists)
+    assert measured.is_set()
     task.cancel()
 
 

@@ -3,13 +3,18 @@
 import io
 import json
 import logging
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import UUID
 
 import pytest
 from prometheus_client import Counter, Gauge, Histogram
 
+from actors import look_ups
 from runtime import telemetry
 from runtime.telemetry import EventLogger, JsonFormatter
 
@@ -117,3 +122,34 @@ def test_counters_and_gauges_are_named_as_prometheus_wants() -> None:
             assert metric._name.endswith(("_seconds", "_size"))
         unbounded = {"user_id", "withdrawal_id", "key", "path", "client"}
         assert not unbounded & set(metric._labelnames)
+
+
+STARTED = """
+import actors.bank.http, actors.middleware.dead_letters, actors.reconciler
+from prometheus_client import Counter, Histogram
+from gateway.app import create_app
+from runtime import telemetry
+from runtime.settings import Settings
+create_app(Settings.from_env({}))
+for metric in vars(telemetry).values():
+    if isinstance(metric, Counter | Histogram) and metric._labelnames and not metric._metrics:
+        print(metric._name)
+"""
+WITH_THEIR_TASK = {"wbs_task_restarts"}
+"""Whose labels come when a task starts."""
+
+
+def test_counters_start_at_zero() -> None:
+    """Goal: a counter is there before its first event, which would otherwise be no increase to Prometheus."""
+    told = subprocess.run(
+        [sys.executable, "-c", STARTED], capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+    assert set(told.split()) == WITH_THEIR_TASK
+
+
+def test_each_kind_of_discrepancy_starts_at_zero() -> None:
+    """Goal: the list of kinds is that of the places that name one."""
+    folder = Path(look_ups.__file__).parent
+    source = "".join((folder / name).read_text() for name in ("look_ups.py", "reconciliation.py"))
+    named = set(re.findall(r"\b_?(?:discrepancies\.)?_?name\(\s*\"(\w+)\"", source))
+    assert named == set(look_ups.KINDS)
