@@ -234,21 +234,6 @@ def test_operations_has_every_reason() -> None:
     assert reasons <= {reason for row in rows for reason in re.findall(r"`(\w+)`", row)}
 
 
-def test_operations_has_every_alert() -> None:
-    """Goal: a person woken by an alert finds it in OPERATIONS."""
-    rules = (ROOT / "deploy" / "prometheus" / "rules.yml").read_text(encoding="utf-8")
-    alerts = re.findall(r"^\s*- alert: (\w+)", rules, re.MULTILINE)
-    text = (ROOT / "docs" / "OPERATIONS.md").read_text(encoding="utf-8")
-    told = {
-        word
-        for names in re.findall(r"^\*\*([\w, ]+)\.\*\*", text, re.MULTILINE)
-        for word in names.split(", ")
-    }
-    assert len(alerts) > 10
-    assert set(alerts) == told & set(alerts)
-    assert {word for word in told if re.search(r"[a-z][A-Z]", word)} == set(alerts)
-
-
 # --- Figures and versions ---
 
 

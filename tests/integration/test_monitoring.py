@@ -1,31 +1,38 @@
-"""Prometheus and Grafana: what they are configured to ask is what a running stack answers."""
+"""Prometheus, Alertmanager and Grafana beside a running stack: all that they ask for is told, and alerts reach people.
 
+What needs no stack is in tests/unit/test_rules.py.
+"""
+
+import asyncio
 import json
+import os
 import re
-import shutil
+import shlex
+import signal
 import subprocess
+import sys
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import asyncpg
 import pytest
-import yaml
 
 from ops.local.stack import Stack
 from tests.conftest import unavailable
+from tests.integration.prometheus import DASHBOARDS, Prometheus, alerts, rules, running_prometheus, tool
 from tests.polling import wait_until
-from tests.ports import free_port
 
-DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
-PROMETHEUS = DEPLOY / "prometheus"
-DASHBOARDS = sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
+RUNBOOKS = Path(__file__).resolve().parents[2] / "docs" / "runbooks"
 DATA_WITHIN_S = 120.0
+FIRES_WITHIN_S = 120.0
 
-# A bank that does everything a bank can do, and a ladder short enough to fall off it.
 FAULTS = {"seed": 3, "latency_ms": 5, "decline_rate": 0.2, "error_rate": 0.6}
 ENVIRONMENT = {
     "DATABASE_URL": "",
@@ -43,79 +50,21 @@ ENVIRONMENT = {
 }
 
 
-def tool(name: str) -> str:
-    """Return the path of a program of Debian's package `prometheus`."""
-    path = shutil.which(name)
-    if path is None:
-        unavailable(f"no {name}: apt-get install prometheus")
-    assert path is not None
-    return path
-
-
-def promtool(*arguments: str) -> str:
-    """Run promtool beside the rules; return what it says, fail the test if it finds fault."""
-    done = subprocess.run(
-        [tool("promtool"), *arguments],
-        cwd=PROMETHEUS,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    said = done.stdout + done.stderr
-    assert done.returncode == 0, said
-    return said
-
-
-# --- Without a stack -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("configuration", ["prometheus.yml", "prometheus-local.yml"])
-def test_prometheus_takes_the_configuration(configuration: str, tmp_path: Path) -> None:
-    """Goal: neither Prometheus configuration, nor the rules they load, has an error."""
-    text = (PROMETHEUS / configuration).read_text(encoding="utf-8")
-    token = tmp_path / "metrics-token"  # promtool looks whether it is there
-    token.touch()
-    (tmp_path / configuration).write_text(text.replace("/tmp/metrics-token", str(token)), encoding="utf-8")
-    (tmp_path / "rules.yml").symlink_to(PROMETHEUS / "rules.yml")
-    promtool("check", "config", str(tmp_path / configuration))
-
-
-def test_alerts_fire_when_they_should_and_only_then() -> None:
-    """Goal: each alert fires in its case and stays silent while all is well (rules_test.yml)."""
-    promtool("test", "rules", "rules_test.yml")
-
-
-def test_each_alert_has_a_case() -> None:
-    """Goal: rules_test.yml makes every alert fire: an alert that nobody ever saw fire is not worth having."""
-    cases = yaml.safe_load((PROMETHEUS / "rules_test.yml").read_text(encoding="utf-8"))["tests"]
-    fired = {
-        case["alertname"] for test in cases for case in test.get("alert_rule_test", []) if case["exp_alerts"]
-    }
-    assert fired == {rule["alert"] for rule in rules() if "alert" in rule}
-
-
-def test_dashboards_are_readable() -> None:
-    """Goal: the panels of a dashboard have distinct ids and titles, and ask the provisioned data source."""
-    provisioned = DEPLOY / "grafana" / "provisioning" / "datasources" / "prometheus.yml"
-    sources = {source["uid"] for source in yaml.safe_load(provisioned.read_text())["datasources"]}
-    assert DASHBOARDS
-    for path in DASHBOARDS:
-        panels = json.loads(path.read_text(encoding="utf-8"))["panels"]
-        assert len({panel["id"] for panel in panels}) == len(panels)
-        assert len({panel["title"] for panel in panels}) == len(panels)
-        asked = {target["datasource"]["uid"] for panel in panels for target in panel.get("targets", [])}
-        assert asked == sources
-
-
-# --- With a stack ----------------------------------------------------------------------------------------
+# --- The servers -----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose disk is watched."""
+    return tmp_path_factory.mktemp("disk")
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, watched: Path) -> Iterator[Stack]:
     """A running stack with a bad bank."""
     tool("prometheus")
-    stack = Stack(tmp_path_factory.mktemp("monitored"), env=ENVIRONMENT, gateways=1, threads=8, bound=False)
+    env = {**ENVIRONMENT, "WBS_WATCHED_FOLDERS": str(watched)}
+    stack = Stack(tmp_path_factory.mktemp("monitored"), env=env, gateways=1, threads=8, bound=False)
     try:
         stack.start()
         if not stack.env["RABBITMQ_URL"]:
@@ -127,49 +76,29 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="module")
-def prometheus(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Prometheus that scrapes the stack each second by the local configuration; its address."""
-    folder = tmp_path_factory.mktemp("prometheus")
-    (folder / "rules.yml").symlink_to(PROMETHEUS / "rules.yml")
-    text = (PROMETHEUS / "prometheus-local.yml").read_text(encoding="utf-8")
-    text, here = re.subn(
-        r'files: \[".*"\]', f'files: ["{stack.state.root / "prometheus-targets.json"}"]', text
-    )
-    text, faster = re.subn(r"_interval: 5s", "_interval: 1s", text)
-    assert (here, faster) == (1, 3), "the configuration has changed its form"
-    (folder / "prometheus.yml").write_text(text, encoding="utf-8")
-    address = f"127.0.0.1:{free_port()}"
-    with (folder / "log").open("w", encoding="utf-8") as log:
-        process = subprocess.Popen(
-            [
-                tool("prometheus"),
-                f"--config.file={folder / 'prometheus.yml'}",
-                f"--storage.tsdb.path={folder / 'data'}",
-                f"--web.listen-address={address}",
-            ],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        yield f"http://{address}"
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
+def prometheus(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """A Prometheus that scrapes the stack each second, and an Alertmanager."""
+    targets = stack.state.root / "prometheus-targets.json"
+    with running_prometheus(targets, tmp_path_factory.mktemp("prometheus")) as prometheus:
+        yield prometheus
 
 
-def test_every_process_is_scraped(stack: Stack, prometheus: str) -> None:
+# --- All that is asked for is told -----------------------------------------------------------------------
+
+
+def test_every_process_is_scraped(stack: Stack, prometheus: Prometheus) -> None:
     """Goal: Prometheus reaches every kind of process that runs, and names it as `wbs ps` does."""
     kinds = {str(row["kind"]) for row in stack.ps()} - {"postgres"}
 
     def scraped() -> set[str]:
-        found = query(prometheus, "up == 1") or []
+        found = prometheus.query("up == 1") or []
         return {series["metric"]["job"] for series in found}
 
     wait_until(lambda: scraped() == kinds, DATA_WITHIN_S, what=f"{sorted(kinds)} are scraped")
 
 
 @pytest.mark.slow
-def test_every_expression_has_data(stack: Stack, prometheus: str) -> None:
+def test_every_expression_has_data(stack: Stack, prometheus: Prometheus) -> None:
     """Goal: each panel and measure asks for something that a stack with some traffic really tells."""
     wanted = dict(expressions())
     deadline = time.monotonic() + DATA_WITHIN_S
@@ -178,7 +107,7 @@ def test_every_expression_has_data(stack: Stack, prometheus: str) -> None:
         number += 1
         make_events(stack, number)
         for expression in list(wanted):
-            if has_data(prometheus, expression):
+            if prometheus.has_data(expression):
                 del wanted[expression]
     assert not wanted, "no data for: " + "; ".join(f"{where}: {what}" for what, where in wanted.items())
 
@@ -189,7 +118,10 @@ def expressions() -> Iterator[tuple[str, str]]:
         dashboard = json.loads(path.read_text(encoding="utf-8"))
         for panel in dashboard["panels"]:
             for target in panel.get("targets", []):
-                yield target["expr"].replace("$__rate_interval", "20s"), f"panel {panel['title']!r}"
+                yield (
+                    target["expr"].replace("$__rate_interval", "20s"),
+                    f"{path.name}, panel {panel['title']!r}",
+                )
     for rule in rules():
         if "record" in rule:
             yield rule["expr"], f"measure {rule['record']}"
@@ -198,12 +130,6 @@ def expressions() -> Iterator[tuple[str, str]]:
             measures = re.findall(r"\bwbs:[a-z0-9_:]+|\bup\b", rule["expr"])
             assert measures, f"alert {rule['alert']} does not compare a measure"
             yield from ((measure, f"alert {rule['alert']}") for measure in measures)
-
-
-def rules() -> list[dict[str, Any]]:
-    """Return all rules, recording and alerting."""
-    groups = yaml.safe_load((PROMETHEUS / "rules.yml").read_text(encoding="utf-8"))["groups"]
-    return [rule for group in groups for rule in group["rules"]]
 
 
 def make_events(stack: Stack, number: int) -> None:
@@ -231,22 +157,248 @@ def call(method: str, url: str, body: Any = None) -> int:
         return error.code
 
 
-def query(prometheus: str, expression: str) -> list[dict[str, Any]] | None:
-    """Return the series of an instant query; None while Prometheus starts. Fails on a wrong expression."""
-    url = f"{prometheus}/api/v1/query?{urllib.parse.urlencode({'query': expression})}"
-    try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            told = json.load(answer)
-    except urllib.error.HTTPError as error:
-        if error.code == 503:
-            return None
-        pytest.fail(f"{expression}: {error.read().decode()}")
-    except urllib.error.URLError:
-        return None
-    result: list[dict[str, Any]] = told["data"]["result"]
-    return result
+# --- Alerts fire, and people hear of them ----------------------------------------------------------------
+
+PROVOKED = {
+    "AcceptedBudgetBurnsFast",
+    "AuditFoundViolations",
+    "AuditOld",
+    "BackupOld",
+    "BankInTrouble",
+    "DatabaseConnectionsHigh",
+    "DeadLetters",
+    "HealthDown",
+    "HealthNotOk",
+    "MoneyInAttention",
+    "NoProcessOfKind",
+    "OutboxOld",
+    "PayoutsPaused",
+    "ProcessDown",
+    "RequestsFail",
+    "VitalsUnreadable",
+    "WithdrawalOld",
+    "WithdrawalsRequireAttention",
+}
+"""Alerts that can be made to fire within seconds. rules_test.yml has all."""
+ENDS = {
+    "AuditFoundViolations",
+    "AuditOld",
+    "BackupOld",
+    "DatabaseConnectionsHigh",
+    "HealthDown",
+    "NoProcessOfKind",
+    "OutboxOld",
+    "PayoutsPaused",
+    "ProcessDown",
+    "VitalsUnreadable",
+    "WithdrawalOld",
+}
+"""Those of them that end as soon as what provoked them is mended; the others look back over minutes."""
 
 
-def has_data(prometheus: str, expression: str) -> bool:
-    """Tell whether at least one series has a number."""
-    return any(series["value"][1] != "NaN" for series in query(prometheus, expression) or [])
+INHIBITED = {"AcceptedBudgetBurnsFast", "HealthNotOk", "RequestsFail", "VitalsUnreadable", "WithdrawalOld"}
+"""Of these nobody need hear while their cause is told: an alert of which they are a consequence."""
+TAMPERED = "update wallets set available = available {} 1 where user_id = 'changed by hand'"
+AGED = "update withdrawals set created_at = created_at {} interval '1 day' where user_id = '7' and amount = 3"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_alerts_fire_page_and_end(stack: Stack, prometheus: Prometheus, watched: Path) -> None:
+    """Goal: what goes wrong on a real stack makes its alerts fire; people hear of them, with a runbook and a link, and
+    of their end once it is mended."""
+    make_events(stack, 1_000)
+    fired: set[str] = set()
+
+    def have_fired(*names: str) -> bool:
+        fired.update(prometheus.firing())
+        return fired.issuperset(names)
+
+    with troubles(stack, watched) as database:
+        with frozen_relay(stack, database):
+            wait_until(lambda: have_fired("NoProcessOfKind", "ProcessDown", "OutboxOld"), FIRES_WITHIN_S)
+        with database.locked("wallets"):
+            wait_until(lambda: refused(stack) and have_fired("HealthDown", "RequestsFail"), FIRES_WITHIN_S)
+        wait_until(lambda: have_fired(*PROVOKED), FIRES_WITHIN_S, what="all fire")
+    wait_until(lambda: not prometheus.firing() & ENDS, FIRES_WITHIN_S, what="they end")
+    for receiver, severity in (("page", "page"), ("ticket", "ticket")):
+        names = {name for name in PROVOKED - INHIBITED if alerts()[name]["labels"]["severity"] == severity}
+        hear(prometheus, receiver, "firing", names)
+        hear(prometheus, receiver, "resolved", names & ENDS)
+
+
+def hear(prometheus: Prometheus, receiver: str, status: str, names: set[str]) -> None:
+    """Wait until a receiver was told of all these alerts, and look at what it was told."""
+    wait_until(lambda: names <= prometheus.receiver.heard(receiver, status).keys(), FIRES_WITHIN_S)
+    for name, told in prometheus.receiver.heard(receiver, status).items():
+        expected = alerts()[name]["annotations"]
+        assert (told["runbook_url"], told["console"]) == (expected["runbook_url"], expected["console"])
+        assert told["summary"]
+        assert "{{" not in told["summary"]
+
+
+@contextmanager
+def troubles(stack: Stack, watched: Path) -> Iterator["Database"]:
+    """Let things go wrong; on leaving, mend them. Yields the owner's way into the database."""
+    assert stack.servers is not None
+    database = Database(stack.servers.owner_url)
+    with ExitStack() as mending:
+        mending.callback(database.close)
+        wbs(stack, "payouts", "pause", "--reason", "a test")
+        mending.callback(wbs, stack, "payouts", "resume")
+        watched.rmdir()
+        mending.callback(watched.mkdir)
+        # Somebody changed a wallet by hand, and since then days have passed without audit and backup.
+        mending.callback(wbs, stack, "audit", "--record")
+        mending.callback(database.execute, "insert into backups values (now(), 'somewhere', 'a test')")
+        charge = {"user_id": "changed by hand", "amount": 5, "idempotency_key": "a wallet that nobody uses"}
+        assert call("POST", f"{stack.urls['api']}/charge", charge) == 200
+        database.execute(TAMPERED.format("+"))
+        mending.callback(database.execute, TAMPERED.format("-"))
+        assert wbs(stack, "audit", "--record") == 1
+        database.execute(
+            "update audit_runs set due_at = due_at - interval '3 days', ended_at = ended_at - interval '3 days'"
+        )
+        withdraw = {"user_id": 7, "amount": 3, "idempotency_key": "forgotten"}
+        assert call("POST", f"{stack.urls['api']}/withdraw", withdraw) == 202
+        database.execute(AGED.format("-"))
+        mending.callback(database.execute, AGED.format("+"))
+        database.use_up_connections()
+        yield database
+
+
+@contextmanager
+def frozen_relay(stack: Stack, database: "Database") -> Iterator[None]:
+    """Freeze the relay, until it is killed for that, with an old message in the outbox."""
+    [pid] = [int(row["pid"]) for row in stack.ps() if row["kind"] == "relay"]
+    os.kill(pid, signal.SIGSTOP)
+    withdraw = {"user_id": 7, "amount": 5, "idempotency_key": "not announced"}
+    assert call("POST", f"{stack.urls['api']}/withdraw", withdraw) == 202
+    database.execute("update outbox set created_at = created_at - interval '2 minutes'")
+    yield
+
+
+def refused(stack: Stack) -> bool:
+    """Let some charges be refused, at once since each takes its time."""
+    charge = {"user_id": 7, "amount": 1}
+    with ThreadPoolExecutor(16) as pool:
+        bodies = [{**charge, "idempotency_key": uuid4().hex} for _ in range(16)]
+        statuses = set(pool.map(lambda body: call("POST", f"{stack.urls['api']}/charge", body), bodies))
+    return statuses == {503}
+
+
+class Database:
+    """The owner's session, from a test that has no event loop; and others that only take room."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._runner = asyncio.Runner()
+        self._connection = self._run(asyncpg.connect(url))
+        self._others: list[Any] = []
+
+    def _run(self, work: Any) -> Any:
+        return self._runner.run(_awaited(work))
+
+    def execute(self, statement: str) -> None:
+        """Execute one statement."""
+        self._run(self._connection.execute(statement))
+
+    def fetch(self, query: str) -> list[Any]:
+        """Return the rows of a query."""
+        rows: list[Any] = self._run(self._connection.fetch(query))
+        return rows
+
+    @contextmanager
+    def locked(self, table: str) -> Iterator[None]:
+        """Keep everybody else from a table."""
+        self.execute(f"begin; lock table {table} in access exclusive mode")
+        yield
+        self.execute("rollback")
+
+    def use_up_connections(self) -> None:
+        """Open sessions until nine tenths of those that there may be are in use."""
+        query = (
+            "select current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int,"
+            " sum(numbackends)::int from pg_stat_database"
+        )
+        [(allowed, used)] = self.fetch(query)
+        for _ in range(int(0.9 * allowed) - used):
+            self._others.append(self._run(asyncpg.connect(self._url)))
+
+    def close(self) -> None:
+        """End all sessions."""
+        for connection in (*self._others, self._connection):
+            connection.terminate()
+        self._runner.close()
+
+
+async def _awaited(work: Any) -> Any:
+    return await work
+
+
+# --- The runbooks ----------------------------------------------------------------------------------------
+
+MAY_SAY_NO = {"wbs dlq replay $ID", "wbs payouts status"}
+"""Commands whose exit code 1 is an answer: it does not require attention any more; payouts are paused."""
+
+
+def blocks() -> dict[tuple[str, str], str]:
+    """Return each command and each query of the runbooks, with the first page that has it, in their order."""
+    found: dict[tuple[str, str], str] = {}
+    for path in sorted(RUNBOOKS.glob("[A-Z]*.md")):
+        if path.stem == "README":
+            continue
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"^```(?!sh$|sql$|$)", text, re.MULTILINE), (
+            f"{path.name}: a block of another kind"
+        )
+        for kind, block in re.findall(r"^```(sh|sql)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            for command in block.splitlines() if kind == "sh" else [block]:
+                found.setdefault((kind, command), path.stem)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_each_command_of_the_runbooks_works(stack: Stack, prometheus: Prometheus) -> None:
+    """Goal: whoever follows a runbook at night finds that each command and each query in it does what it is for."""
+    make_events(stack, 2_000)
+    assert stack.servers is not None
+    database = Database(stack.servers.owner_url)
+    stuck = "select id from withdrawals where status = 'requires_attention' limit 1"
+    [(id_,)] = wait_until(lambda: database.fetch(stuck), DATA_WITHIN_S)
+    faults = f"{stack.env['WBS_BANK_URL']}/faults"
+    assert call("PUT", faults, {}) == 200
+    wrong: list[str] = []
+    for (kind, command), page in blocks().items():
+        if kind == "sql":
+            database.fetch(command)
+            continue
+        done = shell(stack, command, {"API": stack.urls["api"], "ID": str(id_)})
+        allowed = {0, 1} if command in MAY_SAY_NO else {0}
+        if done.returncode not in allowed or "Traceback" in done.stderr:
+            wrong.append(
+                f"{page}: {command}: exit code {done.returncode}: {done.stdout[-300:]}{done.stderr[-300:]}"
+            )
+    database.close()
+    assert call("PUT", faults, FAULTS) == 200
+    assert not wrong, "\n".join(wrong)
+
+
+def shell(stack: Stack, command: str, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a command as the operator of the stack."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    inherited = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT}
+    return subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"],
+        env={**inherited, **variables, "PATH": path, "WBS_STATE_DIR": str(stack.state.root)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def wbs(stack: Stack, *words: str) -> int:
+    """Run a `wbs` command; return its exit code."""
+    return shell(stack, shlex.join(["wbs", *words]), {}).returncode

@@ -91,6 +91,7 @@ def test_compose_has_every_service_on_its_port(compose: dict[str, Any]) -> None:
         "proxy": {8080},
         "bank_sim": {8090},
         "prometheus": {9090},
+        "alertmanager": {9093},
         "grafana": {3000},
         "swagger": {8282},
     }
@@ -200,7 +201,7 @@ def test_each_secret_reaches_only_who_needs_it(compose: dict[str, Any]) -> None:
         ], "a process that has a name without its password does not start"
     # Where something is, and what it is called there, the compose file says itself.
     decided = {"WBS_HTTP_HOST", "WBS_HTTP_PORT", "WBS_STATE_DIR", "WBS_BANK_PORT", "WBS_METRICS_PORT"}
-    decided |= {"WBS_ALLOWED_HOSTS", "WBS_CORS_ORIGINS"}
+    decided |= {"WBS_ALLOWED_HOSTS", "WBS_CORS_ORIGINS", "WBS_WATCHED_FOLDERS"}
     passed_on = {str(field.metadata["env"]) for field in fields(Settings)} - set(needed) - decided - halves
     for name in PROCESSES - {"bank_sim"}:
         assert passed_on <= set(environments[name]), name
