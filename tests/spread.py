@@ -29,6 +29,7 @@ LONG = (
     "outages",
     "rabbitmq",
     "tests/integration/crash/test_actor_crashes.py",
+    "tests/attack/test_attack.py",
     "tests/chaos/test_chaos_run.py",
 )
 QUICK = ("tests/unit/", "tests/test_tidy.py", "tests/chaos/test_checker.py", "tests/chaos/test_schedule.py")
