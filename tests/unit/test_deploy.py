@@ -351,6 +351,7 @@ def locked(name: str) -> list[str]:
         ("requirements-dev.lock", 30),
         ("requirements-supply.lock", 30),
         ("requirements-generators.lock", 20),
+        ("requirements-charts.lock", 8),
     ],
 )
 def test_the_lock_files_pin_and_name_no_place(name: str, least: int) -> None:
