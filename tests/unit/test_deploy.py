@@ -350,8 +350,7 @@ def locked(name: str) -> list[str]:
         ("requirements-local.lock", 4),
         ("requirements-dev.lock", 30),
         ("requirements-supply.lock", 30),
-        ("requirements-generators.lock", 20),
-        ("requirements-charts.lock", 8),
+        *(("requirements-generators.lock", 20), ("requirements-charts.lock", 8)),
     ],
 )
 def test_the_lock_files_pin_and_name_no_place(name: str, least: int) -> None:
