@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pogo_core.util import migrate as pogo
 
-from db.roles import grant
+from db.granting import grant
 from db.watch import watched_session
 
 MIGRATIONS = Path(__file__).parent / "migrations"

@@ -19,6 +19,7 @@ from gateway.routes.reversals import ReversalRoutes
 from gateway.routes.transactions import TransactionRoutes
 from gateway.routes.transfers import TransferRoutes
 from gateway.routes.wallets import WalletRoutes
+from gateway.routes.webhooks import WebhookRoutes
 from gateway.routes.withdrawals import WithdrawalRoutes
 from gateway.services import Services
 from gateway.wire.admission import Admission
@@ -64,6 +65,7 @@ def create_app(settings: Settings) -> Application:
     ReversalRoutes(services).register(endpoints)
     ListRoutes(services, withdrawals).register(endpoints)
     EventRoutes(services).register(endpoints)
+    WebhookRoutes(services).register(endpoints)
     CurrencyRoutes(services).register(endpoints)
     health = HealthRoutes(services)
     health.register(endpoints)

@@ -21,6 +21,7 @@ from gateway.wire.request_reader import RequestReader
 from gateway.wire.transfer_reader import TransferReader
 from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
+from runtime.webhook_calls import WebhookCalls
 
 
 @dataclass(slots=True)
@@ -39,6 +40,7 @@ class Services:
     reads: Reads
     long_poll: LongPoll
     event_feed: EventFeed
+    webhook_calls: WebhookCalls
     api_keys: KeyDirectory
     flusher: MetricsFlusher
     readiness: Readiness
@@ -71,6 +73,7 @@ class Services:
             reads,
             LongPoll(reads.ended, tasks),
             EventFeed(reads, tasks),
+            WebhookCalls(private=bool(settings.webhooks_private)),
             KeyDirectory(settings, tasks),
             MetricsFlusher(tasks),
             Readiness(
@@ -110,6 +113,7 @@ class Services:
         await self.withdrawals.stop()
         await self.long_poll.stop()
         await self.event_feed.stop()
+        await self.webhook_calls.close()
         await self.api_keys.stop()
         await self.rate_sharing.stop()
         await self.reads.stop()

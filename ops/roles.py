@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from db.errors import DATABASE_ERRORS
-from db.roles import ROLES, make_roles, role_statements
+from db.granting import make_roles, role_statements
+from db.roles import ROLES
 from db.watch import watched_session
 from ops.errors import OpsError, ServerAway
 

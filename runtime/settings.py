@@ -95,14 +95,13 @@ class Settings:
         "WBS_EVENTS", "all", "kinds of events that are made, beside withdrawals': charge,…"
     )
     events_days: int = _setting("WBS_EVENTS_DAYS", 0, "days for which events are kept; 0: for ever", low=0)
+    webhooks_private: int = _setting("WBS_WEBHOOKS_PRIVATE", 0, "1: also to http and private hosts", low=0)
     rate_limit_per_s: int = _setting("WBS_RATE_LIMIT_PER_S", 0, "items per key, in all; 0: no limit", low=0)
     log_level: str = _setting("WBS_LOG_LEVEL", "info", "debug, info, warning or error")
     metrics_port: int = _setting("WBS_METRICS_PORT", 0, "Prometheus port of this process; 0: none", low=0)
 
     batch_size_max: int = _setting("WBS_BATCH_SIZE_MAX", 512, "requests in one transaction", low=1)
-    batch_linger_us: int = _setting(
-        "WBS_BATCH_LINGER_US", 1000, "under load, wait this long for a fuller transaction", low=0
-    )
+    batch_linger_us: int = _setting("WBS_BATCH_LINGER_US", 1000, "wait for fuller transactions", low=0)
     backlog_max: int = _setting("WBS_BACKLOG_MAX", 8192, "requests waiting for a transaction", low=1)
     write_timeout_ms: int = _setting("WBS_WRITE_TIMEOUT_MS", 1500, "one batch, tried again included", low=100)
     read_timeout_ms: int = _setting("WBS_READ_TIMEOUT_MS", 1500, "one query", low=100)

@@ -17,6 +17,8 @@
     ├── CaptureExceedsHold       capture_exceeds_hold
     ├── ExceedsOriginal          exceeds_original
     ├── EventsGone               events_gone
+    ├── WebhookNotFound          webhook_not_found
+    ├── WebhooksLimitExceeded    webhooks_limit_exceeded
     ├── NotCancellable           not_cancellable
     ├── IllegalMove              illegal_move
     └── TryLater
@@ -178,6 +180,22 @@ class EventsGone(WalletError):
         self.epoch = epoch
         self.oldest_seq = oldest_seq
         self.last_seq = last_seq
+
+
+class WebhookNotFound(WalletError):
+    """There is no such webhook endpoint, or none that the caller may know of."""
+
+    code = "webhook_not_found"
+
+
+class WebhooksLimitExceeded(WalletError):
+    """There are as many webhook endpoints as there may be."""
+
+    code = "webhooks_limit_exceeded"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"there are {limit} webhooks, and may not be more")
+        self.limit = limit
 
 
 class NotCancellable(WalletError):

@@ -4,6 +4,7 @@ A body never changes, however often and wherever it is read: it says what is wri
 it was at the time of the event.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any, Literal, get_args
 from uuid import UUID, uuid5
@@ -260,6 +261,16 @@ def types_of_kinds(kinds: frozenset[str]) -> list[str] | None:
     """Return the types of these kinds of events and of those that are always made; None: all types there are."""
     wanted = kinds | {ALWAYS_MADE}
     return None if wanted >= set(KINDS) else [type for type in TYPES if type.partition(".")[0] in wanted]
+
+
+def types_named(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the types that types and kinds (`withdrawal`) name. Raises ValueError for another name."""
+    found: list[str] = []
+    for name in names:
+        if name not in TYPES and name not in KINDS:
+            raise ValueError(f"must be one of {', '.join((*KINDS, *TYPES))}")
+        found += [type for type in TYPES if name in (type, type.partition(".")[0])]
+    return tuple(dict.fromkeys(found))
 
 
 def read_event_kinds(text: str) -> frozenset[str]:

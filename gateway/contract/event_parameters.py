@@ -9,7 +9,7 @@ from msgspec import Meta
 from gateway.contract.parameters import WAIT_S_MAX
 from gateway.contract.user_ids import UserIdText
 from wallet.errors import ValidationFailed
-from wallet.events import KINDS, MODELS, TYPES
+from wallet.events import MODELS, types_named
 
 EVENTS_MAX = 1_000
 EVENTS_DEFAULT = 100
@@ -46,13 +46,10 @@ class StreamQuery(msgspec.Struct, kw_only=True):
         """Return the types that are asked for, None for all. Raises ValidationFailed."""
         if self.type is None:
             return None
-        found: list[str] = []
-        for item in self.type.split(","):
-            name = item.strip().removesuffix(".*")
-            if name not in TYPES and name not in KINDS:
-                raise ValidationFailed([("type", f"must be one of {', '.join((*KINDS, *TYPES))}")])
-            found += [type for type in TYPES if name in (type, type.partition(".")[0])]
-        return tuple(dict.fromkeys(found))
+        try:
+            return types_named(item.strip().removesuffix(".*") for item in self.type.split(","))
+        except ValueError as error:
+            raise ValidationFailed([("type", str(error))]) from None
 
 
 class EventsQuery(StreamQuery, kw_only=True):

@@ -159,6 +159,7 @@ KINDS: dict[str, ProblemKind] = {
     "transfer_not_found": ProblemKind(404, "No such transfer", "no such transfer"),
     "hold_not_found": ProblemKind(404, "No such hold", "no such hold"),
     "withdrawal_not_found": ProblemKind(404, "No such withdrawal", "no such withdrawal"),
+    "webhook_not_found": ProblemKind(404, "No such webhook", "no such webhook"),
     "events_gone": ProblemKind(
         410,
         "Not a position in the sequence of events",
@@ -204,6 +205,9 @@ KINDS: dict[str, ProblemKind] = {
     "open_holds_limit_exceeded": ProblemKind(
         422, "The wallet has too many open holds", "the wallet has 10 open holds, and may not have more"
     ),
+    "webhooks_limit_exceeded": ProblemKind(
+        422, "There are too many webhooks", "there are 100 webhooks, and may not be more"
+    ),
     "balance_limit_exceeded": ProblemKind(
         422, "The wallet would hold too much", "the wallet's total would pass 9007199254740991"
     ),
@@ -228,6 +232,7 @@ _FIGURES = {
     "balance_limit_exceeded": ("limit",),
     "open_locks_limit_exceeded": ("limit",),
     "open_holds_limit_exceeded": ("limit",),
+    "webhooks_limit_exceeded": ("limit",),
     "events_gone": ("epoch", "oldest_seq", "last_seq"),
 }
 """Attributes of errors that are members of their problems, too."""

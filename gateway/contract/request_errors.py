@@ -165,7 +165,7 @@ def _field_errors(
     for field in msgspec.structs.fields(kind):
         if field.required and field.name not in given:
             yield field.name, "is required"
-    if "idempotency_key" in values or "idempotency_key" not in given:
+    if "idempotency_key" in decoders and ("idempotency_key" in values or "idempotency_key" not in given):
         try:
             one_key(values.get("idempotency_key"), header_lines)
         except BadKey as error:

@@ -33,6 +33,7 @@ def base(
     environment = {**inherited, **overrides, "WBS_STATE_DIR": str(state.root)}
     environment.setdefault("WBS_HTTP_HOST", "127.0.0.1")
     environment.setdefault("WBS_CORS_ORIGINS", SWAGGER_ORIGINS)
+    environment.setdefault("WBS_WEBHOOKS_PRIVATE", "1")  # receivers of a local stack are on this machine
     if own_ports:
         environment["WBS_HTTP_PORT"] = str(private_port(state, "http"))
         environment["WBS_BANK_PORT"] = str(private_port(state, "bank"))

@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 
 from actors.vitals import Vitals
+from db.granting import make_roles, role_statements
 from db.migrate import migrate
 from db.roles import (
     ACTORS,
@@ -24,8 +25,6 @@ from db.roles import (
     RECONCILER,
     RELAY,
     ROLES,
-    make_roles,
-    role_statements,
 )
 from db.vitals import VitalsSession
 from runtime.settings import Settings

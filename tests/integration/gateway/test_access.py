@@ -20,7 +20,7 @@ MINE, THEIRS = "acme-1", "other-1"
 
 
 class Things(NamedTuple):
-    """What a user has: identifiers of a withdrawal (and its key), a charge, a transfer and two open holds."""
+    """What a user has: identifiers of a withdrawal (and its key), a charge, a transfer, two holds and two webhooks."""
 
     withdrawal: str
     key: str
@@ -28,6 +28,8 @@ class Things(NamedTuple):
     transfer: str
     hold: str
     voidable: str
+    webhook: str
+    removable: str
 
 
 class Call(NamedTuple):
@@ -60,6 +62,8 @@ def reversal(_: str) -> dict[str, Any]:
     return {"amount": 1, "idempotency_key": new_key()}
 
 
+HOOK = {"url": "http://127.0.0.1:9/"}
+
 CALLS = [
     Call("POST", "/transfers", Scope.TRANSFER, to_acme, 404),
     Call("GET", "/transfers/{transfer}", Scope.READ, None, 404),
@@ -89,6 +93,15 @@ CALLS = [
     Call("GET", "/withdrawals?user_id={user}", Scope.READ, None, 404),
     Call("GET", "/transactions/{user}", Scope.READ, None, 404),
     Call("GET", "/transactions?user_id={user}", Scope.READ, None, 404),
+    Call("POST", "/webhooks", Scope.EVENTS, lambda _: HOOK),
+    Call("GET", "/webhooks", Scope.EVENTS),
+    Call("GET", "/webhooks/{webhook}", Scope.EVENTS, None, 404),
+    Call("PATCH", "/webhooks/{webhook}", Scope.EVENTS, lambda _: {"description": "a shop"}, 404),
+    Call("POST", "/webhooks/{webhook}/rotate", Scope.EVENTS, None, 404),
+    Call("POST", "/webhooks/{webhook}/test", Scope.EVENTS, None, 404),
+    Call("GET", "/webhooks/{webhook}/deliveries", Scope.EVENTS, None, 404),
+    Call("POST", "/webhooks/{webhook}/redeliver", Scope.EVENTS, lambda _: {"after": 0}, 404),
+    Call("DELETE", "/webhooks/{removable}", Scope.EVENTS, None, 404),
     Call("GET", "/currencies", Scope.READ),
     Call("GET", "/metrics", Scope.METRICS),
     Call("GET", "/console", Scope.OPERATE),
@@ -107,7 +120,7 @@ CALLS = [
 
 @pytest.fixture(scope="module")
 def shared_environment() -> dict[str, str]:
-    return {"WBS_AUTH": "on", "WBS_METRICS_TOKEN": TOKEN}
+    return {"WBS_AUTH": "on", "WBS_METRICS_TOKEN": TOKEN, "WBS_WEBHOOKS_PRIVATE": "1"}
 
 
 async def with_key(gateway: Gateway, session: aiohttp.ClientSession, secret: str) -> Api:
@@ -130,13 +143,15 @@ async def things_of(api: Api, user: str) -> Things:
     payee = {"to_user_id": "acme-3" if user.startswith("acme-") else "other-3"}
     transfer = await api.post("/transfers", {**to_acme(user), **payee})
     holds = [await api.post("/holds", order(user)) for _ in range(2)]
-    assert [one.status for one in (charge, taken, transfer, *holds)] == [200, 202, 200, 200, 200]
+    hooks = [await api.post("/webhooks", HOOK) for _ in range(2)]
+    made = (charge, taken, transfer, *holds, *hooks)
+    assert [one.status for one in made] == [200, 202, 200, 200, 200, 201, 201]
     return Things(
         taken.json["withdrawal_id"],
         key,
         charge.json["id"],
         transfer.json["id"],
-        *(hold.json["id"] for hold in holds),
+        *(one.json["id"] for one in (*holds, *hooks)),
     )
 
 
@@ -150,8 +165,8 @@ def test_every_endpoint_is_in_the_table(shared_gateway: Gateway) -> None:
     listed = set()
     for call in CALLS:
         path = call.path.partition("?")[0].strip("/")
-        path = path.replace("{voidable}", "{hold}")
-        for name in ("withdrawal", "user", "charge", "transfer", "hold"):
+        path = path.replace("{voidable}", "{hold}").replace("{removable}", "{webhook}")
+        for name in ("withdrawal", "user", "charge", "transfer", "hold", "webhook"):
             path = path.replace(f"{{{name}}}", f"{{{name}_id}}")
         listed.add(path)
     named = {
@@ -225,7 +240,7 @@ async def test_a_bound_key_meets_nothing_of_others(
             assert [one["status"] for one in reply.json["results"]] == [404]
         body = call.body(MINE) if call.body else None
         own = await partner.call(call.method, call.at(MINE, mine), json=body)
-        assert own.status in (200, 202), (call, own)
+        assert own.status in (200, 202, 204), (call, own)
     mixed = await partner.post("/charges", [order(MINE), order(THEIRS), order("acme"), order(MINE)])
     assert [one["status"] for one in mixed.json["results"]] == [200, 404, 404, 200]
     lines = b"\n".join(

@@ -21,9 +21,12 @@ VERBS = (
     "get",
     "list",
     "receive",
+    "redeliver",
     "reverse",
+    "rotate",
     "update",
     "stream",
+    "test",
     "void",
 )
 REF = "#/components/schemas/"
