@@ -104,7 +104,13 @@ class Payouts:
             raise AlreadyDeadLettered("requires_attention")
 
     async def _run_round(self, attempt: Attempt, lease_ends_at: float) -> RoundOutcome:
-        order = PayoutOrder(attempt.reference_text, attempt.amount, attempt.currency, attempt.destination)
+        order = PayoutOrder(
+            attempt.reference_text,
+            attempt.amount,
+            attempt.currency,
+            attempt.destination,
+            trace=attempt.trace,
+        )
         before = Before(attempt.ask_first, attempt.accepted, attempt.key_age_s, attempt.conflict)
         bank, breaker, gate = self._resources.bank, self._resources.breaker, self._resources.gate
         try:

@@ -137,6 +137,8 @@ def _withdrawal(row: Any, spell: Spelling) -> EventObject:
         reference_text(row["withdrawal_reference"], row["id"]),
         row["bank_reference"] if status in ("completed", "returned") else None,
         row["withdrawal_created_at"],
+        row["request_id"],
+        row["traceparent"],
     )
 
 

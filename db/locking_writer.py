@@ -95,7 +95,10 @@ class LockingWriter:
             holds = [(*receipt[:7], made_by) for receipt, made_by in decision.holds]
             await insert(connection, _SQL["record_holds"], holds)
         if decision.withdrawals:
-            new = [(*receipt, made_by, end) for receipt, made_by, end in decision.withdrawals]
+            new = [
+                (*one.receipt, one.made_by, one.reference_end, *(one.trace or (None, None)))
+                for one in decision.withdrawals
+            ]
             due = (now, now + self._redrive_after, self._bank_prefix)
             await insert(connection, _SQL["record_withdrawals"], new, *due)
 

@@ -56,7 +56,7 @@ class OptimisticWriter:
         arguments = [batch.changes, movements, batch.first_release_at, least]
         statement = _statement(batch)
         if statement in _OF_WITHDRAWALS:
-            arguments += [self._redrive_after, self._bank_prefix]
+            arguments += [self._redrive_after, self._bank_prefix, *_traces(batch)]
         row = await _written(connection, statement, arguments)
         if isinstance(row, Rejected):
             return row
@@ -118,6 +118,20 @@ async def _written(connection: Any, statement: str, arguments: Sequence[Any]) ->
             return Rejected("an idempotency key was used before")
         raise
     return one(rows, _NULLABLE)
+
+
+def _traces(batch: OptimisticBatch) -> tuple[list[str], list[str], list[str]]:
+    """Return where the withdrawals come from: the ends of their references, request ids, places in traces."""
+    traces = {
+        movement.reference_end: request.trace
+        for request, movement in zip(batch.requests, batch.first, strict=True)
+        if type(request) is Withdraw and request.trace is not None and movement.reference_end is not None
+    }
+    return (
+        list(traces),
+        [trace.request_id for trace in traces.values()],
+        [trace.traceparent for trace in traces.values()],
+    )
 
 
 def _raised(row: Any, numbers: Sequence[int]) -> RaisedInstants | None:

@@ -27,6 +27,8 @@ NULLABLE = (
     "failure_reason",
     "bank_reference",
     "accepted_at",
+    "request_id",
+    "traceparent",
 )
 """Columns of a withdrawal that may be NULL."""
 

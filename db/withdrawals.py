@@ -26,6 +26,7 @@ from wallet.commands import CLIENT, OPERATOR, RECONCILER, Cancel, Replay, Settle
 from wallet.errors import WalletError
 from wallet.ids import instant_of
 from wallet.outcomes import RoundOutcome, reference_text
+from wallet.traces import Trace
 from wallet.transitions import Ladder
 from wallet.withdrawal import END_STATES, Status
 
@@ -59,6 +60,16 @@ class Attempt(NamedTuple):
     """The bank said that it has the order: it is never sent again."""
     conflict: bool = False
     """The bank knows the reference with another body."""
+    request_id: str | None = None
+    traceparent: str | None = None
+    """Of the request that it was made by."""
+
+    @property
+    def trace(self) -> Trace | None:
+        """The request that it was made by; None for one of before traces were kept, or an adopted one."""
+        if self.request_id is None or self.traceparent is None:
+            return None
+        return Trace(self.request_id, self.traceparent)
 
     @property
     def reference_text(self) -> str:

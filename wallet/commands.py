@@ -10,6 +10,7 @@ import msgspec
 from wallet.canonical import canonical_or_nothing
 from wallet.fingerprints import fingerprint, is_of
 from wallet.outcomes import RoundOutcome
+from wallet.traces import Trace
 
 # Who made a transition, in the words of its history. A known name follows `client` and `operator`, after a `:`.
 ACTOR, BANK, CLIENT, OPERATOR, RECONCILER = "actor", "bank", "client", "operator", "reconciler"
@@ -61,6 +62,8 @@ class Withdraw(KeyedCommand, frozen=True, gc=False):
     metadata: str | None = None
     by: str | None = None
     """Name of the API key that sent the request; None if there was none."""
+    trace: Trace | None = None
+    """No part of what is asked for: a repetition has another one."""
 
     def _parts(self, spell: Callable[[str | None], str]) -> tuple[str, ...]:
         destination, metadata = spell(self.destination), spell(self.metadata)

@@ -116,7 +116,7 @@ def _withdraw(
         request.metadata,
         transfer.created_at,
     )
-    decision.withdrawals.append(NewWithdrawal(receipt, request.by, reference_end(request)))
+    decision.withdrawals.append(NewWithdrawal(receipt, request.by, reference_end(request), request.trace))
     return receipt
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 from wallet.errors import WalletError
 from wallet.ledger import Transfer, WalletId
 from wallet.receipts import HoldReceipt, Recorded, WithdrawReceipt
+from wallet.traces import Trace
 
 
 class NewKey(NamedTuple):
@@ -50,11 +51,12 @@ class NewHold(NamedTuple):
 
 
 class NewWithdrawal(NamedTuple):
-    """A withdrawal to be written: its receipt, the API key that sent it, and the end of its bank reference."""
+    """A withdrawal to be written: its receipt, the API key that sent it, the end of its bank reference, its trace."""
 
     receipt: WithdrawReceipt
     made_by: str | None
     reference_end: str
+    trace: Trace | None = None
 
 
 class ReleasesNeeded(NamedTuple):

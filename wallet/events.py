@@ -163,6 +163,10 @@ class WithdrawalObject(msgspec.Struct):
         str | None, Meta(description="The bank's own name for the payout, once it paid.")
     ]
     created_at: datetime
+    request_id: Annotated[str | None, Meta(description="The id of the request that it was made by.")] = None
+    traceparent: Annotated[
+        str | None, Meta(description="That request's place in a trace (W3C Trace Context).")
+    ] = None
 
 
 EventObject = ChargeObject | TransferObject | HoldObject | AdjustmentObject | WithdrawalObject

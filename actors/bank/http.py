@@ -36,6 +36,7 @@ from wallet.outcomes import (
     PayOutcome,
     Returned,
 )
+from wallet.traces import Trace, next_span
 
 REPLY_BYTES_MAX = 64 * 1024
 BOOKS_BYTES_MAX = 1024 * BOOKS_PAGE_ENTRIES_MAX
@@ -76,7 +77,10 @@ class HttpBank:
         body = {"reference": order.reference, "amount": order.amount, "currency": order.currency}
         if order.destination is not None:
             body["destination"] = msgspec.Raw(order.destination.encode())
-        headers = f"Idempotency-Key: {_visible(order.reference)}\r\nContent-Type: application/json\r\n"
+        headers = (
+            f"Idempotency-Key: {_visible(order.reference)}\r\nContent-Type: application/json\r\n"
+            f"{_traced(order.trace)}"
+        )
         started = perf_counter()
         outcome: PayOutcome
         try:
@@ -95,7 +99,9 @@ class HttpBank:
         outcome: FindOutcome
         try:
             path = f"/payouts/{quote(order.reference, safe='')}"
-            status, reply = await self._client.call("GET", path, bytes_max=REPLY_BYTES_MAX)
+            status, reply = await self._client.call(
+                "GET", path, headers=_traced(order.trace), bytes_max=REPLY_BYTES_MAX
+            )
             outcome = outcome_of_find_reply(order, status, reply, compare_all=compare_all)
         except (NotSent, NoReply) as error:
             outcome = outcome_of_error(error)
@@ -125,6 +131,13 @@ class HttpBank:
 def outcome_of_error(error: NotSent | NoReply) -> BankUnavailable | OutcomeUnknown:
     """Map the error of a call without a complete reply to its outcome."""
     return BankUnavailable(str(error)) if isinstance(error, NotSent) else OutcomeUnknown(str(error))
+
+
+def _traced(trace: Trace | None) -> str:
+    """Return the headers that tell the bank which request a call comes from."""
+    if trace is None:
+        return ""
+    return f"traceparent: {next_span(trace.traceparent)}\r\nX-Request-Id: {_visible(trace.request_id)}\r\n"
 
 
 def _visible(reference: str) -> str:

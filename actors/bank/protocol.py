@@ -6,6 +6,7 @@ from typing import Protocol
 import msgspec
 
 from wallet.outcomes import FindOutcome, PayOutcome
+from wallet.traces import Trace
 
 
 class PayoutOrder(msgspec.Struct, frozen=True):
@@ -23,6 +24,8 @@ class PayoutOrder(msgspec.Struct, frozen=True):
     """JSON text, opaque to us."""
     destination_known: bool = True
     """False for a withdrawal adopted from the bank's books: any destination in a look-up's answer is then right."""
+    trace: Trace | None = None
+    """No part of the order: the request that it comes from, told to the bank in headers."""
 
 
 WORD_CHARACTERS_MAX = 255

@@ -259,6 +259,8 @@ select
     w.bank_reference,
     w.failure_code,
     w.failure_reason,
+    w.request_id,
+    w.traceparent,
     m.status,
     m.at as moved_at,
     m.reason as move_reason,

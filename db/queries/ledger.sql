@@ -53,7 +53,8 @@ left join locked_wallets as w on true;
 -- stepped back, the next instant after the wallet's latest; the identifiers begin with it. Nearly always the instant of
 -- every wallet is `now`: then `instants` and `id_starts` are null.
 -- $5 is the time after which the reconciler announces a withdrawal again that no actor has started. $6 replaces this
--- stack's prefix of bank references; a reference in use violates withdrawals_reference. Each kind of batch is
+-- stack's prefix of bank references; a reference in use violates withdrawals_reference. $7 to $9 are the traces of
+-- withdrawals, by the ends of their references. Each kind of batch is
 -- written without the named parts that it has no use for: even a part that does nothing costs its setup.
 -- A capture's hold must still be open, and as it was read ($3 covers its expiry, too).
 with locked_wallets as materialized (
@@ -248,23 +249,27 @@ captured_holds as (
 new_withdrawals as (
     insert into withdrawals (
         id, user_id, currency, amount, destination, metadata, reference, made_by, created_at, updated_at,
-        next_attempt_at, ring_at
+        next_attempt_at, ring_at, request_id, traceparent
     )
     select
-        id,
-        user_id,
-        currency,
-        amount,
-        destination,
-        metadata,
-        ((select coalesce($6, bank_prefix) from stack where only_row) || reference_end)::uuid,
-        made_by,
-        created_at,
-        created_at,
-        now,
-        now + $5::interval
-    from movements
-    where kind = 'reserve'
+        m.id,
+        m.user_id,
+        m.currency,
+        m.amount,
+        m.destination,
+        m.metadata,
+        ((select coalesce($6, bank_prefix) from stack where only_row) || m.reference_end)::uuid,
+        m.made_by,
+        m.created_at,
+        m.created_at,
+        m.now,
+        m.now + $5::interval,
+        t.request_id,
+        t.traceparent
+    from movements as m
+    left join unnest($7::text[], $8::text[], $9::text[]) as t (reference_end, request_id, traceparent)
+        using (reference_end)
+    where m.kind = 'reserve'
     returning 1
 ),
 
@@ -594,12 +599,12 @@ where locks.user_id = ended.user_id
     and locks.charge_id = ended.charge_id;
 
 -- name: record_withdrawals
--- The withdrawals are due from $10 on; the reconciler announces them again at $11 unless an actor has started them by
--- then. $12 replaces this stack's prefix of bank references; a reference in use violates withdrawals_reference.
+-- The withdrawals are due from $12 on; the reconciler announces them again at $13 unless an actor has started them by
+-- then. $14 replaces this stack's prefix of bank references; a reference in use violates withdrawals_reference.
 with new_withdrawals as (
     insert into withdrawals (
         id, user_id, currency, amount, destination, metadata, reference, made_by, created_at, updated_at,
-        next_attempt_at, ring_at
+        next_attempt_at, ring_at, request_id, traceparent
     )
     select
         id,
@@ -608,21 +613,25 @@ with new_withdrawals as (
         amount,
         destination,
         metadata,
-        ((select coalesce($12, bank_prefix) from stack where only_row) || reference_end)::uuid,
+        ((select coalesce($14, bank_prefix) from stack where only_row) || reference_end)::uuid,
         made_by,
         at,
         at,
-        $10,
-        $11
+        $12,
+        $13,
+        request_id,
+        traceparent
     from unnest(
         $1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::json[], $6::json[], $7::timestamptz[], $8::text[],
-        $9::text[]
-    ) as new (id, user_id, currency, amount, destination, metadata, at, made_by, reference_end)
+        $9::text[], $10::text[], $11::text[]
+    ) as new (
+        id, user_id, currency, amount, destination, metadata, at, made_by, reference_end, request_id, traceparent
+    )
     returning id, user_id
 )
 
 insert into outbox (user_id, withdrawal_id, created_at)
-select user_id, id, $10
+select user_id, id, $12
 from new_withdrawals;
 
 -- name: held_elsewhere

@@ -60,6 +60,8 @@ begun as (
         w.failure_code,
         w.history_length,
         w.updated_at,
+        w.request_id,
+        w.traceparent,
         due.status as status_before,
         w.status = 'processing' and w.next_attempt_at = due.lease_until as as_told
 ),
@@ -85,7 +87,9 @@ select
     extract(epoch from clock_timestamp() - b.first_attempt_at)::float8 as key_age_s,
     b.attempts > 1 or s.history_lost as ask_first,
     b.accepted_at is not null as accepted,
-    coalesce(b.failure_code = 'bank_conflict', false) as conflict
+    coalesce(b.failure_code = 'bank_conflict', false) as conflict,
+    b.request_id,
+    b.traceparent
 from stack_now as s
 left join begun as b on true
 where

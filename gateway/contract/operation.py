@@ -84,6 +84,8 @@ class Operation:
     """Examples of parameters, by name. Each that is required has one; users are `USER` unless said otherwise."""
     scope: Scope | None = None
     """What an API key must be allowed to; None: no API key is needed."""
+    traced: bool = False
+    """Whether the handler wants the request's id, as `request.ctx.request_id`."""
     documented: bool = True
     """Whether it is part of the API; pages and files for people are not."""
 

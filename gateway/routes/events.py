@@ -43,6 +43,8 @@ _EXAMPLE = {
                 "reference": "4d5fd96b0bcd8f7f8a3f1e2c6b9d0a11",
                 "bank_reference": "po_7f3a",
                 "created_at": "2026-11-22T12:00:01.123456Z",
+                "request_id": "5f0c1b2a9d3e4f60-2a",
+                "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00",
             },
         }
     ],

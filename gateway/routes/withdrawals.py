@@ -21,6 +21,7 @@ from wallet.commands import CLIENT
 from wallet.errors import WithdrawalNotFound
 from wallet.receipts import WithdrawReceipt
 from wallet.scopes import Scope
+from wallet.traces import trace_of
 from wallet.withdrawal import END_STATES, Status
 
 POLL_AFTER = {"retry-after": "1"}
@@ -100,7 +101,11 @@ WITHDRAW = Operation(
     description="Reserves the money (`held`) and answers at once; the bank is called later. Ask `status_url` "
     "how it goes on.",
     id="createWithdrawal",
-    headers={"Idempotency-Key": KEY_HEADER_DOC},
+    headers={
+        "Idempotency-Key": KEY_HEADER_DOC,
+        "traceparent": "W3C Trace Context: the bank is called, and webhooks are sent, in this trace.",
+    },
+    traced=True,
     body=RequestBody({JSON: (WithdrawRequest, _EXAMPLE)}),
     responses={
         202: ResponseSpec(
@@ -188,7 +193,8 @@ class WithdrawalRoutes:
 
     async def withdraw(self, request: Request, caller: Caller) -> Response:
         """Accept a withdrawal: reserve its money. The bank is called later."""
-        command = self._requests.withdraw(request.body, caller, key_header(request))
+        trace = trace_of(request.ctx.request_id, request.headers.get("traceparent"))
+        command = self._requests.withdraw(request.body, caller, key_header(request), trace)
         recorded = await self._submit(command)
         receipt = recorded.receipt
         assert isinstance(receipt, WithdrawReceipt)

@@ -83,7 +83,7 @@ class Endpoints:
         metrics = self._metrics(operation.path, operation.method)
         ids, refuse, method = self._ids, self._errors.respond, operation.method
         limiter = None if operation.scope is None else self._limiter
-        expects_body = operation.body is not None
+        expects_body, traced = operation.body is not None, operation.traced
         # A body that an endpoint has no use for is read and ignored. It has to be JSON all the same.
         media_types = tuple(operation.body.kinds) if operation.body else (JSON,)
         bytes_max = operation.body.bytes_max if operation.body else BODY_BYTES_MAX
@@ -94,6 +94,8 @@ class Endpoints:
         async def wrapper(request: Request, **parts: str) -> Response:
             started = perf_counter()
             request_id = ids.of(request)
+            if traced:
+                request.ctx.request_id = request_id
             caller = NOBODY
             hold = None
             try:

@@ -25,6 +25,7 @@ from gateway.wire.turns import Turns
 from wallet.canonical import checked_json
 from wallet.commands import Charge, Withdraw
 from wallet.errors import WalletError
+from wallet.traces import Trace
 
 
 class RequestReader:
@@ -49,7 +50,9 @@ class RequestReader:
         except UNREADABLE:
             raise explain(body, self._charge_kind, header_keys) from None
 
-    def withdraw(self, body: bytes, caller: Caller, header_keys: Sequence[str] = ()) -> Withdraw:
+    def withdraw(
+        self, body: bytes, caller: Caller, header_keys: Sequence[str] = (), trace: Trace | None = None
+    ) -> Withdraw:
         """Return the command in `body`. Raises `ValidationFailed`, `MalformedJson` or `WalletNotFound`."""
         try:
             asked = self._withdraw_decoder.decode(body)
@@ -69,6 +72,7 @@ class RequestReader:
                 None if asked.destination is UNSET else kept_destination(asked.destination),
                 None if asked.metadata is UNSET else kept_metadata(asked.metadata),
                 caller.name,
+                trace,
             )
         except UNREADABLE:
             raise explain(body, self._withdraw_kind, header_keys) from None

@@ -118,8 +118,8 @@ BANK = (
         (
             Change(
                 "actors/payouts.py",
-                "PayoutOrder(attempt.reference_text, attempt.amount",
-                'PayoutOrder(f"{attempt.reference_text}-{attempt.number}", attempt.amount',
+                "            attempt.reference_text,\n            attempt.amount",
+                '            f"{attempt.reference_text}-{attempt.number}",\n            attempt.amount',
             ),
         ),
         (_CRASH + "test_actor_crashes.py::test_killed_at[reply read]", _ACTORS + "test_pipeline.py"),
@@ -631,8 +631,8 @@ MESSAGES = (
         (
             Change(
                 "db/queries/ledger.sql",
-                "select user_id, id, $10\nfrom new_withdrawals;",
-                "select user_id, id, $10\nfrom new_withdrawals where false;",
+                "select user_id, id, $12\nfrom new_withdrawals;",
+                "select user_id, id, $12\nfrom new_withdrawals where false;",
             ),
         ),
         (_DB + "test_outbox.py::test_a_message_goes_with_the_money",),

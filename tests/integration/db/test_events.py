@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 
 from db import events
 from db.adoptions import BankPayout, adopt_payout
@@ -27,6 +28,7 @@ from wallet.errors import EventsGone, Unavailable
 from wallet.events import KINDS, TYPES, Event
 from wallet.follow_up_commands import CaptureHold, ReverseCharge, ReverseTransfer, VoidHold
 from wallet.outcomes import Declined, Paid, Returned, RoundOutcome, Unresolved
+from wallet.traces import Trace
 
 Open = Callable[..., CourierSession]
 
@@ -404,3 +406,25 @@ async def test_old_events_are_removed(
     assert (span.oldest_seq, span.last_seq) == (4, 3)
     assert events.check_position(span, 3) == 3
     await books_hold()
+
+
+@pytest.mark.parametrize("locking", [False, True], ids=["optimistic", "locking"])
+async def test_traces(
+    ledger: Ledger, withdrawals: Withdrawals, reader: Reader, couriers: Open, locking: bool
+) -> None:
+    """Goal: the request that a withdrawal was made by is known to its attempts and events, also of several at once."""
+    await ledger.submit(charge(100))
+    ledger._locking_batches = 1_000 if locking else 0
+    traces = [Trace(f"r-{n}", f"00-4bf92f3577b34da6a3ce929d0e0e473{n}-00f067aa0ba902b7-01") for n in range(3)]
+    commands = [withdraw(1, trace=trace) for trace in traces]
+    ids = [one.receipt.id for one in await asyncio.gather(*map(ledger.submit, (*commands, withdraw(1))))]
+    again = await ledger.submit(replace(commands[0], trace=Trace("another", traces[1].traceparent)))
+    assert (again.replayed, again.receipt.id) == (True, ids[0])
+    attempts = [await withdrawals.begin_attempt(id, "ann") for id in ids]
+    assert [attempt and attempt.trace for attempt in attempts] == [*traces, None]
+    await number(couriers())
+    told_of = {
+        event.body.object.withdrawal_id: (event.body.object.request_id, event.body.object.traceparent)
+        for event in await told(reader, types=["withdrawal.processing"])
+    }
+    assert told_of == dict(zip(ids, [*traces, (None, None)], strict=True))

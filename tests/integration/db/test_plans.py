@@ -31,6 +31,7 @@ IDS = f"array[{ID}]::uuid[]"
 NOW = "now()"
 FIRST, LAST = "'00000000-0000-0000-0000-000000000000'", "'ffffffff-ffff-ffff-ffff-ffffffffffff'"
 REFERENCE_ENDS = "array['0123456789abcdef01234567']"
+TRACES = ("array['r-1']", "array['00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00']")
 MOVEMENTS = (
     f"array[row({ID}, 'user-1', 'USD', 'charge', 'funding', 'available', 1, 1, 0, 0, null, null, null, now(), 'x',"
     " null, null, 'c', 'k', '\\x00')]::movement_v3[]"
@@ -49,17 +50,19 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ],
     ("ledger", "write_plain_charges"): [EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz", "1"],
     ("ledger", "write_optimistically"): [
-        EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz", "1", "'30 s'", "null",
+        EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz", "1", "'30 s'", "null", REFERENCE_ENDS, *TRACES,
     ],
     ("ledger", "write_commands"): [
-        EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz", "1", "'30 s'", "null",
+        EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz", "1", "'30 s'", "null", REFERENCE_ENDS, *TRACES,
     ],
     ("ledger", "write_captures"): [EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz", "1"],
     ("ledger", "write_captures_with_locks"): [EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz", "1"],
     ("ledger", "write_transfers"): [EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz", "1"],
     ("ledger", "write_holds"): [EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz", "1"],
     ("ledger", "write_holds_with_locks"): [EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz", "1"],
-    ("ledger", "write_withdrawals"): [EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz", "1", "'30 s'", "null"],
+    ("ledger", "write_withdrawals"): [
+        EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz", "1", "'30 s'", "null", REFERENCE_ENDS, *TRACES,
+    ],
     ("ledger", "in_doubt"): [EXPECTED_CHANGES, "array['shop']", "array['key-1']"],
     ("ledger", "claim_adopted"): [
         "array['user-1']", REFERENCE_ENDS, "array['shop']", "array['key-1']", "array['\\x00'::bytea]",
@@ -99,7 +102,7 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ("ledger", "end_locks"): [USERS, CURRENCIES, f"array[{ID},{ID}]::uuid[]", f"array[{NOW},{NOW}]"],
     ("ledger", "record_withdrawals"): [
         IDS, "array['user-1']", "array['USD']", "array[1]", "array[null]::json[]", "array[null]::json[]",
-        f"array[{NOW}]", "array['x']", REFERENCE_ENDS, NOW, NOW, "null",
+        f"array[{NOW}]", "array['x']", REFERENCE_ENDS, *TRACES, NOW, NOW, "null",
     ],
     ("ledger", "held_elsewhere"): [USERS, CURRENCIES],
     ("ledger", "count_open"): [USERS, CURRENCIES, NOW],
