@@ -19,12 +19,15 @@ from wbs_client import (
     Client,
     Event,
     EventsGone,
+    InvalidWebhook,
     LegRequest,
     NotCancellable,
     TransferRequest,
+    WebhookNotFound,
     WithdrawalNotFound,
     WithdrawalObject,
 )
+from wbs_client import webhooks as deliveries
 from wbs_client.event_models import EventReversal
 
 CLOSING = {"connection": "close"}
@@ -158,3 +161,52 @@ async def test_events_are_read_as_they_come(service: Service) -> None:
             return [first, *islice(client.stream(first.seq, epoch=first.epoch, user_id=user), 4)]
 
     assert await asyncio.to_thread(again) == seen
+
+
+class Receiver:
+    """An endpoint: takes deliveries, and keeps their headers and bodies."""
+
+    def __init__(self) -> None:
+        self.came: asyncio.Queue[tuple[dict[str, str], bytes]] = asyncio.Queue()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[1:-2]
+        headers = {name.lower(): text for name, text in (line.split(": ", 1) for line in head)}
+        body = await reader.readexactly(int(headers["content-length"]))
+        await self.came.put((headers, body))
+        writer.write(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async def next(self) -> tuple[dict[str, str], bytes]:
+        """The next delivery."""
+        return await asyncio.wait_for(self.came.get(), 30)
+
+
+async def test_webhooks_are_made_and_believed(service: Service) -> None:
+    """Goal: an endpoint is made, called, changed and removed; calls are verified with each of its secrets."""
+    receiver = Receiver()
+    async with (
+        AsyncClient(service.stack.urls["api"]) as client,
+        await asyncio.start_server(receiver.serve, "127.0.0.1", 0) as server,
+    ):
+        address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/events"
+        made = await client.create_webhook(address, types=["hold"], description="a test's")
+        assert (await client.test_webhook(made.id)).status_code == 204
+        assert deliveries.verify(made.secret, *await receiver.next()) is None
+        changed = await client.update_webhook(made.id, types=["charge.completed"], description=None)
+        assert (changed.types, changed.description, changed.url) == (["charge.completed"], None, address)
+        rotated = await client.rotate_webhook_secret(made.id)
+        await client.test_webhook(made.id)
+        headers, body = await receiver.next()
+        for secret in (made.secret, rotated.secret, ["whsec_AAAA", rotated.secret]):
+            assert deliveries.verify(secret, headers, body) is None
+        with pytest.raises(InvalidWebhook):
+            deliveries.verify("whsec_AAAA", headers, body)
+        assert [one async for one in client.webhook_deliveries(made.id, status="delivered")] == []
+        with pytest.raises(EventsGone):
+            await client.redeliver(made.id, seq=2**40)
+        assert made.id in [one.id async for one in client.webhooks()]
+        await client.delete_webhook(made.id)
+        with pytest.raises(WebhookNotFound):
+            await client.get_webhook(made.id)

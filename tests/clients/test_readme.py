@@ -89,7 +89,7 @@ def receives(receive: Any) -> None:
 def test_it_lists_every_method() -> None:
     """Goal: a reader finds each method, and both clients have all of them."""
     table = README.read_text().rpartition("## All methods")[2]
-    internal = {"send", "walk", "close"}
+    internal = {"send", "walk", "follow", "close"}
     methods = {name for name in vars(Client) if not name.startswith("_")} - internal
     assert set(re.findall(r"`(\w+)`", table)) == methods
     assert {name for name in vars(AsyncClient) if not name.startswith("_")} - internal - {"aclose"} == methods

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import httpx
 
-from wbs_client import events, reads, writes
+from wbs_client import endpoints, events, reads, writes
 from wbs_client.call import Call, Listing, Part
 from wbs_client.event_models import Event
 from wbs_client.events import Following
@@ -167,6 +167,16 @@ class AsyncClient:
     events_page = _answering(events.events_page)
     stream = _following(events.stream)
     events = _iterating(events.events)
+
+    create_webhook = _answering(endpoints.create_webhook)
+    webhooks = _iterating(endpoints.webhooks)
+    get_webhook = _answering(endpoints.get_webhook)
+    update_webhook = _answering(endpoints.update_webhook)
+    delete_webhook = _answering(endpoints.delete_webhook)
+    rotate_webhook_secret = _answering(endpoints.rotate_webhook_secret)
+    test_webhook = _answering(endpoints.test_webhook)
+    webhook_deliveries = _iterating(endpoints.webhook_deliveries)
+    redeliver = _answering(endpoints.redeliver)
 
     currencies = _answering(reads.currencies)
     health = _answering(reads.health)

@@ -9,6 +9,8 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
+from wbs_client.models import Page
+
 T = TypeVar("T")
 
 
@@ -55,6 +57,21 @@ class Listing(Generic[T]):
         if part.following is None:
             return None
         return replace(self.first, params={**self.first.params, **part.following})
+
+
+def listing(operation: str, path: str, kind: type[Page[T]], query: Mapping[str, str]) -> Listing[T]:
+    """Return the list whose parts are pages of this type."""
+
+    def read(response: httpx.Response) -> Part[T]:
+        page = msgspec.json.decode(response.content, type=kind)
+        return part(page.items, page.next_cursor)
+
+    return Listing(Call(operation=operation, method="GET", path=path, read=read, params=query))
+
+
+def part(items: list[T], next_cursor: str | None) -> Part[T]:
+    """Return the part of a list that a page with this cursor is."""
+    return Part(items, None if next_cursor is None else {"cursor": next_cursor})
 
 
 def as_json(kind: type[T]) -> Callable[[httpx.Response], T]:

@@ -40,6 +40,8 @@ __all__ = [
     "UnsupportedMediaType",
     "ValidationFailed",
     "WalletNotFound",
+    "WebhookNotFound",
+    "WebhooksLimitExceeded",
     "WithdrawalNotFound",
 ]
 
@@ -114,6 +116,12 @@ class WithdrawalNotFound(ApiError):
     """No such withdrawal (404)."""
 
     code = "withdrawal_not_found"
+
+
+class WebhookNotFound(ApiError):
+    """No such webhook (404)."""
+
+    code = "webhook_not_found"
 
 
 class EventsGone(ApiError):
@@ -216,6 +224,12 @@ class OpenHoldsLimitExceeded(ApiError):
     """The wallet has too many open holds (422)."""
 
     code = "open_holds_limit_exceeded"
+
+
+class WebhooksLimitExceeded(ApiError):
+    """There are too many webhooks (422)."""
+
+    code = "webhooks_limit_exceeded"
 
 
 class BalanceLimitExceeded(ApiError):

@@ -8,7 +8,7 @@ from uuid import UUID
 import httpx
 import msgspec
 
-from wbs_client.call import Call, Listing, Part, as_json, params, segment
+from wbs_client.call import Call, Listing, Part, as_json, listing, params, part, segment
 from wbs_client.enumerations import HoldStatus, TransactionKind, TransferDirection, WithdrawalStatus
 from wbs_client.models import (
     Balance,
@@ -46,16 +46,7 @@ def _waiting(call: Call[T], wait_s: float) -> Call[T]:
 
 
 def _list(operation: str, path: str, kind: type[Page[T]], **query: object) -> Listing[T]:
-    def read(response: httpx.Response) -> Part[T]:
-        page = msgspec.json.decode(response.content, type=kind)
-        return _part(page.items, page.next_cursor)
-
-    asked = params(**query, limit=PAGE)
-    return Listing(Call(operation=operation, method="GET", path=path, read=read, params=asked))
-
-
-def _part(items: list[T], next_cursor: str | None) -> Part[T]:
-    return Part(items, None if next_cursor is None else {"cursor": next_cursor})
+    return listing(operation, path, kind, params(**query, limit=PAGE))
 
 
 # --- Wallets ---
@@ -98,7 +89,7 @@ def entries(
 
     def read(response: httpx.Response) -> Part[StatementEntry]:
         page = whole.read(response)
-        return _part(page.entries, page.next_cursor)
+        return part(page.entries, page.next_cursor)
 
     return Listing(
         Call(operation=whole.operation, method="GET", path=whole.path, read=read, params=whole.params)
@@ -138,7 +129,7 @@ def transactions(
 
     def read(response: httpx.Response) -> Part[Transaction]:
         page = msgspec.json.decode(response.content, type=TransactionsPage)
-        return _part(page.transactions, page.next_cursor)
+        return part(page.transactions, page.next_cursor)
 
     query = params(
         currency=currency,

@@ -12,8 +12,14 @@ from wbs_client.errors import InvalidWebhook
 from wbs_client.event_models import Event
 
 
-def verify(secrets: str | list[str], headers: Mapping[str, str], body: bytes | str) -> Event:
+class _Message(msgspec.Struct):
+    type: str
+
+
+def verify(secrets: str | list[str], headers: Mapping[str, str], body: bytes | str) -> Event | None:
     """Return the event of a delivery that was signed with one of the endpoint's secrets. Raises InvalidWebhook.
+
+    None is a test (`test_webhook`), which is no event.
 
     `body` is what came, byte for byte: not what a framework has parsed. Deliveries come at least once, with the same
     `event.id` each time.
@@ -22,6 +28,8 @@ def verify(secrets: str | list[str], headers: Mapping[str, str], body: bytes | s
     for secret in [secrets] if isinstance(secrets, str) else secrets:
         try:
             Webhook(secret).verify(body, dict(headers), json_parse=False)
+            if msgspec.json.decode(body, type=_Message).type == "webhook.test":
+                return None
             return msgspec.json.decode(body, type=Event)
         except (WebhookVerificationError, msgspec.MsgspecError, ValueError) as error:
             reason = str(error)
