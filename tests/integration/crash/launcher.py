@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import urllib.request
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from datetime import timedelta
@@ -25,6 +25,7 @@ from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 from dramatiq.middleware import TimeLimit
 from pika.adapters.utils.io_services_utils import _AsyncPlaintextTransport
 from pika.channel import Channel
@@ -33,6 +34,7 @@ import actors.broker
 import actors.middleware.event_loop
 import actors.payouts
 import db.connections
+import db.events
 import db.ledger
 import db.ledger_writes
 import db.locking_writer
@@ -48,6 +50,7 @@ from actors.bank.http import HttpBank
 from actors.bank.protocol import PayoutOrder
 from actors.payouts import Payouts
 from actors.relay import Relay
+from db.courier import CourierSession
 from db.group_commit import GroupCommit
 from db.held import HeldLane
 from db.ledger import Ledger
@@ -185,6 +188,72 @@ def between_steps_of_a_release() -> None:
     db.releases.release_oldest = release_few
     db.ledger_writes.MATURED_MAX = RELEASED_AT_ONCE
     after(db.releases, "release_oldest", lambda _, steps: any(step.locks for step in steps.values()))
+
+
+# --- The courier's transaction ---
+
+NUMBERED_AT_ONCE = 2
+"""Batches, in the courier that is to die: its second transaction is in the middle of what waits."""
+
+Call = Callable[[], Awaitable[Any]]
+
+
+def around_statement(owner: Any, name: str, statement: str, call: Callable[[Call], Awaitable[Any]]) -> None:
+    """Have `call` make the second call of `owner.name` that runs this statement."""
+    original = getattr(owner, name)
+    runs = 0
+
+    async def run(connection: Any, text: str, *arguments: Any, **options: Any) -> Any:
+        nonlocal runs
+        runs += text == statement
+        one = partial(original, connection, text, *arguments, **options)
+        return await (call(one) if text == statement and runs == 2 else one())
+
+    replace(owner, name, run)
+
+
+def while_numbering(name: str, statement: str, call: Callable[[Call], Awaitable[Any]]) -> Callable[[], None]:
+    """Return a step: `call` makes the call of a statement of the second transaction that numbers."""
+
+    def wrap() -> None:
+        db.events.BATCHES_MAX = NUMBERED_AT_ONCE
+        around_statement(asyncpg.Connection, name, statement, call)
+
+    return wrap
+
+
+async def die_instead(_: Call) -> None:
+    die()
+
+
+async def die_behind(call: Call) -> None:
+    await call()
+    die()
+
+
+async def die_in_the_middle(call: Call) -> None:
+    """Die when the statement has been sent, and nobody knows how far the server is with it."""
+    underway = asyncio.ensure_future(call())
+    await asyncio.sleep(0)
+    assert not underway.done()
+    die()
+
+
+async def stand_still_behind(call: Call) -> Any:
+    """Note that the statement is done, and freeze, SIGSTOP: another one takes the lead."""
+    result = await call()
+    reached()
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return result
+
+
+NUMBERING: dict[str, tuple[str, str]] = {
+    "begin": ("execute", "begin"),
+    "lock": ("fetch", db.events._SQL["sequence"]),
+    "numbers": ("fetch", db.events._SQL["number"]),
+    "commit": ("execute", "commit"),
+}
+"""What the courier's transaction consists of."""
 
 
 def never_return(owner: Any, name: str) -> None:
@@ -346,6 +415,12 @@ STEPS: dict[str, Callable[[], None]] = {
     "to be looked up by the bank's books, cursor not moved": lambda: before(
         ReconcilerSession, "advance_bank_cursor", lambda a, _: a[1] is not None
     ),
+    # courier
+    "about to number": lambda: before(CourierSession, "number"),
+    **{f"before {name}": while_numbering(*what, die_instead) for name, what in NUMBERING.items()},
+    **{f"after {name}": while_numbering(*what, die_behind) for name, what in NUMBERING.items()},
+    "in the commit of numbers": while_numbering("execute", "commit", die_in_the_middle),
+    "frozen after numbers": while_numbering(*NUMBERING["numbers"], stand_still_behind),
     "replayed, dead letter not removed": lambda: before(ops.dlq, "_remove"),
 }
 

@@ -28,7 +28,7 @@ class Stage:
         self.pipeline = pipeline
         self.bank = pipeline.bank
         self.gateway = gateway
-        self._folder = folder
+        self.folder = folder
         # The bank is hidden from this one: it announces, and the actors have to find out by themselves.
         blind = pipeline.environment | {"WBS_BANK_URL": "http://127.0.0.1:9"}
         self.ringer = Process("actors.reconciler", folder, blind)
@@ -36,7 +36,7 @@ class Stage:
 
     def start_crashing(self, module: str, step: str, **environment: str) -> CrashingProcess:
         """Start a process that will die at `step`."""
-        process = CrashingProcess(module, step, self._folder, self.pipeline.environment | environment)
+        process = CrashingProcess(module, step, self.folder, self.pipeline.environment | environment)
         self._crashing.append(process)
         process.start()
         return process
@@ -66,6 +66,11 @@ class Stage:
     async def transfers(self) -> Counter[str]:
         """How many transfers there are of each kind."""
         return Counter(row["kind"] for row in await self.pipeline.execute("select kind from transfers"))
+
+    async def noted(self) -> Counter[str]:
+        """How many events of each type wait for their numbers."""
+        query = "select unnest(types) as type from event_batches"
+        return Counter(row["type"] for row in await self.pipeline.execute(query))
 
     async def wallet(self, user: str) -> tuple[int, int, int]:
         """Available, locked, held."""

@@ -25,6 +25,8 @@ class Case(NamedTuple):
     after: dict[str, Split]
     rows: dict[str, int]
     """The rows that it adds to the ledger, by kind."""
+    noted: dict[str, int]
+    """The events that it notes, which wait for their numbers."""
 
 
 async def _money(stage: Stage) -> str:
@@ -76,6 +78,7 @@ CASES = {
         {"eve": (100, 0, 0)},
         {"eve": (50, 0, 0), "bob": (30, 20, 0)},
         {"send": 1, "receive": 2},
+        {"transfer.completed": 1},
     ),
     "hold": Case(
         _money_to_hold,
@@ -83,6 +86,7 @@ CASES = {
         {"eve": (100, 0, 0)},
         {"eve": (40, 0, 60)},
         {"hold": 1},
+        {"hold.opened": 1},
     ),
     "capture": Case(
         _to_capture,
@@ -90,14 +94,16 @@ CASES = {
         {"eve": (40, 0, 60)},
         {"eve": (50, 0, 0), "bob": (30, 20, 0)},
         {"capture": 1, "receive": 2, "void": 1},
+        {"hold.captured": 1, "void": 1},
     ),
-    "void": Case(_to_void, {}, {"eve": (40, 0, 60)}, {"eve": (100, 0, 0)}, {"void": 1}),
+    "void": Case(_to_void, {}, {"eve": (40, 0, 60)}, {"eve": (100, 0, 0)}, {"void": 1}, {"void": 1}),
     "charge's reversal": Case(
         _locked_charge,
         {"amount": 40, "idempotency_key": "r"},
         {"eve": (0, 100, 0)},
         {"eve": (0, 60, 0)},
         {"reversal": 1},
+        {"charge.reversed": 1},
     ),
     "transfer's reversal": Case(
         _paid,
@@ -105,6 +111,7 @@ CASES = {
         {"eve": (50, 0, 0), "bob": (30, 20, 0)},
         {"eve": (80, 0, 0), "bob": (20, 0, 0)},
         {"receive": 1, "send": 2},
+        {"transfer.reversed": 1},
     ),
 }
 
@@ -112,10 +119,10 @@ CASES = {
 @pytest.mark.parametrize("step", ["written, not committed", "committed, not answered"])
 @pytest.mark.parametrize("name", CASES)
 async def test_killed_while_money_moves(stage: Stage, name: str, step: str) -> None:
-    """Goal: both wallets, legs, locks, holds, counters and the key: all are there or none; repeated, it counts once."""
+    """Goal: wallets, legs, locks, holds, counters, key and event: all are there or none; repeated, it counts once."""
     case = CASES[name]
     path = await case.prepare(stage)
-    rows = await stage.transfers()
+    rows, noted = await stage.transfers(), await stage.noted()
     await stage.gateway.start(dies_at=f"{name} {step}")
     with pytest.raises(aiohttp.ClientError):
         await stage.gateway.post(path, case.body)
@@ -124,6 +131,7 @@ async def test_killed_while_money_moves(stage: Stage, name: str, step: str) -> N
     expected = case.after if committed else case.before
     assert {user: await stage.wallet(user) for user in expected} == expected
     assert await stage.transfers() == rows + (type(rows)(case.rows) if committed else type(rows)())
+    assert await stage.noted() == noted + (type(noted)(case.noted) if committed else type(noted)())
     await stage.pipeline.audit()
 
     await stage.gateway.start()
@@ -133,6 +141,7 @@ async def test_killed_while_money_moves(stage: Stage, name: str, step: str) -> N
     assert (await stage.gateway.post(path, case.body))[:2] == (200, body)
     assert {user: await stage.wallet(user) for user in case.after} == case.after
     assert await stage.transfers() == rows + type(rows)(case.rows)
+    assert await stage.noted() == noted + type(noted)(case.noted)
     await stage.pipeline.audit()
 
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
-from typing import Any
+from functools import partial
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -15,6 +15,7 @@ from db import events
 from db.adoptions import BankPayout, adopt_payout
 from db.connections import Reader
 from db.courier import CourierSession
+from db.errors import CONNECTION_ERRORS
 from db.ledger import Ledger
 from db.reconciliation import WithdrawalRow
 from db.releases import release_matured
@@ -22,6 +23,8 @@ from db.stack import Server
 from db.withdrawals import Withdrawals
 from runtime.settings import Settings
 from tests.integration.db.conftest import accepted, charge, hold, transfer, withdraw
+from tests.integration.link import Link
+from tests.integration.sequence import require_order, told
 from tests.locks import in_an_hour, mature
 from wallet.commands import Leg
 from wallet.errors import EventsGone, Unavailable
@@ -52,18 +55,6 @@ async def number(courier: CourierSession) -> None:
     assert await courier.lead()
     while (await courier.number()).batches:
         pass
-
-
-async def told(reader: Reader, **which: Any) -> list[Event]:
-    """Return all events, read page by page."""
-    found: list[Event] = []
-    after = 0
-    while True:
-        page = await events.page(reader, after, 7, **which)
-        found += page.events
-        if page.looked_to == after:
-            return found
-        after = page.looked_to
 
 
 async def settle(withdrawals: Withdrawals, ledger: Ledger, outcome: RoundOutcome) -> UUID:
@@ -103,32 +94,7 @@ async def one_of_each(ledger: Ledger, withdrawals: Withdrawals, connection: asyn
 @pytest.fixture
 def in_order(connection: asyncpg.Connection) -> Callable[[list[Event]], Awaitable[None]]:
     """`await in_order(events)`: no gap, and the order of each wallet's rows and of each withdrawal's history."""
-
-    async def check(found: list[Event]) -> None:
-        assert [event.seq for event in found] == list(range(1, len(found) + 1))
-        assert len({event.body.id for event in found}) == len(found)
-        rows = await connection.fetch(
-            "select u.id, u.user_id, u.currency from events as e, unnest("
-            "e.ids, e.user_ids, e.currencies, e.types) with ordinality as u (id, user_id, currency, type, place) "
-            "where u.type not in ('withdrawal.processing', 'withdrawal.requires_attention') "
-            "and (u.type not like 'withdrawal.%' or u.type = 'withdrawal.pending') order by e.first_seq, u.place"
-        )
-        last: dict[tuple[str, str], UUID] = {}
-        for id, *wallet in rows:
-            assert last.get(tuple(wallet), id) <= id, wallet
-            last[tuple(wallet)] = id
-        moves: dict[UUID, list[str]] = {}
-        for event in found:
-            if event.type.startswith("withdrawal."):
-                moves.setdefault(event.body.object.withdrawal_id, []).append(event.type.partition(".")[2])
-        for id, statuses in moves.items():
-            history = await connection.fetch(
-                "select status from withdrawal_history where withdrawal_id = $1 and status <> 'pending' order by seq",
-                id,
-            )
-            assert statuses == ["pending", *(row["status"] for row in history)]
-
-    return check
+    return partial(require_order, connection)
 
 
 @pytest.mark.parametrize("locking", [False, True], ids=["optimistic", "locking"])
@@ -299,6 +265,38 @@ async def test_a_courier_that_dies(
     dying.terminate()
     await number(couriers())
     assert [event.user_ids[0] for event in await told(reader)] == ["ann", "bob"]
+
+
+@pytest.mark.parametrize("done", [True, False], ids=["done", "undone"])
+async def test_a_commit_whose_answer_was_lost(
+    ledger: Ledger,
+    reader: Reader,
+    link: Link,
+    linked_settings: Callable[..., Settings],
+    books_hold: Callable[[], Awaitable[dict[str, int]]],
+    done: bool,
+) -> None:
+    """Goal: a courier that does not know whether it has numbered goes on by a new connection, where the sequence is."""
+    for user in ("ann", "bob"):
+        await ledger.submit(charge(5, user=user))
+    courier = CourierSession(linked_settings().database, frozenset(KINDS))
+    try:
+        assert await courier.lead()
+        if done:
+            link.commits_done_to_lose = 1
+        else:
+            link.commits_undone_to_lose = 1
+        with pytest.raises(CONNECTION_ERRORS):
+            await courier.number()
+        epoch = (await events.span(reader)).epoch
+        await ledger.submit(charge(5, user="carl"))
+        await number(courier)
+    finally:
+        await courier.close()
+    found = await told(reader)
+    assert [(event.seq, event.user_ids[0]) for event in found] == [(1, "ann"), (2, "bob"), (3, "carl")]
+    assert {event.body.epoch for event in found} == {epoch}
+    await books_hold()
 
 
 async def test_only_some_kinds(
