@@ -221,6 +221,7 @@ SHORT_TASKS = {
     "lab/chaos/aftermath.py": "within one run of the laboratory",
     "lab/chaos/lines.py": "calls to the laboratory's own event loop, each waited for",
     "lab/chaos/campaign.py": "within one run of the laboratory",
+    "lab/chaos/consumers.py": "within one run of the laboratory",
     "lab/chaos/proxy.py": "a connection's attempt to reach its target",
 }
 """Files outside runtime/ that start bare tasks, and why these need no supervision."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.audit import AuditImpossible, run_audit
+from lab.chaos import consumers
 from lab.chaos.aftermath import Aftermath
 from lab.chaos.checker import Findings, check
 from lab.chaos.client import RecordingClient
@@ -17,7 +18,7 @@ from lab.chaos.disaster import Disaster
 from lab.chaos.faults import Saboteur
 from lab.chaos.green import BACKLOG, expect_green
 from lab.chaos.history import HistoryWriter
-from lab.chaos.lines import Lines
+from lab.chaos.lines import CONSUMERS, Lines
 from lab.chaos.load import Load
 from lab.chaos.operations import Operations
 from lab.chaos.pair import Failover, Pair
@@ -124,7 +125,7 @@ def run_campaign(order: Order, progress: Progress) -> Report:
 async def _drive(
     order: Order, stack: Stack, lines: Lines, pair: Pair | None, report: Report, progress: Progress
 ) -> None:
-    history = HistoryWriter(order.folder / "history.jsonl", order.seed, order.seconds)
+    history = HistoryWriter(order.folder / "history.jsonl", order.seed, order.seconds, consumers.NAMES)
     wallets = Wallets(order.seed)
     try:
         async with RecordingClient(
@@ -133,6 +134,8 @@ async def _drive(
             saboteur = Saboteur(order.seed, stack, lines, client, history)
             operations = Operations(order.seed, client, wallets)
             await saboteur.start()
+            told = consumers.Consumers(lines.through(CONSUMERS, stack.urls["api"]), history)
+            told.start()
             disaster = None if pair is None else Disaster(pair, lines, operations, history)
             await _storm(order, operations, saboteur, disaster, client, progress)
             history.mark("load_ended")
@@ -147,6 +150,8 @@ async def _drive(
             await expect_green(client, aftermath, BACKLOG)
             await aftermath.run(healed)
             await expect_green(client, aftermath)
+            if not await told.finish(client):
+                aftermath.trouble("untold", "consumers at the end of the sequence", "not there in time")
             history.mark("end")
             report.settled_s = aftermath.settled_s
             report.operations, report.answers = client.operations, client.answers

@@ -19,6 +19,8 @@ class Run(msgspec.Struct, frozen=True, tag="run", tag_field="line"):
     seed: int
     seconds: float
     wall_at_0: float
+    consumers: tuple[str, ...] = ()
+    """Who follows the sequence of events."""
 
 
 class Call(msgspec.Struct, frozen=True, tag="call", tag_field="line", omit_defaults=True):
@@ -26,7 +28,8 @@ class Call(msgspec.Struct, frozen=True, tag="call", tag_field="line", omit_defau
 
     op: str
     """charge, withdraw, transfer, hold, capture, reverse_charge, reverse_transfer (these have keys); void, cancel,
-    balance, transactions, withdrawal, by_key, hold_now, transfer_now, charge_now, find, return, health, ready"""
+    balance, transactions, withdrawal, by_key, hold_now, transfer_now, charge_now, find, return, health, ready,
+    events, event_stream (what they told is in lines of its own)"""
     start: float
     end: float
     phase: str = "load"
@@ -100,7 +103,26 @@ class BankPayout(msgspec.Struct, frozen=True, tag="payout", tag_field="line"):
     status: str
 
 
-Record = Run | Call | InjectedFault | Comeback | Mark | Trouble | BankPayout
+class Told(msgspec.Struct, frozen=True, tag="told", tag_field="line", omit_defaults=True):
+    """One event, as a consumer of the sequence has received it."""
+
+    consumer: str
+    """stream, list"""
+    at: float
+    body: str
+    """The same bytes as they came."""
+    number: str = ""
+    """The number that came beside the body, where one does (SSE's `id`)."""
+
+
+class ToldTo(msgspec.Struct, frozen=True, tag="told_to", tag_field="line"):
+    """The end of what is told: each consumer had time to receive all up to this number."""
+
+    at: float
+    number: int
+
+
+Record = Run | Call | InjectedFault | Comeback | Mark | Trouble | BankPayout | Told | ToldTo
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Record).decode
@@ -109,11 +131,11 @@ _decode = msgspec.json.Decoder(Record).decode
 class HistoryWriter:
     """Appends records to the file; owns the clock of the run. For one thread."""
 
-    def __init__(self, path: Path, seed: int, seconds: float) -> None:
+    def __init__(self, path: Path, seed: int, seconds: float, consumers: tuple[str, ...] = ()) -> None:
         self.path = path
         self._file: BinaryIO = path.open("wb")
         self._zero = time.monotonic()
-        self.write(Run(seed, seconds, time.time()))
+        self.write(Run(seed, seconds, time.time(), consumers))
 
     def now(self) -> float:
         """Seconds since the run began."""

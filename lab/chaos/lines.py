@@ -30,13 +30,16 @@ LINES = (
     ("reconciler", "WBS_BANK_URL", "bank"),
     ("bank_sim", "WBS_CALLBACK_URL", "gateway"),
 )
-NAMES = tuple(f"{kind}→{server}" for kind, _, server in LINES)
+CONSUMERS = "consumers→gateway"
+"""The line by which the run's own consumers of events reach the API."""
+_BETWEEN = tuple(f"{kind}→{server}" for kind, _, server in LINES)
+NAMES = (*_BETWEEN, CONSUMERS)
 HOSTS = ("everybody→primary", "everybody→standby")
 """With a pair of PostgreSQL servers: a line to each, instead of those to PostgreSQL above."""
 
 
 class Lines:
-    """Nine proxies. Start it before the stack, hand `rewire` to the stack, stop it after the stack.
+    """The proxies. Start it before the stack, hand `rewire` to the stack, stop it after the stack.
 
     `host_ports` are the ports of the two servers of a pair; there is then a line to each of them.
     """
@@ -70,13 +73,15 @@ class Lines:
         """Return the program, with each of its connections going through its line's proxy."""
         environment: Mapping[str, str] = program.environment
         changed = dict(environment)
-        for name, (kind, setting, _) in zip(NAMES, LINES, strict=True):
+        for name, (kind, setting, _) in zip(_BETWEEN, LINES, strict=True):
             url = environment.get(setting)
             if program.kind == kind and url and not (self._pair and setting == "DATABASE_URL"):
-                changed[setting] = self._through(self.proxies[name], url)
+                changed[setting] = self.through(name, url)
         return replace(program, environment=changed)
 
-    def _through(self, proxy: Proxy, url: str) -> str:
+    def through(self, name: str, url: str) -> str:
+        """Return the URL with which a line leads to where `url` leads."""
+        proxy = self.proxies[name]
         parts = urlsplit(url)
         assert parts.hostname is not None
         assert parts.port is not None

@@ -17,9 +17,23 @@ from lab.chaos.checker.findings import Findings, Violation
 from lab.chaos.checker.health import HealthWitness
 from lab.chaos.checker.keys import check_keys
 from lab.chaos.checker.lists import check_lists
+from lab.chaos.checker.sequence import SequenceWitness
+from lab.chaos.checker.told import Heard, check_told, read_events
 from lab.chaos.checker.transfers import check_transfers
 from lab.chaos.checker.withdrawals import check_strangers, check_withdrawals
-from lab.chaos.history import BankPayout, Call, Comeback, InjectedFault, Mark, Run, Trouble, read, read_at
+from lab.chaos.history import (
+    BankPayout,
+    Call,
+    Comeback,
+    InjectedFault,
+    Mark,
+    Run,
+    Told,
+    ToldTo,
+    Trouble,
+    read,
+    read_at,
+)
 
 __all__ = ["Findings", "Violation", "check"]
 
@@ -37,6 +51,10 @@ class _Index:
     marks: dict[str, Mark] = field(default_factory=dict)
     run: Run | None = None
     clock_back: list[tuple[float, float]] = field(default_factory=list)
+    sequence: SequenceWitness = field(default_factory=SequenceWitness)
+    users: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """The users of each cell."""
+    restores: int = 0
 
 
 def check(path: Path, tell: Callable[[str], None] = lambda text: None) -> Findings:
@@ -57,7 +75,14 @@ def check(path: Path, tell: Callable[[str], None] = lambda text: None) -> Findin
                 record = read_at(file, offset)
                 assert isinstance(record, Call)
                 cell.take(number, record)
-            _check_cell(cell, index.bank, times, findings)
+            heard = [
+                place for user in sorted(index.users[name]) for place in index.sequence.by_user.pop(user, ())
+            ]
+            told = read_events(file, heard) if index.run and index.run.consumers else None
+            _check_cell(cell, told, index.bank, times, findings)
+    for user, left in index.sequence.by_user.items():
+        lines = [place.line for place in left]
+        findings.add("event_of_nothing", user, "a user of the run", f"{len(left)} events", *lines)
     check_strangers(index.bank, findings)
     return findings
 
@@ -73,6 +98,11 @@ def _first_pass(path: Path, findings: Findings) -> _Index:
             witness.take(line.number, record)
             if record.cell:
                 index.cells[record.cell].append((line.number, line.offset))
+                index.users[record.cell].add(record.wallet.partition(" ")[0])
+        elif isinstance(record, Told):
+            index.sequence.take(line.number, line.offset, record, findings)
+        elif isinstance(record, ToldTo):
+            index.sequence.end(record)
         elif isinstance(record, BankPayout):
             findings.checked["payouts"] += 1
             index.bank.setdefault(record.reference, []).append(BankLine(line.number, record))
@@ -80,14 +110,18 @@ def _first_pass(path: Path, findings: Findings) -> _Index:
             index.run = record
         elif isinstance(record, Mark):
             index.marks[record.name] = record
-        elif isinstance(record, InjectedFault) and record.target == "clock_back":
-            index.clock_back.append((record.start, record.end))
+        elif isinstance(record, InjectedFault):
+            if record.target == "clock_back":
+                index.clock_back.append((record.start, record.end))
+            index.restores += record.action == "restore"
         elif isinstance(record, Trouble):
             findings.add(record.rule, "the run", record.expected, record.found, line.number)
         elif isinstance(record, Comeback) and record.seconds > record.within_s:
             expected = f"started again within {record.within_s:.0f} s"
             findings.add("slow_restart", record.target, expected, f"{record.seconds:.1f} s", line.number)
     witness.check(findings)
+    if index.run is not None:
+        index.sequence.check(index.run.consumers, index.restores, findings)
     return index
 
 
@@ -106,8 +140,12 @@ def _times(index: _Index, findings: Findings) -> Times | None:
     return Times(wall_at_0, *moments, tuple(index.clock_back))
 
 
-def _check_cell(cell: Cell, bank: dict[str, list[BankLine]], times: Times, findings: Findings) -> None:
+def _check_cell(
+    cell: Cell, told: list[Heard] | None, bank: dict[str, list[BankLine]], times: Times, findings: Findings
+) -> None:
     stories, deeds = check_keys(cell, times, findings)
+    if told is not None:
+        check_told(cell, told, stories, deeds, times, findings)
     check_withdrawals(cell, stories, bank, times, findings)
     moved = check_transfers(cell, deeds, stories, times, findings)
     check_lists(cell, stories, times, findings)

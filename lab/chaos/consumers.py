@@ -1,0 +1,203 @@
+"""Consumers of the sequence of events: they follow it through the whole run and record what they are told.
+
+One reads lists, one a stream. Each knows only the number up to which it has read, and goes on after it at whatever
+gateway answers, as a client's program would. They reach the API by a line of their own, which is cut like the others.
+"""
+
+import asyncio
+import json
+import random
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Protocol
+
+import aiohttp
+import msgspec
+
+from lab.chaos.client import RecordingClient
+from lab.chaos.history import Call, HistoryWriter, Told, ToldTo
+
+_AGAIN_S = 0.2
+_PAGE_TIMEOUT_S = 5.0
+_SILENCE_S_MAX = 15.0
+"""A stream says something every 10 s at least."""
+_WAIT_S = 2
+_NUMBERED_S = 2.0
+"""What is committed has its number within this time, once nothing is wrong any more."""
+_REACHED_S = 30.0
+_PAGE_MAX = 200
+
+
+class _Event(msgspec.Struct):
+    seq: int
+
+
+class _Page(msgspec.Struct):
+    events: list[msgspec.Raw]
+    next_after: int
+
+
+class _Recorder(ABC):
+    """Follows the sequence, starting again whenever something breaks, until it is told to stop."""
+
+    name: ClassVar[str]
+
+    def __init__(self, url: str, history: HistoryWriter) -> None:
+        self._url = url
+        self._history = history
+        self._session: aiohttp.ClientSession | None = None
+        self.after: int | None = None
+        """The number up to which it was told."""
+
+    async def follow(self) -> None:
+        """Follow the sequence for ever."""
+        # No pool: each connection may meet another gateway.
+        connector = aiohttp.TCPConnector(force_close=True)
+        async with aiohttp.ClientSession(connector=connector) as self._session:
+            while True:
+                await self._follow_once()
+
+    @abstractmethod
+    async def _follow_once(self) -> None:
+        """Receive what there is, and record it. Raises nothing."""
+
+    def _told(self, body: bytes, number: str = "") -> None:
+        self._history.write(Told(self.name, self._history.now(), body.decode("utf-8", "replace"), number))
+
+    def _call(self, op: str, path: str, start: float, status: int, answer: bytes, error: str = "") -> None:
+        """Record a call, whose answer is kept only if it is a refusal."""
+        kept = answer.decode("utf-8", "replace") if status >= 400 else ""
+        away = status == 503
+        self._history.write(
+            Call(
+                op,
+                start,
+                self._history.now(),
+                path=path,
+                status=status,
+                retry_after=away,
+                answer=kept,
+                error=error[:200],
+            )
+        )
+
+    def _refused(self, answer: bytes) -> None:
+        """Go on where the sequence begins, if the position is not there any more."""
+        if b"events_gone" in answer:
+            self.after = None
+
+
+class ListConsumer(_Recorder):
+    """Reads page after page, waiting at the end."""
+
+    name = "list"
+
+    async def _follow_once(self) -> None:
+        assert self._session is not None
+        path = f"/events?limit={random.randint(1, _PAGE_MAX)}&wait={random.choice((0, _WAIT_S))}"
+        if self.after is not None:
+            path += f"&after={self.after}"
+        start, status, answer, error = self._history.now(), 0, b"", ""
+        try:
+            async with (
+                asyncio.timeout(_PAGE_TIMEOUT_S),
+                self._session.get(self._url + path) as reply,
+            ):
+                answer, status = await reply.read(), reply.status
+        except (TimeoutError, OSError, aiohttp.ClientError) as problem:
+            status, error = 0, f"{type(problem).__name__}: {problem}"
+        self._call("events", path, start, status, answer, error)
+        if status == 200:
+            page = msgspec.json.decode(answer, type=_Page)
+            for event in page.events:
+                self._told(bytes(event))
+            self.after = page.next_after
+        else:
+            self._refused(answer)
+        if status != 200 or not page.events:
+            await asyncio.sleep(_AGAIN_S)
+
+
+class StreamConsumer(_Recorder):
+    """Reads a stream of server-sent events, as an EventSource does."""
+
+    name = "stream"
+
+    async def _follow_once(self) -> None:
+        assert self._session is not None
+        path = "/events/stream"
+        headers = {} if self.after is None else {"Last-Event-ID": str(self.after)}
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_PAGE_TIMEOUT_S, sock_read=_SILENCE_S_MAX)
+        start, status, answer, error = self._history.now(), 0, b"", ""
+        try:
+            async with self._session.get(self._url + path, headers=headers, timeout=timeout) as reply:
+                status = reply.status
+                if status == 200:
+                    await self._receive(reply.content)
+                else:
+                    answer = await reply.read()
+        except (TimeoutError, OSError, aiohttp.ClientError) as problem:
+            error = f"{type(problem).__name__}: {problem}"
+        self._call("event_stream", path, start, status, answer, error)
+        self._refused(answer)
+        await asyncio.sleep(_AGAIN_S)
+
+    async def _receive(self, lines: aiohttp.StreamReader) -> None:
+        """Take events in until the stream ends. One that broke off in the middle does not count."""
+        fields: dict[bytes, bytes] = {}
+        async for line in lines:
+            name, _, value = line.rstrip(b"\n").partition(b": ")
+            if name:
+                fields[name] = value
+                continue
+            if b"data" in fields:
+                number = fields.get(b"id", b"").decode()
+                self._told(fields[b"data"], number)
+                self.after = int(number)
+            fields = {}
+
+
+class Consumer(Protocol):
+    """What follows the sequence."""
+
+    name: ClassVar[str]
+    after: int | None
+
+    async def follow(self) -> None:
+        """Follow the sequence for ever."""
+
+
+NAMES = (ListConsumer.name, StreamConsumer.name)
+
+
+class Consumers:
+    """All consumers of a run, as tasks."""
+
+    def __init__(self, url: str, history: HistoryWriter) -> None:
+        self._history = history
+        self.all: list[Consumer] = [ListConsumer(url, history), StreamConsumer(url, history)]
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    def start(self) -> None:
+        """Begin to follow the sequence."""
+        self._tasks = [asyncio.create_task(consumer.follow()) for consumer in self.all]
+
+    async def finish(self, client: RecordingClient) -> bool:
+        """Wait until all are at the end of the sequence, and stop; return whether they came there in time.
+
+        All operations must have ended. Raises what a consumer has failed with.
+        """
+        await asyncio.sleep(_NUMBERED_S)
+        call = await client.read("events", "/events?limit=1", cell="")
+        number = json.loads(call.answer)["last_seq"] if call.status == 200 else 0
+        until = self._history.now() + _REACHED_S
+        while not (there := all((consumer.after or 0) >= number for consumer in self.all)):
+            if self._history.now() > until or any(task.done() for task in self._tasks):
+                break
+            await asyncio.sleep(_AGAIN_S)
+        self._history.write(ToldTo(self._history.now(), number))
+        for task in self._tasks:
+            task.cancel()
+        for result in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(result, Exception):
+                raise result
+        return there and number > 0
