@@ -40,6 +40,15 @@ class Drain(NamedTuple):
     p99_ms: float
 
 
+class Numbered(NamedTuple):
+    """Events that got their numbers: `seconds` from the first batch to the last, and lags since their statements."""
+
+    events: int
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+
+
 async def add_api_key(database_url: str, secret: str) -> None:
     """Let the benchmark in: two stacks get the same key, so that one load generator can speak to both."""
     async with _connect(database_url) as connection:
@@ -75,6 +84,7 @@ async def prefill(database_url: str, transactions: int, hot_user: str, tell: Cal
             Charge("default", "", user_id, currency, _PREFILL_AMOUNT).fingerprint()
             for user_id, currency in wallets
         ]
+        await connection.execute(_SQL["leave_out_triggers"])
         while (missing := transactions - await connection.fetchval(_SQL["transactions"])) >= len(wallets):
             rounds = max(min(missing, _PREFILL_ROWS) // len(wallets), 1)
             await connection.execute(
@@ -84,6 +94,38 @@ async def prefill(database_url: str, transactions: int, hot_user: str, tell: Cal
         # Do the work that autovacuum and the checkpointer would have done by then, as if time had passed.
         await connection.execute("vacuum analyze", timeout=600)
         await connection.execute("checkpoint", timeout=300)
+        await connection.execute(_SQL["complete_from_now"])
+
+
+async def note_events(database_url: str, noted: bool) -> None:
+    """Have writers note events, or not. Nothing may be writing."""
+    async with _connect(database_url) as connection:
+        word = "enable" if noted else "disable"
+        await connection.execute(_SQL["note_events"] % (word, word), timeout=60)
+        if noted:
+            await connection.execute(_SQL["complete_from_now"])
+
+
+async def all_numbered(database_url: str) -> bool:
+    """Return whether no event waits for its number."""
+    async with _connect(database_url) as connection:
+        done: bool = await connection.fetchval(_SQL["all_numbered"])
+        return done
+
+
+async def last_event(database_url: str) -> int:
+    """Return the number of the last event."""
+    async with _connect(database_url) as connection:
+        number: int = await connection.fetchval(_SQL["last_event"])
+        return number
+
+
+async def numbered(database_url: str, since: datetime) -> Numbered:
+    """Return the numbering of events since then; there must be some."""
+    async with _connect(database_url) as connection:
+        row = await connection.fetchrow(_SQL["numbered"], since, timeout=60)
+    p50_s, p99_s = row["lags_s"]
+    return Numbered(row["events"], row["seconds"], p50_s * 1000, p99_s * 1000)
 
 
 async def transactions(database_url: str) -> int:

@@ -99,6 +99,36 @@ balances_written as (
 
 select count(*) as charges from new_charges;
 
+-- name: leave_out_triggers
+-- What fills the database notes no events: no courier could ever be so far behind.
+set session_replication_role = replica;
+
+-- name: note_events
+-- Whether writers note events.
+alter table transfers %s trigger transfers_noted;
+alter table withdrawal_history %s trigger withdrawal_history_noted;
+
+-- name: complete_from_now
+-- What was written without a note is not missing: events are complete from now on.
+update event_sequence
+set kinds_since = (select jsonb_object_agg(k.key, clock_timestamp()) from jsonb_each(kinds_since) as k)
+where kinds_since <> '{}';
+
+-- name: all_numbered
+select not exists (select from event_batches) as all_numbered;
+
+-- name: last_event
+select last_seq from event_sequence;
+
+-- name: numbered
+-- Events numbered since $1: how many, within how many seconds, and how long each waited from its statement on.
+select
+    sum(count)::bigint as events,
+    extract(epoch from max(numbered_at) - min(numbered_at))::float8 as seconds,
+    percentile_cont(array[0.5, 0.99]) within group (order by extract(epoch from numbered_at - at)) as lags_s
+from events
+where numbered_at >= $1;
+
 -- name: transactions
 select coalesce(sum(transactions), 0)::bigint as transactions from wallets;
 

@@ -124,6 +124,18 @@ class Target:
         return value <= self.bound if self.at_most else value >= self.bound
 
 
+def _p50_ms(sample: Sample) -> float:
+    return sample.p50_ms
+
+
+def _p99_ms(sample: Sample) -> float:
+    return sample.p99_ms
+
+
+def _seconds(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000
+
+
 TARGETS = (
     Target("charges/s ÷ pgbench, one charge a commit", 1.6, lambda r: r.ratio("charges", "pgbench")),
     Target("hot wallet ÷ spread", 0.90, lambda r: r.ratio("hot", "charges")),
@@ -154,6 +166,31 @@ TARGETS = (
         "charge p99 at half the peak ÷ pgbench's mean latency",
         1.5,
         lambda r: r.ratio("open_loop", "pgbench", lambda one: one.p99_ms, lambda one: one.mean_ms),
+        at_most=True,
+    ),
+    Target("charges/s with events ÷ without", 0.90, lambda r: r.ratio("charges_events", "charges_no_events")),
+    Target(
+        "courier's backlog is empty after a peak, s",
+        1,
+        lambda r: _seconds(r.median("events_behind", lambda one: one.mean_ms)),
+        at_most=True,
+    ),
+    Target(
+        "lag from commit to number at half the peak, p99, s",
+        1,
+        lambda r: _seconds(r.median("events_lag", _p99_ms)),
+        at_most=True,
+    ),
+    Target(
+        "lag from commit to a stream's client, p99, s",
+        1,
+        lambda r: _seconds(r.median("events_stream", _p99_ms)),
+        at_most=True,
+    ),
+    Target(
+        "memory that 1,000 clients of the stream cost a gateway, MB",
+        150,
+        lambda r: r.median("events_clients", lambda one: float(one.detail["mb"])),
         at_most=True,
     ),
     Target("memory of a gateway, MB", 120, lambda r: r.largest_mb("after", "gateway"), at_most=True),
@@ -188,19 +225,18 @@ _TITLES = {
     "latency_0ms": "… at half that rate: accepted→completed",
     "latency_200ms": "… at half that rate: accepted→completed",
     "open_loop": "charges at half the peak, open loop",
+    "charges_events": "charges, with events",
+    "charges_no_events": "… in the same minutes, without",
+    "events_numbered": "events numbered, after a pause",
+    "events_commit": "… charges at half the peak, open loop",
+    "events_lag": "… from their commit to their number",
+    "events_stream": "… from their commit to a stream's client",
+    "events_clients": "events sent to 1,000 clients of the stream",
     "charges_1m": "charges at 1 million transfers",
     "charges_1m_none": "… in the same minutes, at none",
     "charges_10m": "charges at 10 million transfers",
     "charges_10m_none": "… in the same minutes, at none",
 }
-
-
-def _p50_ms(sample: Sample) -> float:
-    return sample.p50_ms
-
-
-def _p99_ms(sample: Sample) -> float:
-    return sample.p99_ms
 
 
 def table(results: Results) -> str:
@@ -223,6 +259,8 @@ def table(results: Results) -> str:
             lines.append(
                 f"{target.figure:<58}{value:>8.2f}{bound:>10}  {'✓' if target.reached(value) else '✗'}"
             )
+    if (ratio := results.ratio("events_lag", "events_commit", _p99_ms, _p99_ms)) is not None:
+        lines.append(f"lag from commit to number, p99 ÷ the charges' own p99: {ratio:.1f}")
     for moment, rows in results.memory.items():
         lines.append(f"memory, MB, {moment}: " + ", ".join(f"{row['kind']} {row['mb']:.0f}" for row in rows))
     if (others := results.others_cores()) > OTHERS_CORES_MAX:

@@ -8,12 +8,13 @@ from datetime import datetime
 
 from lab.bench import database, load
 from lab.bench.cpu import CpuMeter
+from lab.bench.events import Events
 from lab.bench.load import InvalidRun, Sample
 from lab.bench.results import Results
 from lab.bench.stage import ACTORS, Stage
 from ops.local.progress import Progress
 
-GROUPS = ("start", "peaks", "transfers", "latency", "payouts", "history", "memory")
+GROUPS = ("start", "peaks", "transfers", "latency", "payouts", "events", "history", "memory")
 
 _BULK_CONNECTIONS = 8
 """Number of concurrent requests of 1,000 charges: together as many charges as one gateway's backlog holds."""
@@ -65,6 +66,8 @@ class Bench:
             if rounds:
                 self._progress.say(f"Round {number} of {self._plan.runs}")
                 self.round(rounds)
+        if "events" in self._plan.groups:
+            self._events()
         if "history" in self._plan.groups:
             for name, transfers in self._plan.history:
                 self._history(name, transfers)
@@ -84,17 +87,17 @@ class Bench:
     def round(self, groups: Sequence[str]) -> None:
         """Run the yardsticks and the scenarios of these groups once, with compared runs next to each other."""
         if "peaks" in groups:
-            self._wrk("balance", "balance", writes=False)
-            self._wrk("noop", "noop")
-            self._wrk("hot", "hot")
-        charges = self._wrk("charges", "charge")
+            self.wrk("balance", "balance", writes=False)
+            self.wrk("noop", "noop")
+            self.wrk("hot", "hot")
+        charges = self.wrk("charges", "charge")
         self._pgbench()
         if "latency" in groups:
             self._open_loop("open_loop", "charge", charges.per_s / 2)
         if "peaks" in groups:
-            self._wrk("bulk", "bulk", connections=_BULK_CONNECTIONS, items=_BULK_ITEMS)
-            self._wrk("transactions", "transactions", writes=False)
-            self._wrk("mix", "mix", writes=False)
+            self.wrk("bulk", "bulk", connections=_BULK_CONNECTIONS, items=_BULK_ITEMS)
+            self.wrk("transactions", "transactions", writes=False)
+            self.wrk("mix", "mix", writes=False)
             self._stage.wait_paid()
         if "transfers" in groups:
             self._transfers()
@@ -103,13 +106,13 @@ class Bench:
 
     def _transfers(self) -> None:
         """Run what moves between wallets and what undoes, refusals among charges, statements and lists."""
-        self._wrk("transfers", "transfer", writes=False)
-        self._wrk("transfers_hot", "transfer_hot", writes=False)
-        self._wrk("hold_pairs", "hold", writes=False, items=0.5)
-        self._wrk("reversal_pairs", "reversal", writes=False, items=0.5)
-        self._wrk("charges_refused", "refused", writes=False, refused_share=0.03)
-        self._wrk("statements", "entries", writes=False)
-        self._wrk("lists", "list", writes=False)
+        self.wrk("transfers", "transfer", writes=False)
+        self.wrk("transfers_hot", "transfer_hot", writes=False)
+        self.wrk("hold_pairs", "hold", writes=False, items=0.5)
+        self.wrk("reversal_pairs", "reversal", writes=False, items=0.5)
+        self.wrk("charges_refused", "refused", writes=False, refused_share=0.03)
+        self.wrk("statements", "entries", writes=False)
+        self.wrk("lists", "list", writes=False)
 
     def _pgbench(self) -> Sample:
         _settle()
@@ -120,9 +123,9 @@ class Bench:
             self._plan.seconds,
             self._stage.stack.state.root,
         )
-        return self._keep("pgbench", sample)
+        return self.keep("pgbench", sample)
 
-    def _wrk(
+    def wrk(
         self,
         scenario: str,
         kind: str,
@@ -150,21 +153,21 @@ class Bench:
                 raise InvalidRun(
                     f"{scenario}: {sample.per_s:.0f}/s were answered, but only {written} are there"
                 )
-        return self._keep(scenario, sample)
+        return self.keep(scenario, sample)
 
     def _open_loop(self, scenario: str, kind: str, per_s: float) -> Sample:
         _settle()
         seconds = max(self._plan.seconds, 5)
         sample = load.open_loop(self._stage.api, kind, per_s, seconds, warm_up_s=_WARM_UP_S)
-        return self._keep(scenario, sample)
+        return self.keep(scenario, sample)
 
     def _payouts(self) -> None:
         """Accept a queue of withdrawals while no actor pays, then have them paid; then the same with a slower bank."""
         stage = self._stage
         since = asyncio.run(database.clock(stage.database_url))
         stage.pause_payouts()
-        self._wrk("charges_beside", "charge")
-        self._wrk("withdraw", "withdraw")
+        self.wrk("charges_beside", "charge")
+        self.wrk("withdraw", "withdraw")
         stage.publish()
         fast = self._drain("payouts_0ms", since, ACTORS)
         self._paced("latency_0ms", fast.per_s / 2)
@@ -185,9 +188,16 @@ class Bench:
         self._stage.start_actors(actors)
         self._stage.wait_paid()
         done = asyncio.run(database.drain(self._stage.database_url, since))
-        return self._keep(
+        return self.keep(
             scenario, Sample(done.completed / done.seconds, detail={"withdrawals": done.completed})
         )
+
+    def _events(self) -> None:
+        """Measure what events cost. The expected difference is a few percent: do more rounds."""
+        events = Events(self._stage, self, self._plan.seconds)
+        for number in range(2 * self._plan.runs):
+            events.round(number)
+        events.many_clients()
 
     def _paced(self, scenario: str, per_s: float) -> None:
         """Measure the time from accepted to completed for withdrawals at a sustainable pace."""
@@ -196,7 +206,7 @@ class Bench:
         sent = load.open_loop(self._stage.api, "withdraw", per_s, max(self._plan.seconds, 5))
         self._stage.wait_paid()
         done = asyncio.run(database.drain(self._stage.database_url, since))
-        self._keep(scenario, Sample(sent.per_s, done.p50_ms, done.p99_ms))
+        self.keep(scenario, Sample(sent.per_s, done.p50_ms, done.p99_ms))
 
     def _history(self, name: str, transfers: int) -> None:
         """Measure charges on a database with this number of transfers, in turn with charges on an empty one."""
@@ -219,7 +229,7 @@ class Bench:
         # The expected difference is a few percent, less than the noise of runs: do more runs, each side first in turn.
         for number in range(2 * self._plan.runs):
             for small in (True, False) if number % 2 == 0 else (False, True):
-                self._wrk(f"charges_{name}_none" if small else f"charges_{name}", "charge", small=small)
+                self.wrk(f"charges_{name}_none" if small else f"charges_{name}", "charge", small=small)
 
     def _queue_full(self) -> None:
         """Measure the memory of an actor process that works while very many withdrawals wait."""
@@ -236,7 +246,8 @@ class Bench:
         self._results.memory["queue_full"] = stage.memory()
         stage.pause_payouts()
 
-    def _keep(self, scenario: str, sample: Sample) -> Sample:
+    def keep(self, scenario: str, sample: Sample) -> Sample:
+        """Tell a sample, and keep it."""
         latency = f"   p50 {sample.p50_ms:.1f} ms, p99 {sample.p99_ms:.1f} ms" if sample.p99_ms else ""
         self._progress.say(f"  {scenario:<18}{sample.per_s:>10,.0f}/s{latency}")
         return self._results.add(scenario, sample)

@@ -167,6 +167,29 @@ class Stage:
             if program.kind == "actors" and program.name != "actors_1":
                 supervision.stop_program(self.stack.state, program.full_name, 40)
 
+    def note_events(self, noted: bool) -> None:
+        """Have events noted and numbered, or neither."""
+        if not noted:
+            self.stack.stop_kind("courier")
+        asyncio.run(database.note_events(self.database_url, noted))
+        if noted:
+            self.stack.start_kind("courier")
+
+    def leave_one_gateway(self) -> None:
+        """Stop all gateways but one."""
+        for program in [one for one in self.stack.programs if one.kind == "gateway"][1:]:
+            supervision.stop_program(self.stack.state, program.full_name, 40)
+
+    def wait_numbered(self, timeout_s: float = 120) -> None:
+        """Wait until no event waits for its number."""
+        what = "all events to be numbered"
+        # Quickly, and silently: the time that it takes is a figure.
+        if not poll(self._all_numbered, what=what, timeout_s=timeout_s, progress=Progress(), interval_s=0.05):
+            raise OpsError(f"Waited {timeout_s:.0f} s in vain for {what}.")
+
+    def _all_numbered(self) -> bool:
+        return asyncio.run(database.all_numbered(self.database_url))
+
     def wait_paid(self, timeout_s: float = 300) -> None:
         """Wait until no withdrawal is open."""
         self.wait(lambda: self.idle().paid, "all withdrawals to be paid", timeout_s)
@@ -206,6 +229,10 @@ class Stage:
                 total = process.memory_info().rss
             rows.append({"kind": row["kind"], "mb": round(total / 2**20, 1)})
         return rows
+
+    def largest_mb(self, kind: str) -> float:
+        """Return the memory of the largest process of a kind, in MB."""
+        return max(float(row["mb"]) for row in self.memory() if row["kind"] == kind)
 
     def cpu_s(self) -> dict[str, float]:
         """Return the CPU seconds used so far, by kind of process. Unlike rates, they hardly depend on other work."""
