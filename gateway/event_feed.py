@@ -104,8 +104,8 @@ class EventFeed:
         """Return True once there is an event with a greater number; False after `timeout_s`, or at the end."""
         deadline = asyncio.get_running_loop().time() + timeout_s
         while not self._stopping:
-            # A number below the last that was seen is one of another epoch, too.
-            if self._span is not None and self._span.last_seq != seq:
+            # What was read can be ahead of what was last told here. A position of another epoch lies before this one.
+            if self._span is not None and not self._span.oldest_seq - 1 <= seq >= self._span.last_seq:
                 return True
             left = deadline - asyncio.get_running_loop().time()
             if left <= 0:
@@ -147,7 +147,7 @@ class EventFeed:
         span = self._span
         try:
             if span is not None:
-                check_position(span, after)
+                check_position(span, min(after, span.last_seq))
             key = (which, after)
             known = self._pages.get(key)
             while known is not None:
