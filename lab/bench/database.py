@@ -41,10 +41,11 @@ class Drain(NamedTuple):
 
 
 class Numbered(NamedTuple):
-    """Events that got their numbers: `seconds` from the first batch to the last, and lags since their statements."""
+    """Events that got their numbers, and their lags since their statements."""
 
     events: int
-    seconds: float
+    per_s: float
+    """While there was always more to number."""
     p50_ms: float
     p99_ms: float
 
@@ -125,7 +126,7 @@ async def numbered(database_url: str, since: datetime) -> Numbered:
     async with _connect(database_url) as connection:
         row = await connection.fetchrow(_SQL["numbered"], since, timeout=60)
     p50_s, p99_s = row["lags_s"]
-    return Numbered(row["events"], row["seconds"], p50_s * 1000, p99_s * 1000)
+    return Numbered(row["events"], row["per_s"] or 0.0, p50_s * 1000, p99_s * 1000)
 
 
 async def transactions(database_url: str) -> int:

@@ -121,13 +121,34 @@ select not exists (select from event_batches) as all_numbered;
 select last_seq from event_sequence;
 
 -- name: numbered
--- Events numbered since $1: how many, within how many seconds, and how long each waited from its statement on.
+-- Events numbered since $1: how many, how long each waited from its statement on, and at which rate. The first
+-- transaction is left out of the rate, since nothing tells when it began; null: there was no other.
+with written as (
+    select xmin::text as transaction, count, at, numbered_at
+    from events
+    where numbered_at >= $1
+),
+
+transactions as (
+    select transaction, sum(count)::bigint as events, max(numbered_at) as ended_at
+    from written
+    group by transaction
+),
+
+first as (select transaction, ended_at from transactions order by ended_at limit 1)
+
 select
-    sum(count)::bigint as events,
-    extract(epoch from max(numbered_at) - min(numbered_at))::float8 as seconds,
-    percentile_cont(array[0.5, 0.99]) within group (order by extract(epoch from numbered_at - at)) as lags_s
-from events
-where numbered_at >= $1;
+    (select sum(events)::bigint from transactions) as events,
+    (
+        select sum(t.events) / nullif(extract(epoch from max(t.ended_at) - max(f.ended_at)), 0)
+        from transactions as t
+        cross join first as f
+        where t.transaction <> f.transaction
+    )::float8 as per_s,
+    (
+        select percentile_cont(array[0.5, 0.99]) within group (order by extract(epoch from numbered_at - at))
+        from written
+    ) as lags_s;
 
 -- name: transactions
 select coalesce(sum(transactions), 0)::bigint as transactions from wallets;

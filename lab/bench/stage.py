@@ -173,7 +173,12 @@ class Stage:
             self.stack.stop_kind("courier")
         asyncio.run(database.note_events(self.database_url, noted))
         if noted:
-            self.stack.start_kind("courier")
+            self.start_courier()
+
+    def start_courier(self) -> None:
+        """Start the courier, and wait until it is at work: supervisord loses a signal to what it has just started."""
+        self.stack.start_kind("courier")
+        self.stack.wait_healthy()
 
     def leave_one_gateway(self) -> None:
         """Stop all gateways but one."""
