@@ -21,7 +21,7 @@ SPREAD = --numprocesses=$(WORKERS)
 THOROUGH := $(addprefix tests/,acceptance attack chaos integration/actors integration/crash integration/outages model)
 # 1: `make lint` asks the package index for advisories, where it answers such questions.
 ADVISORIES ?=
-# Arguments of `wbs up`, `wbs bench` and `wbs chaos`: make run ARGS="--gateways 4"
+# Arguments of the `wbs` command: make run ARGS="--gateways 4", make reset ARGS=--yes
 ARGS ?=
 
 .PHONY: help init run stop refresh_db reset test test-generators test-charts test-thorough test-matrix test-speed test-coverage mutations lint format bench chaos attack sbom advisories pictures lock
@@ -45,10 +45,10 @@ stop: $(RUNTIME) ## stop everything that `make run` or `wbs up --detach` started
 	@$(BIN)/wbs down
 
 refresh_db: $(RUNTIME) ## stop, then empty the private database, the queues and the bank's books
-	@$(BIN)/wbs refresh-db
+	@$(BIN)/wbs refresh-db $(ARGS)
 
 reset: $(RUNTIME) ## stop, then delete the state folder: data, ports, secrets
-	@$(BIN)/wbs reset
+	@$(BIN)/wbs reset $(ARGS)
 
 test: init ## the tests, on real servers that they start themselves
 	@exec $(BIN)/python -m tests.run -m "not thorough and not alone and not matrix and not generators and not charts" $(SPREAD) $(PYTEST_ARGS)

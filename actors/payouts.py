@@ -13,6 +13,7 @@ from actors import messages
 from actors.bank.protocol import PayoutOrder
 from actors.errors import AlreadyDeadLettered, NoneOfOurs, Requeue, Undeliverable
 from actors.middleware.resources import Resources
+from actors.payout_steps import note_attempt, note_outcome, note_status
 from actors.settlement import Before, RoundLimits, run_round
 from db import reads, stack
 from db.connections import understood
@@ -66,11 +67,15 @@ class Payouts:
                 )  # otherwise the message would come back at once, again and again
                 raise Requeue("the database is away") from error
         began_at = monotonic()
+        note_attempt(attempt)
         outcome = await self._run_round(attempt, lease_ends_at)
         took_ms = round(1000 * (monotonic() - began_at))
+        note_outcome(attempt, outcome, took_ms)
         if isinstance(outcome, Postponed) and outcome.code is not None:
             await self._pause(outcome.reason)
         status = await self._settle(attempt, outcome, lease_ends_at, took_ms)
+        if status is not None:
+            note_status(attempt, status)
         if status is Status.REQUIRES_ATTENTION:
             raise Undeliverable("requires_attention")
 
@@ -164,16 +169,6 @@ class Payouts:
             return await self._settle(attempt, unknown, lease_ends_at, took_ms)
         if not isinstance(outcome, Paid | Declined):
             ROUNDS_RESCHEDULED.inc()
-            log.info(
-                "round_without_outcome",
-                withdrawal_id=attempt.withdrawal_id,
-                user_id=attempt.user_id,
-                attempt=attempt.number,
-                outcome=str(outcome),
-                status=status,
-            )
-        elif isinstance(outcome, Declined):
-            log.info("declined", withdrawal_id=attempt.withdrawal_id, code=outcome.code)
         return status
 
     async def _settle_with_retries(

@@ -48,3 +48,21 @@ class Hosts:
     def remember(self, dsn: str) -> None:
         """Remember this one as the last good one."""
         self._good = dsn
+
+
+def described(dsn: str) -> tuple[str, str]:
+    """Return which database a DSN names, for people: its name, and its hosts with their ports. Never the password."""
+    names, hosts = [], []
+    for single in single_hosts(dsn):
+        try:
+            parts = urlsplit(single)
+            port = parts.port
+        except ValueError:
+            return "?", "a URL that can't be read"
+        query = dict(parse_qsl(parts.query))
+        host = query.get("host") or parts.hostname or "localhost"
+        hosts.append(f"{host}:{query.get('port') or port or 5432}")
+        names.append(
+            parts.path.strip("/") or query.get("dbname") or query.get("database") or parts.username or "?"
+        )
+    return names[0], ", ".join(dict.fromkeys(hosts))

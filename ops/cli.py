@@ -14,7 +14,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
-from ops.errors import NothingRunning, OpsError, ServerAway
+from ops.confirmation import add_yes
+from ops.errors import NothingRunning, OpsError, ServerAway, WrongUsage
 
 DISTRIBUTION = "wallet-balance-split"
 """The name under which pyproject.toml has our version."""
@@ -28,15 +29,21 @@ THREADS_DEFAULT = 50
 MODULES = {
     "audit": ("ops.audit", "prove that the books balance"),
     "bank": ("ops.bank", "try whether the bank does what it must"),
+    "backup": ("ops.backup", "dump the database into a file"),
+    "config": ("ops.config", "show the settings, or check them"),
     "dlq": ("ops.dlq", "dead letters: list, show, replay, discard"),
     "keys": ("ops.keys", "API keys: create, list, revoke"),
+    "logs": ("ops.logs", "read the logs of all processes, in the order of time"),
     "payouts": ("ops.payouts", "pause, resume and look at payouts"),
     "rabbitmq-users": (
         "ops.rabbitmq_users",
         "make the users of RabbitMQ: print their definitions, or send them",
     ),
     "reconcile": ("ops.reconcile", "compare our withdrawals with the bank's books"),
+    "restore": ("ops.restore", "put a dump in the place of the database"),
+    "restart": ("ops.restart", "restart the processes of a kind, one after the other"),
     "roles": ("ops.roles", "make the roles of PostgreSQL: print the SQL, or run it"),
+    "scale": ("ops.scale", "run more or fewer processes of a kind, without downtime"),
 }
 LABORATORY = {
     "attack": ("lab.attack", "attack a stack of its own with hostile requests"),
@@ -74,7 +81,7 @@ def _fail(command: str, error: Exception) -> int:
         traceback.print_exception(error)
     if isinstance(error, OpsError):
         print(f"wbs: {error}", file=sys.stderr)
-        return 2 if isinstance(error, NothingRunning | ServerAway) else 1
+        return 2 if isinstance(error, NothingRunning | ServerAway | WrongUsage) else 1
     from ops.failures import explain
 
     print(f"wbs {command}: {explain(error)}", file=sys.stderr)
@@ -92,15 +99,14 @@ def build_parser(asked_for: str) -> argparse.ArgumentParser:
     _add_simple(subparsers, "down", LOCAL, "run_down", "stop everything")
     ps = _add_simple(subparsers, "ps", LOCAL, "run_ps", "list the running processes")
     ps.add_argument("--json", action="store_true", help='[{"kind": "gateway", "pid": 1}, …]')
-    _add_simple(subparsers, "migrate", "ops.migration", "run", "bring the database schema up to date")
-    _add_simple(
-        subparsers,
-        "refresh-db",
-        LOCAL,
-        "run_refresh_db",
-        "empty the private database, the queues and the bank's books",
+    migrate = _add_simple(
+        subparsers, "migrate", "ops.migration", "run", "bring the database schema up to date"
     )
-    _add_simple(subparsers, "reset", LOCAL, "run_reset", "stop everything and delete the state folder")
+    migrate.add_argument("--json", action="store_true", help='{"ok": true}')
+    refresh = "empty the private database, the queues and the bank's books"
+    add_yes(_add_simple(subparsers, "refresh-db", LOCAL, "run_refresh_db", refresh))
+    reset = "stop everything and delete the state folder"
+    add_yes(_add_simple(subparsers, "reset", LOCAL, "run_reset", reset))
     for name, (module, text) in MODULES.items():
         if name == asked_for:
             loaded = importlib.import_module(module)

@@ -29,6 +29,7 @@ from actors.dead_letters import DeadLetter, DeadLettersUnreachable, count, look_
 from db.withdrawals import Withdrawals
 from ops.attention import all_requiring_attention, ids_requiring_attention, list_attention, opened, show
 from ops.environment import running_environment
+from ops.errors import WrongUsage
 from ops.operators import add_by, operator
 from runtime.settings import Settings
 from wallet.commands import OPERATOR
@@ -88,8 +89,7 @@ def run(args: argparse.Namespace) -> int:
         others = getattr(args, "others", False)
         if bool(args.ids) + args.all + others != 1:
             say = "--all or --others" if args.action == "discard" else "--all"
-            print(f"wbs dlq: name the withdrawals, or say {say}", file=sys.stderr)
-            return 1
+            raise WrongUsage(f"Name the withdrawals, or say {say}.")
         if args.action == "replay":
             result = asyncio.run(replay(settings, None if args.all else args.ids, operator(args)))
             return _print_replayed(result, args.json)

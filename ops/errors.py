@@ -11,3 +11,7 @@ class NothingRunning(OpsError):
 
 class ServerAway(OpsError):
     """A server that the command needs can't be reached, does not answer, or answers errors. It exits with 2."""
+
+
+class WrongUsage(OpsError):
+    """The command can't be understood so, or names what does not exist. It exits with 2."""

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import json
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,11 +17,17 @@ OWNER_URL = "OWNER_DATABASE_URL"
 
 def run(args: argparse.Namespace) -> int:
     """Bring the schema of DATABASE_URL, or of the running stack, up to date."""
-    environment = running_environment()
-    # A stack's own URL is the operator's, who may not change the schema.
-    migrate(os.environ.get("DATABASE_URL") or environment.get(OWNER_URL) or environment["DATABASE_URL"])
-    print("The schema is up to date.")
+    migrate(owner_url(running_environment()))
+    print(json.dumps({"ok": True}) if args.json else "The schema is up to date.")
     return 0
+
+
+def owner_url(environment: Mapping[str, str]) -> str:
+    """Return the URL of the database for the owner of its schema, of the environment that a command works on.
+
+    A stack's DATABASE_URL is the operator's, who may not change the schema.
+    """
+    return os.environ.get("DATABASE_URL") or environment.get(OWNER_URL) or environment["DATABASE_URL"]
 
 
 def require_fit_database(env: Mapping[str, str]) -> None:

@@ -5,8 +5,10 @@ import getpass
 
 
 def add_by(parser: argparse.ArgumentParser) -> None:
-    """Add `--by`, the operator's name."""
-    parser.add_argument("--by", default=None, metavar="NAME", help="your name (default: the login name)")
+    """Add `--as`, the operator's name."""
+    parser.add_argument(
+        "--as", dest="by", default=None, metavar="NAME", help="your name (default: the login name)"
+    )
 
 
 def operator(args: argparse.Namespace) -> str:

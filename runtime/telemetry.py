@@ -14,6 +14,9 @@ from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from runtime.moves import moves
+from runtime.throttle import FloodGuard
+
 _FAST_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _SLOW_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _LONG_S = (0.1, 0.5, 1, 5, 30, 60, 300, 1_800, 3_600, 86_400)
@@ -223,9 +226,15 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logging(process_kind: str, level: str) -> None:
-    """Send every log record of this process to standard error as JSON lines. Call once, at start."""
+    """Send every log record of this process to standard error as JSON lines, and moves to standard output.
+
+    Of the same warning or error, so many per second are written (`FloodGuard`). Call once, at start.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(process_kind))
+    handler.addFilter(FloodGuard())
+    if level in ("debug", "info"):
+        moves.open(process_kind)
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     for name in ("pika", "aiohttp.access", "sanic.access"):
         logging.getLogger(name).setLevel(logging.WARNING)

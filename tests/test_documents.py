@@ -317,6 +317,8 @@ def _vocabulary(parser: argparse.ArgumentParser) -> set[str]:
         if isinstance(action, argparse._SubParsersAction):
             for name, below in action.choices.items():
                 known |= {name, *_vocabulary(below)}
+        elif action.choices:
+            known |= {str(choice) for choice in action.choices}
     return known
 
 
@@ -329,6 +331,6 @@ def test_wbs_knows_what_the_documents_tell() -> None:
             first, *others = re.sub(r"\b(\w+)(\|\w+)+", r"\1", told).split()
             known = _vocabulary(build_parser(first))
             asked = [first, *(word for word in others if re.fullmatch(r"--[a-z-]+|[a-z-]+", word))]
-            values = {word for option, word in pairwise(others) if option in ("--reason", "--by")}
+            values = {word for option, word in pairwise(others) if option in ("--reason", "--as")}
             wrong += [f"{name(path)}: wbs {told}" for word in asked if word not in known | values]
     assert not wrong

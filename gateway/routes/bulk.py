@@ -36,6 +36,11 @@ async def submit_all(
     return outcomes
 
 
+def counts(outcomes: Sequence[Recorded | Problem]) -> dict[str, int]:
+    """Return what the log says of many commands: how many there were, and how many were refused."""
+    return {"items": len(outcomes), "refused": sum(isinstance(outcome, Problem) for outcome in outcomes)}
+
+
 def _submitted(
     submit: Callable[[Command], Awaitable[Recorded]], command: Command | WalletError
 ) -> Awaitable[Recorded]:

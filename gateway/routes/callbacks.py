@@ -23,6 +23,7 @@ from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints
 from gateway.wire.request import Request
 from gateway.wire.response import Response
+from runtime.moves import moves
 from runtime.telemetry import log
 from wallet.errors import Unavailable, ValidationFailed
 
@@ -107,8 +108,8 @@ class CallbackRoutes:
         told = read_callback(body)
         reference = _reference(told.data.reference)
         known = told.type in TYPES and reference is not None and await self._reads.callback(reference)
-        event = log.info if known else log.warning
-        event("bank_called_back", type=told.type, reference=told.data.reference, known=bool(known))
+        note = moves.note if known else log.warning
+        note("bank_called_back", type=told.type, reference=told.data.reference, known=bool(known))
         return Response(b"", 204)
 
 

@@ -17,7 +17,7 @@ from gateway.contract.response_models import ChargeResult, ChargesResult, Transa
 from gateway.contract.responses import encode, encode_lines, encode_results, transaction_of
 from gateway.contract.transfer_models import ChargeNow, charge_of
 from gateway.contract.user_ids import UserIds
-from gateway.routes.bulk import require_some, submit_all
+from gateway.routes.bulk import counts, require_some, submit_all
 from gateway.routes.replays import answer
 from gateway.services import Services
 from gateway.wire.auth import Caller
@@ -198,8 +198,11 @@ class ChargeRoutes:
         outcomes = await submit_all(self._submit, commands)
         results = [_result_of(outcome, self._user_ids) for outcome in outcomes]
         if NDJSON in request.headers.get("accept", ""):
-            return Response(encode_lines(results), content_type=NDJSON)
-        return Response(encode_results(results))
+            response = Response(encode_lines(results), content_type=NDJSON)
+        else:
+            response = Response(encode_results(results))
+        response.wrote = counts(outcomes)
+        return response
 
     async def charge_by_id(self, request: Request, caller: Caller, charge_id: str) -> Response:
         """Return a charge as it is now."""

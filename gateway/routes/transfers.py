@@ -28,7 +28,7 @@ from gateway.contract.transfer_models import (
     transfer_of,
 )
 from gateway.contract.user_ids import UserIds
-from gateway.routes.bulk import require_some, submit_all
+from gateway.routes.bulk import counts, require_some, submit_all
 from gateway.routes.replays import answer
 from gateway.services import Services
 from gateway.wire.auth import Caller
@@ -177,12 +177,14 @@ class TransferRoutes:
         require_some(commands)
         if self._limiter is not None:
             self._limiter.take(caller.name, len(commands) - 1, taken=1)
-        results = [
-            _result_of(outcome, self._user_ids) for outcome in await submit_all(self._submit, commands)
-        ]
+        outcomes = await submit_all(self._submit, commands)
+        results = [_result_of(outcome, self._user_ids) for outcome in outcomes]
         if NDJSON in request.headers.get("accept", ""):
-            return Response(encode_lines(results), content_type=NDJSON)
-        return Response(encode(TransfersResult(results)))
+            response = Response(encode_lines(results), content_type=NDJSON)
+        else:
+            response = Response(encode(TransfersResult(results)))
+        response.wrote = counts(outcomes)
+        return response
 
     async def transfer_by_id(self, request: Request, caller: Caller, transfer_id: str) -> Response:
         """Return a transfer as it is now."""

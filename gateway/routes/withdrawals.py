@@ -11,11 +11,13 @@ from gateway.contract.parameters import ParameterReader, WithdrawalQuery, read_i
 from gateway.contract.request_models import WithdrawRequest
 from gateway.contract.response_models import AcceptedWithdrawal, Withdrawal
 from gateway.contract.responses import accepted_of, encode, withdrawal_of
+from gateway.routes.replays import written
 from gateway.services import Services
 from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints
 from gateway.wire.request import Request, key_header
 from gateway.wire.response import Response
+from runtime.moves import moves
 from runtime.telemetry import IDEMPOTENT_REPLAYS
 from wallet.commands import CLIENT
 from wallet.errors import WithdrawalNotFound
@@ -203,7 +205,11 @@ class WithdrawalRoutes:
         if recorded.replayed:
             IDEMPOTENT_REPLAYS.inc()
             extra["idempotent-replayed"] = "true"
-        return Response(encode(accepted), 202, extra=extra)
+        else:
+            moves.note("accepted", withdrawal_id=receipt.id, user_id=receipt.user_id)
+        response = Response(encode(accepted), 202, extra=extra)
+        response.wrote = written(receipt, recorded.replayed, "withdrawal_id")
+        return response
 
     async def withdrawal(self, request: Request, caller: Caller, withdrawal_id: str) -> Response:
         """Return a withdrawal as it is now, or when it has ended."""
@@ -222,7 +228,9 @@ class WithdrawalRoutes:
         if caller.user_prefix is not None:
             await self._own(id, caller)
         await self._withdrawals.cancel(id, CLIENT if caller.name is None else f"{CLIENT}:{caller.name}")
-        return self._response(await self._reads.withdrawal(id))
+        response = self._response(await self._reads.withdrawal(id))
+        response.wrote = {"withdrawal_id": id}
+        return response
 
     async def _own(self, id: UUID, caller: Caller) -> WithdrawalView:
         """Return a withdrawal of the caller's. Raises WithdrawalNotFound: another's is as if it were not there."""

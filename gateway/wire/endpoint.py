@@ -27,6 +27,7 @@ from gateway.wire.memory import FREE_BYTES, Hold, MemoryBudget
 from gateway.wire.metrics import MetricsFlusher, RouteMetrics
 from gateway.wire.rate_limits import RateLimiter
 from gateway.wire.response import Response
+from runtime.moves import moves
 from runtime.telemetry import REFUSALS_DELAYED
 from wallet.errors import Overloaded
 from wallet.scopes import Scope
@@ -90,6 +91,7 @@ class Endpoints:
         memory: MemoryBudget = self._app.ctx.memory
         slow_down = self._slow_down
         identify = None if operation.scope is None else self._identifier(operation.scope)
+        note = _noter(operation)
 
         async def wrapper(request: Request, **parts: str) -> Response:
             started = perf_counter()
@@ -122,7 +124,10 @@ class Endpoints:
             if limiter is not None:
                 response.extra = {**(response.extra or {}), **limiter.headers(caller.name)}
             response.request_id = request_id
-            metrics.observe(method, response.status, perf_counter() - started)
+            seconds = perf_counter() - started
+            metrics.observe(method, response.status, seconds)
+            if note is not None:
+                note(response, caller.name, seconds)
             return response
 
         path = operation.path.replace("{", "<").replace("}", ">")
@@ -169,3 +174,23 @@ class Endpoints:
         admission: Admission = self._app.ctx.admission
         headers = admission.preflight_headers(request, error.headers.get("Allow", ""))
         return None if headers is None else Response(b"", 204, extra=headers)
+
+
+def _noter(operation: Operation) -> Callable[[Response, str | None, float], None] | None:
+    """Return the function that logs a request which writes, refused or not: one line, also for a thousand charges."""
+    if operation.method == "GET" or operation.scope is None:
+        return None
+    name, note_move = operation.id, moves.note
+
+    def note(response: Response, by: str | None, seconds: float) -> None:
+        ids = response.wrote if response.code is None else {"code": response.code}
+        note_move(
+            name,
+            request_id=response.request_id,
+            by=by,
+            status=response.status,
+            ms=round(seconds * 1000, 1),
+            **ids,
+        )
+
+    return note

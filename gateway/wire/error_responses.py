@@ -39,7 +39,9 @@ class ErrorResponder:
         else:
             log.debug("request_refused", code=problem.code, path=request.path, request_id=request_id, by=by)
         headers = headers_of(error)
-        return Response(encode_problem(problem), problem.status, headers.pop("content-type"), headers)
+        response = Response(encode_problem(problem), problem.status, headers.pop("content-type"), headers)
+        response.code = problem.code
+        return response
 
 
 class ThrottledLogger:

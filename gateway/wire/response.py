@@ -21,6 +21,7 @@ _STATUS_LINES = {
 }
 _CONTENT_TYPES = {kind: b"content-type: %s\r\n" % kind.encode() for kind in (JSON, NDJSON)}
 _UNUSED = Header({})
+_NOTHING: dict[str, Any] = {}
 
 _CONTENT_POLICY = "content-security-policy"
 _PROTECTION = (
@@ -53,7 +54,7 @@ _date = DateLine()
 class Response(BaseHTTPResponse):
     """A whole response. The endpoint's wrapper fills in `request_id` before it is sent."""
 
-    __slots__ = ("extra", "request_id")
+    __slots__ = ("code", "extra", "request_id", "wrote")
 
     def __init__(
         self, body: bytes, status: int = 200, content_type: str = JSON, extra: Mapping[str, str] | None = None
@@ -68,6 +69,10 @@ class Response(BaseHTTPResponse):
         self._cookies = None
         self.extra = extra
         self.request_id = ""
+        self.code: str | None = None
+        """Of the problem, if it is one."""
+        self.wrote: Mapping[str, Any] = _NOTHING
+        """The ids of what the request has written, for its line in the log."""
 
     def _head(self, http: Any) -> bytes:
         assert self.content_type is not None

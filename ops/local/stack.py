@@ -14,7 +14,7 @@ from types import TracebackType
 
 from ops import processes
 from ops.errors import OpsError
-from ops.local import environment, health, servers, supervision
+from ops.local import configuration, environment, health, servers, supervision
 from ops.local.logins import with_own_logins
 from ops.local.ports import require_free, reserved
 from ops.local.programs import KIND_ORDER, own_programs, server_programs, watchdog_programs
@@ -112,8 +112,8 @@ class Stack:
             own = own_programs(self.state, self.env, **self._counts)
             self.programs += [self._adapt(with_own_logins(program, chosen)) for program in own]
             self.programs += watchdog_programs(self.state, base)
-        configuration = supervision.write_configuration(self.state, self.programs)
-        self._supervisord = supervision.start(self.state, configuration, bound=self._bound)
+        written = configuration.write_configuration(self.state, self.programs)
+        self._supervisord = supervision.start(self.state, written, bound=self._bound)
         self._write_down()
         self._start_kinds("postgres", "", "rabbitmq")
         self._wait_for_postgres(chosen)

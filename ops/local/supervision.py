@@ -8,7 +8,6 @@ counter that grows and no FATAL. Groups are stopped one after the other, highest
 import contextlib
 import http.client
 import os
-import shlex
 import signal
 import socket
 import subprocess
@@ -16,7 +15,7 @@ import sys
 import threading
 import time
 import xmlrpc.client
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,25 +25,15 @@ from supervisor.xmlrpc import SupervisorTransport
 import ops
 from ops import processes
 from ops.errors import OpsError
-from ops.local import launch
 from ops.local.secret_settings import told
-from ops.state import StateDir, private_opener, read_json, write_json, write_private
-from runtime.open_files import allowed_open_files
+from ops.state import StateDir, private_opener, read_json
 from runtime.parent import die_with_parent
 
 NAME = processes.SUPERVISOR
-LOG_BYTES_MAX = 20_000_000
-FILES_MAX = 8192
-"""Open files that the servers may have (our own processes raise it further); supervisord tries to close so many at
-each start of a program."""
 CONTROL_TIMEOUT_S = 10.0
 STOP_ALL_TIMEOUT_S = 150.0
 OWNER_ONLY = 0o077
 """The umask of every process: no other user reads logs or data."""
-
-# Stop order: the highest first. Programs of one group stop together.
-# The watchdogs first: a process that ends may be silent.
-PRIORITIES = {"watchdog": 990, "gateway": 900, "background": 800, "bank": 700, "servers": 300, "epmd": 200}
 
 
 @dataclass(frozen=True)
@@ -72,6 +61,8 @@ class Program:
         """Return what ops.local.launch needs to know."""
         return {
             "kind": self.kind,
+            "group": self.group,
+            "stop_timeout_s": self.stop_timeout_s,
             "argv": self.argv,
             "environment": self.environment,
             "cwd": str(self.cwd),
@@ -81,63 +72,18 @@ class Program:
             **self.extra,
         }
 
-
-def write_configuration(state: StateDir, programs: list[Program]) -> Path:
-    """Write `supervisord.conf` and `programs.json`; secrets are in the latter only (mode 600)."""
-    write_json(state.programs_file, {program.name: program.document() for program in programs})
-    lines = [
-        "; Written by `wbs up` at every start; see ops/local/supervision.py.",
-        "[supervisord]",
-        "nodaemon=true",
-        "silent=true",
-        # Paths are relative to the state folder, supervisord's own: it expands a % in some of them twice.
-        "logfile=log/supervisord.log",
-        "logfile_maxbytes=5MB",
-        "logfile_backups=1",
-        "pidfile=run/supervisord.pid",
-        f"umask={OWNER_ONLY:03o}",
-        f"minfds={allowed_open_files(FILES_MAX)}",
-        *(["user=root"] if os.geteuid() == 0 else []),
-        "[unix_http_server]",
-        f"file={escape(state.control_socket)}",
-        "chmod=0700",
-        "[rpcinterface:supervisor]",
-        "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface",
-    ]
-    for group, priority in PRIORITIES.items():
-        members = [program for program in programs if program.group == group]
-        if members:
-            names = ",".join(program.name for program in members)
-            lines += [f"[group:{group}]", f"programs={names}", f"priority={priority}"]
-    for program in programs:
-        lines += program_section(program)
-    path = state.root / "supervisord.conf"
-    write_private(path, "\n".join(lines) + "\n")
-    return path
+    @classmethod
+    def of(cls, name: str, document: Mapping[str, Any]) -> "Program":
+        """Return the program that `programs.json` describes so."""
+        values = dict(document)
+        cwd, stop_signal = Path(values.pop("cwd")), signal.Signals(values.pop("stop_signal"))
+        extra = {key: values.pop(key) for key in list(values) if key not in cls.__dataclass_fields__}
+        return cls(name=name, cwd=cwd, stop_signal=stop_signal, extra=extra, **values)
 
 
-def program_section(program: Program) -> list[str]:
-    """Return one `[program:…]` section."""
-    command = [sys.executable, "-P", "-m", launch.__name__, ".", program.name]
-    return [
-        f"[program:{program.name}]",
-        f"command={escape(shlex.join(command))}",
-        "autostart=false",
-        "autorestart=true",
-        "startsecs=0",
-        f"stopsignal={program.stop_signal.name.removeprefix('SIG')}",
-        f"stopwaitsecs={program.stop_timeout_s}",
-        "killasgroup=true",
-        "redirect_stderr=true",
-        f"stdout_logfile=log/{program.name}.log",
-        f"stdout_logfile_maxbytes={LOG_BYTES_MAX}",
-        "stdout_logfile_backups=1",
-    ]
-
-
-def escape(text: str | Path) -> str:
-    """Return a value for supervisor's configuration, in which % begins an expansion."""
-    return str(text).replace("%", "%%")
+def described(state: StateDir) -> list[Program]:
+    """Return the programs of a stack that was started, as `programs.json` has them."""
+    return [Program.of(name, document) for name, document in read_json(state.programs_file).items()]
 
 
 def start(state: StateDir, configuration: Path, *, bound: bool) -> subprocess.Popen[bytes]:
@@ -244,6 +190,19 @@ def running(state: StateDir) -> list[tuple[str, int]]:
         if identity is not None and identity.pid == info["pid"]:
             found.append((str(info["name"]), int(info["pid"])))
     return found
+
+
+def add_group(state: StateDir, group: str) -> None:
+    """Take up a group that the configuration has and supervisord does not know yet; nothing of it is started."""
+    with control(state) as rpc:
+        rpc.reloadConfig()  # reads only: what runs stays as it is
+        rpc.addProcessGroup(group)
+
+
+def stopped(state: StateDir) -> set[str]:
+    """Return the names of the programs that are meant to be stopped. Raises OSError if supervisord is not there."""
+    with control(state) as rpc:
+        return {str(info["name"]) for info in rpc.getAllProcessInfo() if info["statename"] == "STOPPED"}
 
 
 def starts(state: StateDir, name: str) -> int:

@@ -9,6 +9,7 @@ from types import FrameType
 
 import psutil
 
+from ops.confirmation import confirm
 from ops.errors import OpsError
 from ops.local.environment import urls
 from ops.local.progress import Progress
@@ -177,6 +178,7 @@ def run_refresh_db(args: argparse.Namespace) -> int:
         )
     progress = Progress.to_terminal()
     stack = Stack(StateDir.from_env(os.environ).root, progress=progress)
+    _confirm_loss(args, stack.state, "its private database, the queues and the bank's books")
     stack.stop()
     stack.state.create()
     stack.state.forget_data()
@@ -190,8 +192,17 @@ def run_refresh_db(args: argparse.Namespace) -> int:
 def run_reset(args: argparse.Namespace) -> int:
     """Stop the stack and delete its state folder: database, queues, bank's books, ports, secrets."""
     stack = Stack(StateDir.from_env(os.environ).root, progress=Progress.to_terminal())
+    _confirm_loss(
+        args, stack.state, "the private database, queues, the bank's books, ports, secrets and backups"
+    )
     stack.stop()
     remove_volume(stack.state, os.environ)
     stack.state.delete()
     print(f"Deleted {stack.state.root}.")
     return 0
+
+
+def _confirm_loss(args: argparse.Namespace, state: StateDir, what: str) -> None:
+    """Ask before books are deleted. Raises OpsError. Where there are none, there is nothing to ask."""
+    if state.recall("postgres", "initialized"):
+        confirm(args, f"stops the stack in {state.root} and deletes for good {what}")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ops import processes
+from ops.local.log_heads import LogHeads
 from ops.state import StateDir, read_json
 from runtime import beat
 
@@ -50,15 +51,23 @@ def watched(state: StateDir) -> list[Watched]:
 
 
 def main() -> NoReturn:
-    """Watch until killed: there is nothing to finish."""
+    """Watch until killed: there is nothing to finish. Keep the heads of logs by the way."""
     state = StateDir(Path(sys.argv[1]))
     own_file = Path(read_json(state.programs_file)[sys.argv[2]]["environment"][beat.VARIABLE])
-    programs = watched(state)
+    programs, read_at = watched(state), _written_at(state)
+    heads = LogHeads(state.log)
     while True:
         beat.touch(own_file)
+        if _written_at(state) != read_at:  # `wbs scale` has added one
+            programs, read_at = watched(state), _written_at(state)
         for program in programs:
             program.look()
+        heads.look()
         time.sleep(beat.LOOK_S)
+
+
+def _written_at(state: StateDir) -> int:
+    return state.programs_file.stat().st_mtime_ns
 
 
 def _say(event: str, **ids: object) -> None:

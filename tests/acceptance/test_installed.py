@@ -89,7 +89,7 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
     finally:
         wbs = made.venv / "bin/wbs"
         if wbs.exists() and (folder / ".wbs").exists():
-            made.wbs("reset")
+            made.wbs("reset", "--yes")
 
 
 def call(url: str, body: dict[str, Any] | None = None) -> Any:

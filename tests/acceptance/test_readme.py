@@ -66,7 +66,7 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
         assert started.returncode == 0, started.stderr
         yield environment
     finally:
-        subprocess.run([WBS, "reset"], env=environment, capture_output=True, timeout=90)
+        subprocess.run([WBS, "reset", "--yes"], env=environment, capture_output=True, timeout=90)
 
 
 @pytest.mark.slow

@@ -24,13 +24,14 @@ class Process:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("WBS_", "DATABASE_", "RABBITMQ_"))}
         self._environment = {**clean, **environment}
         self.log = folder / f"{module}.log"
+        self.moves = folder / f"{module}.moves.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> "Process":
         assert not self.running
-        with self.log.open("ab") as log:
+        with self.log.open("ab") as log, self.moves.open("ab") as moves:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", self._module], env=self._environment, stderr=log, stdout=log
+                [sys.executable, "-m", self._module], env=self._environment, stderr=log, stdout=moves
             )
         return self
 

