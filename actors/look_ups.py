@@ -13,8 +13,8 @@ from uuid import UUID
 from actors.bank.protocol import Bank, PayoutOrder
 from db.reconciliation import DueLookUp, ReconcilerSession, WithdrawalRow
 from db.withdrawals import Withdrawals
-from runtime.moves import moves
 from runtime.telemetry import CONTRADICTIONS, RECONCILER_ACTIONS, log, start_at_zero
+from runtime.trail import trail
 from wallet.errors import TryLater, WalletError
 from wallet.outcomes import (
     Accepted,
@@ -177,7 +177,7 @@ class LookUps:
         if status != known.status:
             self.settled += 1
             RECONCILER_ACTIONS.labels("returned" if status is Status.RETURNED else "settled").inc()
-            moves.note("settled_by_the_bank", withdrawal_id=known.id, user_id=known.user_id, status=status)
+            trail.note("settled_by_the_bank", withdrawal_id=known.id, user_id=known.user_id, status=status)
         return True
 
     def _meaning(self, known: WithdrawalRow, answer: FindOutcome) -> RoundOutcome | None:

@@ -1,9 +1,9 @@
-"""The steps of a payout, as the log of moves tells them: an attempt, what the bank said of it, what became of it."""
+"""The steps of a payout, as the trail tells them: an attempt, what the bank said of it, what became of it."""
 
 from collections.abc import Mapping
 
 from db.withdrawals import Attempt
-from runtime.moves import moves
+from runtime.trail import trail
 from wallet.outcomes import (
     Accepted,
     BankUnavailable,
@@ -32,7 +32,7 @@ EVENTS: Mapping[type[RoundOutcome], str] = {
 
 def note_attempt(attempt: Attempt) -> None:
     """Log that a round of bank calls begins."""
-    moves.note(
+    trail.note(
         "attempt",
         withdrawal_id=attempt.withdrawal_id,
         user_id=attempt.user_id,
@@ -45,7 +45,7 @@ def note_attempt(attempt: Attempt) -> None:
 
 def note_outcome(attempt: Attempt, outcome: RoundOutcome, took_ms: int) -> None:
     """Log a round's outcome, with the milliseconds that it took at the bank, and why in case of trouble."""
-    moves.note(
+    trail.note(
         EVENTS[type(outcome)],
         withdrawal_id=attempt.withdrawal_id,
         attempt=attempt.number,
@@ -61,4 +61,4 @@ _WORDS = ("payout_id", "code", "reason")
 def note_status(attempt: Attempt, status: Status) -> None:
     """Log the state after a round: the one in which the withdrawal has ended, `due_again`, or `requires_attention`."""
     event = "due_again" if status is Status.PROCESSING else str(status)
-    moves.note(event, withdrawal_id=attempt.withdrawal_id, user_id=attempt.user_id, attempt=attempt.number)
+    trail.note(event, withdrawal_id=attempt.withdrawal_id, user_id=attempt.user_id, attempt=attempt.number)

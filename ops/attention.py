@@ -117,7 +117,7 @@ async def show(settings: Settings, id_: UUID, as_json: bool) -> int:
             return 1
     own: list[dict[str, Any]] | None = None
     try:
-        own = [_plain_letter(letter) for letter in _letters(settings) if letter.withdrawal_id == id_]
+        own = [_plain_letter(letter) for letter in all_letters(settings) if letter.withdrawal_id == id_]
     except DeadLettersUnreachable as error:
         print(f"wbs dlq: {error}", file=sys.stderr)
     document = {
@@ -131,7 +131,7 @@ async def show(settings: Settings, id_: UUID, as_json: bool) -> int:
 
 def _sort_letters(settings: Settings, needing: set[UUID]) -> _Letters:
     sorted_ = _Letters()
-    for letter in _letters(settings):
+    for letter in all_letters(settings):
         if letter.withdrawal_id in needing:
             sorted_.about.add(letter.withdrawal_id)
         else:
@@ -141,7 +141,7 @@ def _sort_letters(settings: Settings, needing: set[UUID]) -> _Letters:
     return sorted_
 
 
-def _letters(settings: Settings) -> Iterator[DeadLetter]:
+def all_letters(settings: Settings) -> Iterator[DeadLetter]:
     """Yield the dead letters in the queue. Raises DeadLettersUnreachable."""
     if settings.broker is not None:
         for letter, _ in look_through(settings.broker, lambda _: False, letters_max=_LETTERS_MAX):

@@ -28,8 +28,8 @@ THREADS_DEFAULT = 50
 # a lot (plots, load generators), so only the module of the command at hand is imported.
 MODULES = {
     "audit": ("ops.audit", "prove that the books balance"),
-    "bank": ("ops.bank", "try whether the bank does what it must"),
     "backup": ("ops.backup", "dump the database into a file"),
+    "bank": ("ops.bank", "try whether the bank does what it must"),
     "config": ("ops.config", "show the settings, or check them"),
     "dlq": ("ops.dlq", "dead letters: list, show, replay, discard"),
     "keys": ("ops.keys", "API keys: create, list, revoke"),
@@ -40,11 +40,18 @@ MODULES = {
         "make the users of RabbitMQ: print their definitions, or send them",
     ),
     "reconcile": ("ops.reconcile", "compare our withdrawals with the bank's books"),
-    "restore": ("ops.restore", "put a dump in the place of the database"),
     "restart": ("ops.restart", "restart the processes of a kind, one after the other"),
+    "restore": ("ops.restore", "put a dump in the place of the database"),
     "roles": ("ops.roles", "make the roles of PostgreSQL: print the SQL, or run it"),
     "scale": ("ops.scale", "run more or fewer processes of a kind, without downtime"),
+    "show": ("ops.show", "one withdrawal (or charge, transfer, hold), by whatever it is called"),
+    "status": ("ops.status", "how everything stands"),
+    "top": ("ops.top", "rates and processes, again and again"),
+    "wallet": ("ops.wallet", "all of a user's money"),
+    "withdrawals": ("ops.withdrawals", "withdrawals by status, age, user, reason or amount"),
 }
+EXIT_CODES = "0 done, 1 failed, 2 wrong usage or settings, nothing is running, or a server is away"
+
 LABORATORY = {
     "attack": ("lab.attack", "attack a stack of its own with hostile requests"),
     "bench": ("lab.bench", "measure the service on its own stack"),
@@ -96,7 +103,7 @@ def build_parser(asked_for: str) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {version(DISTRIBUTION)}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_up(subparsers)
-    _add_simple(subparsers, "down", LOCAL, "run_down", "stop everything")
+    _add_json(_add_simple(subparsers, "down", LOCAL, "run_down", "stop everything"))
     ps = _add_simple(subparsers, "ps", LOCAL, "run_ps", "list the running processes")
     ps.add_argument("--json", action="store_true", help='[{"kind": "gateway", "pid": 1}, …]')
     migrate = _add_simple(
@@ -104,9 +111,9 @@ def build_parser(asked_for: str) -> argparse.ArgumentParser:
     )
     migrate.add_argument("--json", action="store_true", help='{"ok": true}')
     refresh = "empty the private database, the queues and the bank's books"
-    add_yes(_add_simple(subparsers, "refresh-db", LOCAL, "run_refresh_db", refresh))
+    add_yes(_add_json(_add_simple(subparsers, "refresh-db", LOCAL, "run_refresh_db", refresh)))
     reset = "stop everything and delete the state folder"
-    add_yes(_add_simple(subparsers, "reset", LOCAL, "run_reset", reset))
+    add_yes(_add_json(_add_simple(subparsers, "reset", LOCAL, "run_reset", reset)))
     for name, (module, text) in MODULES.items():
         if name == asked_for:
             loaded = importlib.import_module(module)
@@ -115,7 +122,20 @@ def build_parser(asked_for: str) -> argparse.ArgumentParser:
             subparsers.choices[name].set_defaults(command=loaded.run)
         else:
             subparsers.add_parser(name, help=text)
+    for command in subparsers.choices.values():
+        _tell_exit_codes(command, EXIT_CODES)
     return parser
+
+
+def _tell_exit_codes(parser: argparse.ArgumentParser, above: str) -> None:
+    """Have the help of a command, and of each of its actions, tell the exit codes: its own, or those from above."""
+    own = (parser.description or "").partition("Exit codes:")[2]
+    if not own:
+        parser.epilog = f"Exit codes: {above}"
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for below in action.choices.values():
+                _tell_exit_codes(below, own.strip() or above)
 
 
 def _add_simple(
@@ -136,9 +156,19 @@ def _add_simple(
     return parser
 
 
+def _add_json(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument(
+        "--json", action="store_true", help='{"done": true}: false if there was nothing to do'
+    )
+    return parser
+
+
 def _add_up(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = _add_simple(subparsers, "up", LOCAL, "run_up", "provision, migrate and start everything")
     parser.add_argument("--detach", action="store_true", help="return when it is healthy")
+    parser.add_argument(
+        "--json", action="store_true", help='{"urls": {"api": …}, "not_well": ""} when it is healthy'
+    )
     parser.add_argument("--gateways", type=int, default=2, metavar="N", help="gateway processes (default 2)")
     parser.add_argument("--actors", type=int, default=1, metavar="N", help="actor processes (default 1)")
     parser.add_argument(

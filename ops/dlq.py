@@ -27,7 +27,14 @@ from uuid import UUID
 
 from actors.dead_letters import DeadLetter, DeadLettersUnreachable, count, look_through
 from db.withdrawals import Withdrawals
-from ops.attention import all_requiring_attention, ids_requiring_attention, list_attention, opened, show
+from ops.attention import (
+    all_letters,
+    all_requiring_attention,
+    ids_requiring_attention,
+    list_attention,
+    opened,
+    show,
+)
 from ops.environment import running_environment
 from ops.errors import WrongUsage
 from ops.operators import add_by, operator
@@ -69,6 +76,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         elif name in ("replay", "discard"):
             action.add_argument("ids", metavar="ID", type=UUID, nargs="*")
             action.add_argument("--all", action="store_true", help="all of them")
+            action.add_argument("--dry-run", action="store_true", help="say what would be done")
         if name == "replay":
             add_by(action)
         if name == "discard":
@@ -90,6 +98,8 @@ def run(args: argparse.Namespace) -> int:
         if bool(args.ids) + args.all + others != 1:
             say = "--all or --others" if args.action == "discard" else "--all"
             raise WrongUsage(f"Name the withdrawals, or say {say}.")
+        if args.dry_run:
+            return _say_what_would_be(settings, args, others)
         if args.action == "replay":
             result = asyncio.run(replay(settings, None if args.all else args.ids, operator(args)))
             return _print_replayed(result, args.json)
@@ -101,6 +111,22 @@ def run(args: argparse.Namespace) -> int:
     except TryLater as error:
         print(f"wbs dlq: {error}", file=sys.stderr)
         return 2
+
+
+def _say_what_would_be(settings: Settings, args: argparse.Namespace, others: bool) -> int:
+    """Print what a replay or a discard would be about, and change nothing."""
+    needing = asyncio.run(ids_requiring_attention(settings))
+    wanted = {id_ for id_ in needing if args.all or id_ in args.ids}
+    if args.action == "replay":
+        told: dict[str, object] = {"would_replay": sorted(map(str, wanted))}
+    else:
+        count_ = sum(
+            (letter.withdrawal_id not in needing) if others else args.all or letter.withdrawal_id in args.ids
+            for letter in all_letters(settings)
+        )
+        told = {"dead_letters_to_remove": count_}
+    print(json.dumps(told) if args.json else "\n".join(f"{name}: {value}" for name, value in told.items()))
+    return 0
 
 
 # --- replay ---

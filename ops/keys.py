@@ -58,6 +58,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         action.add_argument("--json", action="store_true", help="print JSON")
     for action in (create, revoke):
         add_by(action)
+        action.add_argument("--dry-run", action="store_true", help="say what would be done, change nothing")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -87,6 +88,14 @@ async def _act(
 
 async def _create(connection: Any, args: argparse.Namespace) -> None:
     new = NewApiKey(args.name, _scopes(args.scopes), args.space, args.user_prefix, _expires_in(args.expires))
+    if args.dry_run:
+        told = f"would create {new.name} for {', '.join(sorted(new.scopes))}"
+        print(
+            json.dumps({"dry_run": True, "name": new.name, "scopes": sorted(new.scopes)})
+            if args.json
+            else told
+        )
+        return
     created = await api_keys.create(connection, new, operator(args))
     if args.json:
         print(
@@ -131,6 +140,15 @@ async def _list(connection: Any, args: argparse.Namespace) -> None:
 
 
 async def _revoke(connection: Any, args: argparse.Namespace) -> None:
+    if args.dry_run:
+        valid = [row for row in await api_keys.list_keys(connection) if row["revoked_at"] is None]
+        found = [str(row["prefix"]) for row in valid if args.key in (row["name"], row["prefix"])]
+        print(
+            json.dumps({"would_revoke": found})
+            if args.json
+            else f"would revoke {', '.join(found) or 'nothing'}"
+        )
+        return
     prefix = await api_keys.revoke(connection, args.key, operator(args))
     if prefix is None:
         raise OpsError(f"There is no key {args.key}, or it was revoked before.")

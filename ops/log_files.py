@@ -34,7 +34,7 @@ class LogFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.program = path.name.removesuffix(".log").removesuffix(".moves")
+        self.program = path.name.removesuffix(".log").removesuffix(".trail")
         self._inode = -1
         self._offset = 0
         self._rest = b""

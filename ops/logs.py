@@ -6,7 +6,7 @@
                                    every line with this withdrawal's id (or a request id, a user …)
 
 Each request that writes and each step of a payout has a line: `accepted`, `attempt`, `paid` (or `declined`,
-`outcome_unknown` …) with `bank_ms`, `completed`. `--no-moves` leaves these out. The files are in `log/` of the state
+`outcome_unknown` …) with `bank_ms`, `completed`. `--no-trail` leaves these out. The files are in `log/` of the state
 folder: of each log the last two files, and the first one of the last trouble (NAME.log.head). In Compose the logs are
 Docker's: `docker compose logs`.
 
@@ -53,7 +53,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("--level", choices=LEVELS, default="debug", help="this and graver ones")
     parser.add_argument("--grep", metavar="TEXT", default="", help="lines with this text in them")
-    parser.add_argument("--no-moves", action="store_true", help="without requests and steps of payouts")
+    parser.add_argument("--no-trail", action="store_true", help="without requests and steps of payouts")
     parser.add_argument("--json", action="store_true", help="one JSON object per line, with its `program`")
 
 
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _wanted(state: StateDir, args: argparse.Namespace) -> list[LogFile]:
     found = files(state, args.kind)
-    return [file for file in found if not (args.no_moves and file.path.name.endswith(".moves.log"))]
+    return [file for file in found if not (args.no_trail and file.path.name.endswith(".trail.log"))]
 
 
 def _is_wanted(line: Line, args: argparse.Namespace) -> bool:

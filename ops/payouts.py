@@ -41,6 +41,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         action.add_argument("--json", action="store_true", help="print the status as JSON")
     for action in (pause, resume):
         add_by(action)
+        action.add_argument("--dry-run", action="store_true", help="change nothing, tell how payouts stand")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         "resume": lambda reader: understood(stack.resume, reader),
     }
     try:
-        state = asyncio.run(_act(settings, actions[args.action]))
+        state = asyncio.run(_act(settings, actions["status" if _is_dry(args) else args.action]))
     except TryLater as error:
         print(f"wbs payouts: {error}", file=sys.stderr)
         return 2
@@ -61,6 +62,10 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(_text(state))
     return 0 if state.allowed or args.action != "status" else 1
+
+
+def _is_dry(args: argparse.Namespace) -> bool:
+    return getattr(args, "dry_run", False)
 
 
 async def _act(settings: Settings, action: Callable[[Reader], Awaitable[object]]) -> stack.StackState:

@@ -5,6 +5,7 @@ Run by an administrator of the database, once before `wbs migrate`, which grants
 
 import argparse
 import asyncio
+import json
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from db.errors import DATABASE_ERRORS
 from db.granting import make_roles, role_statements
 from db.roles import ROLES
 from db.watch import watched_session
+from ops.environment import say_database
 from ops.errors import OpsError, ServerAway
 
 
@@ -28,11 +30,15 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--apply", action="store_true", help="run it in the database of DATABASE_URL, as its administrator"
     )
+    parser.add_argument("--json", action="store_true", help='{"statements": […]}')
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the statements, or run them in the database of DATABASE_URL."""
     passwords = given_passwords(os.environ)
+    if args.json and not args.apply:
+        print(json.dumps({"statements": list(role_statements(passwords))}))
+        return 0
     if not args.apply:
         for statement in role_statements(passwords):
             print(f"{statement};")
@@ -40,8 +46,10 @@ def run(args: argparse.Namespace) -> int:
     url = os.environ.get("DATABASE_URL", "")
     if not url:
         raise OpsError("DATABASE_URL must name the database, with an administrator's login.")
+    say_database(url)
     make(url, passwords)
-    print("The roles are made. `wbs migrate`, as wbs_owner, grants them what they need.")
+    done = "The roles are made. `wbs migrate`, as wbs_owner, grants them what they need."
+    print(json.dumps({"done": True}) if args.json else done)
     return 0
 
 

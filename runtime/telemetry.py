@@ -14,8 +14,8 @@ from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from runtime.moves import moves
 from runtime.throttle import FloodGuard
+from runtime.trail import trail
 
 _FAST_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _SLOW_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -226,7 +226,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logging(process_kind: str, level: str) -> None:
-    """Send every log record of this process to standard error as JSON lines, and moves to standard output.
+    """Send every log record of this process to standard error as JSON lines, and the trail to standard output.
 
     Of the same warning or error, so many per second are written (`FloodGuard`). Call once, at start.
     """
@@ -234,7 +234,7 @@ def configure_logging(process_kind: str, level: str) -> None:
     handler.setFormatter(JsonFormatter(process_kind))
     handler.addFilter(FloodGuard())
     if level in ("debug", "info"):
-        moves.open(process_kind)
+        trail.open(process_kind)
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     for name in ("pika", "aiohttp.access", "sanic.access"):
         logging.getLogger(name).setLevel(logging.WARNING)

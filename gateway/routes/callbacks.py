@@ -23,8 +23,8 @@ from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints
 from gateway.wire.request import Request
 from gateway.wire.response import Response
-from runtime.moves import moves
 from runtime.telemetry import log
+from runtime.trail import trail
 from wallet.errors import Unavailable, ValidationFailed
 
 TYPES = frozenset({"payout.paid", "payout.declined", "payout.returned"})
@@ -108,7 +108,7 @@ class CallbackRoutes:
         told = read_callback(body)
         reference = _reference(told.data.reference)
         known = told.type in TYPES and reference is not None and await self._reads.callback(reference)
-        note = moves.note if known else log.warning
+        note = trail.note if known else log.warning
         note("bank_called_back", type=told.type, reference=told.data.reference, known=bool(known))
         return Response(b"", 204)
 

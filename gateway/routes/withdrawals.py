@@ -17,8 +17,8 @@ from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints
 from gateway.wire.request import Request, key_header
 from gateway.wire.response import Response
-from runtime.moves import moves
 from runtime.telemetry import IDEMPOTENT_REPLAYS
+from runtime.trail import trail
 from wallet.commands import CLIENT
 from wallet.errors import WithdrawalNotFound
 from wallet.receipts import WithdrawReceipt
@@ -206,7 +206,7 @@ class WithdrawalRoutes:
             IDEMPOTENT_REPLAYS.inc()
             extra["idempotent-replayed"] = "true"
         else:
-            moves.note("accepted", withdrawal_id=receipt.id, user_id=receipt.user_id)
+            trail.note("accepted", withdrawal_id=receipt.id, user_id=receipt.user_id)
         response = Response(encode(accepted), 202, extra=extra)
         response.wrote = written(receipt, recorded.replayed, "withdrawal_id")
         return response

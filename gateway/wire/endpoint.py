@@ -27,8 +27,8 @@ from gateway.wire.memory import FREE_BYTES, Hold, MemoryBudget
 from gateway.wire.metrics import MetricsFlusher, RouteMetrics
 from gateway.wire.rate_limits import RateLimiter
 from gateway.wire.response import Response
-from runtime.moves import moves
 from runtime.telemetry import REFUSALS_DELAYED
+from runtime.trail import trail
 from wallet.errors import Overloaded
 from wallet.scopes import Scope
 
@@ -180,11 +180,11 @@ def _noter(operation: Operation) -> Callable[[Response, str | None, float], None
     """Return the function that logs a request which writes, refused or not: one line, also for a thousand charges."""
     if operation.method == "GET" or operation.scope is None:
         return None
-    name, note_move = operation.id, moves.note
+    name, note_line = operation.id, trail.note
 
     def note(response: Response, by: str | None, seconds: float) -> None:
         ids = response.wrote if response.code is None else {"code": response.code}
-        note_move(
+        note_line(
             name,
             request_id=response.request_id,
             by=by,

@@ -11,14 +11,14 @@ from ops.state import StateDir, write_json, write_private
 from runtime.open_files import allowed_open_files
 
 LOG_BYTES_MAX = 20_000_000
-MOVES_BYTES_MAX = 100_000_000
+TRAIL_BYTES_MAX = 100_000_000
 """At the highest rate two such files hold some minutes."""
 FILES_MAX = 8192
 """Open files that the servers may have (our own processes raise it further); supervisord tries to close so many at
 each start of a program."""
 
-MOVES_APART = frozenset({"gateway", "relay", "actors", "reconciler", "courier"})
-"""Kinds whose standard output is the log of moves (`runtime.moves`), in a file of its own."""
+TRAIL_APART = frozenset({"gateway", "relay", "actors", "reconciler", "courier"})
+"""Kinds whose standard output is the trail (`runtime.trail`), in a file of its own."""
 
 # Stop order: the highest first. Programs of one group stop together.
 # The watchdogs first: a process that ends may be silent.
@@ -81,11 +81,11 @@ def program_section(program: Program) -> list[str]:
 def _log_files(program: Program) -> list[str]:
     """Return where a program's output goes. Files are turned over; `ops.local.log_heads` keeps beginnings."""
     files = {"stdout": f"log/{program.name}.log"}
-    if program.kind in MOVES_APART:
-        files = {"stderr": f"log/{program.name}.log", "stdout": f"log/{program.name}.moves.log"}
+    if program.kind in TRAIL_APART:
+        files = {"stderr": f"log/{program.name}.log", "stdout": f"log/{program.name}.trail.log"}
     lines = [f"redirect_stderr={'false' if len(files) > 1 else 'true'}"]
     for stream, file in files.items():
-        bytes_max = MOVES_BYTES_MAX if file.endswith(".moves.log") else LOG_BYTES_MAX
+        bytes_max = TRAIL_BYTES_MAX if file.endswith(".trail.log") else LOG_BYTES_MAX
         lines += [
             f"{stream}_logfile={file}",
             f"{stream}_logfile_maxbytes={bytes_max}",

@@ -27,7 +27,7 @@ class LogHeads:
     def look(self) -> None:
         """Keep the files that begin a trouble. Call it often enough to see each file that is filled."""
         for filled in self._folder.glob("*.log.1"):
-            if not filled.name.endswith(".moves.log.1"):
+            if not filled.name.endswith(".trail.log.1"):
                 with contextlib.suppress(OSError):  # it is being turned over: the next look will do
                     self._see(filled)
 

@@ -62,14 +62,15 @@ def run_up(args: argparse.Namespace) -> int:
         try:
             stack.start()
         except AlreadyRunning as already:
-            print(already)
-            show(stack.state)
+            progress.say(str(already))
+            show(stack.state, as_json=args.json)
             return 0
         progress.say(f"Up, but {stack.not_well}" if stack.not_well else "Up and healthy")
-        show(stack.state)
+        show(stack.state, stack.not_well, as_json=args.json)
         if args.detach:
             return 1 if stack.not_well else 0
-        print("Ctrl-C or `wbs down` ends all of it.", flush=True)
+        if not args.json:
+            print("Ctrl-C or `wbs down` ends all of it.", flush=True)
         return _wait(stack, progress)
     except Interrupted:
         stack.stop()
@@ -105,12 +106,15 @@ def _wait(stack: Stack, progress: Progress) -> int:
     return 1
 
 
-def show(state: StateDir) -> None:
+def show(state: StateDir, not_well: str = "", *, as_json: bool = False) -> None:
     """Print where everything is."""
     env = read_json(state.env_file)
     if not env:
         return
     where = urls(env)
+    if as_json:
+        print(json.dumps({"urls": where, "logs": str(state.log), "not_well": not_well}), flush=True)
+        return
     rows = [("API", where["api"]), ("API docs", where["docs"]), ("Console", where["console"])]
     if where["rabbitmq"]:
         password = state.recall("secrets", f"rabbitmq_{RABBITMQ_USER}")
@@ -136,11 +140,13 @@ def show(state: StateDir) -> None:
 def run_down(args: argparse.Namespace) -> int:
     """Stop the stack, also what a killed one left."""
     stack = Stack(StateDir.from_env(os.environ).root, progress=Progress.to_terminal())
-    if stack.stop():
-        print("Stopped.")
-    else:
-        print(f"Nothing is running in {stack.state.root}.")
+    stopped = stack.stop()
+    _say_done(args, stopped, "Stopped." if stopped else f"Nothing is running in {stack.state.root}.")
     return 0
+
+
+def _say_done(args: argparse.Namespace, done: bool, text: str) -> None:
+    print(json.dumps({"done": done}) if args.json else text)
 
 
 def run_ps(args: argparse.Namespace) -> int:
@@ -185,7 +191,7 @@ def run_refresh_db(args: argparse.Namespace) -> int:
     with private_servers(stack.state.root, rabbitmq=False, progress=progress) as servers:
         assert servers.stack.servers is not None
         migrate(servers.stack.servers.owner_url)
-    print("The database is empty and its schema up to date. `wbs up` starts the rest.")
+    _say_done(args, True, "The database is empty and its schema up to date. `wbs up` starts the rest.")
     return 0
 
 
@@ -198,7 +204,7 @@ def run_reset(args: argparse.Namespace) -> int:
     stack.stop()
     remove_volume(stack.state, os.environ)
     stack.state.delete()
-    print(f"Deleted {stack.state.root}.")
+    _say_done(args, True, f"Deleted {stack.state.root}.")
     return 0
 
 

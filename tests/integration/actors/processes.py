@@ -24,14 +24,14 @@ class Process:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("WBS_", "DATABASE_", "RABBITMQ_"))}
         self._environment = {**clean, **environment}
         self.log = folder / f"{module}.log"
-        self.moves = folder / f"{module}.moves.log"
+        self.trail = folder / f"{module}.trail.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> "Process":
         assert not self.running
-        with self.log.open("ab") as log, self.moves.open("ab") as moves:
+        with self.log.open("ab") as log, self.trail.open("ab") as trail:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", self._module], env=self._environment, stderr=log, stdout=moves
+                [sys.executable, "-m", self._module], env=self._environment, stderr=log, stdout=trail
             )
         return self
 

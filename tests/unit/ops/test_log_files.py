@@ -33,9 +33,9 @@ def names(state: StateDir, kind: str | None = None, since: datetime | None = Non
 
 
 def test_lines_of_all_programs_in_the_order_of_time(state: StateDir) -> None:
-    """Goal: moves, events and the servers' own lines are one story; a line without a time stays after its own."""
+    """Goal: the trail, events and the servers' own lines are one story; a line without a time stays after its own."""
     (state.log / "gateway_1.log").write_text(event("03.000", "c"))
-    (state.log / "gateway_1.moves.log").write_text(event("01.000", "a"))
+    (state.log / "gateway_1.trail.log").write_text(event("01.000", "a"))
     (state.log / "actors_1.log").write_text(event("04.500", "e", "error"))
     (state.log / "postgres.log").write_text("2026-11-27 12:00:02.000 UTC [7] ERROR:  b\nCONTEXT: b2\n")
     assert names(state) == [

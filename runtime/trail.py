@@ -1,6 +1,6 @@
-"""The log of moves, on standard output: one line per request that writes, and one per step of a payout.
+"""The trail of requests and payouts on standard output: one line per request that writes, one per step of a payout.
 
-All other events go to standard error (`runtime.telemetry`). They are apart because there are thousands of moves per
+All other events go to standard error (`runtime.telemetry`). They are apart because there are thousands of lines per
 second under load, and none of them may push out the beginning of a trouble.
 
 A thread makes and writes the lines, ten times per second: to note one costs its caller 1 µs, and nobody waits for
@@ -27,7 +27,7 @@ CLOSE_S_MAX = 2.0
 _encode_lines = msgspec.json.Encoder(enc_hook=str).encode_lines
 
 
-class Moves:
+class Trail:
     """Writes the lines, once it is opened. Before that, and below the level `info`, none is kept."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Moves:
             self.close()
         self._kind, self._pid, self._descriptor, self._open = process_kind, os.getpid(), descriptor, True
         self._closing.clear()
-        self._thread = threading.Thread(target=self._run, name="moves", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="trail", daemon=True)
         self._thread.start()
 
     def note(self, event: str, **ids: Any) -> None:
@@ -78,7 +78,7 @@ class Moves:
             return
         if self._left_out:
             left_out, self._left_out = self._left_out, 0
-            lines.append(self._line(time(), "moves_not_logged", {"left_out": left_out}))
+            lines.append(self._line(time(), "lines_left_out", {"left_out": left_out}))
         text = memoryview(_encode_lines(lines))
         try:
             while text:
@@ -101,5 +101,5 @@ class Moves:
         }
 
 
-moves = Moves()
-atexit.register(moves.close)
+trail = Trail()
+atexit.register(trail.close)
