@@ -26,6 +26,9 @@ NO_DATABASE = {"bank", "logs", "rabbitmq-users", "roles"}
 NEEDS_A_STACK = {"restart", "scale"}
 """They change the processes of a stack that runs on this machine."""
 
+NOTHING_THERE = {"rabbitmq-users", "restore", "show", "wallet"}
+"""There is no password, no such file, nothing of that name, no such user."""
+
 NOTHING_TO_STOP = {"down", "ps", "reset"}
 """Without a stack there is nothing for them to do: they say so, and that is no failure."""
 
@@ -60,13 +63,15 @@ async def test_without_the_extra(tmp_path: Path, database_url: str, words: list[
     elif words[:2] == ["keys", "create"]:  # the secret alone is its output
         assert (code, len(out.splitlines()), len(err.splitlines())) == (0, 1, 1)
         assert out.startswith("wbs_")
-    elif words[:2] in (["dlq", "show"], ["keys", "revoke"], ["rabbitmq-users"], ["restore", "books.dump"]):
-        # No such withdrawal, no such key, no password, no such file.
+    elif words[0] in NOTHING_THERE or words[:2] in (["dlq", "show"], ["keys", "revoke"]):
         assert code == 1
         assert is_one_sentence(err)
     elif words[0] == "logs":
         assert code == 2
         assert is_one_sentence(err)
+    elif words[0] == "status":  # no process reports
+        assert (code, err) == (1, "")
+        assert out.startswith("! no relay reports")
     else:
         assert (code, err) == (0, "")
         assert out

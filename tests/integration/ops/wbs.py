@@ -23,6 +23,9 @@ ARGUMENTS = {
     "restart": ["relay"],
     "restore": ["books.dump"],
     "scale": ["relay=2"],
+    "show": [NO_ID],
+    "top": ["--once"],
+    "wallet": ["nobody"],
 }
 """What a command asks for beside its name."""
 

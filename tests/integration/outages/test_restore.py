@@ -1,7 +1,6 @@
 """The restore drill: a dump taken in the middle of load is restored into a new stack that has the same bank."""
 
 import asyncio
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,19 +48,6 @@ class Client:
         return await self.service.withdrawal(answer.json["withdrawal_id"])
 
 
-def run(stack: Stack, command: str, *words: str) -> None:
-    """Run one of PostgreSQL's commands, as docs/OPERATIONS.md has it."""
-    binary = Path(stack.env["WBS_POSTGRES_BIN"]) / command
-    done = subprocess.run([binary, *words], capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-def owner(stack: Stack) -> str:
-    """Return the URL of the schema's owner."""
-    assert stack.servers is not None
-    return stack.servers.owner_url
-
-
 async def load(service: Service, dump: Path) -> tuple[list[str], dict[str, str]]:
     """Load, with a dump in the middle of it. Returns the users, and whose each of the bank's references is."""
     client, users = Client(service), [f"user-{number}" for number in range(USERS)]
@@ -76,10 +62,8 @@ async def load(service: Service, dump: Path) -> tuple[list[str], dict[str, str]]
     half = EACH // 2
     before = [asyncio.create_task(asks(user, range(half))) for user in users[: USERS // 2]]
     await asyncio.gather(*before[: len(before) // 2])
-    dumping = asyncio.to_thread(
-        run, service.stack, "pg_dump", "--format=custom", f"--file={dump}", owner(service.stack)
-    )
-    await asyncio.gather(dumping, *before)
+    dumped, *_ = await asyncio.gather(service.wbs("backup", str(dump)), *before)
+    assert dumped.returncode == 0, dumped.stderr
     await asyncio.gather(*(asks(user, range(half, EACH)) for user in users[: USERS // 2]))
     await asyncio.gather(*(asks(user, range(EACH)) for user in (*users[USERS // 2 :], LOST)))
 
@@ -90,25 +74,6 @@ async def load(service: Service, dump: Path) -> tuple[list[str], dict[str, str]]
     return users, owners
 
 
-def restored(first: Stack, folder: Path, dump: Path) -> Stack:
-    """Return a new stack, not started yet, with the dump in its database and the bank of the first one."""
-    bank = {name: first.env[name] for name in ("WBS_BANK_URL", "WBS_BANK_WEBHOOK_SECRET")}
-    env = defaults(**PACE, **PATIENT, **bank)
-    with Stack(folder, env=env, servers_only=True) as servers:
-        url = owner(servers)
-        run(
-            servers,
-            "pg_restore",
-            "--clean",
-            "--if-exists",
-            "--no-owner",
-            "--exit-on-error",
-            f"--dbname={url}",
-            str(dump),
-        )
-    return Stack(folder, env=env)
-
-
 async def test_a_dump_in_the_middle_of_load_is_restored(first: Stack, tmp_path: Path) -> None:
     """Goal: restored, it starts paused; all is sent again, or adopted; resumed, nothing is paid twice, the audit is
     right, and who repeated everything has what there was before."""
@@ -117,10 +82,15 @@ async def test_a_dump_in_the_middle_of_load_is_restored(first: Stack, tmp_path: 
         users, owners = await load(service, dump)
         before = await service.paid_by_reference()
         await service.stop("gateway", "relay", "actors", "reconciler")
-    stack = restored(first, tmp_path / "second", dump)
+    bank = {name: first.env[name] for name in ("WBS_BANK_URL", "WBS_BANK_WEBHOOK_SECRET")}
+    stack = Stack(tmp_path / "second", env=defaults(**PACE, **PATIENT, **bank))
     try:
         with stack:
             async with Service.of(stack) as service:
+                await service.charge(1, user="of-the-former-database")
+                restored = await service.wbs("restore", str(dump), "--yes", "--as", "eve")
+                assert restored.returncode == 0, restored.stderr
+                assert await service.movements("of-the-former-database") == 0
                 await drill(service, users, owners, before)
     finally:
         stack.state.delete()
@@ -132,7 +102,7 @@ async def drill(
     """What docs/OPERATIONS.md has an operator and the clients do."""
 
     async def paused() -> bool:
-        return "paused: another database" in (await service.wbs("payouts", "status")).stdout
+        return "paused: restored by operator:eve" in (await service.wbs("payouts", "status")).stdout
 
     await poll_until(paused, what="payouts are paused", interval_s=0.5)
     client = Client(service)
