@@ -13,7 +13,7 @@ from db.operator_reads import OpenSum, Overview, overview
 from ops.reading import Asked, add_json, totals, when
 from ops.tables import ago, table
 
-NEEDED = ("relay", "actors", "reconciler")
+NEEDED = ("relay", "actors", "reconciler", "courier")
 SILENT_S_MAX = 20.0
 """A process that has not reported for so long is gone or frozen, or its database was away."""
 LATE_S = 60.0
