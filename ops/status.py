@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from db.heartbeats import Heartbeat
-from db.operator_reads import OpenSum, Overview, overview
+from db.operator_reads import Oldest, OpenSum, Overview, overview
 from ops.reading import Asked, add_json, totals, when
 from ops.tables import ago, table
 
@@ -66,7 +66,7 @@ def what_is_wrong(seen: Overview) -> list[str]:
     return wrong
 
 
-def _age_s(oldest: Any) -> float:
+def _age_s(oldest: Oldest) -> float:
     return (datetime.now(UTC) - oldest.created_at).total_seconds()
 
 

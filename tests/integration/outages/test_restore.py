@@ -62,7 +62,9 @@ async def load(service: Service, dump: Path) -> tuple[list[str], dict[str, str]]
     half = EACH // 2
     before = [asyncio.create_task(asks(user, range(half))) for user in users[: USERS // 2]]
     await asyncio.gather(*before[: len(before) // 2])
-    dumped, *_ = await asyncio.gather(service.wbs("backup", str(dump)), *before)
+    dumping = asyncio.create_task(service.wbs("backup", str(dump)))
+    await asyncio.gather(*before)
+    dumped = await dumping
     assert dumped.returncode == 0, dumped.stderr
     await asyncio.gather(*(asks(user, range(half, EACH)) for user in users[: USERS // 2]))
     await asyncio.gather(*(asks(user, range(EACH)) for user in (*users[USERS // 2 :], LOST)))
