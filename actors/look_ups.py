@@ -70,10 +70,12 @@ class Discrepancies:
 
     def __init__(self) -> None:
         self._named: OrderedDict[Discrepancy, None] = OrderedDict()
+        self._seen: set[Discrepancy] = set()
 
     def name(self, kind: str, reference: str, *, bank: str, ours: str | None = None) -> None:
         """Report a disagreement. This changes nothing."""
         found = Discrepancy(kind, reference, bank, ours)
+        self._seen.add(found)
         if found in self._named:
             return
         self._named[found] = None
@@ -81,6 +83,11 @@ class Discrepancies:
             self._named.popitem(last=False)
         RECONCILER_ACTIONS.labels(f"named_{kind}").inc()
         log.error("books_disagree", discrepancy=kind, reference=reference, bank=bank, ours=ours)
+
+    def take_seen(self) -> list[Discrepancy]:
+        """Return those that were reported since the last call, also those that had been before."""
+        seen, self._seen = self._seen, set()
+        return list(seen)
 
     def __iter__(self) -> Iterator[Discrepancy]:
         return iter(list(self._named))

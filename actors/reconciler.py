@@ -103,7 +103,7 @@ class Reconciler:
         while not stop.is_set():
             steps = [self._history.look, self._measure, self._redrive, self._release, self._look_up]
             if beat % BEATS_A_ROUND == 0:
-                steps += [self._read_books, self._forget_heartbeats]
+                steps += [self._read_books, self._note_discrepancies, self._forget_old]
             for step in steps:
                 await self._guarded(step)
             if self._leads:
@@ -180,7 +180,13 @@ class Reconciler:
         else:
             self._bank_state = "ok"
 
-    async def _forget_heartbeats(self) -> None:
+    async def _note_discrepancies(self) -> None:
+        seen = self._books.discrepancies.take_seen()
+        await self._session.note_discrepancies(
+            [(one.kind, one.reference, one.bank, one.ours) for one in seen]
+        )
+
+    async def _forget_old(self) -> None:
         await forget_old(self._reader)
         await forget_activity(self._reader)
 

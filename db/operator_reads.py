@@ -27,6 +27,7 @@ OLDEST_LOOKED_AT_MAX = 1_000
 
 DISCREPANCIES_MAX = 100
 ACTIONS_MAX = 50
+LOCKS_MAX = 100
 ACTIVITY_MINUTES = 61
 
 
@@ -160,6 +161,14 @@ class Discrepancy(NamedTuple):
     last_seen_at: datetime
 
 
+class Lock(NamedTuple):
+    """Money of a charge that is locked until `release_at`, in minor units."""
+
+    charge_id: UUID
+    release_at: datetime
+    amount: int
+
+
 class Books(NamedTuple):
     """How far the bank's books are read and compared, and where they differ."""
 
@@ -231,6 +240,11 @@ async def books(reader: Reader) -> Books:
     row = one(read, ("read_up_to",))
     discrepancies = [Discrepancy(*whole(each, ("ours",))) for each in differing]
     return Books(row["read_up_to"], row["bank_prefix"], row["look_ups"], discrepancies)
+
+
+async def locks(reader: Reader, user_id: str, currency: str) -> list[Lock]:
+    """Return the locks of a wallet, the soonest first, LOCKS_MAX at most. Raises Unavailable."""
+    return [Lock(*whole(row)) for row in await reader.fetch(_SQL["locks"], user_id, currency, LOCKS_MAX)]
 
 
 def timeline_of(

@@ -172,6 +172,15 @@ class ReconcilerSession:
         """Record that the bank has just answered look-ups of these withdrawals."""
         rows_of(await self._connection.execute(_SQL["looked_up"], list(ids)), "UPDATE")
 
+    async def note_discrepancies(self, seen: Sequence[tuple[str, str, str, str | None]]) -> None:
+        """Write down where the bank's books differ from ours: kind, reference, the bank's word and ours.
+
+        Those that were not seen for 30 days go.
+        """
+        if seen:
+            await self._connection.execute(_SQL["note_discrepancies"], *zip(*seen, strict=True))
+        await self._connection.execute(_SQL["forget_discrepancies"])
+
     # --- Look-ups ---
 
     async def look_up_open(self, limit: int) -> int:

@@ -22,10 +22,19 @@ from runtime.activity import ACTIVITY
 from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
 from runtime.telemetry import WITHDRAWAL_SECONDS, WITHDRAWALS_ENDED, start_at_zero
-from wallet.commands import CLIENT, OPERATOR, RECONCILER, Cancel, Replay, Settle, WithdrawalCommand
+from wallet.commands import (
+    CLIENT,
+    OPERATOR,
+    RECONCILER,
+    Cancel,
+    Replay,
+    Settle,
+    SettleByHand,
+    WithdrawalCommand,
+)
 from wallet.errors import WalletError
 from wallet.ids import instant_of
-from wallet.outcomes import RoundOutcome, reference_text
+from wallet.outcomes import Declined, Paid, RoundOutcome, reference_text
 from wallet.traces import Trace
 from wallet.transitions import Ladder
 from wallet.withdrawal import END_STATES, Status
@@ -172,9 +181,15 @@ class Withdrawals:
         """Return the held money if the bank was never called. Raises NotCancellable, WithdrawalNotFound."""
         return await self._transitions.submit(Cancel(withdrawal_id, by))
 
-    async def replay(self, withdrawal_id: UUID, by: str = OPERATOR) -> Status:
+    async def replay(self, withdrawal_id: UUID, by: str = OPERATOR, after: timedelta = timedelta()) -> Status:
         """Try a withdrawal that requires attention again. Raises IllegalMove if it doesn't, WithdrawalNotFound."""
-        return await self._transitions.submit(Replay(withdrawal_id, by))
+        return await self._transitions.submit(Replay(withdrawal_id, by, after))
+
+    async def settle_by_hand(
+        self, withdrawal_id: UUID, outcome: Paid | Declined, reason: str, by: str
+    ) -> Status:
+        """End a withdrawal that requires attention. Raises IllegalMove if it doesn't, WithdrawalNotFound."""
+        return await self._transitions.submit(SettleByHand(withdrawal_id, outcome, reason, by))
 
     async def _write_begins(
         self, connection: Any, asked: Sequence[_Begin]

@@ -14,6 +14,8 @@ from gateway.routes.holds import HoldRoutes
 from gateway.routes.lists import ListRoutes
 from gateway.routes.metrics import MetricsRoutes
 from gateway.routes.operator import OperatorRoutes
+from gateway.routes.operator_actions import OperatorActionRoutes
+from gateway.routes.operator_faults import FaultRoutes
 from gateway.routes.pages import PageRoutes
 from gateway.routes.reversals import ReversalRoutes
 from gateway.routes.transactions import TransactionRoutes
@@ -72,7 +74,9 @@ def create_app(settings: Settings) -> Application:
     MetricsRoutes(services, HealthGauges(services.tasks, health.reporter)).register(endpoints)
     CallbackRoutes(services).register(endpoints)
     OperatorRoutes(services).register(endpoints)
-    ConsoleRoutes(authenticator).register(endpoints)
+    OperatorActionRoutes(services).register(endpoints)
+    FaultRoutes(services).register(endpoints)
+    ConsoleRoutes().register(endpoints)
     pages = PageRoutes(version("wallet-balance-split"), services.user_ids)
     pages.register(endpoints)  # last: it documents the others
     app.ctx.openapi = pages.document

@@ -1,7 +1,7 @@
 """The commands of the service, as values. A command says what is wanted, never how it is stored."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
@@ -9,7 +9,7 @@ import msgspec
 
 from wallet.canonical import canonical_or_nothing
 from wallet.fingerprints import fingerprint, is_of
-from wallet.outcomes import RoundOutcome
+from wallet.outcomes import Declined, Paid, RoundOutcome
 from wallet.traces import Trace
 
 # Who made a transition, in the words of its history. A known name follows `client` and `operator`, after a `:`.
@@ -166,13 +166,23 @@ class Cancel(msgspec.Struct, frozen=True, gc=False):
 
 
 class Replay(msgspec.Struct, frozen=True, gc=False):
-    """Try a withdrawal that requires attention again, from the first rung of the ladder."""
+    """Try a withdrawal that requires attention again, from the first rung of the ladder, `after` some time."""
 
     withdrawal_id: UUID
     by: str = OPERATOR
+    after: timedelta = timedelta()
 
 
-WithdrawalCommand = Settle | Cancel | Replay
+class SettleByHand(msgspec.Struct, frozen=True, gc=False):
+    """End a withdrawal that requires attention as people know it from the bank. `reason` says how they know."""
+
+    withdrawal_id: UUID
+    outcome: Paid | Declined
+    reason: str
+    by: str = OPERATOR
+
+
+WithdrawalCommand = Settle | Cancel | Replay | SettleByHand
 
 
 def spelled_legs(legs: tuple[Leg, ...]) -> tuple[str, ...]:

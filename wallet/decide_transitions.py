@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from wallet.commands import BANK, Cancel, Replay, Settle, WithdrawalCommand
+from wallet.commands import BANK, Cancel, Replay, Settle, SettleByHand, WithdrawalCommand
 from wallet.errors import IllegalMove, NotCancellable, WalletError, WithdrawalNotFound
 from wallet.ledger import Kind, Wallet, WalletId
 from wallet.outcomes import (
@@ -54,6 +54,8 @@ def decide_transitions(
                 _settle(command, transition, ladder)
             elif isinstance(command, Cancel):
                 _cancel(transition)
+            elif isinstance(command, SettleByHand):
+                _settle_by_hand(command, transition)
             else:
                 _replay(command, transition)
         except WalletError as refusal:
@@ -221,5 +223,23 @@ def _replay(command: Replay, transition: Transition) -> None:
         raise IllegalMove(f"it is {withdrawal.status}; only a withdrawal that requires attention is replayed")
     transition.move_to(Status.PROCESSING, "replayed by an operator")
     withdrawal.rounds = 0
-    transition.redrive_at(transition.now)
-    transition.batch.announced.append(withdrawal)
+    transition.redrive_at(transition.now + command.after)
+    if not command.after:
+        transition.batch.announced.append(withdrawal)
+
+
+def _settle_by_hand(command: SettleByHand, transition: Transition) -> None:
+    withdrawal, outcome = transition.withdrawal, command.outcome
+    if withdrawal.status is not Status.REQUIRES_ATTENTION:
+        raise IllegalMove(
+            f"it is {withdrawal.status}; only a withdrawal that requires attention is settled by hand"
+        )
+    if isinstance(outcome, Paid):
+        transition.move_to(Status.COMPLETED, f"settled by hand, paid: {command.reason}")
+        withdrawal.bank_reference = outcome.payout_id
+        withdrawal.failure_code = withdrawal.failure_reason = None
+        transition.move_money(Kind.PAYOUT)
+    else:
+        transition.move_to(Status.FAILED, f"settled by hand, not paid: {command.reason}")
+        withdrawal.failure_code, withdrawal.failure_reason = outcome.code, command.reason
+        transition.move_money(Kind.REFUND)

@@ -221,3 +221,54 @@ select kind, reference, bank, ours, first_seen_at, last_seen_at
 from discrepancies
 order by last_seen_at desc
 limit $1;
+
+-- name: locks
+-- The locks of a wallet whose money is locked still, the soonest first.
+select charge_id, release_at, amount
+from locks
+where
+    user_id = $1
+    and currency = $2
+    and account = 'locked'
+    and release_at > (select clock_timestamp())
+order by release_at
+limit $3;
+
+-- name: note_action
+insert into operator_actions (made_by, action, withdrawal_id, reason, withdrawals) values ($1, $2, $3, $4, $5)
+returning id;
+
+-- name: redrive
+-- Have the bank asked about an open withdrawal at once, and have the actors told of it again.
+with found as (
+    select id, user_id
+    from withdrawals
+    where id = $1 and status in ('pending', 'processing', 'requires_attention')
+),
+
+asked as (
+    insert into look_ups (withdrawal_id, user_id, due_at)
+    select id, user_id, clock_timestamp() from found
+    on conflict (withdrawal_id, user_id) do update set due_at = excluded.due_at, asked = 0
+    returning 1
+),
+
+told as (
+    insert into outbox (withdrawal_id, user_id, created_at)
+    select id, user_id, clock_timestamp() from found
+    on conflict do nothing
+)
+
+select count(*) as redriven from asked;
+
+-- name: propose
+-- Propose how a withdrawal is to be settled; a proposal that is there stays.
+insert into settlement_proposals (withdrawal_id, user_id, outcome, bank_reference, reason, proposed_by)
+select id, user_id, $2, $3, $4, $5
+from withdrawals
+where id = $1 and status = 'requires_attention'
+on conflict do nothing
+returning proposed_at;
+
+-- name: drop_proposal
+delete from settlement_proposals where withdrawal_id = $1 returning proposed_by;

@@ -56,6 +56,18 @@ set looked_up_at = f.now
 from free as f
 where w.id = f.id and w.user_id = f.user_id;
 
+-- name: note_discrepancies
+insert into discrepancies (kind, reference, bank, ours, first_seen_at, last_seen_at)
+select distinct on (s.kind, s.reference)
+    s.kind, left(s.reference, 255), left(s.bank, 1000), left(s.ours, 1000), clock_timestamp(), clock_timestamp()
+from unnest($1::text[], $2::text[], $3::text[], $4::text[]) as s (kind, reference, bank, ours)
+order by s.kind, s.reference
+on conflict (kind, reference) do update
+set bank = excluded.bank, ours = excluded.ours, last_seen_at = excluded.last_seen_at;
+
+-- name: forget_discrepancies
+delete from discrepancies where last_seen_at < (select clock_timestamp()) - interval '30 days';
+
 -- name: look_up_soon
 insert into look_ups (withdrawal_id, user_id, due_at)
 select id, user_id, clock_timestamp()

@@ -326,9 +326,10 @@ select
     (select count(*) from new_history) as history;
 
 -- name: record_attempts
--- What the bank said in rounds of calls, once each; the first 500 of a withdrawal.
+-- What the bank said in rounds of calls, once each; the first 500 of a withdrawal. They end when the transaction begins, so
+-- before what follows from them.
 insert into withdrawal_attempts (withdrawal_id, user_id, number, ended_at, took_ms, outcome, said)
-select a.withdrawal_id, a.user_id, a.number, clock_timestamp(), a.took_ms, a.outcome, a.said
+select a.withdrawal_id, a.user_id, a.number, now(), a.took_ms, a.outcome, a.said
 from unnest($1::uuid[], $2::text[], $3::int[], $4::int[], $5::text[], $6::text[])
     as a (withdrawal_id, user_id, number, took_ms, outcome, said)
 where a.number <= 500

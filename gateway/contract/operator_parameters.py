@@ -95,6 +95,13 @@ class DeadLettersQuery(msgspec.Struct, kw_only=True):
         return Span(FIRST_ID if self.cursor is None else read_cursor(self.cursor))
 
 
+class LocksQuery(msgspec.Struct, kw_only=True):
+    """Names a wallet."""
+
+    user_id: UserIdText
+    currency: Annotated[str, Meta(pattern=CURRENCY_PATTERN)]
+
+
 def ids_of(found: dict[UUID, str]) -> list[UUID]:
     """Return the withdrawals that a text names, newest first."""
     return sorted(found, reverse=True)

@@ -1,43 +1,52 @@
-"""GET /console: one page to look at wallets and try things out. It uses the public API and nothing else."""
+"""GET /console: the operator's console, one page for all addresses below it. It uses the API and nothing else.
+
+The page holds nothing by itself, so no key is needed to load it: it asks for one, and is wanted most while the database
+is away.
+"""
 
 from gateway.contract.operation import Operation
-from gateway.contract.problems import Unauthorized
 from gateway.routes.pages import STATIC, StaticFiles
-from gateway.wire.auth import Authenticator, Caller
+from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints
 from gateway.wire.request import Request
 from gateway.wire.response import Response
-from wallet.scopes import Scope
 
 CONSOLE = Operation("GET", "/console", "Pages", "Console", {}, id="showConsole", documented=False)
-CONSOLE_FILE = Operation(
-    "GET", "/console/{name}", "Pages", "Files of the console", {}, id="getConsoleFile", documented=False
+PAGE = Operation(
+    "GET", "/console/{page}", "Pages", "A page of the console", {}, id="showConsolePage", documented=False
 )
+WITHDRAWAL = Operation(
+    "GET",
+    "/console/withdrawals/{withdrawal_id}",
+    "Pages",
+    "A withdrawal in the console",
+    {},
+    id="showConsoleWithdrawal",
+    documented=False,
+)
+FILE = Operation(
+    "GET", "/console/files/{name}", "Pages", "Files of the console", {}, id="getConsoleFile", documented=False
+)
+
+_FOLDER = STATIC / "console"
 
 
 class ConsoleRoutes:
     """Serves the console."""
 
-    def __init__(self, authenticator: Authenticator) -> None:
-        self._authenticator = authenticator
-        self._pages = StaticFiles({name: STATIC / name for name in ("console.html", "login.html")})
-        self._files = StaticFiles(
-            {name: STATIC / name for name in ("console.css", "console.js", "login.js", "money.js")}
-        )
+    def __init__(self) -> None:
+        self._files = StaticFiles({file.name: file for file in _FOLDER.iterdir() if file.is_file()})
 
     def register(self, endpoints: Endpoints) -> None:
         """Add the endpoints."""
-        endpoints.add(CONSOLE, self.console)
-        endpoints.add(CONSOLE_FILE, self.file)
+        endpoints.add(CONSOLE, self.page)
+        endpoints.add(PAGE, self.page)
+        endpoints.add(WITHDRAWAL, self.page)
+        endpoints.add(FILE, self.file)
 
-    async def console(self, request: Request, caller: Caller) -> Response:
-        """Return the page, or one to log in (401): a browser can't send a key with a link. Raises Forbidden."""
-        try:
-            # The page itself holds nothing, and is wanted most while the database is away.
-            self._authenticator.identify(request, Scope.OPERATE, as_last_known=True)
-        except Unauthorized as error:
-            return self._pages.response("login.html", 401, error.headers)
-        return self._pages.response("console.html")
+    async def page(self, request: Request, caller: Caller, **_: str) -> Response:
+        """Return the page. Which address it is for, its script finds out."""
+        return self._files.response("index.html")
 
     async def file(self, request: Request, caller: Caller, name: str) -> Response:
         """Return a file that the page loads. Raises PathNotFound."""

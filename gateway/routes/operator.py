@@ -19,7 +19,12 @@ from gateway.contract.operator_models import (
     processes_of,
     withdrawals_of,
 )
-from gateway.contract.operator_parameters import DeadLettersQuery, OperatorWithdrawalsQuery, ids_of
+from gateway.contract.operator_parameters import (
+    DeadLettersQuery,
+    LocksQuery,
+    OperatorWithdrawalsQuery,
+    ids_of,
+)
 from gateway.contract.parameters import NoQuery, ParameterReader, read_id
 from gateway.contract.problems import Forbidden
 from gateway.contract.response_models import Currency
@@ -29,6 +34,7 @@ from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints, Handler
 from gateway.wire.request import Request
 from gateway.wire.response import Response
+from runtime.address_rules import simulator_url
 from runtime.identity import our_version
 from wallet.errors import WithdrawalNotFound
 from wallet.scopes import Scope
@@ -50,6 +56,7 @@ WITHDRAWALS = operation("GET", "/withdrawals", "searchWithdrawals", "Withdrawals
 WITHDRAWAL = operation("GET", "/withdrawals/{withdrawal_id}", "showWithdrawal", "All that happened to one")
 DEAD_LETTERS = operation("GET", "/dead-letters", "showDeadLetters", "Those that require attention, and why")
 PROCESSES = operation("GET", "/processes", "showProcesses", "Each process, as it last reported")
+LOCKS = operation("GET", "/locks", "showLocks", "What of a wallet is locked, and until when")
 BANK = operation("GET", "/bank", "showBank", "The bank's books, compared with ours")
 
 
@@ -63,6 +70,10 @@ class OperatorRoutes:
         self._withdrawals = ParameterReader(OperatorWithdrawalsQuery, services.user_ids)
         self._dead_letters = ParameterReader(DeadLettersQuery, services.user_ids)
         self._none = ParameterReader(NoQuery, services.user_ids)
+        settings = services.settings
+        self._is_simulator = settings.bank_url == simulator_url(settings.bank_port)
+        self._second_person = bool(settings.second_person)
+        self._locks = ParameterReader(LocksQuery, services.user_ids)
         self._overview: Now | None = None
         self._overview_at = 0.0
         self._looking = asyncio.Lock()
@@ -76,6 +87,7 @@ class OperatorRoutes:
         endpoints.add(DEAD_LETTERS, for_all_wallets(self.dead_letters))
         endpoints.add(PROCESSES, for_all_wallets(self.processes))
         endpoints.add(BANK, for_all_wallets(self.bank))
+        endpoints.add(LOCKS, for_all_wallets(self.locks))
 
     async def about(self, request: Request, caller: Caller) -> Response:
         """Return what the console needs to know before anything else."""
@@ -87,6 +99,9 @@ class OperatorRoutes:
             "scopes": sorted(scope.value for scope in caller.scopes),
             "currencies": listed,
             "default_currency": self._currencies.default,
+            "development": caller.name is None,
+            "simulator": caller.name is None and self._is_simulator,
+            "second_person": self._second_person,
         }
         return Response(encode(about))
 
@@ -152,6 +167,12 @@ class OperatorRoutes:
             self._reads.ask(operator_reads.books), self._reads.ask(heartbeats.heartbeats)
         )
         return Response(encode(bank_of(books, beats)))
+
+    async def locks(self, request: Request, caller: Caller) -> Response:
+        """Return the locks of a wallet, the soonest first."""
+        query = self._locks.read(request.query_string)
+        found = await self._reads.ask(operator_reads.locks, query.user_id, query.currency)
+        return Response(encode([plain(lock) for lock in found]))
 
 
 def for_all_wallets(handler: Handler) -> Handler:

@@ -230,12 +230,12 @@ def test_our_own_pages_work(whole: Stack, page: Page) -> None:
     )
     assert moved[:2] == [200, 202]
     assert moved[2] in (200, 409), "the bank may have been quicker"
-    page.locator("#wallet [name=user_id]").fill("own")
-    page.locator("#charge [name=amount]").fill("77")
-    page.locator("#charge button").press("Enter")
-    expect(page.locator("#transactions tr.charge").first).to_contain_text(
-        "77.00 USD", timeout=PAGE_TIMEOUT_MS
-    )
+    page.goto(f"{whole.urls['api']}/console/wallet?user_id=own")
+    page.get_by_role("button", name="Charge …").click()
+    page.get_by_label("Amount in USD").fill("77")
+    page.get_by_role("button", name="Charge", exact=True).press("Enter")
+    row = page.get_by_role("row").filter(has_text="charge").first
+    expect(row).to_contain_text("77.00 USD", timeout=PAGE_TIMEOUT_MS)
 
 
 def test_the_page_that_a_setting_names(whole: Stack, page: Page) -> None:

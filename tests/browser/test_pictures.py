@@ -22,12 +22,13 @@ def test_the_rates_are_drawn(tmp_path: Path) -> None:
 
 
 def test_the_console_is_shot(stack: Stack, tmp_path: Path) -> None:
-    """Goal: the console shows a wallet and the history of a withdrawal, and a picture is taken of it."""
+    """Goal: the console shows money that moves and money that is stuck, and a picture is taken of it."""
     if CHROMIUM is None:
         unavailable("no Chromium here")
     make_whole(stack)
     api = stack.urls["api"]
-    shoot_console(api, fill(api), tmp_path / "console.png")
+    fill(api, stack.urls["bank"])
+    shoot_console(api, tmp_path / "console.png")
     picture = (tmp_path / "console.png").read_bytes()
     assert picture.startswith(PNG)
     assert int.from_bytes(picture[16:20]) >= 1100

@@ -196,7 +196,7 @@ async def test_paid_and_returned_while_it_was_open_here(pipeline: Pipeline) -> N
 
 
 async def test_what_does_not_agree_is_named_and_left_alone(pipeline: Pipeline) -> None:
-    """Goal: unknown here, another amount, paid though never ordered: named once each, nothing moved."""
+    """Goal: unknown here, another amount, paid though never ordered: named once each, written down, nothing moved."""
     pipeline.start(pipeline.bank)
     cancelled, different = await pipeline.withdraw(2)
     stranger = UUID("0190a5e2-7c3b-7000-8000-000000000009")
@@ -215,6 +215,12 @@ async def test_what_does_not_agree_is_named_and_left_alone(pipeline: Pipeline) -
     await poll_until(lambda: set(named(pipeline)) == expected)
     assert await pipeline.execute("select id, status from withdrawals order by id") == before
     assert len(named(pipeline)) == 4
+
+    async def is_written_down() -> bool:
+        rows = await pipeline.execute("select kind, reference from discrepancies")
+        return {tuple(row) for row in rows} == expected
+
+    await poll_until(is_written_down)
 
 
 @pytest.mark.parametrize("end", [Process.kill, Process.freeze])

@@ -103,9 +103,31 @@ CALLS = [
     Call("POST", "/webhooks/{webhook}/redeliver", Scope.EVENTS, lambda _: {"after": 0}, 404),
     Call("DELETE", "/webhooks/{removable}", Scope.EVENTS, None, 404),
     Call("GET", "/currencies", Scope.READ),
+    Call("GET", "/events", Scope.EVENTS),
+    Call("GET", "/events/stream?after=999999999999", Scope.EVENTS),  # past the end: 410, and no stream
     Call("GET", "/metrics", Scope.METRICS),
-    Call("GET", "/console", Scope.OPERATE),
-    Call("GET", "/console/console.js", None),
+    Call("GET", "/console", None),  # it holds nothing, and asks for a key itself
+    Call("GET", "/console/bank", None),
+    Call("GET", "/console/withdrawals/{withdrawal}", None),
+    Call("GET", "/console/files/main.js", None),
+    Call("GET", "/operator/about", Scope.OPERATE),
+    Call("GET", "/operator/overview", Scope.OPERATE),
+    Call("GET", "/operator/withdrawals", Scope.OPERATE),
+    Call("GET", "/operator/withdrawals/{withdrawal}", Scope.OPERATE),
+    Call("GET", "/operator/dead-letters", Scope.OPERATE),
+    Call("GET", "/operator/processes", Scope.OPERATE),
+    Call("GET", "/operator/bank", Scope.OPERATE),
+    Call("GET", "/operator/locks?user_id={user}&currency=USD", Scope.OPERATE),
+    Call("POST", "/operator/replays", Scope.OPERATE, lambda _: {"ids": []}),
+    Call("POST", "/operator/withdrawals/{withdrawal}/redrive", Scope.OPERATE),
+    Call("POST", "/operator/withdrawals/{withdrawal}/settle", Scope.OPERATE, lambda _: {}),
+    Call("POST", "/operator/withdrawals/{withdrawal}/settle/approve", Scope.OPERATE),
+    Call("POST", "/operator/withdrawals/{withdrawal}/settle/withdraw", Scope.OPERATE),
+    Call("POST", "/operator/payouts/pause", Scope.OPERATE, lambda _: {"reason": "test"}),
+    Call("POST", "/operator/payouts/resume", Scope.OPERATE),
+    Call("GET", "/operator/bank/faults", Scope.OPERATE),
+    Call("PUT", "/operator/bank/faults", Scope.OPERATE, lambda _: {}),
+    Call("DELETE", "/operator/bank/faults", Scope.OPERATE),
     Call("GET", "/health", None),
     Call("GET", "/health/live", None),
     Call("GET", "/health/ready", None),
@@ -170,7 +192,8 @@ def test_every_endpoint_is_in_the_table(shared_gateway: Gateway) -> None:
             path = path.replace(f"{{{name}}}", f"{{{name}_id}}")
         listed.add(path)
     named = {
-        "console/console.js": "console/{name}",
+        "console/bank": "console/{page}",
+        "console/files/main.js": "console/files/{name}",
         "docs/docs.js": "docs/{name}",
         "problems/forbidden": "problems/{code}",
     }
@@ -309,7 +332,7 @@ async def test_prometheus_has_a_token(shared_gateway: Gateway, session: aiohttp.
     await shared_gateway.ready(session)
     prometheus = Api(shared_gateway.url, session).with_headers(authorization=f"Bearer {TOKEN}")
     assert (await prometheus.get("/metrics")).status == 200
-    for path in ("/balance/1", "/console"):
+    for path in ("/balance/1", "/operator/overview"):
         assert (await prometheus.get(path)).status in (401, 429)  # 429: after many wrong keys
 
 
@@ -412,3 +435,36 @@ async def test_many_wrong_keys(
     assert gateway.events("wrong_api_key")
     assert "guess-" not in gateway.log.read_text()
     assert "wbs_wrong_keys_total" in (await shop.get("/metrics")).body.decode()
+
+
+async def test_a_second_person(
+    start_gateway: StartGateway, shared_database_url: str, session: aiohttp.ClientSession
+) -> None:
+    """Goal: with WBS_SECOND_PERSON=1 who proposes a settlement can't approve it, and another can; both are named."""
+    gateway = await start_gateway(DATABASE_URL=shared_database_url, WBS_AUTH="on", WBS_SECOND_PERSON="1")
+    names = [f"op-{new_key()}" for _ in range(2)]
+    first, second = [
+        await with_key(gateway, session, await create_key(shared_database_url, name)) for name in names
+    ]
+    user = f"user-{new_key()}"
+    await first.charge(user, 100)
+    id = (await first.withdraw(user, 10)).json["withdrawal_id"]
+    connection = await asyncpg.connect(shared_database_url, timeout=10)
+    try:
+        await connection.execute("update withdrawals set status = 'processing' where id = $1", id)
+        await connection.execute("update withdrawals set status = 'requires_attention' where id = $1", id)
+    finally:
+        await connection.close()
+    path = f"/operator/withdrawals/{id}/settle"
+    body = {"outcome": "declined", "reason": "the bank wrote so"}
+    assert (await first.post(path, body)).status == 202
+    assert (await second.post(path, body)).code == "illegal_move"
+    assert (await first.post(f"{path}/approve")).status == 403
+    assert (await first.balance(user))["held"] == 10
+    assert (await second.post(f"{path}/approve")).json["status"] == "failed"
+    assert (await first.balance(user))["held"] == 0
+    story = (await first.get(f"/operator/withdrawals/{id}")).json
+    assert story["proposal"] is None
+    [end] = [step for step in story["timeline"] if step["what"] == "failed"]
+    assert end["by"] == f"operator:{names[1]}"
+    assert names[0] in end["text"]

@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import unavailable
 from tests.unit.wallet.test_currencies import SPELLED
 
-SCRIPT = Path(__file__).parents[3] / "gateway" / "static" / "money.js"
+SCRIPT = Path(__file__).parents[3] / "gateway" / "static" / "console" / "money.js"
 CURRENCIES = [
     {"code": code, "exponent": exponent}
     for code, exponent in {"USD": 2, "JPY": 0, "KWD": 3, "PTS": 0, "EUR": 2}.items()
@@ -24,7 +24,7 @@ def run(expression: str) -> Any:
     if node is None:
         unavailable("no Node.js here")
     script = f"""
-        {SCRIPT.read_text(encoding="utf-8").replace('"use strict";', "")}
+        {SCRIPT.read_text(encoding="utf-8").replace("export ", "")}
         knowCurrencies({json.dumps(CURRENCIES)});
         const attempt = (read) => {{ try {{ return read(); }} catch (error) {{ return error.message; }} }};
         console.log(JSON.stringify({expression}));

@@ -16,13 +16,29 @@ from gateway.routes import (
     console,
     health,
     metrics,
+    operator,
+    operator_actions,
+    operator_faults,
     pages,
     transactions,
     withdrawals,
 )
 from runtime.settings import Settings
 
-GROUPS = (balances, callbacks, charges, console, health, metrics, pages, transactions, withdrawals)
+GROUPS = (
+    balances,
+    callbacks,
+    charges,
+    console,
+    health,
+    metrics,
+    operator,
+    operator_actions,
+    operator_faults,
+    pages,
+    transactions,
+    withdrawals,
+)
 OPERATIONS = [one for group in GROUPS for one in vars(group).values() if isinstance(one, Operation)]
 DOCUMENTED = [one for one in OPERATIONS if one.documented]
 

@@ -1,13 +1,12 @@
-"use strict";
 // Amounts as people read them, and back. Whole numbers of any size stay exact: a division would lose digits.
 
-const exponents = new Map(); // decimal places by currency, as GET /currencies tells them
+export const exponents = new Map(); // decimal places by currency, as GET /currencies tells them
 
-function knowCurrencies(listed) {
+export function knowCurrencies(listed) {
   for (const { code, exponent } of listed) exponents.set(code, exponent);
 }
 
-function spelled(minorUnits, code) {
+export function spelled(minorUnits, code) {
   const amount = BigInt(minorUnits);
   const exponent = exponents.get(code) ?? 0;
   const digits = String(amount < 0n ? -amount : amount).padStart(exponent + 1, "0");
@@ -16,7 +15,7 @@ function spelled(minorUnits, code) {
   return `${amount < 0n ? "-" : ""}${whole}${part} ${exponents.has(code) ? code : `minor units of ${code}`}`;
 }
 
-function minorUnits(text, code) {
+export function minorUnits(text, code) {
   const exponent = exponents.get(code) ?? 0;
   const match = /^(\d{1,3}(?:,\d{3})+|\d+)(?:\.(\d+))?$/.exec(text.trim());
   const part = match?.[2] ?? "";

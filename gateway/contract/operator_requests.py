@@ -1,0 +1,80 @@
+"""Bodies of what operators do. Members that are not known, or named twice, are refused."""
+
+import re
+from typing import Annotated, Literal, TypeVar
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+
+from gateway.contract.problems import MalformedJson
+from gateway.contract.request_errors import UNREADABLE, readable_reason
+from gateway.contract.request_models import CURRENCY_PATTERN, Reason
+from wallet.canonical import DuplicateMember, checked_json
+from wallet.errors import ValidationFailed
+
+REPLAYED_MAX = 500
+"""Withdrawals that one request replays; `more` says whether there are others."""
+CODE_CHARS_MAX = 255
+_PLACE = re.compile(r"at `\$\.(\w+)")
+
+
+class ReplayRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """Try withdrawals again: these, or all that require attention (of a reason, in a currency), the oldest first.
+
+    `per_s`: so many a second at most. The first is due after `after_s`: the `after_s` of the answer before, to go on.
+    """
+
+    ids: Annotated[list[UUID], Meta(max_length=REPLAYED_MAX)] | None = None
+    all: bool = False
+    failure_code: Annotated[str, Meta(min_length=1, max_length=CODE_CHARS_MAX)] | None = None
+    currency: Annotated[str, Meta(pattern=CURRENCY_PATTERN)] | None = None
+    per_s: Annotated[float, Meta(gt=0, le=10_000)] | None = None
+    after_s: Annotated[float, Meta(ge=0, le=30 * 86_400)] = 0.0
+
+    def check(self) -> None:
+        """Raise ValidationFailed unless the members go together."""
+        if (self.ids is None) != self.all:
+            raise ValidationFailed([("ids", "name withdrawals, or say all: true")])
+        if self.ids is not None and (self.failure_code or self.currency):
+            raise ValidationFailed([("ids", "go with no failure_code and no currency")])
+
+
+class SettleRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """End a withdrawal as people know it from the bank: `paid` under the bank's name for the payout, or `declined`."""
+
+    outcome: Literal["paid", "declined"]
+    reason: Reason
+    bank_reference: Annotated[str, Meta(pattern=r"^[!-~]{1,255}\Z")] | None = None
+
+    def check(self) -> None:
+        """Raise ValidationFailed unless the members go together."""
+        if (self.outcome == "paid") != (self.bank_reference is not None):
+            raise ValidationFailed([("bank_reference", "goes with the outcome paid, and is needed there")])
+
+
+class PauseRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """Pause payouts; everybody sees the reason."""
+
+    reason: Reason
+
+
+class Nothing(msgspec.Struct, forbid_unknown_fields=True):
+    """Nothing more is to be said."""
+
+
+Body = TypeVar("Body", bound=msgspec.Struct)
+
+
+def read_request(kind: type[Body], body: bytes) -> Body:
+    """Return the body; an empty one is as if it were `{}`. Raises ValidationFailed, MalformedJson."""
+    try:
+        checked_json((body or b"{}").decode())
+        return msgspec.json.decode(body or b"{}", type=kind)
+    except msgspec.ValidationError as error:
+        where = _PLACE.search(str(error))
+        raise ValidationFailed([(where[1] if where else "$", readable_reason(error))]) from None
+    except DuplicateMember as error:
+        raise ValidationFailed([("$", str(error))]) from None
+    except UNREADABLE:
+        raise MalformedJson("the body can't be read") from None
