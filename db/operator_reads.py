@@ -148,6 +148,9 @@ class WithdrawalInFull(NamedTuple):
     """Milliseconds of the round that led to an entry of the history, by the entry's number (from 1)."""
     actions: list[ActionOnOne]
     proposal: Proposal | None
+    request_id: str | None
+    """Of the request that it was made by; None in rows from before requests were kept."""
+    traceparent: str | None
 
 
 class Discrepancy(NamedTuple):
@@ -210,12 +213,14 @@ async def attention_sums(reader: Reader) -> list[AttentionSum]:
 
 async def withdrawal_in_full(reader: Reader, id: UUID) -> WithdrawalInFull:
     """Return a withdrawal with its rounds of bank calls. Raises WithdrawalNotFound, Unavailable."""
-    view, attempts, lengths, actions, proposals_ = await asyncio.gather(
-        withdrawal(reader, id),
-        reader.fetch(_SQL["attempts"], id),
-        reader.fetch(_SQL["lengths"], id),
-        reader.fetch(_SQL["actions_of"], id),
-        proposals(reader, [id]),
+    (view, proposals_), (attempts, lengths, actions, requests) = await asyncio.gather(
+        asyncio.gather(withdrawal(reader, id), proposals(reader, [id])),
+        asyncio.gather(
+            reader.fetch(_SQL["attempts"], id),
+            reader.fetch(_SQL["lengths"], id),
+            reader.fetch(_SQL["actions_of"], id),
+            reader.fetch(_SQL["request_of"], id),
+        ),
     )
     return WithdrawalInFull(
         view,
@@ -223,6 +228,7 @@ async def withdrawal_in_full(reader: Reader, id: UUID) -> WithdrawalInFull:
         {row["seq"]: row["took_ms"] for row in map(whole, lengths)},
         [ActionOnOne(*whole(row, ("reason",))) for row in actions],
         proposals_.get(id),
+        *one(requests, ("request_id", "traceparent")),
     )
 
 

@@ -196,6 +196,10 @@ from withdrawal_attempts
 where withdrawal_id = $1
 order by number;
 
+-- name: request_of
+-- The request that a withdrawal was made by; null where it is not known.
+select request_id, traceparent from withdrawals where id = $1;
+
 -- name: lengths
 -- The entries of the history that a round of bank calls led to, and how long that took.
 select seq, took_ms from withdrawal_history where withdrawal_id = $1 and took_ms is not null order by seq;

@@ -85,6 +85,9 @@ class OneWithdrawal(msgspec.Struct):
     next_attempt_at: datetime
     timeline: list[Step]
     proposal: dict[str, Any] | None
+    request_id: str | None
+    """Of the request that it was made by: all logs have it."""
+    trace_id: str | None
 
 
 class Process(msgspec.Struct):
@@ -173,6 +176,8 @@ def one_withdrawal_of(found: WithdrawalInFull, user_ids: UserIds) -> OneWithdraw
         found.view.next_attempt_at,
         steps,
         None if found.proposal is None else plain(found.proposal),
+        found.request_id,
+        None if found.traceparent is None else found.traceparent[3:35],
     )
 
 

@@ -104,6 +104,7 @@ def test_the_drill(page: Page, stack: Stack) -> None:
     page.goto(stack.urls["api"] + address_in_the_alert("WithdrawalsRequireAttention"))
     page.evaluate("window.sameDocument = true")
     expect(page.get_by_role("row").filter(has_text=ids[0])).to_contain_text("15.00 USD")
+    expect(page.locator("#live")).to_have_text("live")
     page.get_by_role("link", name="Why, and what mends them").click()
     reason = page.get_by_role("group", name="Why").get_by_role("row").filter(has_text="bank unavailable")
     expect(reason.first).to_contain_text("USD")

@@ -92,9 +92,11 @@ export function render(found, context) {
       ["Destination", h("code", {}, destination)],
       ["Reference for the bank", copyable(one.reference)],
       ["The bank's name for it", copyable(one.bank_reference)],
+      ["Request that made it", copyable(found.request_id)],
+      ["Trace", copyable(found.trace_id)],
       one.metadata && ["Metadata", h("code", {}, JSON.stringify(one.metadata))],
     ]),
     section("Timeline", h("ol", { class: "timeline" }, found.timeline.map((step, place) => stepOf(step, found.timeline[place - 1])))),
-    h("p", { class: "hint" }, "In the logs: ", copyable(`wbs logs | grep ${one.withdrawal_id}`)),
+    h("p", { class: "hint" }, "In the logs: ", copyable(`wbs logs | grep -e ${one.withdrawal_id}${found.request_id ? ` -e ${found.request_id}` : ""}`)),
   ];
 }

@@ -200,6 +200,7 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ("operator", "is_user"): ["'user-1'"],
     ("operator", "attempts"): [ID],
     ("operator", "lengths"): [ID],
+    ("operator", "request_of"): [ID],
     ("operator", "actions_of"): [ID],
     ("operator", "last_actions"): ["50"],
     ("operator", "proposals"): [IDS],

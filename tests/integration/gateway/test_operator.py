@@ -153,6 +153,8 @@ async def test_one_withdrawal_in_full(shared_api: Api, database: asyncpg.Connect
     )
     story = (await shared_api.get(f"/operator/withdrawals/{id}")).json
     assert story["withdrawal"]["withdrawal_id"] == id
+    assert story["request_id"]
+    assert len(story["trace_id"]) == 32
     assert [(step["kind"], step["what"], step["took_ms"]) for step in story["timeline"]] == [
         ("state", "pending", None),
         ("attempt", "outcome_unknown", 412),
