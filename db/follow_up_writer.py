@@ -1,4 +1,4 @@
-"""Writes captures, voids and reversals: find their wallets, lock these, read the facts, decide, and write.
+"""Writes captures, voids, reversals, adjustments: find their wallets, lock these, read the facts, decide, and write.
 
 A batch of captures is tried in one statement first, after one look at its holds; it nearly always can be accepted.
 """
@@ -26,6 +26,7 @@ from db.optimistic_writer import write_captures
 from db.receipts import receipts_of
 from db.sql import load
 from db.strict import require, whole
+from wallet.adjustments import Adjust
 from wallet.decide_follow_ups import decide_follow_ups
 from wallet.follow_up_commands import CaptureHold, FollowUp, VoidHold, subjects_of
 from wallet.follow_ups import Facts, FollowUps, Hold, Source, Transferred
@@ -72,7 +73,8 @@ async def _write(
     rows = await connection.fetch(_SQL["find"], holds, charges, transfers)
     ids = {(row["user_id"], row["currency"]) for row in rows}
     before = await _facts(connection, holds, (), ()) if holds else Facts()
-    payees = _payees(commands, before)
+    adjusted = {command.wallet for command in commands if isinstance(command, Adjust)}
+    payees = _payees(commands, before) | adjusted
     keys = {(c.space, c.key) for c in commands if not isinstance(c, VoidHold)}
     locked = await lock_wallets(connection, ids | payees, keys)
     if missing := payees - locked.wallets.keys():
@@ -80,7 +82,7 @@ async def _write(
     require(ids <= locked.wallets.keys(), "a hold, charge or transfer without its wallet")
     known = await receipts_of(connection, locked.used_keys)
     facts = await _facts(connection, holds, charges, transfers)
-    matured = await _matured(connection, facts, locked.wallets, locked.now)
+    matured = await _matured(connection, facts, adjusted, locked.wallets, locked.now)
     if limits.open_locks:
         await count_open(connection, payees, locked.wallets, locked.now)
     decision = decide_follow_ups(commands, known, facts, locked.wallets, locked.now, limits)
@@ -120,11 +122,12 @@ async def _facts(
 
 
 async def _matured(
-    connection: Any, facts: Facts, wallets: dict[WalletId, Wallet], now: Any
+    connection: Any, facts: Facts, adjusted: set[WalletId], wallets: dict[WalletId, Wallet], now: Any
 ) -> list[MaturedLock]:
-    """List what has matured in the wallets that reversals take money from."""
+    """List what has matured in the wallets that reversals and adjustments take money from."""
     legs = (leg for transfer in facts.transfers.values() for leg in transfer.legs.values())
     ids = {(source.user_id, source.currency) for source in (*facts.charges.values(), *legs)}
+    ids |= adjusted
     taken = [wallets[id] for id in sorted(ids) if wallets[id].locked or wallets[id].held]
     if not taken:
         return []

@@ -19,6 +19,7 @@ from db.strict import whole
 from runtime.slices import BatchSettings, DatabaseSettings
 from runtime.tasks import SupervisedTask, SupervisedTasks
 from runtime.telemetry import log
+from wallet.adjustments import Adjust
 from wallet.commands import LedgerCommand, wallets_of
 from wallet.errors import Overloaded, Unavailable
 from wallet.follow_up_commands import CaptureHold, FollowUp, VoidHold, subject_of, subjects_of
@@ -235,6 +236,8 @@ async def _held_subject(connection: Any, command: FollowUp) -> set[Hashable]:
     holds, charges, transfers = subjects_of([command])
     rows = await connection.fetch(load("follow_ups")["find"], holds, charges, transfers)
     ids = {(row["user_id"], row["currency"]) for row in rows}
+    if isinstance(command, Adjust):
+        ids.add(command.wallet)
     if isinstance(command, CaptureHold):
         ids |= {(user_id, currency) for user_id in command.payees() for _, currency in list(ids)}
     return {subject_of(command)} if ids and await _held_of_wallets(connection, ids) else set()

@@ -1,13 +1,16 @@
 """The receipts of used idempotency keys: what their requests were answered with, for requests that come again."""
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
 from db.sql import load
 from db.strict import require, whole
+from wallet.adjustments import signed
 from wallet.commands import Leg
 from wallet.receipts import (
+    AdjustmentReceipt,
     ChargeReceipt,
     HoldReceipt,
     KeyId,
@@ -33,6 +36,7 @@ _NULLABLE = (
     "hold_created_at",
     "reverses",
     "reason",
+    "made_by",
 )
 
 
@@ -94,6 +98,21 @@ def _reversal(row: Any) -> ReversalReceipt:
     )
 
 
+def _adjustment(row: Any) -> AdjustmentReceipt:
+    require(row["made_by"] is not None and row["metadata"] is not None, "an adjustment by nobody")
+    told = json.loads(row["metadata"])
+    return AdjustmentReceipt(
+        row["id"],
+        row["user_id"],
+        row["currency"],
+        signed(row["amount"], row["debit_account"]),
+        told["reason"],
+        row["made_by"],
+        told.get("proposed_by"),
+        row["created_at"],
+    )
+
+
 _RECEIPTS: dict[str, Callable[[Any], Receipt]] = {
     "charge": _charge,
     "reserve": _withdrawal,
@@ -102,5 +121,6 @@ _RECEIPTS: dict[str, Callable[[Any], Receipt]] = {
     "capture": _capture,
     "reversal": _reversal,
     "receive": _reversal,
+    "adjustment": _adjustment,
 }
 """By the kind of the movement that a key points to. A receive with a key has reversed a transfer."""

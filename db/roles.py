@@ -100,7 +100,7 @@ GRANTS: dict[str, dict[str, str]] = {
         GATEWAY: "select, insert",
         ACTORS: _USED_KEYS,
         RECONCILER: "select",
-        OPERATOR: "select",
+        OPERATOR: "select, insert",
         AUDITOR: "select",
     },
     "outbox": {
@@ -156,6 +156,11 @@ GRANTS: dict[str, dict[str, str]] = {
         GATEWAY: "select",
         ACTORS: "select, insert",
         OPERATOR: "select",
+        AUDITOR: "select",
+    },
+    "adjustment_proposals": {
+        GATEWAY: "select, insert",
+        OPERATOR: "select, insert",
         AUDITOR: "select",
     },
     "operator_actions": {GATEWAY: "select, insert", OPERATOR: "select, insert", AUDITOR: "select"},

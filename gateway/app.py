@@ -2,6 +2,7 @@
 
 from importlib.metadata import version
 
+from gateway.routes.adjustments import AdjustmentRoutes
 from gateway.routes.balances import BalanceRoutes
 from gateway.routes.callbacks import CallbackRoutes
 from gateway.routes.charges import ChargeRoutes
@@ -74,6 +75,7 @@ def create_app(settings: Settings) -> Application:
     MetricsRoutes(services, HealthGauges(services.tasks, health.reporter)).register(endpoints)
     CallbackRoutes(services).register(endpoints)
     OperatorRoutes(services).register(endpoints)
+    AdjustmentRoutes(services).register(endpoints)
     OperatorActionRoutes(services).register(endpoints)
     FaultRoutes(services).register(endpoints)
     ConsoleRoutes().register(endpoints)

@@ -27,6 +27,7 @@ THREADS_DEFAULT = 50
 # Commands in modules of their own: `add_parser(subparsers)` describes one, `run(args)` executes it. Some load
 # a lot (plots, load generators), so only the module of the command at hand is imported.
 MODULES = {
+    "adjust": ("ops.adjust", "add money to a wallet, or take some, and say why"),
     "audit": ("ops.audit", "prove that the books balance"),
     "backup": ("ops.backup", "dump the database into a file"),
     "bank": ("ops.bank", "try whether the bank does what it must"),

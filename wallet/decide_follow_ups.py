@@ -1,4 +1,4 @@
-"""The decision about commands on what is there already: captures, voids and reversals. Pure, in arrival order.
+"""The decision about commands on what is there already, and about adjustments. Pure, in arrival order.
 
 It takes the facts as they are under the locks of all the wallets concerned: every hold, and every counter of what was
 reversed, changes only under the lock of a wallet that is among them.
@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
+from wallet.adjustments import Adjust, adjust
 from wallet.bookings import check_payees, make_available, receive
 from wallet.commands import only_payee
 from wallet.decision import NewKey, ReleasesNeeded
@@ -15,9 +16,7 @@ from wallet.errors import (
     BalanceLimitExceeded,
     CaptureExceedsHold,
     ChargeNotFound,
-    HoldNotFound,
     HoldNotOpen,
-    TransferNotFound,
     ValidationFailed,
     WalletError,
 )
@@ -93,6 +92,11 @@ def _follow_up(
     limits: Limits,
 ) -> tuple[UUID, Receipt]:
     """Return the movement that stands for the command, and its receipt."""
+    if isinstance(command, Adjust):
+        booked = adjust(command, wallets, now, decision, limits)
+        if isinstance(booked, ReleasesNeeded):
+            raise _Waits(booked)
+        return booked
     if isinstance(command, CaptureHold):
         return _capture(command, facts, wallets, now, decision, limits)
     if isinstance(command, VoidHold):
@@ -101,13 +105,6 @@ def _follow_up(
     if isinstance(command, ReverseCharge):
         return _reverse_charge(command, facts, wallets, now, decision)
     return _reverse_transfer(command, facts, wallets, now, decision)
-
-
-def _own_hold(command: CaptureHold | VoidHold, facts: Facts) -> Hold:
-    hold = facts.holds.get(command.hold_id)
-    if hold is None or not hold.user_id.startswith(command.user_prefix or ""):
-        raise HoldNotFound("no such hold")
-    return hold
 
 
 def _require_open(hold: Hold, now: datetime) -> None:
@@ -133,7 +130,7 @@ def _capture(
     decision: FollowUps,
     limits: Limits,
 ) -> tuple[UUID, HoldReceipt]:
-    hold = _own_hold(command, facts)
+    hold = facts.own_hold(command)
     _require_open(hold, now)
     legs = legs_of(command, hold)
     amount = sum(leg.amount for leg in legs)
@@ -159,7 +156,7 @@ def _capture(
 def _void(
     command: VoidHold, facts: Facts, wallets: Mapping[WalletId, Wallet], now: datetime, decision: FollowUps
 ) -> Hold:
-    hold = _own_hold(command, facts)
+    hold = facts.own_hold(command)
     if hold.status == "voided":
         return hold  # the state tells: voiding again changes nothing
     _require_open(hold, now)
@@ -196,7 +193,7 @@ def _reverse_transfer(
     now: datetime,
     decision: FollowUps,
 ) -> tuple[UUID, ReversalReceipt]:
-    transfer = _own_transfer(command, facts)
+    transfer = facts.own_transfer(command)
     amounts = transfer.amounts_left(command)
     total = sum(amounts.values())
     payer = wallets[transfer.from_user_id, transfer.currency]
@@ -217,17 +214,6 @@ def _reverse_transfer(
             ReversedLeg(received.id, payer.user_id, transfer.id, number, amount, sent.id)
         )
     return _reversal(received, transfer.id, total, command.reason, decision)
-
-
-def _own_transfer(command: ReverseTransfer, facts: Facts) -> Transferred:
-    transfer = facts.transfers.get(command.transfer_id)
-    prefix = command.user_prefix or ""
-    if transfer is None or not all(
-        user_id.startswith(prefix)
-        for user_id in (transfer.from_user_id, *(leg.user_id for leg in transfer.legs.values()))
-    ):
-        raise TransferNotFound("no such transfer")
-    return transfer
 
 
 def _check_all(

@@ -13,6 +13,8 @@
     ├── ChargeNotFound           charge_not_found
     ├── TransferNotFound         transfer_not_found
     ├── HoldNotFound             hold_not_found
+    ├── AdjustmentNotFound       adjustment_not_found
+    ├── NotConfirmable           not_confirmable
     ├── HoldNotOpen              hold_not_open
     ├── CaptureExceedsHold       capture_exceeds_hold
     ├── ExceedsOriginal          exceeds_original
@@ -130,6 +132,18 @@ class HoldNotFound(WalletError):
     """There is no such hold."""
 
     code = "hold_not_found"
+
+
+class AdjustmentNotFound(WalletError):
+    """There is no such adjustment."""
+
+    code = "adjustment_not_found"
+
+
+class NotConfirmable(WalletError):
+    """This person can't confirm what was proposed, or nobody can any more."""
+
+    code = "not_confirmable"
 
 
 class HoldNotOpen(WalletError):

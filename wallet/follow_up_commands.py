@@ -1,11 +1,12 @@
-"""Commands about something that is there already, as values: captures, voids and reversals."""
+"""Commands that need more than wallets and a key, as values: captures, voids and reversals; adjustments, too."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from datetime import datetime
 from uuid import UUID
 
 import msgspec
 
+from wallet.adjustments import Adjust
 from wallet.commands import LEGS_MAX, KeyedCommand, Leg, spelled_legs, spelled_time
 
 
@@ -74,12 +75,14 @@ class ReverseTransfer(KeyedCommand, frozen=True, gc=False):
         return ("reverse_transfer", str(self.transfer_id), amount, self.reason or "", *legs)
 
 
-FollowUp = CaptureHold | VoidHold | ReverseCharge | ReverseTransfer
-"""A command about something that is there already: a hold, a charge, a transfer."""
+FollowUp = CaptureHold | VoidHold | ReverseCharge | ReverseTransfer | Adjust
+"""A command about something that is there already: a hold, a charge, a transfer, or a wallet that needs an operator."""
 
 
-def subject_of(command: FollowUp) -> UUID:
+def subject_of(command: FollowUp) -> Hashable:
     """Return the identifier of what a command is about."""
+    if isinstance(command, Adjust):
+        return command.wallet
     if isinstance(command, CaptureHold | VoidHold):
         return command.hold_id
     return command.charge_id if isinstance(command, ReverseCharge) else command.transfer_id

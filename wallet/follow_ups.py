@@ -7,8 +7,8 @@ from uuid import UUID
 
 from wallet.commands import Leg
 from wallet.decision import Decision
-from wallet.errors import ExceedsOriginal, ValidationFailed
-from wallet.follow_up_commands import CaptureHold, ReverseTransfer
+from wallet.errors import ExceedsOriginal, HoldNotFound, TransferNotFound, ValidationFailed
+from wallet.follow_up_commands import CaptureHold, ReverseTransfer, VoidHold
 from wallet.receipts import HoldReceipt
 
 
@@ -96,6 +96,24 @@ class Facts:
     holds: dict[UUID, Hold] = field(default_factory=dict)
     charges: dict[UUID, Source] = field(default_factory=dict)
     transfers: dict[UUID, Transferred] = field(default_factory=dict)
+
+    def own_hold(self, command: CaptureHold | VoidHold) -> Hold:
+        """Return the hold of a command. Raises HoldNotFound if it is not there for the caller."""
+        hold = self.holds.get(command.hold_id)
+        if hold is None or not hold.user_id.startswith(command.user_prefix or ""):
+            raise HoldNotFound("no such hold")
+        return hold
+
+    def own_transfer(self, command: ReverseTransfer) -> Transferred:
+        """Return the transfer of a command. Raises TransferNotFound unless all its wallets are the caller's."""
+        transfer = self.transfers.get(command.transfer_id)
+        prefix = command.user_prefix or ""
+        if transfer is None or not all(
+            user_id.startswith(prefix)
+            for user_id in (transfer.from_user_id, *(leg.user_id for leg in transfer.legs.values()))
+        ):
+            raise TransferNotFound("no such transfer")
+        return transfer
 
 
 class NewReversal(NamedTuple):

@@ -61,7 +61,7 @@ ACCOUNTS: dict[Kind, tuple[Account, Account]] = {
     Kind.CAPTURE: (Account.HELD, Account.PEER),
 }
 """kind → (debited, credited). Charges and receives with a `release_at` credit `locked` instead; reversals and sends
-that take locked money back debit it. (The database also accepts adjustments in the opposite direction.)"""
+that take locked money back debit it. An adjustment may go backwards."""
 
 TRANSACTIONS = frozenset({Kind.CHARGE, Kind.RESERVE})
 """The kinds that a wallet counts as its transactions."""
@@ -190,6 +190,7 @@ class Wallet:
         peer: str | None = None,
         effective_at: datetime | None = None,
         from_locked: bool = False,
+        backwards: bool = False,
     ) -> Transfer:
         """Change the balances as `kind` says and return the row that records it.
 
@@ -199,6 +200,8 @@ class Wallet:
         if amount <= 0:
             raise AssertionError(f"an amount of {amount}")
         debit, credit = ACCOUNTS[kind]
+        if backwards:
+            debit, credit = credit, debit
         if from_locked:
             debit = Account.LOCKED
         if release_at is not None:

@@ -72,7 +72,22 @@ class ReversalReceipt(NamedTuple):
     created_at: datetime
 
 
-Receipt = ChargeReceipt | WithdrawReceipt | TransferReceipt | HoldReceipt | ReversalReceipt
+class AdjustmentReceipt(NamedTuple):
+    """An adjustment by an operator; a negative amount was taken."""
+
+    id: UUID
+    user_id: str
+    currency: str
+    amount: int
+    reason: str
+    by: str
+    proposed_by: str | None
+    created_at: datetime
+
+
+Receipt = (
+    ChargeReceipt | WithdrawReceipt | TransferReceipt | HoldReceipt | ReversalReceipt | AdjustmentReceipt
+)
 
 
 class Recorded(NamedTuple):

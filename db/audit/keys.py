@@ -1,10 +1,12 @@
 """Invariant 6: keys and movements match one to one, and each key's fingerprint is that of its movement."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
 from db.audit.findings import Findings
+from wallet.adjustments import Adjust, signed
 from wallet.commands import Charge, LedgerCommand, Leg, MakeTransfer, PlaceHold, Withdraw
 from wallet.fingerprints import UnknownVersion
 from wallet.follow_up_commands import CaptureHold, ReverseCharge, ReverseTransfer
@@ -72,10 +74,18 @@ class KeyJudge:
 def _is_adopted(row: Any) -> bool:
     """Return whether an operator adopted it because the bank knew it: there was no request, so there is no key."""
     names = (row["made_by"] or "", row["asked_by"] or "")
+    if row["kind"] == "adjustment":
+        return "adopted" in _told(row)
     return row["kind"] == "reserve" and all(name.startswith("operator:") for name in names)
 
 
-Keyed = LedgerCommand | CaptureHold | ReverseCharge | ReverseTransfer
+def _told(row: Any) -> dict[str, Any]:
+    """Return what an adjustment's metadata say; nothing if they are not ours."""
+    told = json.loads(row["metadata"] or "null")
+    return told if isinstance(told, dict) else {}
+
+
+Keyed = LedgerCommand | CaptureHold | ReverseCharge | ReverseTransfer | Adjust
 """A command that comes with an idempotency key."""
 
 
@@ -95,6 +105,11 @@ def _requests(row: Any) -> Iterator[Keyed]:
         yield PlaceHold(*head, row["expires_at"], row["metadata"])
     elif row["kind"] == "send":
         yield MakeTransfer(*head, _legs(row), row["metadata"])
+    elif row["kind"] == "adjustment":
+        reason = _told(row).get("reason")
+        if isinstance(reason, str):
+            *_, amount = head
+            yield Adjust(*head[:-1], signed(amount, row["debit_account"]), reason, row["asked_by"])
     elif row["kind"] == "capture":
         yield from _captures(row)
     elif row["reverses"] is not None:

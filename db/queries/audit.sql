@@ -158,7 +158,12 @@ select
     amount,
     currency
 from transfers
-where kind = 'adjustment' and (coalesce(made_by, '') = '' or coalesce(metadata ->> 'reason', '') = '');
+where kind = 'adjustment' and (coalesce(made_by, '') = '' or coalesce(metadata ->> 'reason', '') = '')
+union all
+select
+    1, 'same_person', 'transfer ' || id || ' of ' || user_id, 'another person than ' || made_by, made_by, amount, currency
+from transfers
+where kind = 'adjustment' and metadata ->> 'proposed_by' = made_by;
 
 -- name: wallets
 -- Each wallet with the sums that it should equal.
@@ -587,7 +592,7 @@ movements as (
     select *
     from transfers
     where
-        kind in ('charge', 'reserve', 'hold', 'capture', 'reversal')
+        kind in ('charge', 'reserve', 'hold', 'capture', 'reversal', 'adjustment')
         or (kind in ('send', 'receive') and reference = id)
 )
 
@@ -604,6 +609,7 @@ select
     t.user_id,
     t.currency,
     t.kind,
+    t.debit_account,
     t.amount,
     t.release_at,
     case t.kind when 'reserve' then w.metadata when 'hold' then h.metadata else t.metadata end as metadata,

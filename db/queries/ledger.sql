@@ -421,6 +421,8 @@ select
     t.user_id,
     t.currency,
     t.kind,
+    t.debit_account,
+    t.made_by,
     t.amount,
     t.release_at,
     t.created_at,

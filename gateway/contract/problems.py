@@ -160,6 +160,7 @@ KINDS: dict[str, ProblemKind] = {
     "hold_not_found": ProblemKind(404, "No such hold", "no such hold"),
     "withdrawal_not_found": ProblemKind(404, "No such withdrawal", "no such withdrawal"),
     "webhook_not_found": ProblemKind(404, "No such webhook", "no such webhook"),
+    "adjustment_not_found": ProblemKind(404, "No such adjustment", "no such adjustment"),
     "events_gone": ProblemKind(
         410,
         "Not a position in the sequence of events",
@@ -175,6 +176,7 @@ KINDS: dict[str, ProblemKind] = {
         "the withdrawal is processing; only a pending one can be cancelled",
     ),
     "hold_not_open": ProblemKind(409, "The hold has ended", "the hold is captured"),
+    "not_confirmable": ProblemKind(409, "It can't be confirmed so", "another person must confirm it"),
     "illegal_move": ProblemKind(409, "The withdrawal can't go there", "failed → returned"),
     "payload_too_large": ProblemKind(413, "Too large", "the body is longer than 65536 bytes"),
     "unsupported_media_type": ProblemKind(
@@ -195,9 +197,7 @@ KINDS: dict[str, ProblemKind] = {
     ),
     "exceeds_original": ProblemKind(422, "More than is left to reverse", "500 to be reversed, 120 left"),
     "amount_limit_exceeded": ProblemKind(
-        422,
-        "More than one request may be for",
-        "500 asked for, a charge may be for 100 at most",
+        422, "More than one request may be for", "500 asked for, a charge may be for 100 at most"
     ),
     "open_locks_limit_exceeded": ProblemKind(
         422, "The wallet has too many locks", "the wallet has 100 locks, and may not have more"

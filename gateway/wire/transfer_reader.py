@@ -38,11 +38,11 @@ class TransferReader:
 
     def __init__(self, default_currency: str, user_ids: UserIds) -> None:
         self._default_currency = default_currency
-        self._transfers = _BodyReader(TransferRequest, user_ids)
-        self._holds = _BodyReader(HoldRequest, user_ids)
-        self._captures = _BodyReader(CaptureRequest, user_ids)
-        self._charge_reversals = _BodyReader(ReverseChargeRequest, user_ids)
-        self._transfer_reversals = _BodyReader(ReverseTransferRequest, user_ids)
+        self._transfers = BodyReader(TransferRequest, user_ids)
+        self._holds = BodyReader(HoldRequest, user_ids)
+        self._captures = BodyReader(CaptureRequest, user_ids)
+        self._charge_reversals = BodyReader(ReverseChargeRequest, user_ids)
+        self._transfer_reversals = BodyReader(ReverseTransferRequest, user_ids)
 
     def transfer(self, body: bytes, caller: Caller, header_keys: Sequence[str] = ()) -> MakeTransfer:
         """Return the transfer in `body`."""
@@ -158,7 +158,7 @@ class TransferReader:
             return error
 
 
-class _BodyReader(Generic[Asked]):
+class BodyReader(Generic[Asked]):
     """Reads one kind of body, with user ids as the setting has them."""
 
     def __init__(self, kind: type[Asked], user_ids: UserIds) -> None:
@@ -175,6 +175,15 @@ class _BodyReader(Generic[Asked]):
     def explain(self, body: bytes, header_keys: Sequence[str]) -> WalletError:
         """Return the error that names everything that is wrong with a body that was refused."""
         return explain(body, self._kind, header_keys)
+
+
+def asked_and_key(reader: BodyReader[Asked], body: bytes, header_keys: Sequence[str]) -> tuple[Asked, str]:
+    """Return what a body asks for, and its key, which the header may name instead."""
+    try:
+        asked = reader.read(body)
+        return asked, one_key(getattr(asked, "idempotency_key", None), header_keys)
+    except UNREADABLE:
+        raise reader.explain(body, header_keys) from None
 
 
 def _quotes(asked: msgspec.Struct) -> int:

@@ -17,6 +17,7 @@ from db.withdrawals import Withdrawals
 from runtime.settings import Settings
 from tests.conftest import PATIENT, execute, with_database
 from tests.locks import in_a_month, in_an_hour, mature
+from wallet.adjustments import Adjust
 from wallet.commands import Charge, Leg, MakeTransfer, PlaceHold, Withdraw
 from wallet.follow_up_commands import CaptureHold, ReverseCharge, ReverseTransfer, VoidHold
 from wallet.outcomes import Declined, OutcomeUnknown, Paid, PayOutcome, Returned
@@ -70,6 +71,10 @@ async def make_books(url: str) -> Made:
         made |= await make_transfers(ledger)
         made |= await make_holds(ledger)
         made |= await make_reversals(ledger, made)
+        made |= {
+            "adjusted": await adjustment(ledger, 35),
+            "taken": await adjustment(ledger, -15, proposed_by="eve"),
+        }
         for number, state in enumerate(STATES):
             request = Withdraw("default", key(), USER, "USD", 100 + number, '{"iban": "X"}', '{"n": 1}')
             made[state] = (await ledger.submit(request)).receipt.id
@@ -162,6 +167,11 @@ async def hold(ledger: Ledger, amount: int, expires_at: datetime | None = None) 
 
 
 async def reversal(ledger: Ledger, command: ReverseCharge | ReverseTransfer) -> UUID:
+    return (await ledger.follow_up(command)).receipt.id
+
+
+async def adjustment(ledger: Ledger, amount: int, proposed_by: str | None = None) -> UUID:
+    command = Adjust("default", key(), "carol", "USD", amount, "a chargeback", "adam", proposed_by)
     return (await ledger.follow_up(command)).receipt.id
 
 

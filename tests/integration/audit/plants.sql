@@ -182,6 +182,27 @@ update locks set release_at = '2046-01-01' where charge_id = '{locked}';
 -- plant: release_at of the released charge moved => 2 released_early: release * of charge {released} of alice
 update transfers set release_at = '2046-01-01' where id = '{released}';
 
+-- plant: an adjustment confirmed by the same person => 1 same_person: transfer {taken} of carol
+update transfers set made_by = 'eve' where id = '{taken}';
+
+-- plant: an adjustment of another amount => 6 fingerprint: key *
+update transfers set amount = amount + 1 where id = '{adjusted}';
+
+-- plant: an adjustment the other way => 6 fingerprint: key *
+update transfers set debit_account = credit_account, credit_account = debit_account where id = '{taken}';
+
+-- plant: an adjustment for another reason => 6 fingerprint: key *
+update transfers set metadata = '{{"reason": "another"}}' where id = '{adjusted}';
+
+-- plant: an adjustment of other words => 1 unexplained_adjustment: transfer {adjusted} of carol
+update transfers set metadata = '["reason"]' where id = '{adjusted}';
+
+-- plant: an adjustment whose key is gone => 6 movement_without_key: adjustment {adjusted} of carol
+delete from idempotency_keys where movement_id = '{adjusted}';
+
+-- plant: an adjustment of another wallet => 6 key_of_another: key *
+update transfers set user_id = 'dave' where id = '{adjusted}';
+
 -- plant: an adjustment by nobody => 1 unexplained_adjustment: transfer 01ffffff-0000-7000-8000-000000000000 of bob
 insert into transfers (id, user_id, currency, kind, debit_account, credit_account, amount, reference, metadata)
 values (

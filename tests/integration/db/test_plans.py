@@ -139,6 +139,14 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ("statements", "rows"): ["'user-1'", "'USD'", FIRST, LAST, "21", "2000"],
     ("statements", "effects"): ["'user-1'", "'USD'", f"{NOW} - interval '1 day'", FIRST, NOW, "21"],
     ("reads", "queue_length"): [],
+    ("adjustments", "propose"): [
+        ID, "'user-1'", "'USD'", "5", "'x'", "'eve'", "'shop'", "'key-1'", "'\\x00'::bytea",
+    ],
+    ("adjustments", "proposal"): [ID],
+    ("adjustments", "proposal_by_key"): ["'shop'", "'key-1'"],
+    ("adjustments", "proposals"): [LAST, "21", f"{NOW} - interval '7 days'"],
+    ("adjustments", "booked"): [ID],
+    ("adjustments", "all_booked"): [LAST, "21"],
     ("reads", "heartbeats"): [],
     ("reads", "beat"): ["'relay'", "'1'", "'{}'"],
     ("reads", "forget_heartbeats"): [],
@@ -256,12 +264,14 @@ FILES = (
     "health",
     "stack",
     "adoptions",
+    "adjustments",
     "api_keys",
 )
 
 BOUNDED = {
     "activity",
     "api_keys",
+    "adjustment_proposals",
     "api_keys_revision",
     "bank_cursor",
     "discrepancies",

@@ -22,6 +22,8 @@ CODES = {
     "ChargeNotFound": "charge_not_found",
     "TransferNotFound": "transfer_not_found",
     "HoldNotFound": "hold_not_found",
+    "AdjustmentNotFound": "adjustment_not_found",
+    "NotConfirmable": "not_confirmable",
     "HoldNotOpen": "hold_not_open",
     "CaptureExceedsHold": "capture_exceeds_hold",
     "ExceedsOriginal": "exceeds_original",

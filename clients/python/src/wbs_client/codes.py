@@ -6,6 +6,7 @@ from wbs_client.errors import ApiError
 from wbs_client.models import Problem
 
 __all__ = [
+    "AdjustmentNotFound",
     "AmountLimitExceeded",
     "BalanceLimitExceeded",
     "CaptureExceedsHold",
@@ -27,6 +28,7 @@ __all__ = [
     "MalformedRequest",
     "MethodNotAllowed",
     "NotCancellable",
+    "NotConfirmable",
     "NotFound",
     "OpenHoldsLimitExceeded",
     "OpenLocksLimitExceeded",
@@ -124,6 +126,12 @@ class WebhookNotFound(ApiError):
     code = "webhook_not_found"
 
 
+class AdjustmentNotFound(ApiError):
+    """No such adjustment (404)."""
+
+    code = "adjustment_not_found"
+
+
 class EventsGone(ApiError):
     """Not a position in the sequence of events (410)."""
 
@@ -152,6 +160,12 @@ class HoldNotOpen(ApiError):
     """The hold has ended (409)."""
 
     code = "hold_not_open"
+
+
+class NotConfirmable(ApiError):
+    """It can't be confirmed so (409)."""
+
+    code = "not_confirmable"
 
 
 class IllegalMove(ApiError):

@@ -10,6 +10,7 @@ from gateway.app import create_app
 from gateway.contract.operation import OneOf, Operation
 from gateway.contract.problems import KINDS
 from gateway.routes import (
+    adjustments,
     balances,
     callbacks,
     charges,
@@ -26,6 +27,7 @@ from gateway.routes import (
 from runtime.settings import Settings
 
 GROUPS = (
+    adjustments,
     balances,
     callbacks,
     charges,
@@ -83,7 +85,8 @@ def test_every_code_is_described(document: dict[str, Any]) -> None:
                     found.add(code)
     everywhere = {"not_found", "method_not_allowed", "malformed_request", "expectation_failed"}
     everywhere |= {"request_timeout"}
-    assert found | everywhere == set(KINDS)
+    of_operators = {"adjustment_not_found", "not_confirmable"}
+    assert found | everywhere | of_operators == set(KINDS)
     assert all(code in document["info"]["description"] for code in everywhere)
 
 
