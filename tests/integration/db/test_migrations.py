@@ -69,6 +69,7 @@ async def test_money_tables_can_be_distributed(connection: asyncpg.Connection) -
         "stack",
         "leases",
         "write_trials",
+        "adjustment_proposals",
         "rate_reports",
         "events",
         "event_batches",
