@@ -81,10 +81,9 @@ class Settings:
     max_balance: str = _setting("WBS_MAX_BALANCE", "", "greatest total of a wallet, likewise")
     max_open_locks: int = _setting("WBS_MAX_OPEN_LOCKS", 0, "locks of one wallet; 0: no limit", low=0)
     max_open_holds: int = _setting("WBS_MAX_OPEN_HOLDS", 0, "open holds of one wallet; 0: no limit", low=0)
-    second_person: int = _setting("WBS_SECOND_PERSON", 0, "1: another one confirms an adjustment", low=0)
     auth: str = _setting("WBS_AUTH", "auto", "auto, on or off: whether requests need an API key")
     second_person: int = _setting(
-        "WBS_SECOND_PERSON", 0, "1: what operators settle by hand, another must approve", low=0
+        "WBS_SECOND_PERSON", 0, "1: what operators settle by hand or adjust, another must approve", low=0
     )
     metrics_token: str = _setting(
         "WBS_METRICS_TOKEN", "", "bearer token that may read /metrics and nothing else", secret=True
