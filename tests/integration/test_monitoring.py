@@ -198,7 +198,7 @@ ENDS = {
 
 INHIBITED = {"AcceptedBudgetBurnsFast", "HealthNotOk", "RequestsFail", "VitalsUnreadable", "WithdrawalOld"}
 """Of these nobody need hear while their cause is told: an alert of which they are a consequence."""
-TAMPERED = "update wallets set available = available {} 1 where user_id = 'changed by hand'"
+TAMPERED = "update wallets set available = available {} 1 where user_id = '8'"
 AGED = "update withdrawals set created_at = created_at {} interval '1 day' where user_id = '7' and amount = 3"
 
 
@@ -251,7 +251,7 @@ def troubles(stack: Stack, watched: Path) -> Iterator["Database"]:
         # Somebody changed a wallet by hand, and since then days have passed without audit and backup.
         mending.callback(wbs, stack, "audit", "--record")
         mending.callback(database.execute, "insert into backups values (now(), 'somewhere', 'a test')")
-        charge = {"user_id": "changed by hand", "amount": 5, "idempotency_key": "a wallet that nobody uses"}
+        charge = {"user_id": 8, "amount": 5, "idempotency_key": "a wallet that nobody uses"}
         assert call("POST", f"{stack.urls['api']}/charge", charge) == 200
         database.execute(TAMPERED.format("+"))
         mending.callback(database.execute, TAMPERED.format("-"))
