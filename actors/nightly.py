@@ -20,7 +20,7 @@ from runtime.identity import process_name
 from runtime.slices import DatabaseSettings
 from runtime.telemetry import log
 
-LOOK_S = 5.0
+LOOK_S = 60.0
 """Interval at which to look whether an audit is due."""
 AUDIT_S_MAX = 3600.0
 AGAIN_AFTER = timedelta(seconds=AUDIT_S_MAX)
