@@ -63,6 +63,7 @@ class Vitals:
         return {
             "open_money": self._open_money,
             "events": self._events,
+            "webhooks": self._webhooks,
             "connections": self._connections,
             "size": self._size,
             "wal": self._wal,
@@ -85,6 +86,10 @@ class Vitals:
 
     async def _events(self) -> None:
         telemetry.EVENTS_WAITING_SECONDS.set(await self._session.events_waiting_s())
+
+    async def _webhooks(self) -> None:
+        for status, number in (await self._session.webhooks()).items():
+            telemetry.WEBHOOK_ENDPOINTS.labels(status).set(number)
 
     async def _connections(self) -> None:
         used, allowed = await self._session.connections()

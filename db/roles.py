@@ -201,6 +201,7 @@ GRANTS: dict[str, dict[str, str]] = {
         GATEWAY: "select, insert, update, delete",
         ACTORS: "select, update",
         COURIER: f"{_WEBHOOK_COLUMNS}, update (rung_until)",
+        RECONCILER: _WEBHOOK_COLUMNS,
         OPERATOR: _WEBHOOK_COLUMNS,
         AUDITOR: _WEBHOOK_COLUMNS,
     },

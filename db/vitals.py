@@ -46,6 +46,10 @@ class VitalsSession:
         """Return the seconds for which the oldest batch of events has waited for its numbers; 0 if none waits."""
         return float((await self._one(_SQL["events_waiting"]))["age_s"])
 
+    async def webhooks(self) -> dict[str, int]:
+        """Return the number of webhooks, by status."""
+        return dict(await self._one(_SQL["webhooks"]))
+
     async def connections(self) -> tuple[int, int]:
         """Return the number of sessions of the server, and the number that our roles may have."""
         row = await self._one(_SQL["connections"])

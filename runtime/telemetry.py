@@ -119,6 +119,7 @@ EVENT_BATCHES_WAITING = Gauge("wbs_event_batches_waiting", "Batches whose events
 EVENTS_WAITING_SECONDS = Gauge(
     "wbs_events_waiting_seconds", "For how long the oldest batch of events has waited for its numbers."
 )
+WEBHOOK_ENDPOINTS = Gauge("wbs_webhook_endpoints", "Webhooks, enabled and disabled ones.", ["status"])
 EVENTS_LAST_SEQ = Gauge("wbs_events_last_seq", "The number of the last event.")
 EVENT_NUMBERING_SECONDS = Histogram(
     "wbs_event_numbering_seconds", "From the commit of a batch to the numbers of its events.", buckets=_SLOW_S

@@ -16,6 +16,12 @@ select
         extract(epoch from clock_timestamp() - (select at from event_batches order by id limit 1)), 0
     )::float8 as age_s;
 
+-- name: webhooks
+select
+    count(*) filter (where status = 'enabled') as enabled,
+    count(*) filter (where status = 'disabled') as disabled
+from webhook_endpoints;
+
 -- name: connections
 -- All sessions, whoever's: pg_stat_activity would not show those of others.
 select

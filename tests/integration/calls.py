@@ -273,6 +273,7 @@ async def vitals(settings: Settings, direct: Direct) -> None:
         _believed(await session.wal_bytes() > 0)
         await session.wal_archive_age_s()
         _believed(await session.events_waiting_s() >= 0)
+        _believed(set(await session.webhooks()) == {"enabled", "disabled"})
         await session.replicas()
         await session.last_audit()
         await session.last_backup_at()

@@ -167,6 +167,7 @@ PROVOKED = {
     "BankInTrouble",
     "DatabaseConnectionsHigh",
     "DeadLetters",
+    "EventsNotNumbered",
     "HealthDown",
     "HealthNotOk",
     "MoneyInAttention",
@@ -176,6 +177,7 @@ PROVOKED = {
     "ProcessDown",
     "RequestsFail",
     "VitalsUnreadable",
+    "WebhooksDisabled",
     "WithdrawalOld",
     "WithdrawalsRequireAttention",
 }
@@ -185,12 +187,14 @@ ENDS = {
     "AuditOld",
     "BackupOld",
     "DatabaseConnectionsHigh",
+    "EventsNotNumbered",
     "HealthDown",
     "NoProcessOfKind",
     "OutboxOld",
     "PayoutsPaused",
     "ProcessDown",
     "VitalsUnreadable",
+    "WebhooksDisabled",
     "WithdrawalOld",
 }
 """Those of them that end as soon as what provoked them is mended; the others look back over minutes."""
@@ -215,8 +219,11 @@ def test_alerts_fire_page_and_end(stack: Stack, prometheus: Prometheus, watched:
         return fired.issuperset(names)
 
     with troubles(stack, watched) as database:
-        with frozen_relay(stack, database):
-            wait_until(lambda: have_fired("NoProcessOfKind", "ProcessDown", "OutboxOld"), FIRES_WITHIN_S)
+        freeze(stack, database)
+        wait_until(
+            lambda: have_fired("NoProcessOfKind", "ProcessDown", "OutboxOld", "EventsNotNumbered"),
+            FIRES_WITHIN_S,
+        )
         with database.locked("wallets"):
             wait_until(lambda: refused(stack) and have_fired("HealthDown", "RequestsFail"), FIRES_WITHIN_S)
         wait_until(lambda: have_fired(*PROVOKED), FIRES_WITHIN_S, what="all fire")
@@ -263,19 +270,22 @@ def troubles(stack: Stack, watched: Path) -> Iterator["Database"]:
         assert call("POST", f"{stack.urls['api']}/withdraw", withdraw) == 202
         database.execute(AGED.format("-"))
         mending.callback(database.execute, AGED.format("+"))
+        assert call("POST", f"{stack.urls['api']}/webhooks", {"url": "http://127.0.0.1:9/"}) == 201
+        database.execute("update webhook_endpoints set status = 'disabled'")
+        mending.callback(database.execute, "delete from webhook_endpoints")
         database.use_up_connections()
         yield database
 
 
-@contextmanager
-def frozen_relay(stack: Stack, database: "Database") -> Iterator[None]:
-    """Freeze the relay, until it is killed for that, with an old message in the outbox."""
-    [pid] = [int(row["pid"]) for row in stack.ps() if row["kind"] == "relay"]
-    os.kill(pid, signal.SIGSTOP)
+def freeze(stack: Stack, database: "Database") -> None:
+    """Freeze relay and courier, until they are killed for that, with an old message and an old event before them."""
+    for row in stack.ps():
+        if row["kind"] in ("relay", "courier"):
+            os.kill(int(row["pid"]), signal.SIGSTOP)
     withdraw = {"user_id": 7, "amount": 5, "idempotency_key": "not announced"}
     assert call("POST", f"{stack.urls['api']}/withdraw", withdraw) == 202
     database.execute("update outbox set created_at = created_at - interval '2 minutes'")
-    yield
+    database.execute("update event_batches set at = at - interval '2 minutes'")
 
 
 def refused(stack: Stack) -> bool:
