@@ -348,8 +348,9 @@ async def _awaited(work: Any) -> Any:
 
 # --- The runbooks ----------------------------------------------------------------------------------------
 
-MAY_SAY_NO = {"wbs dlq replay $ID", "wbs payouts status"}
-"""Commands whose exit code 1 is an answer: it does not require attention any more; payouts are paused."""
+MAY_SAY_NO = {"wbs dlq replay $ID", "wbs payouts status", "wbs status"}
+"""Commands whose exit code 1 is an answer: it does not require attention any more; payouts are
+paused; not all is well."""
 
 
 def blocks() -> dict[tuple[str, str], str]:
@@ -390,6 +391,9 @@ def test_each_command_of_the_runbooks_works(stack: Stack, prometheus: Prometheus
             wrong.append(
                 f"{page}: {command}: exit code {done.returncode}: {done.stdout[-300:]}{done.stderr[-300:]}"
             )
+    places = " ".join(place for (place,) in database.fetch("select place from backups"))
+    assert ".dump" in places, "a dump is recorded"
+    assert "snapshot of the provider" in places
     database.close()
     assert call("PUT", faults, FAULTS) == 200
     assert not wrong, "\n".join(wrong)
