@@ -4,6 +4,7 @@ import time
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from db import events, stack
 from db.connections import connect
@@ -39,6 +40,7 @@ class CourierSession:
         self._lease = Lease(_LEASE)
         self._guarded_at: float | None = None
         self._known_seq = 0
+        self._known_epoch: UUID | None = None
         self._last_id = 0
         self._from_id = 0
         self._sample: tuple[int, int] | None = None
@@ -67,6 +69,7 @@ class CourierSession:
         """Give numbers to batches that wait, a bounded number of them."""
         numbered = await events.number_batches(self._connection, self._types, self._from_id)
         self._known_seq = numbered.last_seq
+        self._known_epoch = numbered.epoch if numbered.waits_for_standby else None
         self._last_id = max(self._last_id, numbered.last_id)
         if time.monotonic() - self._looked_at >= _LOOK_S:
             self._looked_at = time.monotonic()
@@ -96,7 +99,7 @@ class CourierSession:
     async def _guard(self) -> None:
         """Begin another epoch if the database may have lost history; write down which kinds of events are made."""
         here = await stack.server(self._connection)
-        reason = await events.guard_epoch(self._connection, here, self._known_seq)
+        reason = await events.guard_epoch(self._connection, here, self._known_seq, self._known_epoch)
         if reason is not None:
             self._known_seq = 0
             log.error("events_begin_anew", reason=reason)

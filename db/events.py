@@ -38,6 +38,9 @@ class Numbered(NamedTuple):
     last_seq: int
     age_s: float
     """Seconds that the oldest of the batches has waited."""
+    epoch: UUID
+    waits_for_standby: bool
+    """Whether commits wait for a standby: if that is promoted, it has them all."""
 
 
 class Span(NamedTuple):
@@ -66,7 +69,14 @@ async def number_batches(connection: Any, types: Sequence[str] | None, from_id: 
         rows = await connection.fetch(_SQL["number"], from_id, BATCHES_MAX, sequence["last_seq"], types)
         done = one(rows, ("last_id",))
         require(done["rows"] == done["told"], "events were not numbered as told")
-    return Numbered(done["batches"], done["last_id"] or 0, done["last_seq"], done["age_s"])
+    return Numbered(
+        done["batches"],
+        done["last_id"] or 0,
+        done["last_seq"],
+        done["age_s"],
+        sequence["epoch"],
+        sequence["waits_for_standby"],
+    )
 
 
 async def waiting(connection: Any, from_id: int = 0, limit: int = 10_000) -> tuple[int, float]:
@@ -80,18 +90,22 @@ async def make_kinds(connection: Any, kinds: Collection[str]) -> None:
     one(await connection.fetch(_SQL["make_kinds"], sorted(kinds)))
 
 
-async def guard_epoch(connection: Any, here: Server, known_seq: int) -> str | None:
+async def guard_epoch(
+    connection: Any, here: Server, known_seq: int, known_epoch: UUID | None = None
+) -> str | None:
     """Begin another epoch if history may have been lost; return why, or None if all is as it was.
 
-    `known_seq` is the greatest number that this courier has seen committed.
+    `known_seq` is the greatest number that this courier has seen committed; `known_epoch` its epoch, if that commit has
+    waited for a standby. Then another timeline that has this number has all that were ever told.
     """
     row = one(
         await connection.fetch(_SQL["identity"], here.timeline, here.system_identifier), ("lost_since",)
     )
     reason = None
+    is_known = row["epoch"] == known_epoch and row["last_seq"] >= known_seq > 0
     if row["written_down"] and not row["same_database"]:
         reason = "the database is another one"
-    elif row["written_down"] and not row["same_history"]:
+    elif row["written_down"] and not row["same_history"] and not is_known:
         reason = "another timeline, and commits wait for no standby"
     elif row["last_seq"] < known_seq:
         reason = "numbers that were committed are not there any more"
@@ -99,7 +113,7 @@ async def guard_epoch(connection: Any, here: Server, known_seq: int) -> str | No
         reason = "the bank knew of payouts that are not there any more"
     if reason is not None:
         at_most_one(await connection.fetch(_SQL["begin_epoch"], reason, row["epoch"]))
-    if reason is not None or not row["written_down"]:
+    if reason is not None or not row["written_down"] or not row["same_history"]:
         one(await connection.fetch(_SQL["write_down"], here.timeline, here.system_identifier))
     return reason
 

@@ -1,6 +1,11 @@
 -- name: sequence
 -- The sequence as it is; `locked` by the caller, so that the next statement sees what the last courier has written.
-select epoch, first_seq, last_seq, kinds_since
+select
+    epoch,
+    first_seq,
+    last_seq,
+    kinds_since,
+    current_setting('synchronous_standby_names') <> '' as waits_for_standby
 from event_sequence
 for update;
 

@@ -39,3 +39,4 @@ def test_no_money_is_lost_and_none_paid_twice(tmp_path: Path) -> None:
     assert findings.checked["withdrawals"] > 20
     assert findings.checked["ended_before_healing"] > 5
     assert findings.checked["balances"] > 50
+    assert findings.checked["told"] > 100

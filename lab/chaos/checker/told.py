@@ -40,7 +40,7 @@ class Heard(NamedTuple):
 def read_events(file: BinaryIO, places: list[Place]) -> list[Heard]:
     """Return the events at these places of the history, in their order."""
     heard = []
-    for place in sorted(set(places)):
+    for place in sorted(set(places), key=lambda place: place.seq):  # they ascend over epochs, too
         record = read_at(file, place.offset)
         assert isinstance(record, Told)
         event = parse(record.body)

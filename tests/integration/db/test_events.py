@@ -378,6 +378,24 @@ async def test_epochs(ledger: Ledger, connection: asyncpg.Connection, reader: Re
         assert [(event.seq, event.body.epoch) for event in page.events] == [(span.first_seq, span.epoch)]
 
 
+async def test_a_promoted_standby(ledger: Ledger, connection: asyncpg.Connection, reader: Reader) -> None:
+    """Goal: on another timeline the epoch goes on if the courier finds the last number it has given, and only then."""
+    assert await events.guard_epoch(connection, Server(77, 1), 0) is None
+    await ledger.submit(charge(5))
+    known = await events.number_batches(connection, None)
+    assert await events.guard_epoch(connection, Server(77, 2), known.last_seq, known.epoch) is None
+    assert (await events.span(reader)).epoch == known.epoch
+    # It is written down: a courier that has just started finds it.
+    assert await events.guard_epoch(connection, Server(77, 2), 0) is None
+    assert await events.guard_epoch(connection, Server(77, 3), 0)
+    await ledger.submit(charge(5))
+    known = await events.number_batches(connection, None)
+    assert await events.guard_epoch(connection, Server(77, 4), known.last_seq + 1, known.epoch)
+    assert await events.guard_epoch(
+        connection, Server(77, 5), known.last_seq, known.epoch
+    )  # of an earlier epoch
+
+
 async def test_old_events_are_removed(
     ledger: Ledger,
     connection: asyncpg.Connection,
