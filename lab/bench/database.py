@@ -114,6 +114,13 @@ async def all_numbered(database_url: str) -> bool:
         return done
 
 
+async def courier_leads(database_url: str, since: datetime) -> bool:
+    """Return whether a courier has said since then that it leads."""
+    async with _connect(database_url) as connection:
+        leads: bool = await connection.fetchval(_SQL["courier_leads"], since)
+        return leads
+
+
 async def last_event(database_url: str) -> int:
     """Return the number of the last event."""
     async with _connect(database_url) as connection:

@@ -98,7 +98,6 @@ class Events:
         sample.detail.update(mb=round(most - before, 1), behind_s=told["behind_s"])
         self._runner.keep("events_clients", sample)
         stage.stack.start_kind("gateway")
-        stage.stack.wait_healthy()
 
     @contextmanager
     def _listening(self, clients: int) -> Iterator[dict[str, Any]]:

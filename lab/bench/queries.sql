@@ -117,6 +117,9 @@ where kinds_since <> '{}';
 -- name: all_numbered
 select not exists (select from event_batches) as all_numbered;
 
+-- name: courier_leads
+select exists (select from heartbeats where kind = 'courier' and at > $1 and (detail ->> 'leads')::boolean) as leads;
+
 -- name: last_event
 select last_seq from event_sequence;
 

@@ -177,8 +177,9 @@ class Stage:
 
     def start_courier(self) -> None:
         """Start the courier, and wait until it is at work: supervisord loses a signal to what it has just started."""
+        since = asyncio.run(database.clock(self.database_url))
         self.stack.start_kind("courier")
-        self.stack.wait_healthy()
+        self.wait(lambda: asyncio.run(database.courier_leads(self.database_url, since)), "the courier", 60)
 
     def leave_one_gateway(self) -> None:
         """Stop all gateways but one."""
