@@ -107,7 +107,7 @@ class Told(msgspec.Struct, frozen=True, tag="told", tag_field="line", omit_defau
     """One event, as a consumer of the sequence has received it."""
 
     consumer: str
-    """stream, list"""
+    """stream, list, webhook"""
     at: float
     body: str
     """The same bytes as they came."""

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from lab.chaos.checker import Findings, check
-from lab.chaos.history import InjectedFault, Record, Told, ToldTo
+from lab.chaos.history import InjectedFault, Record, Run, Told, ToldTo
 from tests.chaos.honest_events import Event, events_of, renumbered, told
 from tests.chaos.honest_service import write
 from tests.chaos.honest_transfers import HonestTransfers
@@ -230,3 +230,31 @@ def test_another_epoch_is_found(records: list[Record], events: list[Event], verd
         run, *rest = told(records, anew)
         assert verdict([run, restored, *rest]).violations == []
     assert "epoch_differs" in verdict(told(records, events, anew)).counts
+
+
+def test_at_least_once(records: list[Record], events: list[Event], verdict: Check) -> None:
+    """Goal: a webhook may come again in the same bytes; other bytes, another order or a gap are found as ever."""
+
+    def as_webhooks(*sequences: list[Event]) -> list[Record]:
+        """The history, with webhooks in the place of the stream."""
+        run, *lines = told(records, *sequences)
+        assert isinstance(run, Run)
+        return [
+            msgspec.structs.replace(run, consumers=("list", "webhook")),
+            *(
+                msgspec.structs.replace(line, consumer="webhook", number="")
+                if isinstance(line, Told) and line.consumer == "stream"
+                else line
+                for line in lines
+            ),
+        ]
+
+    again = [*events[:5], events[2], *events[5:], events[0]]
+    findings = verdict(as_webhooks(events, again))
+    assert findings.violations == []
+    assert findings.checked["told_again"] == 2
+    other = [*events, events[3] | {"by": "somebody"}]
+    assert set(verdict(as_webhooks(events, other)).counts) == {"event_changed"}
+    turned = [*events[:4], events[5], events[4], *events[6:]]
+    assert "event_out_of_order" in verdict(as_webhooks(events, turned)).counts
+    assert set(verdict(as_webhooks(events, without(events, 4))).counts) == {"event_gap"}
