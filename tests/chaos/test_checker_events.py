@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from lab.chaos.checker import Findings, check
-from lab.chaos.history import InjectedFault, Record, Run, Told, ToldTo
+from lab.chaos.history import Call, InjectedFault, Record, Run, Told, ToldTo
 from tests.chaos.honest_events import Event, events_of, renumbered, told
 from tests.chaos.honest_service import write
 from tests.chaos.honest_transfers import HonestTransfers
@@ -230,6 +230,12 @@ def test_another_epoch_is_found(records: list[Record], events: list[Event], verd
         run, *rest = told(records, anew)
         assert verdict([run, restored, *rest]).violations == []
     assert "epoch_differs" in verdict(told(records, events, anew)).counts
+    problem = '{"status":410,"code":"events_gone"}'
+    gone = Call("events", 0.3, 0.31, status=410, answer=problem)
+    run, *rest = told(records, events)
+    assert set(verdict([run, gone, *rest]).counts) == {"position_gone"}
+    promoted = InjectedFault("failover", "killed", 0.1, 0.2)
+    assert verdict([run, promoted, gone, *rest]).violations == []
 
 
 def test_at_least_once(records: list[Record], events: list[Event], verdict: Check) -> None:

@@ -55,6 +55,7 @@ class _Index:
     users: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     """The users of each cell."""
     restores: int = 0
+    """How often another epoch may begin: a courier that starts then can't tell a promoted standby from a backup."""
 
 
 def check(path: Path, tell: Callable[[str], None] = lambda text: None) -> Findings:
@@ -96,6 +97,7 @@ def _first_pass(path: Path, findings: Findings) -> _Index:
             findings.checked["calls"] += 1
             check_conduct(line.number, record, findings)
             witness.take(line.number, record)
+            index.sequence.refused(line.number, record)
             if record.cell:
                 index.cells[record.cell].append((line.number, line.offset))
                 index.users[record.cell].add(record.wallet.partition(" ")[0])
@@ -113,7 +115,7 @@ def _first_pass(path: Path, findings: Findings) -> _Index:
         elif isinstance(record, InjectedFault):
             if record.target == "clock_back":
                 index.clock_back.append((record.start, record.end))
-            index.restores += record.action == "restore"
+            index.restores += record.action in ("restore", "failover")
         elif isinstance(record, Trouble):
             findings.add(record.rule, "the run", record.expected, record.found, line.number)
         elif isinstance(record, Comeback) and record.seconds > record.within_s:

@@ -24,8 +24,8 @@ ALLOWED = {
     "hold_now": {200},
     "transfer_now": {200},
     "charge_now": {200},
-    "events": {200},
-    "event_stream": {200},
+    "events": {200, 410},
+    "event_stream": {200, 410},
 }
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from lab.chaos.checker.evidence import parse
 from lab.chaos.checker.findings import Findings
-from lab.chaos.history import Told, ToldTo
+from lab.chaos.history import Call, Told, ToldTo
 
 TYPES = frozenset(
     {
@@ -52,6 +52,7 @@ class SequenceWitness:
         self.by_user: dict[str, list[Place]] = defaultdict(list)
         """The events of the first consumer that told anything, by the first of their users."""
         self._first = ""
+        self._refused: list[int] = []
 
     def take(self, line: int, offset: int, told: Told, findings: Findings) -> None:
         """Take in an event that a consumer was told."""
@@ -85,12 +86,19 @@ class SequenceWitness:
             for user in {str(user) for user in event["user_ids"]}:
                 self.by_user[user].append(Place(epoch, seq, line, offset))
 
+    def refused(self, line: int, call: Call) -> None:
+        """Take in a call that was perhaps told that its position is not there any more."""
+        if call.op in ("events", "event_stream") and call.status == 410:
+            self._refused.append(line)
+
     def end(self, told_to: ToldTo) -> None:
         """Take in up to where the consumers must have been told."""
         self._ends.append(told_to)
 
     def check(self, consumers: tuple[str, ...], restores: int, findings: Findings) -> None:
-        """Compare the consumers. `restores` is how often the run has put an older state of the database in place."""
+        """Compare the consumers. `restores` is how often another epoch may have begun."""
+        if self._refused and not restores:
+            findings.add("position_gone", "events", "where it was told to", "410", *self._refused)
         if consumers and not self._ends:
             findings.add("incomplete", "the history", f"{', '.join(consumers)}, to the end", "no end")
         for name in consumers:
