@@ -49,7 +49,7 @@ def test_what_is_said_of_each_target() -> None:
     assert (told[CHARGES]["value"], told[CHARGES]["reached"]) == (1.4, False)
     assert math.isclose(told[P99]["value"], 2.5)
     assert (told[P99]["at_most"], told[P99]["reached"]) == (1.5, False)
-    assert told["charges/s ÷ noop/s"]["reached"] is None
+    assert told["balance reads/s ÷ noop/s"]["reached"] is None
     lines = {
         target.figure: line
         for target in TARGETS
@@ -57,4 +57,4 @@ def test_what_is_said_of_each_target() -> None:
         if target.figure in line
     }
     assert lines[CHARGES].endswith("✗")
-    assert lines["charges/s ÷ noop/s"].endswith("not measured")
+    assert lines["balance reads/s ÷ noop/s"].endswith("not measured")
