@@ -1,6 +1,6 @@
 """Reads of charges, transfers and holds by their identifiers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -25,10 +25,30 @@ class ChargeView(NamedTuple):
 
 
 class TransferView(NamedTuple):
-    """A transfer as it is now, with the minor units that were reversed of it."""
+    """A transfer as it is now, with the minor units that were reversed of each leg."""
 
     receipt: TransferReceipt
-    reversed: int
+    reversed_legs: tuple[int, ...]
+
+    @property
+    def reversed(self) -> int:
+        """Minor units that were reversed of all legs together."""
+        return sum(self.reversed_legs)
+
+    def seen_by(self, owns: Callable[[str], bool]) -> "TransferView | None":
+        """Return what may be seen by whoever owns some users only; None if nothing.
+
+        Who pays sees all. Who is paid sees from whom, and their own legs; the other legs, and what the payer has noted,
+        are not theirs.
+        """
+        if owns(self.receipt.user_id):
+            return self
+        mine = [number for number, leg in enumerate(self.receipt.legs) if owns(leg.to_user_id)]
+        if not mine:
+            return None
+        legs = tuple(self.receipt.legs[number] for number in mine)
+        receipt = self.receipt._replace(legs=legs, amount=sum(leg.amount for leg in legs), metadata=None)
+        return TransferView(receipt, tuple(self.reversed_legs[number] for number in mine))
 
 
 async def charges(reader: Reader, ids: Sequence[UUID]) -> list[ChargeView]:
@@ -52,7 +72,7 @@ async def transfers(reader: Reader, ids: Sequence[UUID]) -> list[TransferView]:
             row["metadata"],
             row["created_at"],
         )
-        found[receipt.id] = TransferView(receipt, row["reversed"])
+        found[receipt.id] = TransferView(receipt, tuple(row["reversed"]))
     return _in_order(ids, found)
 
 

@@ -176,7 +176,7 @@ cross join lateral (
         array_agg(to_user_id order by leg) as payees,
         array_agg(amount order by leg) as amounts,
         array_agg(release_at order by leg) as release_ats,
-        sum(reversed)::bigint as reversed
+        array_agg(reversed order by leg) as reversed
     from transfer_legs
     where transfer_id = t.id and from_user_id = t.user_id
 ) as l

@@ -179,13 +179,14 @@ class ListRoutes:
         query = self._transfers.read(request.query_string)
         query.check(of_all=False)
         if query.idempotency_key is not None:
-            transfer = await self._reads.transfer_by_key(caller.space, query.key())
-            if not caller.owns(transfer.receipt.user_id):
+            transfer = (await self._reads.transfer_by_key(caller.space, query.key())).seen_by(caller.owns)
+            if transfer is None:
                 raise TransferNotFound("no such transfer")
             return Response(encode(transfer_of(transfer.receipt, self._user_ids, transfer.reversed)))
         wallet = await self._wallet(query, caller)
         assert wallet is not None
-        found, next = await self._reads.transfers(wallet, query.span(), query.limit, query.type)
+        all_legs, next = await self._reads.transfers(wallet, query.span(), query.limit, query.type)
+        found = filter(None, (view.seen_by(caller.owns) for view in all_legs))
         return Response(
             encode(
                 TransfersPage(

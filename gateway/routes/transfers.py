@@ -189,9 +189,8 @@ class TransferRoutes:
     async def transfer_by_id(self, request: Request, caller: Caller, transfer_id: str) -> Response:
         """Return a transfer as it is now."""
         id = read_id(transfer_id, TransferNotFound("no such transfer"))
-        found = await self._reads.transfer(id)
-        users = (found.receipt.user_id, *(leg.to_user_id for leg in found.receipt.legs))
-        if not all(map(caller.owns, users)):
+        found = (await self._reads.transfer(id)).seen_by(caller.owns)
+        if found is None:
             raise TransferNotFound("no such transfer")
         return Response(encode(transfer_of(found.receipt, self._user_ids, found.reversed)))
 
