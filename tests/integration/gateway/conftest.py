@@ -252,6 +252,18 @@ def movements(connection: asyncpg.Connection) -> Callable[[], Any]:
     return count
 
 
+async def with_key(gateway: Gateway, session: aiohttp.ClientSession, secret: str) -> Api:
+    """Return a client with this key, once the gateway knows it."""
+    api = Api(gateway.url, session).with_headers(authorization=f"Bearer {secret}")
+
+    async def is_known() -> bool:
+        return (await api.get("/metrics")).status in (200, 403)
+
+    await gateway.ready(session)
+    await poll_until(is_known, what="the gateway knows the key", interval_s=0.3)
+    return api
+
+
 async def together(*calls: Any) -> list[Reply]:
     """Make all calls at once."""
     return list(await asyncio.gather(*calls))
