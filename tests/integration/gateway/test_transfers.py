@@ -10,6 +10,12 @@ from tests.integration.gateway.conftest import Api, new_key
 LATER = "2100-01-01T00:00:00Z"
 
 
+@pytest.fixture
+def api(shared_api: Api) -> Api:
+    """A client of the shared gateway: each test has users of its own."""
+    return shared_api
+
+
 def names() -> tuple[str, str]:
     """Return two users that nobody has used."""
     return f"payer-{new_key()}", f"payee-{new_key()}"
