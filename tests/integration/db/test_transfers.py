@@ -107,7 +107,7 @@ async def test_a_transfer_of_several_legs(
     assert await split(reader, "bob") == (31, 0, 0)
     assert await split(reader, "carl") == (0, 20, 0)
     found = await transfer_reads.transfer(reader, made.receipt.id)
-    assert found == (made.receipt, 0)
+    assert found == (made.receipt, (0, 0, 0))
     rows = await connection.fetch("select made_by from transfers where kind in ('send', 'receive')")
     assert [row["made_by"] for row in rows] == ["shop key"] * 4
     await hold_books(connection)
