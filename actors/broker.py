@@ -8,6 +8,7 @@ import dramatiq
 from dramatiq import Broker, Middleware, worker
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.stub import StubBroker, _StubConsumer, _StubMessageProxy
+from dramatiq.common import dq_name
 from dramatiq.errors import DecodeError
 from dramatiq.middleware import TimeLimit
 
@@ -20,6 +21,7 @@ from actors.middleware.metrics import Metrics
 from actors.middleware.resources import Resources
 from actors.payouts import declare_payouts
 from actors.rejections import rejections
+from actors.webhooks import declare_webhooks
 from runtime.settings import Settings
 from runtime.slices import BrokerSettings
 
@@ -43,6 +45,7 @@ def compose(settings: Settings, *, in_memory: bool = False) -> Broker:
     for middleware in _middleware(settings, resources):
         broker.add_middleware(middleware)
     declare_payouts(broker, resources)
+    declare_webhooks(broker, resources)
     dramatiq.set_broker(broker)
     return broker
 
@@ -86,14 +89,13 @@ class WalletRabbitmqBroker(RabbitmqBroker):
         return self.consumer_class(self, queue_name, prefetch, timeout)
 
     def _declare_queue(self, queue_name: str) -> Any:
-        assert queue_name == messages.QUEUE
-        return self._declare(messages.QUEUE)
+        return self._declare(queue_name)
 
     def _declare_dq_queue(self, queue_name: str) -> Any:
-        return self._declare(messages.DELAY_QUEUE)
+        return self._declare(dq_name(queue_name))
 
     def _declare_xq_queue(self, queue_name: str) -> Any:
-        return self._declare(messages.DEAD_LETTER_QUEUE)
+        return self._declare(messages.DEAD_LETTER_QUEUE)  # of all queues: only strangers' messages die
 
     def _declare(self, queue: str) -> Any:
         return queues.declare_blocking(self.connection, queue, self._wanted[queue])

@@ -22,6 +22,7 @@ from runtime.telemetry import (
     EVENT_BATCHES_WAITING,
     EVENT_NUMBERING_SECONDS,
     EVENTS_LAST_SEQ,
+    WEBHOOK_ENDPOINTS,
     log,
 )
 from runtime.throttle import Throttle
@@ -30,6 +31,9 @@ IDLE_S = 0.05
 """Pause after a step that left nothing to do."""
 STANDING_BY_S = 0.5
 FAILED_S = 0.5
+RING_S = 0.1
+"""Seconds between two looks at which webhooks have something to do."""
+COUNT_S = 5.0
 FORGET_S = 60.0
 """Seconds between two removals of old events."""
 
@@ -45,7 +49,7 @@ class Courier:
         self._last_seq = 0
         self._troubles = Troubles()
         self._throttle = Throttle()
-        self._forgot_at = 0.0
+        self._forgot_at = self._rang_at = self._counted_at = 0.0
 
     def detail(self) -> dict[str, Any]:
         """Return the heartbeat's detail."""
@@ -78,9 +82,11 @@ class Courier:
             if numbered.batches:
                 EVENT_NUMBERING_SECONDS.observe(numbered.age_s)
             if numbered.batches == BATCHES_MAX:
+                await self._ring()
                 EVENT_BATCHES_WAITING.set((await self._session.waiting())[0])
                 return 0.0
             EVENT_BATCHES_WAITING.set(0)
+            await self._ring()
             await self._forget()
         except Exception as error:  # noqa: BLE001 - a step that fails is taken again
             await self._session.close()
@@ -90,6 +96,17 @@ class Courier:
                 log.warning("courier_waits", exc_info=is_odd(error), error=f"{type(error).__name__}: {error}")
             return FAILED_S
         return IDLE_S
+
+    async def _ring(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._rang_at >= RING_S:
+            self._rang_at = now
+            await self._session.ring()
+        if now - self._counted_at >= COUNT_S:
+            self._counted_at = now
+            found = await self._session.webhooks()
+            for status in ("enabled", "disabled"):
+                WEBHOOK_ENDPOINTS.labels(status).set(found.get(status, 0))
 
     async def _forget(self) -> None:
         now = asyncio.get_running_loop().time()

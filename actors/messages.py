@@ -17,6 +17,9 @@ DEAD_LETTER_QUEUE: Final = xq_name(QUEUE)
 DELAY_QUEUE: Final = dq_name(QUEUE)
 """dramatiq declares it; we never delay messages in the broker (docs/adr: the ladder is in Postgres)."""
 ACTOR: Final = "pay_withdrawal"
+WEBHOOKS_QUEUE: Final = "webhooks"
+WEBHOOKS_DELAY_QUEUE: Final = dq_name(WEBHOOKS_QUEUE)
+WEBHOOKS_ACTOR: Final = "deliver_webhooks"
 
 QueueArguments = dict[str, Any]
 
@@ -27,19 +30,39 @@ BODY_BYTES_MAX: Final = 4096
 MESSAGE_ID_CHARS_MAX: Final = 128
 
 
-class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Any(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A message in dramatiq's format, restricted to the values that our own messages can have."""
 
-    queue_name: Literal["withdrawals"]
-    actor_name: Literal["pay_withdrawal"]
-    args: tuple[UUID, Annotated[str, msgspec.Meta(pattern=r"\A[^\x00]{1,128}\Z")]]
     kwargs: Annotated[dict[str, Any], msgspec.Meta(max_length=0)]
     options: dict[str, Any]
     message_id: Annotated[str, msgspec.Meta(min_length=1, max_length=MESSAGE_ID_CHARS_MAX)]
     message_timestamp: Annotated[int, msgspec.Meta(ge=0)]
 
 
-_BODY = msgspec.json.Decoder(_Body)
+class _Withdrawal(
+    _Any, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="actor_name", tag="pay_withdrawal"
+):
+    """A withdrawal, and its user."""
+
+    queue_name: Literal["withdrawals"]
+    args: tuple[UUID, Annotated[str, msgspec.Meta(pattern=r"\A[^\x00]{1,128}\Z")]]
+
+
+class _Webhook(
+    _Any,
+    frozen=True,
+    forbid_unknown_fields=True,
+    kw_only=True,
+    tag_field="actor_name",
+    tag="deliver_webhooks",
+):
+    """A webhook endpoint."""
+
+    queue_name: Literal["webhooks"]
+    args: tuple[UUID]
+
+
+_BODY: msgspec.json.Decoder[_Withdrawal | _Webhook] = msgspec.json.Decoder(_Withdrawal | _Webhook)
 
 
 def decode(body: bytes) -> Message[None]:
@@ -54,11 +77,10 @@ def decode(body: bytes) -> Message[None]:
         read = _BODY.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise _decode_error(str(error), body) from error
-    withdrawal_id, user_id = read.args
     return Message(
-        queue_name=QUEUE,
-        actor_name=ACTOR,
-        args=(str(withdrawal_id), user_id),
+        queue_name=read.queue_name,
+        actor_name=ACTOR if isinstance(read, _Withdrawal) else WEBHOOKS_ACTOR,
+        args=(str(read.args[0]), *read.args[1:]),
         kwargs={},
         options={},
         message_id=read.message_id,
@@ -92,16 +114,24 @@ def message(withdrawal_id: UUID, user_id: str) -> Message[None]:
     )
 
 
+def webhook_message(endpoint_id: UUID) -> Message[None]:
+    """Return the message that tells the actors of an endpoint with something to do."""
+    return Message(
+        queue_name=WEBHOOKS_QUEUE, actor_name=WEBHOOKS_ACTOR, args=(str(endpoint_id),), kwargs={}, options={}
+    )
+
+
 def withdrawal_id_of(body: bytes) -> UUID | None:
-    """Return the withdrawal named by a message's body, or None if the message is not ours."""
+    """Return the withdrawal named by a message's body, or None if there is none."""
     try:
-        return UUID(decode(body).args[0])
+        read = decode(body)
     except DecodeError:
         return None
+    return UUID(read.args[0]) if read.actor_name == ACTOR else None
 
 
 def queue_arguments(*, quorum: bool) -> QueueArguments:
-    """Return the arguments of `withdrawals` and its delay queue. Every process must declare them alike."""
+    """Return the arguments of the queues that are worked on, and of their delay queues: all processes' alike."""
     arguments: QueueArguments = {
         "x-dead-letter-exchange": "",
         "x-dead-letter-routing-key": DEAD_LETTER_QUEUE,

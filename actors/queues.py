@@ -30,6 +30,8 @@ def wanted(broker: BrokerSettings) -> Iterator[tuple[str, dict[str, Any]]]:
     )
     yield messages.DELAY_QUEUE, arguments
     yield messages.QUEUE, arguments
+    yield messages.WEBHOOKS_DELAY_QUEUE, arguments
+    yield messages.WEBHOOKS_QUEUE, arguments
 
 
 def warn_of_other_arguments(queue: str, reason: str) -> None:

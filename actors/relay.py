@@ -138,6 +138,7 @@ class Relay:
                 await publisher.wait_until_flowing(BACKOFF_S_MAX)
             else:
                 claimed = await self._carry_batch(publisher)
+                await self._carry_webhooks(publisher)
                 self.troubles.went_well(_CARRYING)
                 self._backoff_s = BACKOFF_S_MIN
                 if claimed < BATCH_MAX:
@@ -160,6 +161,15 @@ class Relay:
         if len(published) < len(carried) and not publisher.is_blocked:
             self._pass_over([m for m in carried if m not in set(published)], bool(published), publisher)
         return len(claimed)
+
+    async def _carry_webhooks(self, publisher: Publisher) -> None:
+        """Tell the actors of webhook endpoints with something to do. What is not confirmed is told another time."""
+        if not await self._outbox.webhooks_waiting():
+            return
+        async with self._outbox.claim_webhooks(BATCH_MAX) as endpoints:
+            bodies = [messages.webhook_message(id).encode() for id in endpoints]
+            held = await publisher.publish(messages.WEBHOOKS_QUEUE, bodies, CONFIRM_TIMEOUT_S)
+            await self._outbox.webhooks_told([id for id, one in zip(endpoints, held, strict=True) if one])
 
     def _pass_over(self, refused: list[Message], others_taken: bool, publisher: Publisher) -> None:
         """Go on without the messages that RabbitMQ refuses. Raises NotConfirmed if a new connection may help."""

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from db import events, stack
+from db import events, stack, webhook_turns
 from db.connections import connect
 from db.errors import DATABASE_ERRORS
 from db.events import Numbered
@@ -81,8 +81,17 @@ class CourierSession:
         return await events.waiting(self._connection, self._from_id)
 
     async def forget(self, older_than: timedelta) -> int:
-        """Remove some of the oldest events; return the number of rows."""
-        return await events.forget(self._connection, older_than, EVER)
+        """Remove some of the oldest events, but none that an enabled webhook has not got; return the number of rows."""
+        needed = await webhook_turns.needed_from(self._connection)
+        return await events.forget(self._connection, older_than, EVER if needed is None else needed)
+
+    async def ring(self) -> None:
+        """Have the actors told of webhooks with something to do."""
+        await webhook_turns.ring(self._connection)
+
+    async def webhooks(self) -> dict[str, int]:
+        """Return how many webhooks there are of each status."""
+        return await webhook_turns.by_status(self._connection)
 
     async def give_up(self) -> None:
         """Let another process lead at once, because this one ends."""

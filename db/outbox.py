@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from db import webhook_turns
 from db.connections import connect, transaction
 from db.errors import translate
 from db.sql import load
@@ -113,6 +114,20 @@ class Outbox:
         async with transaction(self._connection):
             rows = await self._connection.fetch(_SQL["claim"], limit, list(without))
             yield [Message(row["user_id"], row["withdrawal_id"]) for row in map(whole, rows)]
+
+    @asynccontextmanager
+    async def claim_webhooks(self, limit: int) -> AsyncIterator[list[UUID]]:
+        """Claim up to `limit` webhook endpoints, likewise, for a block that may call `webhooks_told`."""
+        async with transaction(self._connection):
+            yield await webhook_turns.claim(self._connection, limit)
+
+    async def webhooks_waiting(self) -> bool:
+        """Return whether there are webhook endpoints to be told of."""
+        return await webhook_turns.are_waiting(self._connection)
+
+    async def webhooks_told(self, endpoints: Sequence[UUID]) -> None:
+        """Delete endpoints of which RabbitMQ has confirmed the message, likewise."""
+        await webhook_turns.told(self._connection, endpoints)
 
     async def published(self, messages: Sequence[Message]) -> None:
         """Delete messages that RabbitMQ has confirmed. Takes effect when the block of `claim` ends."""

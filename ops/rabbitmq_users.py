@@ -19,7 +19,13 @@ from urllib.parse import unquote, urlsplit
 
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from actors.messages import DEAD_LETTER_QUEUE, DELAY_QUEUE, QUEUE
+from actors.messages import (
+    DEAD_LETTER_QUEUE,
+    DELAY_QUEUE,
+    QUEUE,
+    WEBHOOKS_DELAY_QUEUE,
+    WEBHOOKS_QUEUE,
+)
 from ops.errors import OpsError, ServerAway
 
 ADMINISTRATOR = "wbs_administrator"
@@ -36,7 +42,8 @@ def _only(*queues: str) -> str:
 
 
 _ANYTHING = ".*"
-_OURS = _only(QUEUE, DELAY_QUEUE, DEAD_LETTER_QUEUE)
+_LIVE = (QUEUE, DELAY_QUEUE, WEBHOOKS_QUEUE, WEBHOOKS_DELAY_QUEUE)
+_OURS = _only(*_LIVE, DEAD_LETTER_QUEUE)
 _DEFAULT_EXCHANGE = _only("amq.default")
 
 
@@ -52,9 +59,9 @@ class Permissions(NamedTuple):
 USERS = {
     ADMINISTRATOR: Permissions(_ANYTHING, _ANYTHING, _ANYTHING, "administrator"),
     OPERATOR: Permissions(_OURS, _DEFAULT_EXCHANGE, _OURS, "monitoring"),
-    RELAY: Permissions(_OURS, _DEFAULT_EXCHANGE, _only(QUEUE, DELAY_QUEUE)),
-    ACTORS: Permissions(_OURS, _DEFAULT_EXCHANGE, _only(QUEUE, DELAY_QUEUE)),
-    RECONCILER: Permissions(_OURS, _DEFAULT_EXCHANGE, _only(QUEUE, DELAY_QUEUE)),
+    RELAY: Permissions(_OURS, _DEFAULT_EXCHANGE, _only(*_LIVE)),
+    ACTORS: Permissions(_OURS, _DEFAULT_EXCHANGE, _only(*_LIVE)),
+    RECONCILER: Permissions(_OURS, _DEFAULT_EXCHANGE, _only(*_LIVE)),
 }
 
 

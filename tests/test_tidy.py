@@ -216,6 +216,7 @@ def test_sql_is_only_in_db() -> None:
 
 SHORT_TASKS = {
     "actors/amqp.py": "waits a few seconds for RabbitMQ to take messages again",
+    "actors/webhook_turns.py": "turns of some seconds; what one leaves undone, the courier rings for again",
     "bank_sim/supervision.py": "the bank's own supervision: it imports nothing of ours",
     "bank_sim/books.py": "writes what is waiting, then ends; begun anew by the next to come",
     "lab/chaos/aftermath.py": "within one run of the laboratory",

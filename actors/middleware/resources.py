@@ -14,6 +14,7 @@ from actors.bank import open_bank
 from actors.bank.breaker import Breaker, WatchedBank
 from actors.bank.protocol import Bank
 from actors.gate import PayoutGate
+from actors.webhook_turns import WebhookTurns
 from db.connections import Reader
 from db.withdrawals import Withdrawals
 from runtime.settings import Settings
@@ -32,6 +33,7 @@ class Resources(Middleware):
     breaker: Breaker
     gate: PayoutGate
     reader: Reader
+    webhook_turns: WebhookTurns
     tasks: SupervisedTasks
     """The tasks of the actors' event loop."""
 
@@ -81,10 +83,12 @@ class Resources(Middleware):
         self.withdrawals.start()
         self.gate = PayoutGate(self.reader)
         self.tasks.start("payout-gate", self.gate.watch)
+        self.webhook_turns = WebhookTurns(self.settings)
 
     async def _close(self) -> None:
         try:
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                await self.webhook_turns.stop()
                 await self.withdrawals.stop()
                 await self.bank.close()
                 self.reader.terminate()

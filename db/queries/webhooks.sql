@@ -108,8 +108,8 @@ select id from rung
 on conflict do nothing;
 
 -- name: sums
--- How many endpoints there are of each status, and the least number that an enabled one was told of.
-select status, count(*) as endpoints, min(delivered_seq) filter (where status = 'enabled') as delivered_seq
+-- How many endpoints there are of each status.
+select status, count(*) as endpoints
 from webhook_endpoints
 group by status;
 
@@ -147,7 +147,8 @@ limit $3;
 select count(*) as parked from webhook_parked where endpoint_id = $1 and attempts > 0;
 
 -- name: progress
--- Writes down what a turn ($2) has done since it last did, from $3 to $4. If the last call failed ($5), there is a pause:
+-- Writes down what a turn ($2) has done since it last did, from $3 to $4. $5: whether the endpoint failed, worked, or (null)
+-- did neither. If it failed, there is a pause:
 -- $6 at first, then twice as long each time, up to $25; after failing for $8, or for a reason ($7), it is disabled.
 -- Nothing if the turn is another's by now, or the position was moved.
 with moved as (
@@ -155,10 +156,13 @@ with moved as (
     set
         delivered_seq = $4,
         leased_until = clock_timestamp() + $9::interval,
-        failures = case when $5::boolean then failures + 1 else 0 end,
-        failing_since = case when $5 then coalesce(failing_since, clock_timestamp()) end,
+        failures = case when $5::boolean then failures + 1 when not $5 then 0 else failures end,
+        failing_since = case
+            when $5 then coalesce(failing_since, clock_timestamp()) when $5 is null then failing_since
+        end,
         next_attempt_at = case
             when $5 then clock_timestamp() + least($25::interval, $6::interval * 2 ^ least(failures, 30))
+            when $5 is null then next_attempt_at
         end,
         status = case
             when $7::text is not null or ($5 and failing_since < clock_timestamp() - $8::interval)
@@ -214,6 +218,9 @@ delete from webhook_deliveries
 where
     endpoint_id = $1
     and id < (select id from webhook_deliveries where endpoint_id = $1 order by endpoint_id, id desc offset $2 - 1 limit 1);
+
+-- name: are_waiting
+select exists (select from webhook_turns) as are_waiting;
 
 -- name: claim
 -- Endpoints that the actors are to be told of, for this relay alone until its transaction ends.

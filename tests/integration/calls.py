@@ -26,6 +26,7 @@ from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
 from tests.integration.db.conftest import charge, withdraw
 from tests.integration.loop import Direct, new_user
+from tests.integration.webhook_calls import WEBHOOK_CALLS
 from wallet.errors import Unavailable
 from wallet.events import KINDS
 from wallet.scopes import Scope
@@ -315,4 +316,5 @@ CALLS: dict[str, Call] = {
     "lease": lease,
     "adoption": adoption,
     "claim": claim,
+    **WEBHOOK_CALLS,
 }

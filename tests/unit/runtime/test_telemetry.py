@@ -125,7 +125,7 @@ def test_counters_and_gauges_are_named_as_prometheus_wants() -> None:
 
 
 STARTED = """
-import actors.bank.http, actors.middleware.dead_letters, actors.reconciler
+import actors.bank.http, actors.middleware.dead_letters, actors.reconciler, actors.webhook_turn
 from prometheus_client import Counter, Histogram
 from gateway.app import create_app
 from runtime import telemetry
