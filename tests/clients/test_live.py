@@ -30,6 +30,7 @@ from wbs_client import (
 from wbs_client import webhooks as deliveries
 from wbs_client.event_models import EventReversal
 
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 CLOSING = {"connection": "close"}
 
 
@@ -129,7 +130,7 @@ async def test_events_are_read_as_they_come(service: Service) -> None:
     async with AsyncClient(api) as client:
         charged = await client.charge(user, 500, metadata={"order": 7})
         await client.reverse_charge(charged.id, 100, reason="half broken")
-        payout = await client.withdraw(user, 400)
+        payout = await client.withdraw(user, 400, traceparent=TRACE)
         seen: list[Event] = []
         async for event in client.stream(user_id=user):
             seen.append(event)
@@ -151,7 +152,7 @@ async def test_events_are_read_as_they_come(service: Service) -> None:
             id=charged.id, metadata=kept, reversal=EventReversal(amount=100)
         ), WithdrawalObject() as last:
             assert kept == {"order": 7}
-            assert last.withdrawal_id == payout.id
+            assert (last.withdrawal_id, last.traceparent) == (payout.id, TRACE)
         case others:
             pytest.fail(f"{others} are others")
 

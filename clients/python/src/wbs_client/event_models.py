@@ -105,7 +105,7 @@ class AdjustmentObject(Model, frozen=True):
 
 
 class WithdrawalObject(Model, frozen=True):
-    """A withdrawal, with its status at the time of the event and the reason why."""
+    """A withdrawal, with its status at the time of the event, the reason why, and the request that made it."""
 
     withdrawal_id: UUID
     status: WithdrawalStatus
@@ -118,6 +118,8 @@ class WithdrawalObject(Model, frozen=True):
     reference: str
     bank_reference: str | None
     created_at: datetime
+    request_id: str | None = None
+    traceparent: str | None = None
 
 
 EventObject = ChargeObject | TransferObject | HoldObject | AdjustmentObject | WithdrawalObject

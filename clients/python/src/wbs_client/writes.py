@@ -6,6 +6,7 @@ the key from the intention ("order-7001").
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -80,14 +81,17 @@ def withdraw(
     idempotency_key: str | None = None,
     currency: str | None = None,
     metadata: Metadata | None = None,
+    traceparent: str | None = None,
 ) -> Call[AcceptedWithdrawal]:
     """Pay money out of a wallet, through the bank. Raises InsufficientFunds.
 
-    What comes back can be waited for: `withdraw(…).wait()`.
+    What comes back can be waited for: `withdraw(…).wait()`. `traceparent` (W3C Trace Context): the bank is called, and
+    webhooks are sent, in this trace.
     """
     more = {"destination": destination, "currency": currency, "metadata": metadata}
     members = {"user_id": user_id, "amount": amount, **more}
-    return _post("createWithdrawal", "/withdraw", AcceptedWithdrawal, idempotency_key, **members)
+    call = _post("createWithdrawal", "/withdraw", AcceptedWithdrawal, idempotency_key, **members)
+    return call if traceparent is None else replace(call, headers={"traceparent": traceparent})
 
 
 def cancel_withdrawal(withdrawal_id: Id) -> Call[Withdrawal]:
