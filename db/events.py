@@ -64,6 +64,10 @@ async def number_batches(connection: Any, types: Sequence[str] | None, from_id: 
 
     Raises the connection's errors; then nothing was numbered, or (if it broke in the commit) perhaps all was.
     """
+    # Most of the time there is nothing to do, and a transaction that locks has to be written to the disk.
+    idle = one(await connection.fetch(_SQL["anything"], from_id))
+    if not idle["anything"]:
+        return Numbered(0, 0, idle["last_seq"], 0.0, idle["epoch"], idle["waits_for_standby"])
     async with transaction(connection):
         sequence = one(await connection.fetch(_SQL["sequence"]))
         rows = await connection.fetch(_SQL["number"], from_id, BATCHES_MAX, sequence["last_seq"], types)

@@ -9,6 +9,15 @@ select
 from event_sequence
 for update;
 
+-- name: anything
+-- Whether any batch waits for a number, from the identifier $1 on. It locks and writes nothing.
+select
+    epoch,
+    last_seq,
+    current_setting('synchronous_standby_names') <> '' as waits_for_standby,
+    exists (select from event_batches where id >= $1::bigint) as anything
+from event_sequence;
+
 -- name: waiting
 -- Whether batches wait for a number, from the identifier $1 on, and for how long the oldest of those has waited.
 select

@@ -378,6 +378,18 @@ async def test_epochs(ledger: Ledger, connection: asyncpg.Connection, reader: Re
         assert [(event.seq, event.body.epoch) for event in page.events] == [(span.first_seq, span.epoch)]
 
 
+async def test_nothing_to_number(ledger: Ledger, connection: asyncpg.Connection) -> None:
+    """Goal: a courier that finds nothing to number locks and writes nothing, and knows how far the sequence is."""
+    await ledger.submit(charge(5))
+    last = await events.number_batches(connection, None)
+    row = "select ctid::text, xmin::text, xmax::text from event_sequence"
+    before = await connection.fetchrow(row)
+    for _ in range(3):
+        idle = await events.number_batches(connection, None)
+        assert (idle.batches, idle.last_seq, idle.epoch) == (0, last.last_seq, last.epoch)
+    assert await connection.fetchrow(row) == before
+
+
 async def test_a_promoted_standby(ledger: Ledger, connection: asyncpg.Connection, reader: Reader) -> None:
     """Goal: on another timeline the epoch goes on if the courier finds the last number it has given, and only then."""
     assert await events.guard_epoch(connection, Server(77, 1), 0) is None
