@@ -1,6 +1,7 @@
 """A client that only wants to be served: `python -m lab.attack.bystander PLAN`; charges as fast as it is answered.
 
-It ends with its standard input, then prints how many charges were answered with which status, and how long that took.
+It ends with its standard input, then prints how many charges were answered with which status, how many of them with
+200 since the first line that it was told (the attack begins), and in how many seconds.
 """
 
 import asyncio
@@ -39,16 +40,23 @@ async def charge_on(plan: dict[str, Any], statuses: Counter[str], stop: asyncio.
 async def run(plan: dict[str, Any]) -> dict[str, Any]:
     """Charge until the standard input ends; return the figures."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    statuses: Counter[str] = Counter()
+    marks: list[tuple[float, int]] = []
 
-    def wait_for_the_end() -> None:
+    def mark() -> None:
+        marks.append((time.monotonic(), statuses["200"]))
+
+    def listen() -> None:
+        sys.stdin.readline()
+        loop.call_soon_threadsafe(mark)
         sys.stdin.read()
+        loop.call_soon_threadsafe(mark)
         loop.call_soon_threadsafe(stop.set)
 
-    threading.Thread(target=wait_for_the_end, daemon=True).start()
-    statuses: Counter[str] = Counter()
-    started = time.monotonic()
+    threading.Thread(target=listen, daemon=True).start()
     await charge_on(plan, statuses, stop)
-    return {"statuses": statuses, "seconds": time.monotonic() - started}
+    (began, before), (ended, after) = marks
+    return {"statuses": statuses, "charges": after - before, "seconds": ended - began}
 
 
 if __name__ == "__main__":

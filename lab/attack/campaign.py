@@ -26,6 +26,8 @@ from wallet.scopes import GRANTABLE, Scope
 
 MEMORY_MB_MAX = 300.0
 SHARE_MIN = 0.8
+WEIGHTS = {"bulks": 0.05, "bodies": 0.5}
+"""Waves of fewer shots than others: a bulk of 1 MB takes as much as a hundred of them."""
 _BREATHER_S = 2.0
 _LET_IN_S_MAX = 15.0
 
@@ -79,7 +81,7 @@ def attack(folder: Path, seed: int, shots: int, slow: int, progress: Progress) -
         target, bystander_key = _prepare(stack)
         with _Memory(stack, report):
             for name in [*WAVES, *CROWDS]:
-                number = slow // CROWDS[name] if name in CROWDS else shots // len(WAVES)
+                number = slow // CROWDS[name] if name in CROWDS else _shots_of(name, shots)
                 report.waves.append(run_wave(stack.urls["api"], target, bystander_key, name, number, seed))
                 progress.say(str(report.waves[-1]))
                 time.sleep(_BREATHER_S)
@@ -92,6 +94,11 @@ def attack(folder: Path, seed: int, shots: int, slow: int, progress: Progress) -
         stack.stop()
         stack.state.delete()
     return report
+
+
+def _shots_of(wave: str, shots: int) -> int:
+    """Return how many of all shots are those of a wave: long ones are fewer, so that the attack ends within minutes."""
+    return round(shots * WEIGHTS.get(wave, 1.0) / sum(WEIGHTS.get(name, 1.0) for name in WAVES))
 
 
 def _prepare(stack: Stack) -> tuple[Target, str]:

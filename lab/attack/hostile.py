@@ -78,17 +78,19 @@ def bodies(random: Random, target: Target) -> Shot:
     """Return a charge or a bulk whose JSON is hostile: deep, long, doubled, odd numbers, half a character."""
     order = {"user_id": target.victim, "amount": 1, "idempotency_key": f"attack-{random.getrandbits(64):x}"}
     name = random.choice(list(order))
-    odd: list[bytes] = [
-        b"[" * random.randint(1, 20_000),
-        b'{"a":' * random.randint(1, 5_000) + b"1" + b"}" * 5_000,
-        json.dumps({**order, name: _odd_value(random)}).encode("utf-8", "surrogatepass"),
-        json.dumps({**order, "metadata": {str(n): n for n in range(random.randint(51, 400))}}).encode(),
-        json.dumps(order).encode()[:-1] + b',"amount":2}',
-        json.dumps(order).encode()[: random.randint(0, 60)],
-        b'{"user_id":"\xff\xfe","amount":1,"idempotency_key":"x"}',
-        b'{"user_id":"\\ud800","amount":1,"idempotency_key":"x"}',
-        b'{"user_id":"x","amount":1' + b"0" * random.randint(1, 50_000) + b',"idempotency_key":"x"}',
-        b'{"user_id":"x","amount":1e' + b"9" * random.randint(1, 300) + b',"idempotency_key":"x"}',
+    odd: list[Callable[[], bytes]] = [
+        lambda: b"[" * random.randint(1, 20_000),
+        lambda: b'{"a":' * random.randint(1, 5_000) + b"1" + b"}" * 5_000,
+        lambda: json.dumps({**order, name: _odd_value(random)}).encode("utf-8", "surrogatepass"),
+        lambda: json.dumps(
+            {**order, "metadata": {str(n): n for n in range(random.randint(51, 400))}}
+        ).encode(),
+        lambda: json.dumps(order).encode()[:-1] + b',"amount":2}',
+        lambda: json.dumps(order).encode()[: random.randint(0, 60)],
+        lambda: b'{"user_id":"\xff\xfe","amount":1,"idempotency_key":"x"}',
+        lambda: b'{"user_id":"\\ud800","amount":1,"idempotency_key":"x"}',
+        lambda: b'{"user_id":"x","amount":1' + b"0" * random.randint(1, 50_000) + b',"idempotency_key":"x"}',
+        lambda: b'{"user_id":"x","amount":1e' + b"9" * random.randint(1, 300) + b',"idempotency_key":"x"}',
     ]
     if random.random() < 0.15:
         item = random.choice([b"{}", b"1", b'{"amount":-1}', b'{"user_id":[],"x":{}}', b"[]"])
@@ -97,7 +99,9 @@ def bodies(random: Random, target: Target) -> Shot:
             request(target, path="/charges", body=body, key=target.strong_key), REFUSALS | {200}, ends=False
         )
     # Some of the odd values are odd, and right all the same.
-    return Shot(request(target, body=random.choice(odd), key=target.strong_key), REFUSALS | {200}, ends=False)
+    return Shot(
+        request(target, body=random.choice(odd)(), key=target.strong_key), REFUSALS | {200}, ends=False
+    )
 
 
 def bulks(random: Random, target: Target) -> Shot:

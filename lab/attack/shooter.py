@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import resource
 import socket
 import sys
@@ -29,18 +30,20 @@ class Shooter:
         self._target = Target(**plan["target"])
         self._random = Random(f"{plan['seed']}:{plan['wave']}")
         self._left = int(plan["shots"])
+        self._until = math.inf
         self.statuses: Counter[str] = Counter()
         self.found: list[str] = []
 
     async def run(self) -> None:
-        """Send all shots."""
+        """Send all shots, or as many as there is time for."""
+        self._until = asyncio.get_running_loop().time() + self._plan.get("until_s", math.inf)
         async with asyncio.TaskGroup() as group:
             for _ in range(self._plan["connections"]):
                 group.create_task(self._connection())
 
     async def _connection(self) -> None:
         make = WAVES[self._plan["wave"]]
-        while self._left > 0:
+        while self._goes_on():
             try:
                 reader, writer = await asyncio.open_connection(
                     self._plan["host"], self._plan["port"], local_addr=(ADDRESS, 0)
@@ -52,7 +55,7 @@ class Shooter:
                 continue
             try:
                 goes_on = True
-                while goes_on and self._left > 0:
+                while goes_on and self._goes_on():
                     self._left -= 1
                     shot = make(self._random, self._target)
                     goes_on = await self._shoot(shot, reader, writer) and not shot.ends
@@ -60,6 +63,9 @@ class Shooter:
                 writer.close()
                 with suppress(OSError):
                     await writer.wait_closed()
+
+    def _goes_on(self) -> bool:
+        return self._left > 0 and asyncio.get_running_loop().time() < self._until
 
     async def _shoot(self, shot: Shot, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Return whether the connection goes on."""

@@ -12,14 +12,18 @@ from urllib.parse import urlsplit
 from lab.attack.hostile import Target
 from ops.errors import OpsError
 
-CONNECTIONS = 32
+CONNECTIONS = 48
 """Of the attacker, at once, in waves of requests."""
 CROWDS = {"slow": 1, "deaf": 20}
 """Waves of very many connections: the largest number of them is divided by this."""
 ROUNDS = 4
 """Turns of each wave: on a machine that does other things, too, what is compared has to lie side by side."""
+YARDSTICK_S = (2.0, 20.0)
+"""The attack on the server that only refuses goes on for as long as the one on ours, within these bounds."""
 _BYSTANDER_CONNECTIONS = 4
 _WARM_UP_S = 1.0
+_NO_END = 10**9
+"""Shots of an attack that a time ends."""
 
 
 @dataclass
@@ -52,37 +56,42 @@ def run_wave(api: str, target: Target, key: str, name: str, shots: int, seed: in
     wave = Wave(name)
     rounds = 1 if name in CROWDS else ROUNDS
     sent = max(1, shots // rounds)
-    rates: dict[str, list[float]] = {"refuser": [0.0, 0.0], "ours": [0.0, 0.0]}
+    ours, refusers = [0.0, 0.0], [0.0, 0.0]
     refuser = start("lab.attack.refuser")
     try:
         assert refuser.stdout is not None
-        ports = {"refuser": int(refuser.stdout.readline()), "ours": parts.port}
+        port = int(refuser.stdout.readline())
         for number in range(rounds):
-            for whom, port in ports.items():
-                plan: dict[str, Any] = {
-                    "wave": name,
-                    "target": target._asdict(),
-                    "seed": f"{seed}:{number}",
-                    "connections": CONNECTIONS,
-                    "seconds": 20,
-                    "host": parts.hostname,
-                    "port": port,
-                    "shots": sent,
-                }
-                seen, found, seconds = _beside(api, key, plan)
-                rates[whom][0] += seen["statuses"].get("200", 0)
-                rates[whom][1] += seen["seconds"]
-                if whom == "ours":
-                    wave.shots += sent
-                    wave.seconds += seconds
-                    add(wave.statuses, found["statuses"])
-                    wave.found += found["found"]
-                    add(wave.bystander, seen["statuses"])
+            plan: dict[str, Any] = {
+                "wave": name,
+                "target": target._asdict(),
+                "seed": f"{seed}:{number}",
+                "connections": CONNECTIONS,
+                "seconds": 20,
+                "host": parts.hostname,
+                "shots": sent,
+            }
+            seen, found, seconds = _beside(api, key, plan | {"port": parts.port})
+            wave.shots += sent
+            wave.seconds += seconds
+            add(wave.statuses, found["statuses"])
+            wave.found += found["found"]
+            add(wave.bystander, seen["statuses"])
+            _add_rate(ours, seen)
+            if name not in CROWDS:
+                shortest, longest = YARDSTICK_S
+                plan |= {"shots": _NO_END, "until_s": max(shortest, min(seconds, longest))}
+            _add_rate(refusers, _beside(api, key, plan | {"port": port})[0])
     finally:
         end(refuser)
-    (before, before_s), (after, after_s) = rates["refuser"], rates["ours"]
-    wave.share = (after / after_s) / (before / before_s) if before else 0.0
+    wave.share = (ours[0] / ours[1]) / (refusers[0] / refusers[1]) if refusers[0] else 0.0
     return wave
+
+
+def _add_rate(rate: list[float], seen: Mapping[str, float]) -> None:
+    """Add a turn's charges and seconds."""
+    rate[0] += seen["charges"]
+    rate[1] += seen["seconds"]
 
 
 def _beside(api: str, key: str, plan: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], float]:
@@ -91,6 +100,9 @@ def _beside(api: str, key: str, plan: dict[str, Any]) -> tuple[dict[str, Any], d
     bystander = start("lab.attack.bystander", json.dumps(bystander_plan))
     try:
         time.sleep(_WARM_UP_S)
+        assert bystander.stdin is not None
+        bystander.stdin.write("the attack begins\n")
+        bystander.stdin.flush()
         started = time.monotonic()
         run = subprocess.run(
             [sys.executable, "-P", "-m", "lab.attack.shooter", json.dumps(plan)],

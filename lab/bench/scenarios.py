@@ -14,7 +14,7 @@ from lab.bench.results import Results
 from lab.bench.stage import ACTORS, Stage
 from ops.local.progress import Progress
 
-GROUPS = ("start", "peaks", "transfers", "latency", "payouts", "events", "history", "memory")
+GROUPS = ("start", "peaks", "transfers", "latency", "payouts", "events", "history", "away", "memory")
 
 _BULK_CONNECTIONS = 8
 """Number of concurrent requests of 1,000 charges: together as many charges as one gateway's backlog holds."""
@@ -72,6 +72,8 @@ class Bench:
             for name, transfers in self._plan.history:
                 self._history(name, transfers)
         self._results.memory["after"] = self._stage.memory()
+        if "away" in self._plan.groups:
+            self._bank_away()
         if "memory" in self._plan.groups:
             self._queue_full()
 
@@ -230,6 +232,17 @@ class Bench:
         for number in range(2 * self._plan.runs):
             for small in (True, False) if number % 2 == 0 else (False, True):
                 self.wrk(f"charges_{name}_none" if small else f"charges_{name}", "charge", small=small)
+
+    def _bank_away(self) -> None:
+        """Accept withdrawals while relay and actors are at work, in vain: the bank is away. They stay open."""
+        stage = self._stage
+        stage.publish()
+        stage.start_actors(1)
+        stage.stop_bank()
+        for _ in range(self._plan.runs):
+            self.wrk("charges_away", "charge")
+            self.wrk("withdraw_away", "withdraw")
+        stage.start_bank()
 
     def _queue_full(self) -> None:
         """Measure the memory of an actor process that works while very many withdrawals wait."""

@@ -43,6 +43,7 @@ def main() -> NoReturn:
         os.setuid(program["uid"])
     if program["kind"] == "postgres":
         clear_postgres(Path(program["cwd"]))
+    os.nice(program["nice"])
     die_with_parent(program["stop_signal"], parent_pid)
     os.execve(program["argv"][0], program["argv"], program["environment"])
 

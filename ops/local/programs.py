@@ -22,6 +22,10 @@ BANK_STOP_S = 15
 SERVER_STOP_S = 30
 WATCHDOG_STOP_S = 5
 
+PAYOUTS_NICE = 5
+"""Where all processors are busy, who waits for an answer comes first: RabbitMQ, relay, actors and reconciler each get
+a third of a gateway's share, and catches up afterwards. Where a processor is idle, it makes no difference."""
+
 WATCHDOGS = 2
 """They watch over each other: if there were one, nobody would notice that it is frozen."""
 
@@ -63,6 +67,7 @@ def server_programs(servers: Servers, base: Mapping[str, str]) -> list[Program]:
             Program(
                 name="rabbitmq",
                 kind="rabbitmq",
+                nice=PAYOUTS_NICE,
                 group="servers",
                 argv=node.argv,
                 environment=environment,
@@ -166,4 +171,5 @@ def _program(
         },
         cwd=project_root(),
         stop_timeout_s=stop_timeout_s,
+        nice=PAYOUTS_NICE if kind in ("relay", "actors", "reconciler") else 0,
     )

@@ -50,6 +50,7 @@ class Program:
     stop_timeout_s: int = 30  # SIGKILL after that
     uid: int | None = None
     gid: int | None = None
+    nice: int = 0  # the more, the less of a busy machine it gets
     extra: dict[str, Any] = field(default_factory=dict)  # for ops.local.launch: container, epmd_port
 
     @property
@@ -69,6 +70,7 @@ class Program:
             "stop_signal": int(self.stop_signal),
             "uid": self.uid,
             "gid": self.gid,
+            "nice": self.nice,
             **self.extra,
         }
 

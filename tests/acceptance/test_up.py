@@ -1,6 +1,7 @@
 """If `wbs up` or `wbs down` fails, it prints one clear sentence and leaves nothing running."""
 
 import asyncio
+import os
 import re
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import psutil
 import pytest
 
 from ops.local.ports import FAMILIAR
+from ops.local.programs import PAYOUTS_NICE
 from ops.local.provision import private_servers
 from ops.local.stack import Stack
 from tests.conftest import execute
@@ -169,6 +171,15 @@ def test_a_state_folder_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     said = refused(tmp_path / "file" / "state", "up", "--detach", **NO_BROKER)
     assert "WBS_STATE_DIR" in said
+
+
+def test_who_waits_comes_first(stack: Stack) -> None:
+    """Goal: where all processors are busy, payouts yield to gateways and PostgreSQL, and so does RabbitMQ."""
+    niceness = {str(row["kind"]): psutil.Process(int(row["pid"])).nice() for row in stack.ps()}
+    own = os.nice(0)
+    yielding = {kind for kind, nice in niceness.items() if nice == own + PAYOUTS_NICE}
+    assert {"actors", "reconciler"} <= yielding <= {"actors", "reconciler", "relay", "rabbitmq"}
+    assert {nice for kind, nice in niceness.items() if kind not in yielding} == {own}
 
 
 def test_a_second_up(stack: Stack) -> None:
