@@ -30,3 +30,12 @@ def call(method: str, url: str, body: Any, key: str = "") -> Any:
             return json.loads(answer.read() or b"null")
     except (urllib.error.URLError, TimeoutError, ValueError) as error:
         raise OpsError(f"{method} {url}: {error}") from error
+
+
+def answers(method: str, url: str, body: Any) -> bool:
+    """Return whether a call succeeds."""
+    try:
+        call(method, url, body)
+    except OpsError:
+        return False
+    return True

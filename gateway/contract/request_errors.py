@@ -144,6 +144,12 @@ def _field_decoders(kind: type[msgspec.Struct]) -> dict[str, msgspec.json.Decode
     return {field.name: msgspec.json.Decoder(field.type) for field in msgspec.structs.fields(kind)}
 
 
+@cache
+def _required(kind: type[msgspec.Struct]) -> tuple[str, ...]:
+    # `fields` evaluates the annotations anew each time, which was a fifth of what hostile bodies cost.
+    return tuple(field.name for field in msgspec.structs.fields(kind) if field.required)
+
+
 def _field_errors(
     given: dict[str, msgspec.Raw], kind: type[msgspec.Struct], header_lines: Sequence[str]
 ) -> Iterator[tuple[str, str]]:
@@ -162,9 +168,9 @@ def _field_errors(
             yield name, readable_reason(error)
         except Unfit as error:
             yield name, str(error)
-    for field in msgspec.structs.fields(kind):
-        if field.required and field.name not in given:
-            yield field.name, "is required"
+    for name in _required(kind):
+        if name not in given:
+            yield name, "is required"
     if "idempotency_key" in decoders and ("idempotency_key" in values or "idempotency_key" not in given):
         try:
             one_key(values.get("idempotency_key"), header_lines)

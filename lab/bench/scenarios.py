@@ -5,7 +5,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
+from lab import own_stack
 from lab.bench import database, load
 from lab.bench.cpu import CpuMeter
 from lab.bench.events import Events
@@ -238,11 +240,13 @@ class Bench:
         stage = self._stage
         stage.publish()
         stage.start_actors(1)
-        stage.stop_bank()
+        stage.stack.stop_kind("bank_sim")
         for _ in range(self._plan.runs):
             self.wrk("charges_away", "charge")
             self.wrk("withdraw_away", "withdraw")
-        stage.start_bank()
+        stage.stack.start_kind("bank_sim")
+        faults = f"{stage.stack.urls['bank']}/faults"
+        stage.wait(partial(own_stack.answers, "PUT", faults, {}), "the bank to answer", 30)
 
     def _queue_full(self) -> None:
         """Measure the memory of an actor process that works while very many withdrawals wait."""

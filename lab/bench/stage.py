@@ -144,22 +144,6 @@ class Stage:
             "PUT", f"{self.stack.urls['bank']}/faults", {"latency_ms": milliseconds} if milliseconds else {}
         )
 
-    def stop_bank(self) -> None:
-        """Let nobody answer where the bank is."""
-        self.stack.stop_kind("bank_sim")
-
-    def start_bank(self) -> None:
-        """Let the bank answer again, and wait until it does."""
-        self.stack.start_kind("bank_sim")
-        self.wait(self._bank_answers, "the bank to answer", 30)
-
-    def _bank_answers(self) -> bool:
-        try:
-            self.set_bank_latency(0)
-        except OpsError:
-            return False
-        return True
-
     def pause_payouts(self) -> None:
         """Stop relay and actors: withdrawals are accepted and wait."""
         self.stack.stop_kind("actors")
