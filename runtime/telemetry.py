@@ -119,7 +119,6 @@ EVENT_BATCHES_WAITING = Gauge("wbs_event_batches_waiting", "Batches whose events
 EVENTS_WAITING_SECONDS = Gauge(
     "wbs_events_waiting_seconds", "For how long the oldest batch of events has waited for its numbers."
 )
-WEBHOOK_ENDPOINTS = Gauge("wbs_webhook_endpoints", "Webhooks, enabled and disabled ones.", ["status"])
 EVENTS_LAST_SEQ = Gauge("wbs_events_last_seq", "The number of the last event.")
 WEBHOOK_ENDPOINTS = Gauge("wbs_webhook_endpoints", "Endpoints that are told of events.", ["status"])
 WEBHOOK_DELIVERIES = Counter("wbs_webhook_deliveries", "Calls to webhook endpoints.", ["status"])
