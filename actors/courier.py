@@ -22,7 +22,6 @@ from runtime.telemetry import (
     EVENT_BATCHES_WAITING,
     EVENT_NUMBERING_SECONDS,
     EVENTS_LAST_SEQ,
-    WEBHOOK_ENDPOINTS,
     log,
 )
 from runtime.throttle import Throttle
@@ -33,7 +32,6 @@ STANDING_BY_S = 0.5
 FAILED_S = 0.5
 RING_S = 0.1
 """Seconds between two looks at which webhooks have something to do."""
-COUNT_S = 5.0
 FORGET_S = 60.0
 """Seconds between two removals of old events."""
 
@@ -49,7 +47,7 @@ class Courier:
         self._last_seq = 0
         self._troubles = Troubles()
         self._throttle = Throttle()
-        self._forgot_at = self._rang_at = self._counted_at = 0.0
+        self._forgot_at = self._rang_at = 0.0
 
     def detail(self) -> dict[str, Any]:
         """Return the heartbeat's detail."""
@@ -102,11 +100,6 @@ class Courier:
         if now - self._rang_at >= RING_S:
             self._rang_at = now
             await self._session.ring()
-        if now - self._counted_at >= COUNT_S:
-            self._counted_at = now
-            found = await self._session.webhooks()
-            for status in ("enabled", "disabled"):
-                WEBHOOK_ENDPOINTS.labels(status).set(found.get(status, 0))
 
     async def _forget(self) -> None:
         now = asyncio.get_running_loop().time()

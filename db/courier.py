@@ -89,10 +89,6 @@ class CourierSession:
         """Have the actors told of webhooks with something to do."""
         await webhook_turns.ring(self._connection)
 
-    async def webhooks(self) -> dict[str, int]:
-        """Return how many webhooks there are of each status."""
-        return await webhook_turns.by_status(self._connection)
-
     async def give_up(self) -> None:
         """Let another process lead at once, because this one ends."""
         with suppress(*DATABASE_ERRORS):

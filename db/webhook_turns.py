@@ -142,11 +142,6 @@ async def ring(connection: Any) -> int:
     return told
 
 
-async def by_status(connection: Any) -> dict[str, int]:
-    """Return how many endpoints there are of each status."""
-    return {row["status"]: row["endpoints"] for row in await connection.fetch(_SQL["sums"])}
-
-
 async def needed_from(connection: Any) -> int | None:
     """Return the number up to which no enabled endpoint needs an event any more; None: there is no endpoint."""
     row = one(await connection.fetch(_SQL["needed"]), ("delivered_seq",))

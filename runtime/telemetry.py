@@ -120,7 +120,7 @@ EVENTS_WAITING_SECONDS = Gauge(
     "wbs_events_waiting_seconds", "For how long the oldest batch of events has waited for its numbers."
 )
 EVENTS_LAST_SEQ = Gauge("wbs_events_last_seq", "The number of the last event.")
-WEBHOOK_ENDPOINTS = Gauge("wbs_webhook_endpoints", "Endpoints that are told of events.", ["status"])
+WEBHOOK_ENDPOINTS = Gauge("wbs_webhook_endpoints", "Webhooks, enabled and disabled ones.", ["status"])
 WEBHOOK_DELIVERIES = Counter("wbs_webhook_deliveries", "Calls to webhook endpoints.", ["status"])
 EVENT_NUMBERING_SECONDS = Histogram(
     "wbs_event_numbering_seconds", "From the commit of a batch to the numbers of its events.", buckets=_SLOW_S

@@ -107,12 +107,6 @@ insert into webhook_turns (endpoint_id)
 select id from rung
 on conflict do nothing;
 
--- name: sums
--- How many endpoints there are of each status.
-select status, count(*) as endpoints
-from webhook_endpoints
-group by status;
-
 -- name: needed
 -- The number up to which no enabled endpoint needs an event any more.
 select min(least(

@@ -97,7 +97,6 @@ async def _told(settings: Settings, id: UUID) -> None:
     connection = await connect(settings.database, command_timeout_s=0.4)
     try:
         await webhook_turns.ring(connection)
-        await webhook_turns.by_status(connection)
         await webhook_turns.needed_from(connection)
         if not await webhook_turns.are_waiting(connection):
             raise Unavailable("nothing waits")
