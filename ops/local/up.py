@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import signal
+import sys
 import time
 from types import FrameType
 
@@ -62,7 +63,7 @@ def run_up(args: argparse.Namespace) -> int:
         try:
             stack.start()
         except AlreadyRunning as already:
-            progress.say(str(already))
+            print(already, file=sys.stderr if args.json else sys.stdout)
             show(stack.state, as_json=args.json)
             return 0
         progress.say(f"Up, but {stack.not_well}" if stack.not_well else "Up and healthy")

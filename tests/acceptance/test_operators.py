@@ -19,6 +19,7 @@ LEFT_OUT = {"up", "down", "refresh-db", "reset", "roles", "restore", "bank", "at
 """Commands that change this stack for good, take long, or start one of their own: other tests run them."""
 
 REQUIRED = {
+    "adjust": ["--list"],
     "backup": ["FILE"],
     "dlq replay": ["--all", "--dry-run"],
     "dlq discard": ["--all", "--dry-run"],

@@ -210,7 +210,8 @@ def test_commands_that_need_a_stack(state_dir: Path) -> None:
     for words in (["audit"], ["dlq", "list"], ["reconcile"]):
         ran = run_wbs(state_dir, *words, **nowhere)
         assert ran.returncode == 2, words
-        [said] = ran.stderr.splitlines()
+        database, said = ran.stderr.splitlines()
+        assert database == "wbs: database none on 127.0.0.1:1 (DATABASE_URL)"
         assert said.startswith("wbs ")
 
 

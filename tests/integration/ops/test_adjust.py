@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 
 from db.audit import Findings, audit_books
-from tests.integration.ops.wbs import is_one_sentence, run_wbs
+from tests.integration.ops.wbs import is_one_sentence, run_wbs, without_database
 
 
 async def test_an_operator_adjusts(tmp_path: Path, database_url: str, connection: asyncpg.Connection) -> None:
@@ -17,9 +17,9 @@ async def test_an_operator_adjusts(tmp_path: Path, database_url: str, connection
         code, out, err = await run_wbs(
             tmp_path, ["adjust", *words, "--json"], DATABASE_URL=database_url, **more
         )
-        return code, json.loads(out)["adjustments"] if out else None, err
+        return code, json.loads(out)["adjustments"] if out else None, without_database(err)
 
-    words = ("ann", "500", "--reason", "what the bank gave back", "--by", "eve", "--key", "k1")
+    words = ("ann", "500", "--reason", "what the bank gave back", "--as", "eve", "--key", "k1")
     code, [added], err = await adjust(*words)
     assert (code, err) == (0, "")
     assert (added["amount"], added["by"], added["status"]) == (500, "operator:eve", "completed")
@@ -33,15 +33,15 @@ async def test_an_operator_adjusts(tmp_path: Path, database_url: str, connection
     assert "--reason" in err
 
     code, [proposed], _ = await adjust(
-        "ann", "-200", "--reason", "chargeback 7", "--by", "eve", WBS_SECOND_PERSON="1"
+        "ann", "-200", "--reason", "chargeback 7", "--as", "eve", WBS_SECOND_PERSON="1"
     )
     assert (code, proposed["status"]) == (0, "proposed")
     assert (await adjust("--list"))[1] == [proposed]
     confirm = ("--confirm", proposed["id"])
-    code, _, err = await adjust(*confirm, "--by", "eve")
+    code, _, err = await adjust(*confirm, "--as", "eve")
     assert code == 1
     assert "another person" in err
-    code, [taken], _ = await adjust(*confirm, "--by", "adam")
+    code, [taken], _ = await adjust(*confirm, "--as", "adam")
     assert (code, taken["amount"], taken["proposed_by"]) == (0, -200, "operator:eve")
     assert (await adjust("--list"))[1] == []
     assert await connection.fetchval("select available from wallets where user_id = 'ann'") == 300
