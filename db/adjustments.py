@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from db.sql import load
-from db.strict import at_most_one, whole
+from db.strict import at_most_one, one, require, whole
 from wallet.adjustments import CONFIRMED_WITHIN, Adjust, signed
 from wallet.errors import AdjustmentNotFound, NotConfirmable
 from wallet.receipts import AdjustmentReceipt, KeyRecord, repeat
@@ -64,9 +64,12 @@ async def propose(session: Session, id: UUID, asked: Adjust) -> Proposal | None:
     """
     head = (id, asked.user_id, asked.currency, asked.amount, asked.reason, asked.by)
     key = (asked.space, asked.key)
-    await session.fetch(_SQL["propose"], *head, *key, asked.fingerprint())
+    at_most_one(await session.fetch(_SQL["propose"], *head, *key, asked.fingerprint()))
     row = at_most_one(await session.fetch(_SQL["proposal_by_key"], *key), ("movement_id",))
     if row is None:
+        # None lets one person book it, so it must be certain.
+        used = one(await session.fetch(_SQL["key_has_moved"], *key))["has_moved"]
+        require(used, "neither a proposal nor a movement under the key")
         return None
     found = Proposal(*row)
     unused = AdjustmentReceipt(

@@ -141,11 +141,13 @@ class Reader:
             connection.terminate()
 
     async def _connect(self) -> Any:
-        if self._terminated:
-            raise Unavailable("the service is stopping", reason="stopping")
-        connection = await connect(self._database)
-        self._open.add(connection)
-        return connection
+        if not self._terminated:
+            connection = await connect(self._database)
+            if not self._terminated:
+                self._open.add(connection)
+                return connection
+            connection.terminate()
+        raise Unavailable("the service is stopping", reason="stopping")
 
     async def _fetch(self, connection: Any, query: str, arguments: tuple[Any, ...]) -> list[Any]:
         try:

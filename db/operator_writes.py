@@ -4,7 +4,7 @@ from uuid import UUID
 
 from db.connections import Reader
 from db.sql import load
-from db.strict import one
+from db.strict import at_most_one, one
 
 _SQL = load("operator")
 
@@ -37,9 +37,9 @@ async def propose(
     Raises Unavailable.
     """
     rows = await reader.fetch(_SQL["propose"], withdrawal_id, outcome, bank_reference, reason, made_by)
-    return bool(rows)
+    return at_most_one(rows) is not None
 
 
 async def drop_proposal(reader: Reader, withdrawal_id: UUID) -> bool:
     """Remove the proposal for a withdrawal. Return whether there was one. Raises Unavailable."""
-    return bool(await reader.fetch(_SQL["drop_proposal"], withdrawal_id))
+    return at_most_one(await reader.fetch(_SQL["drop_proposal"], withdrawal_id)) is not None

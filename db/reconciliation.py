@@ -11,7 +11,7 @@ from db.errors import DATABASE_ERRORS, Fault, fault_of
 from db.leases import LAPSES_S, LEADS_S, Lease
 from db.releases import release_matured
 from db.sql import load
-from db.strict import one, require_tag, rows_of, whole
+from db.strict import one, require, require_tag, rows_of, whole
 from runtime.settings import Settings
 from runtime.telemetry import log
 from wallet.outcomes import reference_text
@@ -178,8 +178,9 @@ class ReconcilerSession:
         Those that were not seen for 30 days go.
         """
         if seen:
-            await self._connection.execute(_SQL["note_discrepancies"], *zip(*seen, strict=True))
-        await self._connection.execute(_SQL["forget_discrepancies"])
+            noted = await self._connection.execute(_SQL["note_discrepancies"], *zip(*seen, strict=True))
+            require(rows_of(noted, "INSERT 0") > 0, "no discrepancy was written")
+        rows_of(await self._connection.execute(_SQL["forget_discrepancies"]), "DELETE")
 
     # --- Look-ups ---
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from db import stack
 from db.sql import load
+from db.strict import one
 from db.watch import watched_session
 
 _SQL = load("restores")
@@ -12,7 +13,7 @@ _SQL = load("restores")
 async def holds_books(database_url: str) -> bool:
     """Tell whether a database holds our tables. Raises one of DATABASE_ERRORS."""
     async with watched_session(database_url) as connection:
-        return bool(await connection.fetchval(_SQL["holds_books"]))
+        return bool(one(await connection.fetch(_SQL["holds_books"]))["holds_books"])
 
 
 async def create(administrator_url: str, name: str) -> None:

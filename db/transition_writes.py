@@ -11,7 +11,7 @@ import asyncpg
 from db.connections import autocommit
 from db.ledger_writes import lock_wallets, record
 from db.sql import load
-from db.strict import one, require, require_tag, whole
+from db.strict import one, require, require_tag, rows_of, whole
 from wallet.commands import Settle, WithdrawalCommand
 from wallet.decide_transitions import decide_transitions
 from wallet.ids import uuid7_ends
@@ -103,7 +103,7 @@ async def record_attempts(connection: Any, commands: Sequence[WithdrawalCommand]
         if isinstance(command, Settle) and command.took_ms is not None
     ]
     if attempts:
-        await connection.execute(_SQL["record_attempts"], *zip(*attempts, strict=True))
+        rows_of(await connection.execute(_SQL["record_attempts"], *zip(*attempts, strict=True)), "INSERT 0")
 
 
 def payments_only(commands: Sequence[WithdrawalCommand]) -> list[_Payment]:

@@ -8,6 +8,9 @@ where not exists (select from idempotency_keys where digest = key_digest($7, $8)
 on conflict (client, key) do nothing
 returning id;
 
+-- name: key_has_moved
+select exists(select from idempotency_keys where digest = key_digest($1, $2)) as has_moved;
+
 -- name: proposal_by_key
 select
     p.id,

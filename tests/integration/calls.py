@@ -26,6 +26,7 @@ from runtime.settings import Settings
 from runtime.tasks import SupervisedTasks
 from tests.integration.db.conftest import charge, withdraw
 from tests.integration.loop import Direct, new_user
+from tests.integration.operator_calls import OPERATOR_CALLS
 from tests.integration.webhook_calls import WEBHOOK_CALLS
 from wallet.errors import Unavailable
 from wallet.events import KINDS
@@ -317,4 +318,5 @@ CALLS: dict[str, Call] = {
     "adoption": adoption,
     "claim": claim,
     **WEBHOOK_CALLS,
+    **OPERATOR_CALLS,
 }

@@ -32,6 +32,7 @@ from tests.integration.db.conftest import charge, hold, transfer, withdraw
 from tests.integration.event_loops import Couriers, EventReads
 from tests.integration.loop import NOTICED_WITHIN_S, Loop, NotYet, new_user, noticed
 from tests.locks import in_an_hour
+from wallet.adjustments import Adjust
 from wallet.commands import Leg
 from wallet.errors import InsufficientFunds, TryLater, ValidationFailed, WithdrawalNotFound
 from wallet.follow_up_commands import CaptureHold, ReverseCharge, ReverseTransfer, VoidHold
@@ -52,8 +53,9 @@ class Ledgers(Loop):
         await self.ledger.stop()
 
     async def work(self) -> None:
-        user = new_user()
-        first = charge(10, user=user)
+        user, payee = new_user(), new_user()
+        await self._write(charge(1, user=payee), locking=False)
+        first = charge(20, user=user)
         locked = charge(5, user=user, release_at=in_an_hour())
         await self._write(first, locking=False)
         for locking in (False, True):
@@ -62,7 +64,9 @@ class Ledgers(Loop):
             await self._write(withdraw(1, user=user), locking)
             await self._write(transfer(user, (new_user(), 1), release_at=in_an_hour()), locking)
             await self._write(transfer(user, (new_user(), 1)), locking)
+            await self._write(transfer(user, (payee, 1)), locking)
             await self._write(hold(1, user=user, expires_at=in_an_hour()), locking)
+            await self._write(hold(1, user=user), locking)
         await self._write(locked, locking=True)
         assert (await self.ledger.submit(first)).replayed
         self.ledger._locking_batches = 0
@@ -91,11 +95,14 @@ class FollowUps(Ledgers):
         charged = await submit(charge(20, user=user))
         locked = await submit(charge(9, user=user, release_at=in_an_hour()))
         held = [await submit(hold(2, user=user, expires_at=in_an_hour())) for _ in range(2)]
+        lasting = await submit(hold(1, user=user))
         sent = await submit(transfer(user, (payee, 4)))
         locked_leg = await submit(transfer(user, (payee, 4), release_at=in_an_hour()))
         capture = CaptureHold("shop", uuid4().hex, held[0].receipt.id, (Leg(new_user(), 1),))
         await follow_up(capture)
         assert (await follow_up(capture)).replayed
+        await follow_up(CaptureHold("shop", uuid4().hex, lasting.receipt.id, (Leg(payee, 1),)))
+        await follow_up(Adjust("shop", uuid4().hex, user, "USD", 1, "goodwill", "eve"))
         await follow_up(VoidHold(held[1].receipt.id))
         for amount in (4, None):
             await follow_up(ReverseCharge("shop", uuid4().hex, locked.receipt.id, amount))
@@ -168,7 +175,7 @@ class Transitions(Begins):
         attempts = [await self.direct.attempt() for _ in range(3)]
         pending, _ = await self.direct.withdrawal()
         await self.withdrawals.settle(attempts[0], Paid("p"))
-        await self.withdrawals.settle(attempts[1], OutcomeUnknown("silence"))
+        await self.withdrawals.settle(attempts[1], OutcomeUnknown("silence"), took_ms=3)
         await self.withdrawals.cancel(pending)
         third = attempts[2]
         # Money that came back before anybody heard that it had been paid.

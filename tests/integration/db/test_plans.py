@@ -142,6 +142,7 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ("adjustments", "propose"): [
         ID, "'user-1'", "'USD'", "5", "'x'", "'eve'", "'shop'", "'key-1'", "'\\x00'::bytea",
     ],
+    ("adjustments", "key_has_moved"): ["'shop'", "'key-1'"],
     ("adjustments", "proposal"): [ID],
     ("adjustments", "proposal_by_key"): ["'shop'", "'key-1'"],
     ("adjustments", "proposals"): [LAST, "21", f"{NOW} - interval '7 days'"],

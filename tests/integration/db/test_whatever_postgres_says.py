@@ -71,6 +71,8 @@ ELSEWHERE = {
     "audit": "an operator's command: tests/integration/ops/test_commands_and_servers.py",
     "audit_transfers": "the same",
     "audit_events": "the same",
+    "restores": "an operator's command: tests/integration/outages/test_restore.py, ops/test_backup.py",
+    "ledger.write_optimistically": "never executed: it is the text of which others leave out parts",
 }
 """Queries, or files of them, that neither a loop nor a call here executes, and why."""
 
