@@ -31,6 +31,7 @@ class Couriers(Loop):
         connection, user = self.direct.connection, new_user()
         epoch = await connection.fetchval("update event_sequence set table_oid = 1 returning epoch")
         self.session._guarded_at = None
+        self.session._looked_at = 0.0
         await self.direct.ledger.submit(charge(1, user=user))
 
         async def numbered() -> bool:

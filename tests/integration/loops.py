@@ -28,6 +28,7 @@ from db.withdrawals import Withdrawals
 from gateway.long_poll import LongPoll
 from gateway.reads import Reads
 from gateway.routes.balances import BEGINNING
+from runtime.activity import ACTIVITY
 from tests.integration.db.conftest import charge, hold, transfer, withdraw
 from tests.integration.event_loops import Couriers, EventReads
 from tests.integration.loop import NOTICED_WITHIN_S, Loop, NotYet, new_user, noticed
@@ -392,6 +393,7 @@ class Heartbeats(Loop):
 
     async def work(self) -> None:
         self.seen = new_user()
+        ACTIVITY.count("charge")
 
         async def written() -> bool:
             detail = await self.direct.connection.fetchval("select detail from heartbeats")

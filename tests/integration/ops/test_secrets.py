@@ -12,11 +12,22 @@ from ops.local.stack import Stack
 from ops.state import read_json
 from tests.service import PACE, defaults
 
-KINDS = {"gateway", "relay", "actors", "reconciler", "bank_sim", "postgres", "rabbitmq", "watchdog", "epmd"}
+KINDS = {
+    "gateway",
+    "relay",
+    "actors",
+    "reconciler",
+    "courier",
+    "bank_sim",
+    "postgres",
+    "rabbitmq",
+    "watchdog",
+    "epmd",
+}
 KINDS |= {supervision.NAME}
 
 KNOWS = {
-    "DATABASE_URL": {"gateway", "relay", "actors", "reconciler"},
+    "DATABASE_URL": {"gateway", "relay", "actors", "reconciler", "courier"},
     "RABBITMQ_URL": {"relay", "actors", "reconciler"},
     "WBS_METRICS_TOKEN": {"gateway"},
     "WBS_BANK_WEBHOOK_SECRET": {"gateway", "bank_sim"},
@@ -38,6 +49,7 @@ PASSWORDS: dict[str, set[str]] = {
     "postgres_wbs_relay": {"relay"},
     "postgres_wbs_actors": {"actors"},
     "postgres_wbs_reconciler": {"reconciler"},
+    "postgres_wbs_courier": {"courier"},
     "rabbitmq_wbs_administrator": set(),
     "rabbitmq_wbs_operator": set(),
     "rabbitmq_wbs_relay": {"relay"},
