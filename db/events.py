@@ -149,7 +149,7 @@ async def page(
     over: `check_position` refuses such a number. Raises Unavailable.
     """
     rows = await reader.fetch(_SQL["page"], after, LOOKED_AT_MAX, limit, types, user_id, user_prefix)
-    require(bool(rows), "not even how far was looked")
+    require(bool(rows) and rows[0]["looked_to"] is not None, "not even how far was looked")
     found = [event_of(row, spell) for row in rows if row["seq"] is not None]
     events = [
         event
@@ -157,7 +157,7 @@ async def page(
         if (user_id is None or user_id in event.user_ids)
         and all(user.startswith(user_prefix or "") for user in event.user_ids)
     ]
-    looked_to = after if rows[0]["looked_to"] is None else rows[0]["looked_to"]
+    looked_to = rows[0]["looked_to"]
     return EventPage(events, found[-1].seq if len(found) == limit else looked_to)
 
 

@@ -279,7 +279,7 @@ select
     m.at as moved_at,
     m.reason as move_reason,
     m.made_by as moved_by
-from (select max(seq) as looked_to from looked_at) as l
+from (select coalesce(max(seq), $1::bigint) as looked_to from looked_at) as l
 left join page as p on true
 left join transfers as t on
     p.number is null and t.user_id = p.user_id and t.currency = p.currency and t.id = p.id

@@ -82,7 +82,7 @@ SAID_ONCE = ("stack", "leases.look", "leases.take_free", "leases.take_over", "le
 ASYNCPGS_OWN = ("typeinfo_tree", "set_config", "'jit'")
 """Of what asyncpg asks for itself."""
 
-SAMPLED = 3
+SAMPLED = 1
 """Faults for each statement in the normal run; the whole one (make test-matrix) takes all."""
 
 FOUND: list[tuple[type[Loop], str, str]] = [
