@@ -141,13 +141,19 @@ class Reader:
             connection.terminate()
 
     async def _connect(self) -> Any:
-        if not self._terminated:
-            connection = await connect(self._database)
-            if not self._terminated:
-                self._open.add(connection)
-                return connection
+        self._require_running()
+        connection = await connect(self._database)
+        try:
+            self._require_running()  # it may have been terminated meanwhile
+        except Unavailable:
             connection.terminate()
-        raise Unavailable("the service is stopping", reason="stopping")
+            raise
+        self._open.add(connection)
+        return connection
+
+    def _require_running(self) -> None:
+        if self._terminated:
+            raise Unavailable("the service is stopping", reason="stopping")
 
     async def _fetch(self, connection: Any, query: str, arguments: tuple[Any, ...]) -> list[Any]:
         try:
