@@ -66,6 +66,7 @@ THOROUGH = (
     "integration/actors/test_outages.py",
     "integration/crash/",
     "integration/outages/",
+    "integration/test_monitoring.py",
     "model/",
 )
 """What takes minutes: `make test-thorough`, so that `make test` stays within ten."""

@@ -489,7 +489,7 @@ def test_make_looks_for_thorough_tests_where_they_are() -> None:
         r"^THOROUGH := \$\(addprefix tests/,(.*)\)$", (ROOT / "Makefile").read_text("utf-8"), re.M
     )
     assert listed
-    folders = tuple(f"{folder}/" for folder in listed[1].split())
+    folders = tuple(place if place.endswith(".py") else f"{place}/" for place in listed[1].split())
     marked = [
         place
         for file in (ROOT / "tests").rglob("test_*.py")

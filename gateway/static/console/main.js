@@ -127,7 +127,7 @@ async function countStuck() {
 async function lookForEver() {
   let turn = 0;
   for (;;) {
-    await new Promise((resolve) => setTimeout(resolve, streaming ? POLL_WITH_EVENTS_MS : POLL_MS));
+    await new Promise((resolve) => setTimeout(resolve, streaming && !trouble ? POLL_WITH_EVENTS_MS : POLL_MS));
     if (document.hidden || !about) continue;
     if (page?.query.cursor === undefined) await refresh();
     else drawPage();
