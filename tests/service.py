@@ -22,6 +22,7 @@ from ops.local.stack import Stack
 from ops.rabbitmq_users import OPERATOR
 from runtime.settings import Settings
 from tests.polling import poll_until
+from tests.story import EVENT_STREAM
 
 WBS = Path(sys.executable).parent / "wbs"
 CALL_TIMEOUT_S = 40.0
@@ -94,10 +95,10 @@ class Service:
     # --- The API ---
 
     async def call(self, method: str, path: str, *, base: str = "", **more: Any) -> Answer:
-        """Make a request and read all of the answer. Raises aiohttp.ClientError, TimeoutError."""
+        """Make a request and read all of the answer, but of one without end. Raises aiohttp.ClientError, TimeoutError."""
         started = time.monotonic()
         async with self._session.request(method, (base or self.stack.urls["api"]) + path, **more) as response:
-            body = await response.read()
+            body = b"" if response.content_type == EVENT_STREAM else await response.read()
         return Answer(response.status, response.headers, body, time.monotonic() - started)
 
     async def persist(self, method: str, path: str, *, timeout_s: float = 60.0, **more: Any) -> Answer:

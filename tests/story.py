@@ -10,10 +10,13 @@ import jsonschema_rs
 NOT_OURS_TO_SEND = {
     "receiveBankCallback": "only the bank can sign one",
     "voidHold": "the hold of the story is captured: a hold ends once",
+    "deleteWebhook": "the webhook of the story is still needed by what follows",
 }
 """Operations whose example can't be sent, and why."""
 
 JSON = ("application/json", "application/problem+json")
+EVENT_STREAM = "text/event-stream"
+"""What is answered so never ends. Whoever sends all requests reads no more than the head of it."""
 
 Document = dict[str, Any]
 Call = Callable[..., Awaitable[Any]]
@@ -37,6 +40,11 @@ class Step(NamedTuple):
 def operations(document: Document) -> list[tuple[str, str, Document]]:
     """Return path, method and description of each operation, in the order of the document."""
     return [(path, method, one) for path, item in document["paths"].items() for method, one in item.items()]
+
+
+def never_ends(operation: Document) -> bool:
+    """Tell whether an operation's answer goes on until the client leaves."""
+    return any(EVENT_STREAM in response.get("content", {}) for response in operation["responses"].values())
 
 
 async def told(document: Document, call: Call) -> list[Step]:

@@ -69,7 +69,7 @@ AnyEvent = Annotated[
     Meta(
         title="Event",
         extra_json_schema={
-            "oneOf": [{"$ref": f"#/components/schemas/{model.__name__}"} for model in MODELS.values()]
+            "anyOf": [{"$ref": f"#/components/schemas/{model.__name__}"} for model in MODELS.values()]
         },
     ),
 ]

@@ -18,6 +18,7 @@ from tests.conftest import PATIENT, execute, with_database
 from tests.integration.actors.processes import Process
 from tests.polling import poll_until
 from tests.ports import free_port
+from tests.story import EVENT_STREAM
 
 START_S_MAX = 60.0
 COUNTS = (
@@ -77,9 +78,11 @@ class Api:
         return Api(self.url, self._session, {**self._headers, **more})
 
     async def call(self, method: str, path: str, **kwargs: Any) -> Reply:
+        """Send a request and read all of the answer, but of one that never ends: that one has an empty body here."""
         kwargs["headers"] = {**self._headers, **kwargs.get("headers", {})}
         async with self._session.request(method, self.url + path, allow_redirects=False, **kwargs) as reply:
-            return Reply(reply.status, reply.headers, await reply.read())
+            body = b"" if reply.content_type == EVENT_STREAM else await reply.read()
+            return Reply(reply.status, reply.headers, body)
 
     async def get(self, path: str, **query: Any) -> Reply:
         return await self.call("GET", path, params={name: str(value) for name, value in query.items()})

@@ -8,7 +8,7 @@ from tests import story
 from tests.integration.gateway.conftest import Api, StartGateway
 
 MODES = ("auto", "string", "integer")
-LATER = {"getWithdrawal", "listWithdrawals", "getHealth", "getReadiness", "listCurrencies"}
+LATER = {"getWithdrawal", "listWithdrawals", "listEvents", "getHealth", "getReadiness", "listCurrencies"}
 """Operations whose example shows what only actors, somebody's trouble or a setting bring about."""
 
 
