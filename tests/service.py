@@ -95,7 +95,7 @@ class Service:
     # --- The API ---
 
     async def call(self, method: str, path: str, *, base: str = "", **more: Any) -> Answer:
-        """Make a request and read all of the answer, but of one without end. Raises aiohttp.ClientError, TimeoutError."""
+        """Make a request; read all of the answer unless it has no end. Raises aiohttp.ClientError, TimeoutError."""
         started = time.monotonic()
         async with self._session.request(method, (base or self.stack.urls["api"]) + path, **more) as response:
             body = b"" if response.content_type == EVENT_STREAM else await response.read()

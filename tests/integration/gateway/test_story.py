@@ -9,7 +9,8 @@ from tests.integration.gateway.conftest import Api, StartGateway
 
 MODES = ("auto", "string", "integer")
 LATER = {"getWithdrawal", "listWithdrawals", "listEvents", "getHealth", "getReadiness", "listCurrencies"}
-"""Operations whose example shows what only actors, somebody's trouble or a setting bring about."""
+"""Operations whose example shows what only actors, somebody's trouble or a setting bring about. So does each of webhooks, to which a courier
+is needed."""
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ async def test_the_documented_answers_add_up(own_api: Api) -> None:
     document = (await own_api.get("/openapi.json")).json
     for step in await story.told(document, own_api.call):
         content = step.operation["responses"][str(step.answer.status)]["content"].get("application/json", {})
-        if "example" not in content or step.id in LATER:
+        if "example" not in content or step.id in LATER or "webhook" in step.id.lower():
             continue
         if "results" not in step.answer.json or "results" in content["example"]:  # else: in bulk
             assert figures(step.answer.json) == figures(content["example"]), step.id
