@@ -9,8 +9,10 @@ from tests.integration.gateway.conftest import Api, StartGateway
 
 MODES = ("auto", "string", "integer")
 LATER = {"getWithdrawal", "listWithdrawals", "listEvents", "getHealth", "getReadiness", "listCurrencies"}
-"""Operations whose example shows what only actors, somebody's trouble or a setting bring about. So does each of webhooks, to which a courier
-is needed."""
+"""Operations whose example shows what only actors, somebody's trouble or a setting bring about.
+
+So does each of webhooks, to which a courier is needed.
+"""
 
 
 @pytest.fixture
