@@ -58,7 +58,7 @@ def test_whatever_is_sent_the_answer_is_as_documented(
 
     def send(case: Any) -> None:
         # What a schema can't say: two fields that need each other, money that is not there.
-        excluded = [positive_data_acceptance]
+        excluded: list[Any] = [positive_data_acceptance]
         in_bulk = case.operation.path in ("/charges", "/transfers") and mode is GenerationMode.NEGATIVE
         if case.operation.path.startswith("/balance") and (case.query or {}).get("currency") == "all":
             excluded.append(response_schema_conformance)  # that answer is the one of GET /wallets/{user_id}
