@@ -293,4 +293,5 @@ async def service(stack: Stack) -> AsyncIterator[Service]:
     async with Service.of(stack) as service:
         await service.faults()
         await service.nothing_waits()
+        await service.no_dead_letters()
         yield service

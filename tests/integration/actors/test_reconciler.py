@@ -98,7 +98,8 @@ async def test_one_that_is_held_keeps_no_look_up_waiting(
         "insert into withdrawal_history select user_id, id, 2, 'processing', now(), 'test' from withdrawals"
     )
     await pipeline.execute(
-        "insert into look_ups (withdrawal_id, user_id, due_at) select id, user_id, now() from withdrawals"
+        "insert into look_ups (withdrawal_id, user_id, due_at) select id, user_id, now() from withdrawals "
+        "on conflict (withdrawal_id, user_id) do update set due_at = excluded.due_at"
     )
     await pay_directly(pipeline, held, 100)
     await pay_directly(pipeline, free, 100)
