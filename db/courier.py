@@ -1,16 +1,13 @@
 """The courier's access to the database: a session of its own, and the lease by which one courier numbers the events."""
 
 import time
-from contextlib import suppress
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 from db import events, stack, webhook_turns
-from db.connections import connect
-from db.errors import DATABASE_ERRORS
 from db.events import Numbered
-from db.leases import LAPSES_S, Lease
+from db.leases import Lease
+from db.led_session import LedSession
 from db.sql import load
 from db.strict import one
 from runtime.slices import DatabaseSettings
@@ -18,9 +15,6 @@ from runtime.telemetry import log
 from wallet.events import ALWAYS_MADE, types_of_kinds
 
 _SQL = load("events")
-_COMMAND_TIMEOUT_S = 5
-_LEASE = "courier"
-_FOLLOWING_S = 4.0
 _LOOK_S = 1.0
 """Seconds between two looks at what is below the batches that can still come."""
 _GUARD_S = 10.0
@@ -28,16 +22,14 @@ _GUARD_S = 10.0
 EVER = 2**62
 
 
-class CourierSession:
-    """One connection, reopened after it breaks. Methods raise `db.errors.CONNECTION_ERRORS`."""
+class CourierSession(LedSession):
+    """What the courier does, as a LedSession."""
 
     def __init__(self, database: DatabaseSettings, kinds: frozenset[str]) -> None:
         """Make a session. `kinds` are the kinds of events that are made."""
-        self._database = database
+        super().__init__(database, Lease("courier"))
         self._kinds = kinds | {ALWAYS_MADE}
         self._types = types_of_kinds(kinds)
-        self._connection: Any = None
-        self._lease = Lease(_LEASE)
         self._guarded_at: float | None = None
         self._known_seq = 0
         self._known_epoch: UUID | None = None
@@ -48,11 +40,7 @@ class CourierSession:
 
     async def lead(self) -> bool:
         """Connect if needed, and return whether this process numbers the events now. Call it before each step."""
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await connect(self._database, command_timeout_s=_COMMAND_TIMEOUT_S)
-            self._guarded_at = self._sample = None
-            self._from_id = 0
-        leads = await self._lease.hold(self._connection)
+        leads = await super().lead()
         if not leads:
             self._guarded_at = None
             self._known_seq = 0  # another process numbers
@@ -60,10 +48,9 @@ class CourierSession:
             await self._guard()
         return leads
 
-    @property
-    def is_unled(self) -> bool:
-        """True if no process has led for longer than it takes to succeed a leader that is gone."""
-        return self._lease.unled_s > LAPSES_S + _FOLLOWING_S
+    def _connected(self) -> None:
+        self._guarded_at = self._sample = None
+        self._from_id = 0
 
     async def number(self) -> Numbered:
         """Give numbers to batches that wait, a bounded number of them."""
@@ -88,18 +75,6 @@ class CourierSession:
     async def ring(self) -> None:
         """Have the actors told of webhooks with something to do."""
         await webhook_turns.ring(self._connection)
-
-    async def give_up(self) -> None:
-        """Let another process lead at once, because this one ends."""
-        with suppress(*DATABASE_ERRORS):
-            if self._connection is not None and not self._connection.is_closed():
-                await self._lease.give_up(self._connection)
-
-    async def close(self) -> None:
-        """Close the connection. The lead stays until the lease lapses."""
-        if self._connection is not None:
-            self._connection.terminate()
-            self._connection = None
 
     async def _guard(self) -> None:
         """Begin another epoch if the database may have lost history; write down which kinds of events are made."""

@@ -1,12 +1,11 @@
 """From a row of the page of events to the event, with a body that never changes."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any, cast
 
-import msgspec
-
 from db.strict import require
+from db.values import raw_json, with_zone
+from wallet.adjustments import signed
 from wallet.events import (
     MODELS,
     VERSION,
@@ -46,7 +45,7 @@ def event_of(row: Any, spell: Spelling) -> Event:
         id=event_id(row["epoch"], row["seq"]),
         type=type,
         version=VERSION,
-        at=row["moved_at"] if moved else _zoned(row["effective_at"]) or row["created_at"],
+        at=row["moved_at"] if moved else with_zone(row["effective_at"]) or row["created_at"],
         user_ids=[spell(user_id) for user_id in user_ids],
         currency=row["currency"],
         by=row["moved_by"] if moved else row["made_by"],
@@ -67,8 +66,8 @@ def _charge(row: Any, spell: Spelling) -> EventObject:
         spell(row["user_id"]),
         row["currency"],
         row[f"{of}amount"],
-        _zoned(row[f"{of}release_at"]),
-        _raw(row[f"{of}metadata"]),
+        with_zone(row[f"{of}release_at"]),
+        raw_json(row[f"{of}metadata"]),
         row[f"{of}created_at"],
         _reversal(row),
     )
@@ -76,7 +75,7 @@ def _charge(row: Any, spell: Spelling) -> EventObject:
 
 def _transfer(row: Any, spell: Spelling) -> EventObject:
     if row["type"] == "transfer.released":  # the row `receive` of one payee
-        share = EventLeg(spell(row["user_id"]), row["source_amount"], _zoned(row["source_release_at"]))
+        share = EventLeg(spell(row["user_id"]), row["source_amount"], with_zone(row["source_release_at"]))
         return TransferObject(
             row["source_reference"],
             spell(row["payer"]),
@@ -93,8 +92,8 @@ def _transfer(row: Any, spell: Spelling) -> EventObject:
         spell(row["user_id"]),
         row["currency"],
         row[f"{of}amount"],
-        [EventLeg(spell(payee), amount, _zoned(until)) for payee, amount, until in shares],
-        _raw(row[f"{of}metadata"]),
+        [EventLeg(spell(payee), amount, with_zone(until)) for payee, amount, until in shares],
+        raw_json(row[f"{of}metadata"]),
         row[f"{of}created_at"],
         _reversal(row),
     )
@@ -110,16 +109,21 @@ def _hold(row: Any, spell: Spelling) -> EventObject:
         row["amount"] if captured else 0,
         row["id"] if captured else None,
         cast(Any, _HOLD_STATUS[row["type"]]),
-        _zoned(row["hold_expires_at"]),
-        _raw(row["hold_metadata"]),
+        with_zone(row["hold_expires_at"]),
+        raw_json(row["hold_metadata"]),
         row["hold_created_at"],
     )
 
 
 def _adjustment(row: Any, spell: Spelling) -> EventObject:
-    amount = row["amount"] if row["debit_account"] == "funding" else -row["amount"]
+    amount = signed(row["amount"], row["debit_account"])
     return AdjustmentObject(
-        row["id"], spell(row["user_id"]), row["currency"], amount, _raw(row["metadata"]), row["created_at"]
+        row["id"],
+        spell(row["user_id"]),
+        row["currency"],
+        amount,
+        raw_json(row["metadata"]),
+        row["created_at"],
     )
 
 
@@ -131,7 +135,7 @@ def _withdrawal(row: Any, spell: Spelling) -> EventObject:
         spell(row["user_id"]),
         row["currency"],
         row["withdrawal_amount"],
-        _raw(row["withdrawal_metadata"]),
+        raw_json(row["withdrawal_metadata"]),
         row["move_reason"] or "funds reserved",
         row["failure_code"] if status == "failed" else None,
         reference_text(row["withdrawal_reference"], row["id"]),
@@ -155,12 +159,3 @@ def _reversal(row: Any) -> EventReversal | None:
     if not row["type"].endswith(".reversed"):
         return None
     return EventReversal(row["id"], row["amount"], row["reversal_reason"])
-
-
-def _raw(text: str | None) -> msgspec.Raw | None:
-    return None if text is None else msgspec.Raw(text.encode())
-
-
-def _zoned(instant: datetime | None) -> datetime | None:
-    """Return the instant with a zone: asyncpg returns the last one of 9999 without."""
-    return instant.replace(tzinfo=UTC) if instant and instant.tzinfo is None else instant

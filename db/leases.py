@@ -18,6 +18,8 @@ from runtime.identity import instance
 
 LAPSES_S = 8.0
 LEADS_S = 6.0
+FOLLOWING_S = 4.0
+"""Longest time that a successor takes to lead, beyond LAPSES_S."""
 RENEW_S = 1.0
 """Shortest interval between two renewals."""
 
@@ -57,6 +59,11 @@ class Lease:
     def unled_s(self) -> float:
         """Seconds for which, as far as this process can know, no process has led."""
         return self._clock() - self._led_at
+
+    @property
+    def is_unled(self) -> bool:
+        """True if no process has led for longer than it takes to succeed a leader that is gone."""
+        return self.unled_s > self._lapses_s + FOLLOWING_S
 
     async def hold(self, connection: Any) -> bool:
         """Renew the lease, or take it if it is free or has lapsed; return whether this process leads.

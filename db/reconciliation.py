@@ -1,14 +1,14 @@
 """The reconciler's access to the database: a session of its own, and the lease by which it leads or waits."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from db.connections import Reader, connect, transaction
+from db.connections import Reader, transaction
 from db.errors import DATABASE_ERRORS, Fault, fault_of
 from db.leases import LAPSES_S, LEADS_S, Lease
+from db.led_session import LedSession
 from db.releases import release_matured
 from db.sql import load
 from db.strict import one, require, require_tag, rows_of, whole
@@ -19,12 +19,9 @@ from wallet.outcomes import reference_text
 _SQL = load("reconciliation")
 _WITHDRAWALS = load("withdrawals")
 _OUTBOX = load("outbox")
-_COMMAND_TIMEOUT_S = 5
 _ONE_BY_ONE_MAX = 50
 _ONE_WAITS_MS = 20
 _NULLABLE = ("bank_reference", "reference", "destination", "accepted_at")
-_LEASE = "reconciler"
-_FOLLOWING_S = 4.0
 
 
 class WithdrawalRow(NamedTuple):
@@ -58,39 +55,16 @@ class DueLookUp(NamedTuple):
     due_at: datetime
 
 
-class ReconcilerSession:
-    """One connection, reopened after it breaks. Methods raise `db.errors.CONNECTION_ERRORS`."""
+class ReconcilerSession(LedSession):
+    """What the reconciler asks and writes, as a LedSession."""
 
     def __init__(self, settings: Settings) -> None:
+        # The lease is renewed at each beat, so with long beats it must last longer too.
+        lapses_s = max(LAPSES_S, 3 * settings.reconcile_interval_ms / 1000)
+        lease = Lease("reconciler", lapses_s=lapses_s, leads_s=lapses_s * LEADS_S / LAPSES_S)
+        super().__init__(settings.database, lease)
         self._settings = settings
         self._redrive_interval = timedelta(milliseconds=settings.redrive_after_ms)
-        self._connection: Any = None
-        # The lease is renewed at each beat, so with long beats it must last longer too.
-        self._lapses_s = max(LAPSES_S, 3 * settings.reconcile_interval_ms / 1000)
-        self._lease = Lease(_LEASE, lapses_s=self._lapses_s, leads_s=self._lapses_s * LEADS_S / LAPSES_S)
-
-    async def lead(self) -> bool:
-        """Connect if needed and return whether this process leads the reconciling now. Call it before each step."""
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await connect(self._settings.database, command_timeout_s=_COMMAND_TIMEOUT_S)
-        return await self._lease.hold(self._connection)
-
-    @property
-    def is_unled(self) -> bool:
-        """True if no process has led for longer than it takes to succeed a leader that is gone."""
-        return self._lease.unled_s > self._lapses_s + _FOLLOWING_S
-
-    async def give_up(self) -> None:
-        """Let another process lead at once, because this one ends."""
-        with suppress(*DATABASE_ERRORS):
-            if self._connection is not None and not self._connection.is_closed():
-                await self._lease.give_up(self._connection)
-
-    async def close(self) -> None:
-        """Close the connection. The lead stays until the lease lapses."""
-        if self._connection is not None:
-            self._connection.terminate()
-            self._connection = None
 
     @property
     def connection(self) -> Any:

@@ -5,11 +5,13 @@ for a while, by filter and position: a thousand clients cost the database no mor
 """
 
 import asyncio
-from collections import Counter, OrderedDict
-from collections.abc import AsyncGenerator, Callable
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
 from db.events import EventPage, Span, check_position
+from gateway.places import Places
 from runtime.tasks import SupervisedTask, SupervisedTasks
 from runtime.telemetry import EVENT_STREAMS
 from wallet.errors import EventsGone, Overloaded, TryLater, Unavailable
@@ -51,13 +53,12 @@ class EventReads(Protocol):
 class EventFeed:
     """Asks the database regularly, while anybody waits, how far the events are numbered."""
 
-    def __init__(self, reads: EventReads, tasks: SupervisedTasks) -> None:
+    def __init__(self, reads: EventReads, tasks: SupervisedTasks, *, readers_max: int = READERS_MAX) -> None:
         self._reads = reads
         self._tasks = tasks
         self._task: SupervisedTask | None = None
         self._span: Span | None = None
-        self._readers = 0
-        self._by_client: Counter[str | None] = Counter()
+        self._places = Places(readers_max)
         self._anybody = asyncio.Event()
         self._advanced: asyncio.Future[None] | None = None
         self._pages: OrderedDict[tuple[EventFilter, int], asyncio.Future[_Page | None]] = OrderedDict()
@@ -78,27 +79,26 @@ class EventFeed:
         self._stopping = True
         self._wake()
 
-    def enter(self, client: str | None) -> None:
-        """Take a place for a reader that waits. Raises Overloaded if there is none for this client.
-
-        No client may have more places than are left, so however many one takes, there are some for another.
-        """
+    def require_place(self, client: str | None) -> None:
+        """Raise Overloaded if there is no place for this client now, Unavailable if the process is about to end."""
         if self._stopping:
             raise Unavailable("the service is stopping", reason="stopping")
-        if self._by_client[client] >= READERS_MAX - self._readers:
+        if not self._places.has_room(client):
             raise Overloaded("too many read events at once")
-        self._readers += 1
-        self._by_client[client] += 1
-        EVENT_STREAMS.inc()
-        self._anybody.set()
 
-    def leave(self, client: str | None) -> None:
-        """Give the place back."""
-        self._readers -= 1
-        self._by_client[client] -= 1
-        if not self._by_client[client]:
-            del self._by_client[client]
-        EVENT_STREAMS.dec()
+    @contextmanager
+    def place(self, client: str | None) -> Iterator[bool]:
+        """Take a place for the length of the block, if there is one; yield whether there was."""
+        with self._places.take(client) as has_place:
+            if not has_place:
+                yield False
+                return
+            EVENT_STREAMS.inc()
+            self._anybody.set()
+            try:
+                yield True
+            finally:
+                EVENT_STREAMS.dec()
 
     async def wait_beyond(self, seq: int, timeout_s: float) -> bool:
         """Return True once there is an event with a greater number; False after `timeout_s`, or at the end."""
@@ -120,27 +120,28 @@ class EventFeed:
     ) -> AsyncGenerator[bytes, None]:
         """Yield the events after a number as an event stream, until the process or the right to read them ends.
 
-        A place must have been taken; it is given back at the end. `may` tells whether the client still may read.
+        It takes a place when it is begun, so one that nobody reads takes none; without a place it ends at once. `may`
+        tells whether the client still may read.
         """
-        try:
+        clock = asyncio.get_running_loop().time
+        with self.place(client) as has_place:
+            if not has_place:
+                return
             yield b"retry: 1000\n\n"
-            beats_at = asyncio.get_running_loop().time() + HEARTBEAT_S
+            beats_at = clock() + HEARTBEAT_S
             while not self._stopping and may():
                 page = await self._page(after, which)
                 if page is None:
                     return  # The next request says why: its position is not there any more, or the database is away.
                 if page.text:
                     yield page.text
-                    beats_at = asyncio.get_running_loop().time() + HEARTBEAT_S
+                    beats_at = clock() + HEARTBEAT_S
                 elif page.looked_to == after:
                     await asyncio.sleep(POLL_INTERVAL_S)  # it was read before the number was told
                 after = page.looked_to
-                left = beats_at - asyncio.get_running_loop().time()
-                if not await self.wait_beyond(after, max(left, 0.0)) and not self._stopping:
+                if not await self.wait_beyond(after, max(beats_at - clock(), 0.0)) and not self._stopping:
                     yield HEARTBEAT
-                    beats_at = asyncio.get_running_loop().time() + HEARTBEAT_S
-        finally:
-            self.leave(client)
+                    beats_at = clock() + HEARTBEAT_S
 
     async def _page(self, after: int, which: EventFilter) -> _Page | None:
         """Return a page; None if it can't be read."""
@@ -189,7 +190,7 @@ class EventFeed:
 
     async def _run(self) -> None:
         while True:
-            if not self._readers:
+            if not self._places.taken:
                 self._anybody.clear()
                 self._span = None
                 await self._anybody.wait()
@@ -200,4 +201,4 @@ class EventFeed:
             if span is not None and span != self._span:
                 self._span = span
                 self._wake()
-            await asyncio.sleep(max(POLL_INTERVAL_S, self._readers / READERS_PER_S))
+            await asyncio.sleep(max(POLL_INTERVAL_S, self._places.taken / READERS_PER_S))

@@ -5,10 +5,10 @@ a client waits.
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from uuid import UUID
 
+from gateway.places import Places
 from runtime.tasks import SupervisedTask, SupervisedTasks
 from runtime.telemetry import LONG_POLLS_REFUSED
 from wallet.errors import TryLater
@@ -33,10 +33,8 @@ class LongPoll:
     ) -> None:
         self._find_ended = find_ended
         self._interval_s = interval_s
-        self._waiters_max = waiters_max
         self._waiters: dict[UUID, list[asyncio.Future[None]]] = {}
-        self._count = 0
-        self._by_client: Counter[str | None] = Counter()
+        self._places = Places(waiters_max)
         self._anybody = asyncio.Event()
         self._tasks = tasks
         self._task: SupervisedTask | None = None
@@ -61,30 +59,24 @@ class LongPoll:
     async def wait(self, id: UUID, timeout_s: float, client: str | None = None) -> None:
         """Return when the withdrawal has ended, after `timeout_s` at the latest.
 
-        Return at once if there is no place for the client: it is told the state as it is. No client may have more
-        places than are left, so however many one takes, there are some for another.
+        Return at once if there is no place for the client: it is told the state as it is.
         """
         if self._stopping:
             return
-        if self._by_client[client] >= self._waiters_max - self._count:
-            LONG_POLLS_REFUSED.inc()
-            return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.setdefault(id, []).append(future)
-        self._count += 1
-        self._by_client[client] += 1
-        self._anybody.set()
-        try:
-            async with asyncio.timeout(timeout_s):
-                await future
-        except TimeoutError:
-            pass
-        finally:
-            self._count -= 1
-            self._by_client[client] -= 1
-            if not self._by_client[client]:
-                del self._by_client[client]
-            self._forget(id, future)
+        with self._places.take(client) as has_place:
+            if not has_place:
+                LONG_POLLS_REFUSED.inc()
+                return
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.setdefault(id, []).append(future)
+            self._anybody.set()
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await future
+            except TimeoutError:
+                pass
+            finally:
+                self._forget(id, future)
 
     def _forget(self, id: UUID, future: asyncio.Future[None]) -> None:
         waiting = self._waiters.get(id)

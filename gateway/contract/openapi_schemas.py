@@ -172,7 +172,14 @@ def _capitalised(name: str) -> str:
 
 
 def _ecma(schema: Schema) -> Schema:
-    """Spell a pattern for ECMA-262, where `$` matches at the very end only and `\\Z` means nothing."""
+    """Spell a pattern for ECMA-262, where `$` matches at the very end only and `\\Z` means nothing.
+
+    A `documented_pattern` takes the place of the one that validates, which msgspec lets nothing else replace.
+    """
+    if "documented_pattern" in schema:
+        documented = schema["documented_pattern"]
+        schema = {key: value for key, value in schema.items() if key != "documented_pattern"}
+        return _ecma({**schema, "pattern": documented})
     if isinstance(schema.get("pattern"), str):
         return {**schema, "pattern": re.sub(r"\\Z$", "$", schema["pattern"])}
     if "anyOf" in schema:

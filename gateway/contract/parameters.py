@@ -47,7 +47,9 @@ class BalanceQuery(msgspec.Struct):
             str,
             Meta(
                 pattern=CURRENCY_OR_ALL_PATTERN,
-                extra_json_schema={"pattern": CURRENCY_PATTERN},  # `all` has an answer of another kind
+                extra_json_schema={
+                    "documented_pattern": CURRENCY_PATTERN
+                },  # `all` has an answer of another kind
                 description="One that `GET /currencies` lists, or `all`. Left out, the default.",
             ),
         ]

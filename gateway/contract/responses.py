@@ -4,7 +4,6 @@ Each `…_of` takes how user ids are spelled in responses.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import cast
 from uuid import UUID
 
@@ -12,6 +11,7 @@ import msgspec
 
 from db.reads import Balance as Split
 from db.reads import TransactionRow, WithdrawalView
+from db.values import raw_json, with_zone
 from gateway.contract.response_models import (
     AcceptedWithdrawal,
     Balance,
@@ -34,11 +34,6 @@ _encode = msgspec.json.Encoder().encode
 def encode(model: msgspec.Struct | Mapping[str, object] | Sequence[object]) -> bytes:
     """Return `model` as JSON."""
     return _encode(model)
-
-
-def raw_json(text: str | None) -> msgspec.Raw | None:
-    """Return kept JSON text as a value that is encoded unchanged."""
-    return None if text is None else msgspec.Raw(text.encode())
 
 
 def status_url(withdrawal_id: UUID) -> str:
@@ -128,11 +123,6 @@ def withdrawal_of(view: WithdrawalView, user_ids: UserIds) -> Withdrawal:
         view.bank_reference,
         [HistoryEntry(_status(entry.status), entry.at, entry.reason, entry.by) for entry in view.history],
     )
-
-
-def with_zone(release_at: datetime | None) -> datetime | None:
-    """Return the time with a zone: asyncpg returns the last instant of 9999, which was once allowed, without one."""
-    return release_at.replace(tzinfo=UTC) if release_at and release_at.tzinfo is None else release_at
 
 
 def _status(status: str) -> StatusName:

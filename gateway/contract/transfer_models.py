@@ -7,9 +7,10 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
+from db.values import raw_json, with_zone
 from gateway.contract.problems import Problem
 from gateway.contract.response_models import MetadataBack, Money, Transaction
-from gateway.contract.responses import raw_json, transaction_of, with_zone
+from gateway.contract.responses import transaction_of
 from gateway.contract.user_ids import UserIdBack, UserIds
 from wallet.receipts import ChargeReceipt, HoldReceipt, ReversalReceipt, TransferReceipt
 

@@ -18,10 +18,10 @@ from gateway.contract.adjustment_models import (
 )
 from gateway.contract.bodies import JSON
 from gateway.contract.cursors import read_cursor
-from gateway.contract.operation import Operation, RequestBody
+from gateway.contract.operation import RequestBody
 from gateway.contract.parameters import NoQuery, ParameterReader, read_id
 from gateway.contract.responses import encode
-from gateway.routes.operator import cursor, for_all_wallets
+from gateway.routes.operator import cursor, for_all_wallets, operation
 from gateway.routes.replays import answer
 from gateway.services import Services
 from gateway.wire.auth import Caller
@@ -34,23 +34,6 @@ from wallet.commands import OPERATOR
 from wallet.errors import AdjustmentNotFound, ValidationFailed
 from wallet.ids import uuid7_sequence
 from wallet.receipts import AdjustmentReceipt
-from wallet.scopes import Scope
-
-
-def _operation(method: str, path: str, id: str, summary: str, body: RequestBody | None = None) -> Operation:
-    """Return an endpoint for operators, described in docs/OPERATIONS.md as all of theirs."""
-    return Operation(
-        method,
-        f"/operator/adjustments{path}",
-        "Operator",
-        summary,
-        {},
-        id=id,
-        body=body,
-        scope=Scope.OPERATE,
-        documented=False,
-    )
-
 
 _EXAMPLE = {
     "user_id": 42,
@@ -58,19 +41,19 @@ _EXAMPLE = {
     "reason": "chargeback 4711 of order 7001",
     "idempotency_key": "chargeback-4711",
 }
-ADJUST = _operation(
+ADJUST = operation(
     "POST",
-    "",
+    "/adjustments",
     "adjust",
     "Add to a wallet or take from it",
     RequestBody({JSON: (AdjustmentRequest, _EXAMPLE)}),
 )
-CONFIRM = _operation(
-    "POST", "/{adjustment_id}/confirm", "confirmAdjustment", "Book what another one proposed"
+CONFIRM = operation(
+    "POST", "/adjustments/{adjustment_id}/confirm", "confirmAdjustment", "Book what another one proposed"
 )
-ADJUSTMENTS = _operation("GET", "", "listAdjustments", "Those that are booked, or those that wait")
-ADJUSTMENT = _operation(
-    "GET", "/{adjustment_id}", "getAdjustment", "An adjustment, by itself or its proposal"
+ADJUSTMENTS = operation("GET", "/adjustments", "listAdjustments", "Those that are booked, or those that wait")
+ADJUSTMENT = operation(
+    "GET", "/adjustments/{adjustment_id}", "getAdjustment", "An adjustment, by itself or its proposal"
 )
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from db.events import check_position
+from db.events import EventPage, check_position
 from gateway.contract.event_parameters import EventsPage, EventsQuery, StreamQuery
 from gateway.contract.operation import READ_ERRORS, USER, Operation, ResponseSpec
 from gateway.contract.parameters import ParameterReader
@@ -14,7 +14,7 @@ from gateway.wire.endpoint import Endpoints
 from gateway.wire.request import Request
 from gateway.wire.response import Response
 from gateway.wire.streamed_response import StreamedResponse
-from wallet.errors import Overloaded, ValidationFailed
+from wallet.errors import ValidationFailed
 from wallet.scopes import Scope
 
 _EPOCH = "5f0c1b2a-9d3e-4f60-8000-2d1f6b7a9c01"
@@ -110,24 +110,23 @@ class EventRoutes:
         after = check_position(span, query.after, query.epoch)
         page = await self._reads.event_page(after, query.limit, which)
         if query.wait and not page.events:
-            try:
-                self._feed.enter(caller.name)
-            except Overloaded:
-                pass  # Without a place, the answer comes at once.
-            else:
-                try:
-                    clock = asyncio.get_running_loop().time
-                    until = clock() + query.wait
-                    while not page.events and await self._feed.wait_beyond(page.looked_to, until - clock()):
-                        looked_to = page.looked_to
-                        page = await self._reads.event_page(looked_to, query.limit, which)
-                        if page.looked_to == looked_to:
-                            break  # another epoch has begun
-                finally:
-                    self._feed.leave(caller.name)
+            page = await self._waited(page, query, which, caller)
             span = await self._reads.event_span()
         events = [event.body for event in page.events]
         return Response(encode(EventsPage(span.epoch, events, span.last_seq, page.looked_to)))
+
+    async def _waited(
+        self, page: EventPage, query: EventsQuery, which: EventFilter, caller: Caller
+    ) -> EventPage:
+        """Return a page with events once there are some, or what there is after `wait`; without a place, at once."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + query.wait
+        with self._feed.place(caller.name) as has_place:
+            while has_place and await self._feed.wait_beyond(page.looked_to, until - clock()):
+                before, page = page, await self._reads.event_page(page.looked_to, query.limit, which)
+                if page.events or page.looked_to == before.looked_to:  # else: another epoch has begun
+                    break
+        return page
 
     async def stream(self, request: Request, caller: Caller) -> Response:
         """Return the stream of events."""
@@ -136,7 +135,7 @@ class EventRoutes:
         given = request.headers.get("last-event-id")
         after = query.after if given is None else _number(given)
         after = check_position(await self._reads.event_span(), after, query.epoch)
-        self._feed.enter(caller.name)
+        self._feed.require_place(caller.name)
         pieces = self._feed.stream(after, which, caller.name, lambda: self._may(caller))
         return StreamedResponse(pieces, "text/event-stream", {"x-accel-buffering": "no"})
 

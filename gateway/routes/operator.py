@@ -7,7 +7,7 @@ from uuid import UUID
 
 from db import heartbeats, operator_reads, operator_search, reads
 from gateway.contract.cursors import cursor_of
-from gateway.contract.operation import Operation
+from gateway.contract.operation import Operation, RequestBody
 from gateway.contract.operator_models import (
     DeadLetters,
     Listed,
@@ -43,10 +43,18 @@ FRESH_S = 0.9
 """An overview is used for all requests within this time."""
 
 
-def operation(method: str, path: str, id: str, summary: str) -> Operation:
+def operation(method: str, path: str, id: str, summary: str, body: RequestBody | None = None) -> Operation:
     """Return an endpoint for operators. They are described in docs/OPERATIONS.md, not in the API's document."""
     return Operation(
-        method, f"/operator{path}", "Operator", summary, {}, id=id, scope=Scope.OPERATE, documented=False
+        method,
+        f"/operator{path}",
+        "Operator",
+        summary,
+        {},
+        id=id,
+        body=body,
+        scope=Scope.OPERATE,
+        documented=False,
     )
 
 

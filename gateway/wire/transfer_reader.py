@@ -120,11 +120,7 @@ class TransferReader:
         self, charge_id: UUID, body: bytes, caller: Caller, header_keys: Sequence[str] = ()
     ) -> ReverseCharge:
         """Return the reversal of a charge in `body`."""
-        try:
-            asked = self._charge_reversals.read(body)
-            key = one_key(asked.idempotency_key, header_keys)
-        except UNREADABLE:
-            raise self._charge_reversals.explain(body, header_keys) from None
+        asked, key = asked_and_key(self._charge_reversals, body, header_keys)
         return ReverseCharge(
             caller.space, key, charge_id, asked.amount, asked.reason, caller.name, caller.user_prefix
         )
@@ -133,11 +129,7 @@ class TransferReader:
         self, transfer_id: UUID, body: bytes, caller: Caller, header_keys: Sequence[str] = ()
     ) -> ReverseTransfer:
         """Return the reversal of a transfer in `body`."""
-        try:
-            asked = self._transfer_reversals.read(body)
-            key = one_key(asked.idempotency_key, header_keys)
-        except UNREADABLE:
-            raise self._transfer_reversals.explain(body, header_keys) from None
+        asked, key = asked_and_key(self._transfer_reversals, body, header_keys)
         if asked.amount is not None and asked.legs is not None:
             raise ValidationFailed([("amount", "can't be given together with legs")])
         legs = tuple((leg.leg, leg.amount) for leg in asked.legs or ())

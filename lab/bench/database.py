@@ -109,23 +109,17 @@ async def note_events(database_url: str, noted: bool) -> None:
 
 async def all_numbered(database_url: str) -> bool:
     """Return whether no event waits for its number."""
-    async with _connect(database_url) as connection:
-        done: bool = await connection.fetchval(_SQL["all_numbered"])
-        return done
+    return bool(await _value(database_url, "all_numbered"))
 
 
 async def courier_leads(database_url: str, since: datetime) -> bool:
     """Return whether a courier has said since then that it leads."""
-    async with _connect(database_url) as connection:
-        leads: bool = await connection.fetchval(_SQL["courier_leads"], since)
-        return leads
+    return bool(await _value(database_url, "courier_leads", since))
 
 
 async def last_event(database_url: str) -> int:
     """Return the number of the last event."""
-    async with _connect(database_url) as connection:
-        number: int = await connection.fetchval(_SQL["last_event"])
-        return number
+    return int(await _value(database_url, "last_event"))
 
 
 async def numbered(database_url: str, since: datetime) -> Numbered:
@@ -138,16 +132,12 @@ async def numbered(database_url: str, since: datetime) -> Numbered:
 
 async def transactions(database_url: str) -> int:
     """Return the number of charges and withdrawals so far."""
-    async with _connect(database_url) as connection:
-        number: int = await connection.fetchval(_SQL["transactions"], timeout=60)
-        return number
+    return int(await _value(database_url, "transactions"))
 
 
 async def open_withdrawals(database_url: str) -> int:
     """Count the withdrawals that have not ended."""
-    async with _connect(database_url) as connection:
-        number: int = await connection.fetchval(_SQL["open_withdrawals"], timeout=60)
-        return number
+    return int(await _value(database_url, "open_withdrawals"))
 
 
 async def idle(database_url: str) -> Idle:
@@ -175,3 +165,9 @@ async def server_facts(database_url: str) -> dict[str, str]:
     """Return the server's version and the settings that figures depend on."""
     async with _connect(database_url) as connection:
         return {row["name"]: row["setting"] for row in await connection.fetch(_SQL["server_facts"])}
+
+
+async def _value(database_url: str, query: str, *arguments: object) -> Any:
+    """Return the one value that a query asks for."""
+    async with _connect(database_url) as connection:
+        return await connection.fetchval(_SQL[query], *arguments, timeout=60)

@@ -15,8 +15,8 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+import db.led_session
 import db.outbox
-import db.reconciliation
 from db.errors import DATABASE_ERRORS
 from db.ledger import Ledger
 from db.sql import load
@@ -110,7 +110,7 @@ async def proxy(database_url: str) -> AsyncIterator[PostgresProxy]:
 def impatient(proxy: PostgresProxy, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings through the proxy with short limits, so that a hang costs little."""
     monkeypatch.setattr(db.outbox, "_COMMAND_TIMEOUT_S", 0.4)
-    monkeypatch.setattr(db.reconciliation, "_COMMAND_TIMEOUT_S", 0.4)
+    monkeypatch.setattr(db.led_session, "_COMMAND_TIMEOUT_S", 0.4)
     monkeypatch.setattr("db.heartbeats.LOOK_S", 0.02)
     monkeypatch.setattr("db.vitals._COMMAND_TIMEOUT_S", 0.4)
     monkeypatch.setattr("actors.nightly._COMMAND_TIMEOUT_S", 0.4)

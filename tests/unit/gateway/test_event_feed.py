@@ -14,6 +14,7 @@ from db.events import EventPage, Span
 from gateway.event_feed import HEARTBEAT, EventFeed, EventFilter
 from runtime.tasks import SupervisedTasks
 from tests.polling import poll_until
+from wallet.errors import Overloaded, Unavailable
 from wallet.events import Event
 
 
@@ -74,7 +75,6 @@ async def test_a_page_that_is_ahead(feed: EventFeed, reads: Reads) -> None:
     """Goal: events that were read before the feed has learned of their numbers do not end the stream."""
     reads.there = 5
     reads.tell(2)
-    feed.enter(None)
     async with aclosing(feed.stream(0, EventFilter(), None, lambda: True)) as stream:
         assert await told(stream) == [1, 2, 3, 4, 5]
         following = asyncio.create_task(told(stream))
@@ -88,8 +88,8 @@ async def test_a_page_that_is_ahead(feed: EventFeed, reads: Reads) -> None:
 async def test_waiting_beyond_what_is_told(feed: EventFeed, reads: Reads) -> None:
     """Goal: who has read ahead waits for what comes after it, and is not woken by what he has."""
     reads.tell(2)
-    feed.enter(None)
-    try:
+    with feed.place(None) as has_place:
+        assert has_place
         waiting = asyncio.create_task(feed.wait_beyond(5, 20))
         for last_seq in (3, 5):
             reads.tell(last_seq)
@@ -97,17 +97,32 @@ async def test_waiting_beyond_what_is_told(feed: EventFeed, reads: Reads) -> Non
             assert not waiting.done()
         reads.tell(6)
         assert await waiting
-    finally:
-        feed.leave(None)
 
 
 async def test_another_epoch(feed: EventFeed, reads: Reads) -> None:
     """Goal: where another epoch has begun, a stream of the last one ends."""
     reads.there = 3
     reads.tell(3)
-    feed.enter(None)
     async with aclosing(feed.stream(0, EventFilter(), None, lambda: True)) as stream:
         assert await told(stream) == [1, 2, 3]
         reads.span = Span(uuid4(), 1_000_001, 1_000_000, 1_000_001)
         async with asyncio.timeout(20):
             assert [piece async for piece in stream if piece != HEARTBEAT] == []
+
+
+async def test_places(reads: Reads) -> None:
+    """Goal: a stream that nobody reads takes no place; one that is read takes it until it ends."""
+    feed = EventFeed(reads, SupervisedTasks(), readers_max=1)
+    for _ in range(3):  # as after HEAD, or a client that has gone before the first piece
+        await feed.stream(0, EventFilter(), "shop", lambda: True).aclose()
+        feed.require_place("shop")
+    async with aclosing(feed.stream(0, EventFilter(), "shop", lambda: True)) as stream:
+        await anext(stream)
+        for client in ("shop", "other"):
+            with pytest.raises(Overloaded):
+                feed.require_place(client)
+        assert [piece async for piece in feed.stream(0, EventFilter(), "shop", lambda: True)] == []
+    feed.require_place("shop")
+    feed.release()
+    with pytest.raises(Unavailable):
+        feed.require_place("shop")
