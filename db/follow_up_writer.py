@@ -70,6 +70,8 @@ async def _write(
     connection: Any, commands: Sequence[FollowUp], limits: Limits
 ) -> Sequence[Outcome] | Rejected:
     holds, charges, transfers = subjects_of(commands)
+    if charges or transfers:
+        await connection.execute(_SQL["stay"])
     rows = await connection.fetch(_SQL["find"], holds, charges, transfers)
     ids = {(row["user_id"], row["currency"]) for row in rows}
     before = await _facts(connection, holds, (), ()) if holds else Facts()

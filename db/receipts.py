@@ -37,20 +37,27 @@ _NULLABLE = (
     "reverses",
     "reason",
     "made_by",
+    "may_be_archived",
 )
 
 
 async def receipts_of(connection: Any, used_keys: Sequence[KeyId]) -> dict[KeyId, KeyRecord]:
-    """Read the fingerprints and receipts of used keys. Raises MalformedAnswer if one of them stands for nothing."""
+    """Read the fingerprints and receipts of used keys. Raises MalformedAnswer if one of them stands for nothing.
+
+    A key whose movement is archived has no receipt.
+    """
     if not used_keys:
         return {}
     rows = await connection.fetch(_SQL["receipts"], *zip(*used_keys, strict=True))
-    known = {
-        (row["client"], row["key"]): KeyRecord(row["fingerprint"], _RECEIPTS[row["kind"]](row))
-        for row in (whole(row, _NULLABLE) for row in rows)
-    }
+    known = {(row["client"], row["key"]): KeyRecord(row["fingerprint"], _receipt(row)) for row in rows}
     require(known.keys() == set(used_keys), "a used key that stands for nothing")
     return known
+
+
+def _receipt(row: Any) -> Receipt | None:
+    if row["id"] is None and row["may_be_archived"]:
+        return None
+    return _RECEIPTS[whole(row, _NULLABLE)["kind"]](row)
 
 
 def _head(row: Any) -> tuple[UUID, str, str, int]:

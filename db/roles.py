@@ -135,6 +135,9 @@ GRANTS: dict[str, dict[str, str]] = {
     },
     "audit_runs": {RECONCILER: "select, insert, update", OPERATOR: "select, insert", AUDITOR: "select"},
     "backups": {RECONCILER: "select", OPERATOR: "select, insert", AUDITOR: "select"},
+    "archives": {GATEWAY: "select", **_READ_BY_ALL_WHO_AUDIT},
+    "archive_files": {AUDITOR: "select"},
+    "archived_balances": {GATEWAY: "select", **_READ_BY_ALL_WHO_AUDIT},
     "bank_cursor": {GATEWAY: "select", RECONCILER: "select, update", OPERATOR: "select", AUDITOR: "select"},
     "stack": {
         GATEWAY: "select, update",

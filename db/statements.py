@@ -19,6 +19,7 @@ from wallet.ledger import WalletId
 from wallet.positions import Position, entry_of_end
 
 _SQL = load("statements")
+_ARCHIVE = load("archive")
 _NULLABLE = ("peer_user_id", "made_by")
 
 
@@ -77,6 +78,15 @@ async def settled(reader: Reader, wallet: WalletId) -> datetime:
         row = one(await reader.fetch(_SQL["now"]))
     now: datetime = row["now"]
     return now
+
+
+async def archived_before(reader: Reader, wallet: WalletId) -> datetime | None:
+    """Return the instant from which on the wallet's books are whole; None: nothing of it is archived.
+
+    Raises Unavailable.
+    """
+    row = at_most_one(await reader.fetch(_ARCHIVE["archived_before"], *wallet))
+    return None if row is None else row["before"]
 
 
 async def split(reader: Reader, wallet: WalletId, position: Position) -> Split | None:

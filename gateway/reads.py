@@ -197,6 +197,10 @@ class Reads:
         """Return the present: before it, nothing will be written to the wallet any more."""
         return await self._run(statements.settled, wallet)
 
+    async def archived_before(self, wallet: WalletId) -> datetime | None:
+        """Return the instant from which on the wallet's books are whole; None: nothing of it is archived."""
+        return await self._run(statements.archived_before, wallet)
+
     async def split(self, wallet: WalletId, position: Position) -> Split | None:
         """Return the split of a wallet at a position before the present; None: it was not there yet."""
         return await self._run(statements.split, wallet, position)

@@ -28,6 +28,7 @@ THREADS_DEFAULT = 50
 # a lot (plots, load generators), so only the module of the command at hand is imported.
 MODULES = {
     "adjust": ("ops.adjust", "add money to a wallet, or take some, and say why"),
+    "archive": ("ops.archive", "move what is old and closed out of the books into files"),
     "audit": ("ops.audit", "prove that the books balance"),
     "backup": ("ops.backup", "dump the database into a file"),
     "bank": ("ops.bank", "try whether the bank does what it must"),

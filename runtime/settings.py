@@ -98,6 +98,9 @@ class Settings:
         "WBS_EVENTS", "all", "kinds of events that are made, beside withdrawals': charge,…"
     )
     events_days: int = _setting("WBS_EVENTS_DAYS", 0, "days for which events are kept; 0: for ever", low=0)
+    reversible_days: int = _setting(
+        "WBS_REVERSIBLE_DAYS", 180, "days for which nothing is archived: it can be reversed", low=0
+    )
     webhooks_private: int = _setting("WBS_WEBHOOKS_PRIVATE", 0, "1: also to http and private hosts", low=0)
     rate_limit_per_s: int = _setting("WBS_RATE_LIMIT_PER_S", 0, "items per key, in all; 0: no limit", low=0)
     log_level: str = _setting("WBS_LOG_LEVEL", "info", "debug, info, warning or error")

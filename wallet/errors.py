@@ -8,6 +8,8 @@
     ├── OpenLocksLimitExceeded   open_locks_limit_exceeded
     ├── OpenHoldsLimitExceeded   open_holds_limit_exceeded
     ├── IdempotencyKeyReused     idempotency_key_reused
+    ├── IdempotencyKeyArchived   idempotency_key_archived
+    ├── HistoryArchived          history_archived
     ├── WalletNotFound           wallet_not_found
     ├── WithdrawalNotFound       withdrawal_not_found
     ├── ChargeNotFound           charge_not_found
@@ -30,6 +32,8 @@
 The code is part of the API: clients branch on it, so it never changes. Only `gateway.contract.problems` knows the
 HTTP statuses.
 """
+
+from datetime import datetime
 
 FIELDS_MAX = 20
 """Number of bad fields reported at once, at most."""
@@ -102,6 +106,23 @@ class OpenHoldsLimitExceeded(WalletError):
     def __init__(self, limit: int) -> None:
         super().__init__(f"the wallet has {limit} open holds, and may not have more")
         self.limit = limit
+
+
+class IdempotencyKeyArchived(WalletError):
+    """The key was used, for the same request, so long ago that what it made is archived."""
+
+    code = "idempotency_key_archived"
+
+
+class HistoryArchived(WalletError):
+    """The instant is before the history that the wallet still has."""
+
+    code = "history_archived"
+
+    def __init__(self, before: datetime) -> None:
+        super().__init__(
+            f"what the wallet's books say begins at {before:%Y-%m-%dT%H:%M:%SZ}: the rest is archived"
+        )
 
 
 class IdempotencyKeyReused(WalletError):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from wallet.commands import KeyedCommand, Leg
-from wallet.errors import IdempotencyKeyReused, Unavailable, WalletError
+from wallet.errors import IdempotencyKeyArchived, IdempotencyKeyReused, Unavailable, WalletError
 from wallet.fingerprints import UnknownVersion
 
 
@@ -105,13 +105,18 @@ class KeyRecord(NamedTuple):
     """The fingerprint and the receipt of the request that used a key."""
 
     fingerprint: bytes
-    receipt: Receipt
+    receipt: Receipt | None
+    """None: what was made under the key is archived."""
 
 
 def repeat(earlier: KeyRecord, request: KeyedCommand) -> Recorded | WalletError:
     """Return the outcome of a request whose key was used before: the first answer, or a refusal."""
     try:
         if request.matches(earlier.fingerprint):
+            if earlier.receipt is None:
+                return IdempotencyKeyArchived(
+                    "this request was accepted long ago, and what it made is archived"
+                )
             return Recorded(earlier.receipt, replayed=True)
     except UnknownVersion:
         return Unavailable("this idempotency key was used with a later version of this service")

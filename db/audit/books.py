@@ -72,6 +72,7 @@ async def audit_books(
             keys.judge(row)
             if number % PREFETCH == 0:
                 progress(f"idempotency keys: {number:,} of about {max(about, number):,}")
+        keys.end(await connection.fetchval(_SQL["archived_keys"]))
 
 
 async def _run(connection: Any, findings: Findings, query: str, *arguments: object) -> None:

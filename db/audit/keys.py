@@ -27,6 +27,7 @@ class KeyJudge:
     def __init__(self, findings: Findings) -> None:
         self._findings = findings
         self._last: UUID | None = None
+        self._archived = 0
 
     def judge(self, row: Any) -> None:
         """Report the violations of one movement and key."""
@@ -41,6 +42,9 @@ class KeyJudge:
                 self._add(row, "movement_without_key", name, "an idempotency key", "none")
             return
         name = f"key {str(row['key'])[:8]}… of {row['client']}"
+        if not row["moved"] and row["may_be_archived"]:
+            self._archived += 1
+            return
         if not row["moved"]:
             expected = f"movement {row['id']} of {row['key_user_id']}"
             self._add(row, "key_without_movement", name, expected, "none")
@@ -63,6 +67,12 @@ class KeyJudge:
             self._add(
                 row, "reference", f"withdrawal {row['id']} of {row['user_id']}", expected, row["reference"]
             )
+
+    def end(self, archived: int) -> None:
+        """Report it if not as many keys as movements that were archived are left without one."""
+        if self._archived != archived:
+            expected = f"{archived} without a movement, which is archived"
+            self._findings.add(_INVARIANT, "archived_keys", "keys", expected, self._archived)
 
     def _add(self, row: Any, kind: str, subject: str, expected: str, found: object) -> None:
         currency = row["currency"] or row["key_currency"]

@@ -73,12 +73,28 @@ class WithdrawalJudge:
         except ValueError as error:
             self._add(row, 3, "unknown_state", "known states", error)
             return
+        if row["archived_at"] is not None:
+            self._judge_archived(row, status, path)
+            return
         self._judge_path(row, status, path)
         self._judge_times(row, status)
         self._judge_fields(row, status, path)
         self._judge_transfers(row, status)
         if status in OPEN_STATES:
             self._judge_due(row, status)
+
+    def _judge_archived(self, row: Any, status: Status, path: list[Status]) -> None:
+        """Judge what is left of a withdrawal whose movements are archived. The bank may still have returned it."""
+        if status in OPEN_STATES:
+            self._add(row, 3, "archived_open", "an end state", status)
+        if path[-1] is not status or row["history_length"] != max(
+            seq for seq, _ in _history(row) or [(0, "")]
+        ):
+            self._add(row, 3, "history_end", f"a history that ends in {status}", " → ".join(path))
+        expected = ["return"] if status is Status.RETURNED else []
+        if (row["kinds"] or []) != expected:
+            self._add(row, 4, "transfers", expected or "none: they are archived", row["kinds"])
+        self._judge_fields(row, status, [Status.PENDING, Status.PROCESSING, *path])
 
     def _judge_path(self, row: Any, status: Status, path: list[Status]) -> None:
         shown = " → ".join(path)

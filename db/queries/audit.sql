@@ -18,11 +18,13 @@ select
     (select count(*) from locks) as locks,
     (select count(*) from transfer_legs) as legs,
     (select count(*) from holds) as holds,
-    (select count(*) from reversals) as reversals;
+    (select count(*) from reversals) as reversals,
+    (select coalesce(sum(movements), 0)::bigint from archived_balances) as archived;
 
 -- name: transfers
 -- Every row of the ledger must be a legal movement and have its own instant in its identifier. In each wallet, in the
--- order of identifiers, the balances must follow from the row before, and time must never go back.
+-- order of identifiers, the balances must follow from the row before, and time must never go back. Before the boundary of
+-- the last archive there are gaps; the newest row before it is there, so what follows it is as it ever was.
 with changes as (
     select
         *,
@@ -81,10 +83,15 @@ judged as (
             effective_at is null
             or (kind in ('release', 'void') and isfinite(effective_at) and effective_at <= created_at)
         ) as fitting,
-        total_after = total_expected
-        and (available_after = available_expected) is not false
-        and (locked_after = locked_expected) is not false
-        and (held_after = held_expected) is not false
+        (
+            id < (select boundary from archives order by boundary desc limit 1)
+            or (
+                total_after = total_expected
+                and (available_after = available_expected) is not false
+                and (locked_after = locked_expected) is not false
+                and (held_after = held_expected) is not false
+            )
+        )
         and available_after + locked_after + held_after = total_after as following,
         total_after >= 0
         and coalesce(least(available_after, locked_after, held_after) >= 0, true) as positive,
@@ -166,8 +173,8 @@ from transfers
 where kind = 'adjustment' and metadata ->> 'proposed_by' = made_by;
 
 -- name: wallets
--- Each wallet with the sums that it should equal.
-with sums as (
+-- Each wallet with the sums that it should equal: over its rows, and over those that were archived.
+with here as (
     select
         user_id,
         currency,
@@ -178,6 +185,19 @@ with sums as (
         sum(case 'held' when credit_account then amount when debit_account then -amount else 0 end) as held
     from transfers
     group by user_id, currency
+),
+
+sums as (
+    select
+        user_id,
+        currency,
+        h.last_at,
+        coalesce(h.transactions, 0) + coalesce(a.transactions, 0) as transactions,
+        coalesce(h.available, 0) + coalesce(a.available, 0) as available,
+        coalesce(h.locked, 0) + coalesce(a.locked, 0) as locked,
+        coalesce(h.held, 0) + coalesce(a.held, 0) as held
+    from here as h
+    full join archived_balances as a using (user_id, currency)
 ),
 
 open_by_wallet as (
@@ -554,6 +574,7 @@ select
     w.first_attempt_at,
     w.accepted_at,
     w.looked_up_at,
+    w.archived_at,
     h.seqs,
     h.path,
     h.times,
@@ -600,6 +621,7 @@ select
     k.key is not null or k.movement_id is not null as keyed,
     t.id is not null as moved,
     coalesce(t.id, k.movement_id) as id,
+    k.movement_id < (select boundary from archives order by boundary desc limit 1) as may_be_archived,
     k.client,
     k.key,
     k.fingerprint,
@@ -637,6 +659,9 @@ left join legs as l on l.transfer_id = t.id and l.from_user_id = t.user_id and t
 left join reversals as v on v.id = t.id and v.user_id = t.user_id and t.kind in ('reversal', 'receive')
 left join reversed_legs as r on r.reversal_id = t.id and r.user_id = t.user_id and t.kind = 'receive'
 order by coalesce(t.id, k.movement_id);
+
+-- name: archived_keys
+select coalesce(sum(keys), 0)::bigint as keys from archived_balances;
 
 -- name: create_bank_payouts
 create temporary table if not exists bank_payouts (

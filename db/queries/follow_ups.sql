@@ -1,5 +1,9 @@
 -- Captures, voids and reversals: what they are about, as it is under the locks of its wallets, and what they write.
 
+-- name: stay
+-- What is reversed must not be archived meanwhile (see `guard` in archive.sql).
+select pg_advisory_xact_lock_shared(hashtext('wbs archive of origins'));
+
 -- name: find
 -- The wallets of these holds ($1), charges ($2) and transfers ($3), which never change.
 select user_id, currency from holds where id = any($1::uuid[])

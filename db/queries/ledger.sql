@@ -412,11 +412,13 @@ from unnest($1::text[], $2::text[]) as asked (user_id, currency);
 
 -- name: receipts
 -- The receipts of used keys: the unchanging part of what was made under each, so that a replay returns the same bytes.
--- For a capture, `hold` is the captured hold's identifier; for a reversal, `reverses` names what it has undone.
+-- For a capture, `hold` is the captured hold's identifier; for a reversal, `reverses` names what it has undone. A key
+-- without a movement is one that was archived, if it is older than the last archive.
 select
     k.client,
     k.key,
     k.fingerprint,
+    k.movement_id < (select boundary from archives order by boundary desc limit 1) as may_be_archived,
     t.id,
     t.user_id,
     t.currency,
@@ -440,7 +442,7 @@ select
     r.reason
 from unnest($1::text[], $2::text[]) as asked (client, key)
 join idempotency_keys as k on k.digest = key_digest(asked.client, asked.key)
-join transfers as t on t.user_id = k.user_id and t.currency = k.currency and t.id = k.movement_id
+left join transfers as t on t.user_id = k.user_id and t.currency = k.currency and t.id = k.movement_id
 left join withdrawals as w on t.kind = 'reserve' and w.id = t.id and w.user_id = t.user_id
 left join holds as h on t.kind = 'hold' and h.id = t.id and h.user_id = t.user_id
 left join holds as c on t.kind = 'capture' and c.transfer_id = t.id and c.user_id = t.user_id

@@ -166,6 +166,11 @@ KINDS: dict[str, ProblemKind] = {
         "Not a position in the sequence of events",
         "the sequence 5f0c1b2a-9d3e-4f60-8000-2d1f6b7a9c01 goes from 1 to 95288",
     ),
+    "history_archived": ProblemKind(
+        410,
+        "That part of the books is archived",
+        "what the wallet's books say begins at 2026-01-01T00:00:00Z: the rest is archived",
+    ),
     "method_not_allowed": ProblemKind(405, "Method not allowed", "PUT is not allowed here"),
     "request_timeout": ProblemKind(
         408, "The request did not arrive in time", "the request did not arrive in time"
@@ -174,6 +179,11 @@ KINDS: dict[str, ProblemKind] = {
         409,
         "Too late to cancel",
         "the withdrawal is processing; only a pending one can be cancelled",
+    ),
+    "idempotency_key_archived": ProblemKind(
+        409,
+        "The key was used long ago",
+        "this request was accepted long ago, and what it made is archived",
     ),
     "hold_not_open": ProblemKind(409, "The hold has ended", "the hold is captured"),
     "not_confirmable": ProblemKind(409, "It can't be confirmed so", "another person must confirm it"),

@@ -133,9 +133,10 @@ class Statement(msgspec.Struct):
 
     user_id: UserIdBack
     currency: str
-    from_: Annotated[datetime | None, Meta(description="Null: from the beginning.")] = msgspec.field(
-        name="from"
-    )
+    from_: Annotated[
+        datetime | None,
+        Meta(description="Null: from the beginning."),
+    ] = msgspec.field(name="from")
     to: datetime
     opening: Split
     closing: Split

@@ -14,7 +14,7 @@ from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints
 from gateway.wire.request import Request
 from gateway.wire.response import Response
-from wallet.errors import ValidationFailed
+from wallet.errors import HistoryArchived, ValidationFailed
 from wallet.ledger import WalletId
 from wallet.positions import position_at
 from wallet.scopes import Scope
@@ -47,7 +47,7 @@ BALANCE = Operation(
             },
         )
     },
-    errors=(*READ_ERRORS, "wallet_not_found", "validation_failed"),
+    errors=(*READ_ERRORS, "wallet_not_found", "history_archived", "validation_failed"),
     scope=Scope.READ,
 )
 BALANCE_BY_QUERY = replace(
@@ -96,6 +96,9 @@ class BalanceRoutes:
         if at >= await self._reads.settled(wallet):
             raise ValidationFailed([("at", "must be in the past")])
         instant = max(at, BEGINNING).astimezone(UTC)
+        whole_from = await self._reads.archived_before(wallet)
+        if whole_from is not None and instant < whole_from:
+            raise HistoryArchived(whole_from)
         return await self._reads.split(wallet, position_at(instant + timedelta(microseconds=1)))
 
     def _balance_of(self, wallet: WalletId, split: Split) -> Balance:

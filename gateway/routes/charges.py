@@ -100,6 +100,7 @@ CHARGE = Operation(
     errors=(
         *WRITE_ERRORS,
         "idempotency_key_reused",
+        "idempotency_key_archived",
         "amount_limit_exceeded",
         "balance_limit_exceeded",
         "open_locks_limit_exceeded",

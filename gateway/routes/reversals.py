@@ -55,6 +55,7 @@ REVERSE_CHARGE = Operation(
         *WRITE_ERRORS,
         "charge_not_found",
         "idempotency_key_reused",
+        "idempotency_key_archived",
         "insufficient_funds",
         "exceeds_original",
     ),

@@ -29,7 +29,7 @@ from gateway.wire.endpoint import Endpoints
 from gateway.wire.request import Request
 from gateway.wire.response import Response
 from gateway.wire.streamed_response import StreamedResponse
-from wallet.errors import ValidationFailed
+from wallet.errors import HistoryArchived, ValidationFailed
 from wallet.ledger import WalletId
 from wallet.positions import Position, position_after, position_at
 from wallet.scopes import Scope
@@ -91,7 +91,7 @@ WALLETS = Operation(
     id="getWallets",
     query=WalletsQuery,
     responses={200: ResponseSpec("As they are.", UserWallets, {"user_id": USER, "wallets": [_BALANCE]})},
-    errors=(*READ_ERRORS, "wallet_not_found", "validation_failed"),
+    errors=(*READ_ERRORS, "wallet_not_found", "history_archived", "validation_failed"),
     scope=Scope.READ,
 )
 STATEMENT = Operation(
@@ -107,7 +107,7 @@ STATEMENT = Operation(
     headers={"Accept": "`text/csv` for a file."},
     query=StatementQuery,
     responses={200: ResponseSpec("A page, or the file.", Statement, _STATEMENT, media_types=(JSON, CSV))},
-    errors=(*READ_ERRORS, "wallet_not_found", "validation_failed"),
+    errors=(*READ_ERRORS, "wallet_not_found", "history_archived", "validation_failed"),
     scope=Scope.READ,
 )
 
@@ -118,6 +118,8 @@ class _Asked(NamedTuple):
     wallet: WalletId
     start: datetime
     end: datetime
+    told_from: datetime | None
+    """The start as it is told: None for the beginning of the books."""
 
 
 class WalletRoutes:
@@ -154,7 +156,7 @@ class WalletRoutes:
         closing = await self._split(asked.wallet, position_at(asked.end))
         if as_file:
             return StreamedResponse(
-                self._file(asked, opening, closing, query.from_),
+                self._file(asked, opening, closing),
                 f"{CSV}; charset=utf-8",
                 {"content-disposition": 'attachment; filename="statement.csv"'},
             )
@@ -168,7 +170,7 @@ class WalletRoutes:
                 Statement(
                     self._user_ids.back(query.user_id),
                     asked.wallet[1],
-                    query.from_,
+                    asked.told_from,
                     asked.end,
                     split_of(opening),
                     split_of(closing),
@@ -184,7 +186,12 @@ class WalletRoutes:
     async def _asked(self, query: StatementQuery) -> tuple[_Asked, Position | None]:
         """Return what is asked for, and the position that a cursor names. Raises ValidationFailed."""
         wallet = query.user_id, await self._currency_to_read(query.user_id, query.currency)
-        start = BEGINNING if query.from_ is None else max(query.from_, BEGINNING).astimezone(UTC)
+        whole_from = await self._reads.archived_before(wallet)
+        start = (
+            (whole_from or BEGINNING) if query.from_ is None else max(query.from_, BEGINNING).astimezone(UTC)
+        )
+        if whole_from is not None and start < whole_from:
+            raise HistoryArchived(whole_from)
         if query.cursor is None:
             end = now = await self._reads.settled(wallet)
             if query.to is not None:
@@ -199,12 +206,10 @@ class WalletRoutes:
             position = position_after(last, at)
         if start >= end or (position is not None and position.at < start):
             raise ValidationFailed([("from", "must be before to, and with a cursor the same as before")])
-        return _Asked(wallet, start, end), position
+        return _Asked(wallet, start, end, query.from_ or whole_from), position
 
-    async def _file(
-        self, asked: _Asked, opening: Split, closing: Split, start: datetime | None
-    ) -> AsyncGenerator[bytes, None]:
-        yield csv_lines([CSV_COLUMNS, csv_of_split("opening", opening, start)])
+    async def _file(self, asked: _Asked, opening: Split, closing: Split) -> AsyncGenerator[bytes, None]:
+        yield csv_lines([CSV_COLUMNS, csv_of_split("opening", opening, asked.told_from)])
         position: Position | None = position_at(asked.start)
         split = opening
         while position is not None:

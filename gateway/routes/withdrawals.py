@@ -126,6 +126,7 @@ WITHDRAW = Operation(
         *WRITE_ERRORS,
         "wallet_not_found",
         "idempotency_key_reused",
+        "idempotency_key_archived",
         "amount_limit_exceeded",
         "insufficient_funds",
     ),

@@ -17,6 +17,8 @@ CODES = {
     "OpenLocksLimitExceeded": "open_locks_limit_exceeded",
     "OpenHoldsLimitExceeded": "open_holds_limit_exceeded",
     "IdempotencyKeyReused": "idempotency_key_reused",
+    "IdempotencyKeyArchived": "idempotency_key_archived",
+    "HistoryArchived": "history_archived",
     "WalletNotFound": "wallet_not_found",
     "WithdrawalNotFound": "withdrawal_not_found",
     "ChargeNotFound": "charge_not_found",
