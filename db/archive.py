@@ -1,6 +1,6 @@
 """Archives of what is old and closed: it leaves the books for files, and the books still add up.
 
-Movements go in small transactions, each with all that refers to them (docs/adr/0030-archives.md). A file's new end is
+Movements go in small transactions, each with all that refers to them (docs/adr/0031-archives.md). A file's new end is
 on disk before the transaction that removes its rows commits; the length that counts is written in that transaction, so
 after a crash a longer file is cut, and the next run goes on.
 """
@@ -153,7 +153,8 @@ async def lengths(connection: Any, archive: Archive) -> dict[str, int]:
 
 async def create_lists(connection: Any, archive: Archive) -> None:
     """Prepare the session: lists of what goes, and of what events that stay are about."""
-    await connection.execute(_SQL["create_lists"])
+    for name in ("create_origins", "create_rows", "create_told"):
+        await connection.execute(_SQL[name])
     await connection.execute(_SQL["note_told"], archive.before, archive.boundary, archive.is_trial)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.contract.problems import KINDS
+from gateway.contract.problem_kinds import KINDS
 from ops.cli import build_parser
 from tests.test_tidy import PACKAGES, ROOT, name, tracked
 

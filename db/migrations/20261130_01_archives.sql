@@ -19,6 +19,8 @@ comment on table archives is 'Runs of `wbs archive`. One that has not ended is g
 
 comment on column archives.boundary is 'Movements with lesser identifiers may be in the files of this or an earlier archive.';
 
+create unique index archives_boundary on archives (boundary);
+
 create unique index archives_one_at_a_time on archives ((true)) where ended_at is null;
 
 create table archive_files (

@@ -41,16 +41,18 @@ select
             and w.delivered_seq < (select max(first_seq + count - 1) from events where at < $1)
     ) as waiting_for;
 
--- name: create_lists
+-- name: create_origins
 create temporary table archive_origins (
     id uuid not null, user_id text collate "C" not null, currency text collate "C" not null, kind text not null,
     release_at timestamptz
 ) on commit delete rows;
 
+-- name: create_rows
 create temporary table archive_rows (
     origin uuid not null, user_id text collate "C" not null, currency text collate "C" not null, id uuid not null
 ) on commit delete rows;
 
+-- name: create_told
 create temporary table archive_told (id uuid primary key);
 
 -- name: note_told

@@ -12,7 +12,8 @@ import msgspec
 from gateway.contract.bodies import JSON
 from gateway.contract.openapi_schemas import Schemas
 from gateway.contract.operation import USER, Operation, RequestBody, ResponseSpec
-from gateway.contract.problems import KINDS, PROBLEM_JSON, FieldError, Problem, encode_problem
+from gateway.contract.problem_kinds import KINDS
+from gateway.contract.problems import PROBLEM_JSON, FieldError, Problem, encode_problem
 from gateway.contract.user_ids import UserIds
 from wallet.errors import ValidationFailed
 from wallet.events import MEANINGS, TYPES

@@ -10,7 +10,8 @@ from msgspec import Meta
 
 from gateway.contract.openapi import document
 from gateway.contract.operation import Operation, ResponseSpec
-from gateway.contract.problems import KINDS, PathNotFound
+from gateway.contract.problem_kinds import KINDS
+from gateway.contract.problems import PathNotFound
 from gateway.contract.user_ids import UserIds
 from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints

@@ -76,13 +76,16 @@ def _plan(args: argparse.Namespace) -> Plan:
     seconds = args.seconds or (3.0 if args.quick else 6.0)
     if runs < 1 or not 1 <= seconds <= 60:
         raise OpsError("--runs must be at least 1, --seconds from 1 to 60.")
-    groups = tuple(args.scenario or [group for group in GROUPS if not (args.quick and group == "history")])
+    groups = tuple(
+        args.scenario or [group for group in GROUPS if not (args.quick and group in ("history", "archive"))]
+    )
     history = (("100k", 100_000),) if args.quick else (("1m", _MILLION), ("10m", 10 * _MILLION))
     return Plan(
         runs,
         seconds,
         groups,
         history,
+        archive=2_000_000 if args.quick else 20_000_000,
         queue_full=10_000 if args.quick else 100_000,
         slow_queue=750 if args.quick else 2_500,
     )

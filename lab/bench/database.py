@@ -112,6 +112,11 @@ async def all_numbered(database_url: str) -> bool:
     return bool(await _value(database_url, "all_numbered"))
 
 
+async def archived(database_url: str) -> int:
+    """Return how many movements were archived so far."""
+    return int(await _value(database_url, "archived"))
+
+
 async def courier_leads(database_url: str, since: datetime) -> bool:
     """Return whether a courier has said since then that it leads."""
     return bool(await _value(database_url, "courier_leads", since))

@@ -117,6 +117,9 @@ where kinds_since <> '{}';
 -- name: all_numbered
 select not exists (select from event_batches) as all_numbered;
 
+-- name: archived
+select coalesce(sum(movements), 0)::bigint as movements from archived_balances;
+
 -- name: courier_leads
 select exists (select from heartbeats where kind = 'courier' and at > $1 and (detail ->> 'leads')::boolean) as leads;
 

@@ -9,6 +9,7 @@ from functools import partial
 
 from lab import own_stack
 from lab.bench import database, load
+from lab.bench.archiving import Archiving
 from lab.bench.cpu import CpuMeter
 from lab.bench.events import Events
 from lab.bench.load import InvalidRun, Sample
@@ -16,7 +17,18 @@ from lab.bench.results import Results
 from lab.bench.stage import ACTORS, Stage
 from ops.local.progress import Progress
 
-GROUPS = ("start", "peaks", "transfers", "latency", "payouts", "events", "history", "away", "memory")
+GROUPS = (
+    "start",
+    "peaks",
+    "transfers",
+    "latency",
+    "payouts",
+    "events",
+    "history",
+    "archive",
+    "away",
+    "memory",
+)
 
 _BULK_CONNECTIONS = 8
 """Number of concurrent requests of 1,000 charges: together as many charges as one gateway's backlog holds."""
@@ -42,6 +54,8 @@ class Plan:
     groups: tuple[str, ...] = GROUPS
     history: tuple[tuple[str, int], ...] = ()
     """Sizes of the database to measure at: name and number of transfers."""
+    archive: int = 20_000_000
+    """Number of transfers of which half are archived."""
     queue_full: int = 100_000
     """Number of withdrawals waiting while the memory of an actor process is measured."""
     slow_queue: int = 2_500
@@ -73,6 +87,9 @@ class Bench:
         if "history" in self._plan.groups:
             for name, transfers in self._plan.history:
                 self._history(name, transfers)
+        if "archive" in self._plan.groups:
+            archiving = Archiving(self._stage, self, self._progress, self._plan.archive)
+            archiving.run(2 * self._plan.runs)
         self._results.memory["after"] = self._stage.memory()
         if "away" in self._plan.groups:
             self._bank_away()

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gateway.contract.problems import KINDS
+from gateway.contract.problem_kinds import KINDS
 
 MODULE = Path(__file__).parents[2] / "clients" / "python" / "src" / "wbs_client" / "codes.py"
 

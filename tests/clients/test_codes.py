@@ -1,7 +1,7 @@
 """The client's errors: a class per code of the gateway."""
 
 import wbs_client
-from gateway.contract.problems import KINDS
+from gateway.contract.problem_kinds import KINDS
 from tests.clients.codes import MODULE, class_name, source
 from wbs_client.codes import BY_CODE
 

@@ -85,6 +85,7 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
         "array['x']",
     ],
     ("ledger", "expire_holds"): [IDS, "array['user-1']", f"array[{NOW}]"],
+    ("follow_ups", "stay"): [],
     ("follow_ups", "find"): [IDS, IDS, IDS],
     ("follow_ups", "holds"): [IDS],
     ("follow_ups", "charges"): [IDS],
@@ -270,6 +271,7 @@ FILES = (
 )
 
 BOUNDED = {
+    "archives",
     "activity",
     "api_keys",
     "adjustment_proposals",

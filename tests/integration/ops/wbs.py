@@ -13,6 +13,7 @@ ENDS_WITHIN_S = 120.0
 
 NO_ID = "00000000-0000-7000-8000-000000000000"
 ARGUMENTS = {
+    "archive": ["--before", "2026-01-01", "--yes"],
     "adjust": ["user-1", "5", "--reason", "test"],
     "keys create": ["shop", "--scopes", "read"],
     "keys revoke": ["shop"],

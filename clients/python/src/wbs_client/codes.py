@@ -16,9 +16,11 @@ __all__ = [
     "ExceedsOriginal",
     "ExpectationFailed",
     "Forbidden",
+    "HistoryArchived",
     "HoldNotFound",
     "HoldNotOpen",
     "HostNotAllowed",
+    "IdempotencyKeyArchived",
     "IdempotencyKeyReused",
     "IllegalMove",
     "InsufficientFunds",
@@ -138,6 +140,12 @@ class EventsGone(ApiError):
     code = "events_gone"
 
 
+class HistoryArchived(ApiError):
+    """That part of the books is archived (410)."""
+
+    code = "history_archived"
+
+
 class MethodNotAllowed(ApiError):
     """Method not allowed (405)."""
 
@@ -154,6 +162,12 @@ class NotCancellable(ApiError):
     """Too late to cancel (409)."""
 
     code = "not_cancellable"
+
+
+class IdempotencyKeyArchived(ApiError):
+    """The key was used long ago (409)."""
+
+    code = "idempotency_key_archived"
 
 
 class HoldNotOpen(ApiError):

@@ -11,7 +11,7 @@ import pytest
 from gateway import routes
 from gateway.app import create_app
 from gateway.contract.operation import OneOf, Operation
-from gateway.contract.problems import KINDS
+from gateway.contract.problem_kinds import KINDS
 from runtime.settings import Settings
 
 MODULES = [
