@@ -28,6 +28,7 @@ from ops.local.provision import private_servers
 from ops.local.stack import Stack
 from runtime.settings import Settings
 from tests import polling, spread
+from tests.archiving import wbs_archive as wbs_archive
 from tests.ports import separate_stacks
 from tests.scratch import use_scratch_folder
 from tests.service import PACE, Service, defaults, make_whole

@@ -39,7 +39,7 @@ class Archiving:
         self._transfers = transfers
 
     def run(self, rounds: int) -> None:
-        """Fill, archive half of it while charges are measured, in turn with charges alone; then the rest at full pace."""
+        """Fill, archive half of it while charges are measured, in turn with charges alone; then the rest."""
         self._fill(self._transfers // 2)
         before = asyncio.run(database.clock(self._stage.database_url)).isoformat()
         self._fill(self._transfers)

@@ -1,14 +1,12 @@
 """`wbs archive`: what is old and closed leaves the books for files, under load, and the books still add up."""
 
 import asyncio
-import csv
 import gzip
 import io
-import json
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -16,7 +14,6 @@ import pytest
 
 from db import archive, statements
 from db.connections import Reader, connect
-from db.courier import CourierSession
 from db.ledger import Ledger
 from db.statements import Split
 from db.withdrawals import Withdrawals
@@ -25,67 +22,18 @@ from ops.archive_files import SUFFIX, ArchiveFolder
 from ops.cli import main
 from ops.errors import OpsError
 from runtime.settings import Settings
+from tests.archiving import WbsArchive
 from tests.conftest import execute
 from tests.integration.db.conftest import accepted, charge, hold, split, transfer, waiting_for_locks, withdraw
 from tests.integration.db.histories import USERS, History
 from tests.locks import in_an_hour
 from tests.polling import poll_until
 from wallet.errors import ChargeNotFound, IdempotencyKeyArchived, IdempotencyKeyReused, TryLater
-from wallet.events import KINDS
 from wallet.follow_up_commands import CaptureHold, ReverseCharge, VoidHold
 from wallet.outcomes import Declined, Paid
 from wallet.positions import position_at
 
 BooksHold = Callable[[], Awaitable[dict[str, int]]]
-BEGINNING = datetime(2020, 1, 1, tzinfo=UTC)
-
-
-class Archived(NamedTuple):
-    """What `wbs archive` said, and where its files are."""
-
-    told: dict[str, Any]
-    folder: Path
-
-    def rows(self, table: str) -> list[dict[str, str]]:
-        """Return the rows of a table's file."""
-        path = self.folder / f"{table}{SUFFIX}"
-        if not path.exists():
-            return []
-        with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
-
-
-Wbs = Callable[..., Awaitable[Archived]]
-
-
-@pytest.fixture
-def wbs_archive(
-    database_url: str,
-    settings: Settings,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Wbs:
-    """`await wbs_archive(before, code=0)`: the command, after a courier has numbered all events."""
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setenv("WBS_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setenv("WBS_REVERSIBLE_DAYS", "0")
-
-    async def run(before: datetime, *words: str, code: int = 0) -> Archived:
-        courier = CourierSession(settings.database, frozenset(KINDS))
-        await courier.lead()  # or not: another one's lease may not be over
-        while (await courier.number()).batches:
-            pass
-        await courier.close()
-        folder = tmp_path / f"archive-{before.timestamp()}"
-        words = ("--before", before.isoformat(), "--folder", str(folder), "--yes", "--json", *words)
-        capsys.readouterr()
-        found = await asyncio.to_thread(main, ["archive", "--share", "1", *words])
-        said = capsys.readouterr()
-        assert found == code, said.err
-        return Archived(json.loads(said.out) if code == 0 else {"error": said.err}, folder)
-
-    return run
 
 
 async def present(connection: asyncpg.Connection) -> datetime:
@@ -111,7 +59,7 @@ async def test_random_histories(
     settings: Settings,
     connection: asyncpg.Connection,
     books_hold: BooksHold,
-    wbs_archive: Wbs,
+    wbs_archive: WbsArchive,
     seed: int,
 ) -> None:
     """Goal: while a history goes on, its beginning is archived, twice; balances, splits and books stay right."""
@@ -164,7 +112,7 @@ async def test_what_stays(
     withdrawals: Withdrawals,
     connection: asyncpg.Connection,
     books_hold: BooksHold,
-    wbs_archive: Wbs,
+    wbs_archive: WbsArchive,
 ) -> None:
     """Goal: nothing open, locked or younger goes, with all that belongs to it; of each wallet the newest row stays."""
     await ledger.submit(charge(1_000))
@@ -216,7 +164,7 @@ async def test_what_stays(
 
 
 async def test_keys_of_what_is_archived(
-    ledger: Ledger, connection: asyncpg.Connection, reader: Reader, wbs_archive: Wbs
+    ledger: Ledger, connection: asyncpg.Connection, reader: Reader, wbs_archive: WbsArchive
 ) -> None:
     """Goal: a request that comes again after all that time moves nothing; another one under its key neither."""
     commands = [charge(10), transfer("ann", ("bob", 3)), hold(2), withdraw(1)]
@@ -244,7 +192,7 @@ async def test_a_reversal_at_the_same_time(
     settings: Settings,
     connection: asyncpg.Connection,
     books_hold: BooksHold,
-    wbs_archive: Wbs,
+    wbs_archive: WbsArchive,
 ) -> None:
     """Goal: a charge that is being reversed does not leave meanwhile: the archive waits, and then keeps it."""
     id = await accepted(ledger, charge(10))
@@ -286,7 +234,7 @@ async def test_a_run_that_dies(
     settings: Settings,
     connection: asyncpg.Connection,
     books_hold: BooksHold,
-    wbs_archive: Wbs,
+    wbs_archive: WbsArchive,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     dies: str,
@@ -335,7 +283,7 @@ async def test_what_is_refused(
     ledger: Ledger,
     database_url: str,
     connection: asyncpg.Connection,
-    wbs_archive: Wbs,
+    wbs_archive: WbsArchive,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Goal: too young, not after the last one, wrong books, another run at work: each is refused in one sentence."""
@@ -377,7 +325,7 @@ async def test_planted_errors(
     withdrawals: Withdrawals,
     connection: asyncpg.Connection,
     books_hold: BooksHold,
-    wbs_archive: Wbs,
+    wbs_archive: WbsArchive,
     what: str,
 ) -> None:
     """Goal: what is wrong with the rest of the books, or with the sums of what left them, is found."""

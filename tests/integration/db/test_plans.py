@@ -402,7 +402,8 @@ async def test_plans_of_an_empty_database_go_by_key(
         for node in nodes(await plan(new_session, file, name))
         if "Index" in node["Node Type"] and "Index Cond" not in node
     ]
-    assert not found
+    # The last archive is the first entry of its index.
+    assert set(found) <= {"archives_boundary"}
 
 
 DUE = [
