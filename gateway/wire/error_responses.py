@@ -5,8 +5,8 @@ from typing import Any
 from sanic import Request
 from sanic import exceptions as sanic_errors
 
+from gateway.contract.problem_kinds import KINDS
 from gateway.contract.problems import (
-    KINDS,
     MalformedRequest,
     MethodNotAllowed,
     PathNotFound,

@@ -10,9 +10,10 @@ import os
 from pathlib import Path
 
 from lab.bench import load
-from lab.bench.results import Results, table
+from lab.bench.results import Results
 from lab.bench.scenarios import GROUPS, Bench, Plan
 from lab.bench.stage import Stage
+from lab.bench.table import table
 from ops.errors import OpsError
 from ops.local.progress import Progress
 from ops.state import StateDir

@@ -28,6 +28,7 @@ from tests.integration.db.conftest import accepted, charge, hold, split, transfe
 from tests.integration.db.histories import USERS, History
 from tests.locks import in_an_hour
 from tests.polling import poll_until
+from wallet.commands import LedgerCommand
 from wallet.errors import ChargeNotFound, IdempotencyKeyArchived, IdempotencyKeyReused, TryLater
 from wallet.follow_up_commands import CaptureHold, ReverseCharge, VoidHold
 from wallet.outcomes import Declined, Paid
@@ -167,7 +168,7 @@ async def test_keys_of_what_is_archived(
     ledger: Ledger, connection: asyncpg.Connection, reader: Reader, wbs_archive: WbsArchive
 ) -> None:
     """Goal: a request that comes again after all that time moves nothing; another one under its key neither."""
-    commands = [charge(10), transfer("ann", ("bob", 3)), hold(2), withdraw(1)]
+    commands: list[LedgerCommand] = [charge(10), transfer("ann", ("bob", 3)), hold(2), withdraw(1)]
     ids = [await accepted(ledger, command) for command in commands]
     await ledger.follow_up(VoidHold(ids[2]))
     from_bob = await accepted(ledger, charge(5, user="bob"))

@@ -271,22 +271,10 @@ FILES = (
 )
 
 BOUNDED = {
-    "archives",
-    "activity",
-    "api_keys",
-    "adjustment_proposals",
-    "api_keys_revision",
-    "bank_cursor",
-    "discrepancies",
-    "heartbeats",
-    "leases",
-    "look_ups",
-    "pg_database",
-    "rate_reports",
-    "settlement_proposals",
-    "stack",
-    "write_trials",
-}
+    "activity", "adjustment_proposals", "api_keys", "api_keys_revision", "archives", "bank_cursor",
+    "discrepancies", "heartbeats", "leases", "look_ups", "pg_database", "rate_reports",
+    "settlement_proposals", "stack", "write_trials",
+}  # fmt: skip
 """Tables of a few rows."""
 
 COUNTS_ALL = {("outbox", "depth")}

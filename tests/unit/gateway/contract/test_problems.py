@@ -7,8 +7,8 @@ import pytest
 
 import gateway.contract.problems
 import wallet.errors
+from gateway.contract.problem_kinds import KINDS
 from gateway.contract.problems import (
-    KINDS,
     MethodNotAllowed,
     RateLimited,
     encode_problem,

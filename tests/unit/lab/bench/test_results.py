@@ -3,7 +3,8 @@
 import math
 
 from lab.bench.load import Sample
-from lab.bench.results import TARGETS, Results, Target, table
+from lab.bench.results import TARGETS, Results, Target
+from lab.bench.table import table
 
 CHARGES = "charges/s ÷ pgbench, one charge a commit"
 P99 = "charge p99 at half the peak ÷ pgbench's mean latency"
