@@ -152,7 +152,9 @@ class Turn:
         if monotonic() - self._written_at > _LEASE_MARGIN_S:
             await self._write_down()
         at = datetime.now(UTC)
-        answer = await self._calls.post(taken.url, taken.secrets, str(event.body.id), event.json())
+        answer = await self._calls.post(
+            taken.url, taken.secrets, str(event.body.id), event.json(), event.trace
+        )
         WEBHOOK_DELIVERIES.labels(answer.status).inc()
         self._progress.deliveries.append(
             Delivery(

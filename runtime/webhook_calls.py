@@ -19,6 +19,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from standardwebhooks import Webhook
 
 from runtime.webhook_addresses import check_webhook_url, is_public
+from wallet.traces import Trace, next_span
 
 TIMEOUT_S = 10.0
 """Longest time of a call, from the look-up of the name to the end of the answer."""
@@ -78,13 +79,19 @@ class WebhookCalls:
         self._session: aiohttp.ClientSession | None = None
         self._resolver = _Resolver()
 
-    async def post(self, url: str, secrets: Sequence[str], id: str, body: bytes) -> Answer:
-        """Post a message with an identifier, signed by each of the secrets, and return what came of it."""
+    async def post(
+        self, url: str, secrets: Sequence[str], id: str, body: bytes, trace: Trace | None = None
+    ) -> Answer:
+        """Post a message with an identifier, signed by each of the secrets, and return what came of it.
+
+        The call is a span of its own in `trace`.
+        """
         began_at = monotonic()
         try:
             check_webhook_url(url, private=self._private)
             async with asyncio.timeout(self._timeout_s):
-                status_code, text = await self._post(url, signed_headers(secrets, id, body), body)
+                headers = signed_headers(secrets, id, body) | traced_headers(trace)
+                status_code, text = await self._post(url, headers, body)
         except TimeoutError:
             return Answer(None, f"no answer within {self._timeout_s:g} s", None, _ms_since(began_at))
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -177,6 +184,13 @@ def signed_headers(secrets: Sequence[str], id: str, body: bytes) -> dict[str, st
         "webhook-timestamp": str(int(at.timestamp())),
         "webhook-signature": " ".join(signatures),
     }
+
+
+def traced_headers(trace: Trace | None) -> dict[str, str]:
+    """Return the headers that tell an endpoint which request an event comes from."""
+    if trace is None:
+        return {}
+    return {"traceparent": next_span(trace.traceparent), "x-request-id": trace.request_id}
 
 
 def _ms_since(began_at: float) -> int:

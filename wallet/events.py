@@ -12,6 +12,8 @@ from uuid import UUID, uuid5
 import msgspec
 from msgspec import Meta
 
+from wallet.traces import Trace
+
 VERSION = 1
 """Of the bodies. Members may be added to one; a change of what is there makes another version."""
 
@@ -247,6 +249,14 @@ class Event(msgspec.Struct, frozen=True):
     """As they are kept."""
     numbered_at: datetime
     body: EventBody
+
+    @property
+    def trace(self) -> Trace | None:
+        """The trace of the request that it comes from; None: nobody has kept one."""
+        told = self.body.object
+        if not isinstance(told, WithdrawalObject) or told.request_id is None or told.traceparent is None:
+            return None
+        return Trace(told.request_id, told.traceparent)
 
     def json(self) -> bytes:
         """Return the body as JSON: the same bytes wherever it is told."""

@@ -15,6 +15,7 @@ from gateway.contract.operation import USER, Operation, RequestBody, ResponseSpe
 from gateway.contract.problem_kinds import KINDS
 from gateway.contract.problems import PROBLEM_JSON, FieldError, Problem, encode_problem
 from gateway.contract.user_ids import UserIds
+from gateway.contract.webhook_operations import delivery_headers
 from wallet.errors import ValidationFailed
 from wallet.events import MEANINGS, TYPES
 from wallet.events import MODELS as EVENT_MODELS
@@ -118,6 +119,7 @@ def _webhooks(schemas: Schemas) -> dict[str, Any]:
                 "operationId": "on" + "".join(map(str.capitalize, re.split("[._]", type))),
                 "tags": ["Events"],
                 "summary": MEANINGS[type],
+                "parameters": delivery_headers(type),
                 "requestBody": {
                     "required": True,
                     "content": {JSON: {"schema": schemas.of(EVENT_MODELS[type.partition(".")[0]])}},

@@ -44,7 +44,9 @@ _TELLING_DOC = (
     "Standard Webhooks says (`webhook-id` is the event's id, `webhook-timestamp`, `webhook-signature`). 2xx within "
     "10 s is taken for received. An event that is refused again and again is parked and tried by itself for three "
     "days; without an answer (or with 429, 502, 503, 504) everything waits and is tried for three days, then the "
-    "endpoint is disabled. 410 disables it at once. An event may come twice: by its id you know it again. "
+    "endpoint is disabled. 410 disables it at once. An event may come twice: by its id you know it again. An event of "
+    "a withdrawal comes with `X-Request-Id` and `traceparent` of the request that made it, each call as a span of its "
+    "own. "
 )
 
 CREATE = Operation(
@@ -220,3 +222,29 @@ DELETE = Operation(
     errors=_ACT,
     scope=Scope.EVENTS,
 )
+
+_SIGNED = {
+    "webhook-id": "The event's id: the same whenever it comes again.",
+    "webhook-timestamp": "When it was sent: seconds since 1970.",
+    "webhook-signature": "By each secret: `v1,` and base64, a blank between.",
+}
+_TRACED = {
+    "traceparent": "W3C Trace Context: this call, in the trace of the request that made the withdrawal.",
+    "X-Request-Id": "The id of that request.",
+}
+"""Of a withdrawal that was made with a trace; unlike the body, they are not signed."""
+
+
+def delivery_headers(type: str) -> list[dict[str, Any]]:
+    """Return the headers of a delivery of an event, as the document has them."""
+    names = {**_SIGNED, **(_TRACED if type.startswith("withdrawal.") else {})}
+    return [
+        {
+            "name": name,
+            "in": "header",
+            "required": name in _SIGNED,
+            "description": meaning,
+            "schema": {"type": "string"},
+        }
+        for name, meaning in names.items()
+    ]

@@ -22,13 +22,15 @@ from db.webhook_turns import Patience
 from db.webhooks import Change, WebhookView
 from runtime.settings import Settings
 from tests.integration.actors.receiver import Receiver, in_order, number, rung
-from tests.integration.db.conftest import charge
+from tests.integration.db.conftest import charge, withdraw
 from tests.polling import poll_until
 from wallet.errors import WebhookNotFound, WebhooksLimitExceeded
+from wallet.traces import Trace
 
 MS = timedelta(milliseconds=1)
 HURRIED = Patience(20 * MS, 100 * MS, timedelta(seconds=30), 50 * MS, (0.01, 0.01))
 """An hour in a tenth of a second."""
+TRACE = Trace("shop-17", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
 
 Process = Callable[..., WebhookTurns]
 Make = Callable[..., Awaitable[tuple[UUID, str]]]
@@ -130,7 +132,7 @@ async def test_down_for_an_hour_it_gets_everything_in_order(
 async def test_one_that_hangs_delays_no_other(
     ledger: Ledger, bell: asyncpg.Connection, receiver: Receiver, process: Process, make: Make
 ) -> None:
-    """Goal: while many endpoints answer nothing, another one is told at once."""
+    """Goal: endpoints that hang delay no other: it is told each event once, in order, well before any of them ends."""
     hanging = await Receiver().start()
     released = asyncio.Event()
 
@@ -141,7 +143,7 @@ async def test_one_that_hangs_delays_no_other(
     hanging.answer = hang
     for _ in range(20):
         await make(hanging.url)
-    await make(receiver.url)
+    secret = (await make(receiver.url))[1]
     try:
         async with rung(bell, process()):
             await charges(ledger, 1)
@@ -149,6 +151,9 @@ async def test_one_that_hangs_delays_no_other(
             await charges(ledger, 30)
             await poll_until(lambda: len(receiver.received) == 31, 5.0, what="the other one is told")
             assert len(hanging.received) == 20
+            assert receiver.seqs == list(range(receiver.seqs[0], receiver.seqs[0] + 31))
+            for one in receiver.received:
+                one.verify(secret)
             released.set()
     finally:
         await hanging.stop()
@@ -333,6 +338,25 @@ async def test_two_secrets_while_one_is_replaced(
     assert first.verify(old) == first.verify(new)
     second.verify(new)
     assert len(second.headers["webhook-signature"].split()) == 1
+
+
+async def test_an_event_comes_in_its_requests_trace(
+    ledger: Ledger, bell: asyncpg.Connection, receiver: Receiver, process: Process, make: Make
+) -> None:
+    """Goal: a withdrawal's event names the request that made it, each call as a span of its own; no other does."""
+    secret = (await make(receiver.url))[1]
+    await charges(ledger, 1)
+    await ledger.submit(withdraw(1, trace=TRACE))
+    receiver.answer = lambda _: web.Response(status=204 if len(receiver.received) != 2 else 500)
+    async with rung(bell, process()):
+        await poll_until(lambda: len(receiver.received) == 3, what="the charge, and the withdrawal twice")
+    charged, *withdrawn = receiver.received
+    assert not {"traceparent", "x-request-id"} & set(charged.headers)
+    places = [one.headers["traceparent"] for one in withdrawn]
+    assert [one.headers["x-request-id"] for one in withdrawn] == [TRACE.request_id] * 2
+    assert all((one[:36], one[52:]) == (TRACE.traceparent[:36], TRACE.traceparent[52:]) for one in places)
+    assert len({TRACE.traceparent, *places}) == 3
+    assert withdrawn[1].verify(secret)["object"]["traceparent"] == TRACE.traceparent
 
 
 async def test_only_what_is_wanted(

@@ -232,6 +232,9 @@ async def test_the_document(api: Api) -> None:
     assert document["components"]["schemas"]["EventType"]["enum"] == sorted(TYPES)
     for type, item in document["webhooks"].items():
         [content] = item["post"]["requestBody"]["content"].values()
+        headers = {one["name"] for one in item["post"]["parameters"] if one["in"] == "header"}
+        assert headers >= {"webhook-id", "webhook-timestamp", "webhook-signature"}
+        assert ("traceparent" in headers) == type.startswith("withdrawal.")
         name = content["schema"]["$ref"].rpartition("/")[2]
         assert name.lower().startswith(type.partition(".")[0])
         assert name in document["components"]["schemas"]
