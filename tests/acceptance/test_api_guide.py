@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
 from tests.service import Service, Split
+from tests.tcp import connected, serving
 
 ROOT = Path(__file__).parents[2]
 UNAVAILABLE = (
@@ -39,7 +39,7 @@ async def lossy(api: str) -> AsyncIterator[str]:
 
     One is cut off before it arrives, one after it has taken effect, one is answered 503 although it has.
     """
-    target, fates = urlsplit(api), itertools.cycle(("before", "after", "503", "through"))
+    fates = itertools.cycle(("before", "after", "503", "through"))
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         fate = next(fates)
@@ -47,18 +47,14 @@ async def lossy(api: str) -> AsyncIterator[str]:
         length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
         body = await reader.readexactly(int(length[1]) if length else 0)
         if fate != "before":
-            answer, onward = await asyncio.open_connection(target.hostname, target.port)
-            onward.write(head + body)
-            whole = await answer.read()
-            onward.close()
+            async with connected(api) as (answer, onward):
+                onward.write(head + body)
+                whole = await answer.read()
             if fate != "after":
                 writer.write(UNAVAILABLE if fate == "503" else whole)
                 await writer.drain()
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
+    async with serving(serve) as port:
         yield f"http://127.0.0.1:{port}"
 
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from lab.bench import load
+from tests.tcp import serving
 
 REQUESTS = 40
 PER_S = 200.0
@@ -19,13 +20,9 @@ async def server(answer: Callable[[int], bytes | None], *, hold: int = 0) -> Asy
     """Answers the n-th request by `answer(n)`, none before the first `hold` have come; None breaks the connection."""
     came = 0
     enough = asyncio.Event()
-    serving: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal came
-        task = asyncio.current_task()
-        assert task is not None
-        serving.add(task)
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -39,12 +36,8 @@ async def server(answer: Callable[[int], bytes | None], *, hold: int = 0) -> Asy
                 writer.write(data)
         writer.transport.abort()
 
-    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-    finally:
-        listening.close()
-        await asyncio.gather(*serving)  # the generator is gone, so each sees the end of its connection
+    async with serving(serve) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 async def ask(url: str, warm_up_s: float = 0.0) -> load.Sample:

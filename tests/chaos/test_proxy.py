@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import pytest
@@ -11,9 +11,9 @@ import pytest_asyncio
 from lab.chaos.nonsense import REPLIES
 from lab.chaos.proxy import Proxy
 from tests.ports import free_port
+from tests.tcp import Connection, connected, serving
 
-Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-Connect = Callable[[], Awaitable[Line]]
+Connect = Callable[[], Awaitable[Connection]]
 
 
 @pytest_asyncio.fixture
@@ -21,46 +21,33 @@ async def proxy() -> AsyncIterator[Proxy]:
     """A proxy before a server that echoes."""
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heard.append(writer)
         while data := await reader.read(65536):
             received.append(data)
             writer.write(data)
             await writer.drain()
-        writer.close()
 
-    heard: list[asyncio.StreamWriter] = []
     received: list[bytes] = []
-    server = await asyncio.start_server(echo, "127.0.0.1", 0)
-    proxy = Proxy("test", free_port())
-    proxy.target = server.sockets[0].getsockname()[:2]
-    proxy.received = received  # type: ignore[attr-defined]
-    await proxy.start()
-    yield proxy
-    await proxy.stop()
-    server.close()
-    for writer in heard:
-        writer.close()
-    await asyncio.sleep(0)
+    async with serving(echo) as port:
+        proxy = Proxy("test", free_port())
+        proxy.target = ("127.0.0.1", port)
+        proxy.received = received  # type: ignore[attr-defined]
+        await proxy.start()
+        yield proxy
+        await proxy.stop()
 
 
 @pytest_asyncio.fixture
 async def connect(proxy: Proxy) -> AsyncIterator[Connect]:
     """Connects to the proxy; the connections are closed at the end."""
-    lines: list[Line] = []
+    async with AsyncExitStack() as lines:
 
-    async def connect() -> Line:
-        async with asyncio.timeout(60):
-            lines.append(await asyncio.open_connection("127.0.0.1", proxy.port))
-        return lines[-1]
+        async def connect() -> Connection:
+            return await lines.enter_async_context(connected(proxy.port))
 
-    yield connect
-    for _, writer in lines:
-        writer.close()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
+        yield connect
 
 
-async def ask(line: Line, data: bytes = b"hello") -> bytes:
+async def ask(line: Connection, data: bytes = b"hello") -> bytes:
     reader, writer = line
     writer.write(data)
     async with asyncio.timeout(60):

@@ -11,6 +11,7 @@ import pytest
 
 from tests.acceptance.test_api_guide import lossy
 from tests.service import Service, Split
+from tests.tcp import serving
 from wbs_client import (
     AsyncClient,
     ChargeNotFound,
@@ -177,7 +178,6 @@ class Receiver:
         await self.came.put((headers, body))
         writer.write(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n")
         await writer.drain()
-        writer.close()
 
     async def next(self) -> tuple[dict[str, str], bytes]:
         """The next delivery."""
@@ -189,9 +189,9 @@ async def test_webhooks_are_made_and_believed(service: Service) -> None:
     receiver = Receiver()
     async with (
         AsyncClient(service.stack.urls["api"]) as client,
-        await asyncio.start_server(receiver.serve, "127.0.0.1", 0) as server,
+        serving(receiver.serve) as port,
     ):
-        address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/events"
+        address = f"http://127.0.0.1:{port}/events"
         made = await client.create_webhook(address, types=["hold"], description="a test's")
         assert (await client.test_webhook(made.id)).status_code == 204
         assert deliveries.verify(made.secret, *await receiver.next()) is None

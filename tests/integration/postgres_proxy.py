@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
+from tests.tcp import Server, connected
+
 _SSL_REQUEST = 80877103
 _CANCEL_REQUEST = 80877102
 
@@ -174,9 +176,7 @@ class PostgresProxy:
 
     def __init__(self, database_url: str) -> None:
         self._database_url = urlsplit(database_url)
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._server = Server(self._serve)
         self._rules: list[_Rule] = []
         self.seen: Counter[str] = Counter()
         """Texts of the statements that were executed, or would have been."""
@@ -184,28 +184,22 @@ class PostgresProxy:
     @property
     def url(self) -> str:
         """The database, through this proxy."""
-        assert self._server is not None
-        port = self._server.sockets[0].getsockname()[1]
         login, at, _ = self._database_url.netloc.rpartition("@")
-        return urlunsplit(self._database_url._replace(netloc=f"{login}{at}127.0.0.1:{port}"))
+        netloc = f"{login}{at}127.0.0.1:{self._server.port}"
+        return urlunsplit(self._database_url._replace(netloc=netloc))
 
     async def start(self) -> "PostgresProxy":
         """Take connections."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        await self._server.start()
         return self
 
     async def stop(self) -> None:
         """Cut all connections and take no more."""
-        assert self._server is not None
-        self._server.close()
-        self.cut()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._server.wait_closed()
+        await self._server.stop()
 
     def cut(self) -> None:
         """Cut all connections."""
-        for writer in list(self._writers):
-            writer.transport.abort()
+        self._server.cut()
 
     @contextmanager
     def answering(
@@ -232,28 +226,14 @@ class PostgresProxy:
         return None
 
     async def _serve(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
         try:
-            back, server = await asyncio.open_connection(
-                self._database_url.hostname, self._database_url.port or 5432
-            )
-        except OSError:
-            client.transport.abort()
-            return
-        self._writers |= {client, server}
-        session = _Session(self, client, server)
-        try:
-            if await self._start_up(reader, back, session):
-                await asyncio.gather(_read(reader, session.from_client), _read(back, session.from_server))
-        except (OSError, asyncio.IncompleteReadError):
-            pass
+            database = f"tcp://{self._database_url.hostname}:{self._database_url.port or 5432}"
+            async with connected(database, timeout_s=None) as (back, server), self._server.cutting(server):
+                session = _Session(self, client, server)
+                if await self._start_up(reader, back, session):
+                    await asyncio.gather(_read(reader, session.from_client), _read(back, session.from_server))
         finally:
-            self._writers -= {client, server}
             client.transport.abort()
-            server.transport.abort()
 
     async def _start_up(
         self, reader: asyncio.StreamReader, back: asyncio.StreamReader, session: _Session

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import msgspec
 
+from tests.tcp import Server
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -31,50 +33,31 @@ class FaultServer:
         self.script: deque[Ending] = deque()
         self.requests: list[Request] = []
         self.connections = 0
-        self._server: asyncio.Server | None = None
+        self._server = Server(self._serve)
         self._scheme = "http"
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, tls: ssl.SSLContext | None = None) -> None:
         self._scheme = "https" if tls else "http"
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=tls)
+        await self._server.start(tls=tls)
 
     @property
     def url(self) -> str:
-        assert self._server is not None
-        host, port = self._server.sockets[0].getsockname()
-        return f"{self._scheme}://{host}:{port}"
+        return f"{self._scheme}://127.0.0.1:{self._server.port}"
 
     async def stop(self) -> None:
-        assert self._server is not None
-        self._server.close()
-        for writer in list(self._writers):
-            writer.transport.abort()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._server.wait_closed()
+        await self._server.stop()
 
     def close_connections(self) -> None:
         """Close the kept-alive connections, like a server that restarts or times them out."""
-        for writer in list(self._writers):
+        for writer in list(self._server.writers):
             writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        self._writers.add(writer)
-        try:
-            while not writer.is_closing():
-                request = await _read_request(reader)
-                self.requests.append(request)
-                await self.script.popleft()(request, writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            self._writers.discard(writer)
-            writer.close()
+        while not writer.is_closing():
+            request = await _read_request(reader)
+            self.requests.append(request)
+            await self.script.popleft()(request, writer)
 
 
 async def _read_request(reader: asyncio.StreamReader) -> Request:

@@ -10,12 +10,12 @@ from pathlib import Path
 from tests.integration.actors.authority import Authority
 from tests.integration.actors.pipeline import Pipeline
 from tests.polling import poll_until
+from tests.tcp import connected, serving
 
 
 @asynccontextmanager
 async def tls_before(port_of_bank: Callable[[], int], tls: ssl.SSLContext) -> AsyncIterator[int]:
     """A port where TLS ends; what comes is passed on to the bank."""
-    tasks: set[asyncio.Task[None]] = set()
 
     async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65_536):
@@ -23,24 +23,11 @@ async def tls_before(port_of_bank: Callable[[], int], tls: ssl.SSLContext) -> As
         writer.close()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        there, back = await asyncio.open_connection("127.0.0.1", port_of_bank())
-        try:
+        async with connected(port_of_bank(), timeout_s=None) as (there, back):
             await asyncio.gather(copy(reader, back), copy(there, writer))
-        except OSError:
-            pass
-        finally:
-            writer.close()
-            back.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
-    yield server.sockets[0].getsockname()[1]
-    server.close()
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    async with serving(serve, tls=tls) as port:
+        yield port
 
 
 async def test_a_certificate_that_expired(

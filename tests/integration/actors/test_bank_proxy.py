@@ -18,6 +18,7 @@ from tests.integration.actors import fault_server as ending
 from tests.integration.actors.authority import Authority
 from tests.integration.actors.fault_server import FaultServer
 from tests.ports import free_port
+from tests.tcp import Server, connected
 from wallet.outcomes import BankUnavailable, FindOutcome, Paid
 
 PAID = {"payout_id": "po_1", "reference": "w-1", "status": "paid", "amount": 1, "currency": "USD"}
@@ -32,38 +33,28 @@ class ProxyServer:
         self.answer = b"HTTP/1.1 200 Connection established\r\n\r\n"
         self.heads: list[bytes] = []
         self.passed_on = bytearray()
-        self.port = 0
-        self._server: asyncio.Server
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._server = Server(self._serve)
+
+    @property
+    def port(self) -> int:
+        return self._server.port
 
     async def start(self, tls: ssl.SSLContext | None = None) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=tls)
-        self.port = int(self._server.sockets[0].getsockname()[1])
+        await self._server.start(tls=tls)
 
     async def stop(self) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.stop()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        try:
-            head = await reader.readuntil(b"\r\n\r\n")
-            self.heads.append(head)
-            writer.write(self.answer)
-            if self.answer.startswith(b"HTTP/1.1 200"):
-                host, port = head.split(b" ")[1].decode().rsplit(":", 1)
-                there, back = await asyncio.open_connection(host, int(port))
+        head = await reader.readuntil(b"\r\n\r\n")
+        self.heads.append(head)
+        writer.write(self.answer)
+        if self.answer.startswith(b"HTTP/1.1 200"):
+            target = f"tcp://{head.split(b' ')[1].decode()}"
+            async with connected(target, timeout_s=None) as (there, back), self._server.cutting(back):
                 await asyncio.gather(self._copy(reader, back), self._copy(there, writer))
-            elif not self.answer:
-                await reader.read()
-        except (OSError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
+        elif not self.answer:
+            await reader.read()
 
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65_536):

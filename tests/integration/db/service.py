@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from typing import TypeVar
 
 import pytest
 
@@ -20,6 +21,8 @@ from tests.integration.db.conftest import accepted, charge, split, withdraw
 from tests.polling import poll_until
 from wallet.errors import NotCancellable, Unavailable
 from wallet.ledger import WalletId
+
+T = TypeVar("T")
 
 
 class Service:
@@ -97,6 +100,22 @@ async def refused(call: Callable[[], Awaitable[None]]) -> float:
         async with asyncio.timeout(30):
             await call()
     return time.monotonic() - started
+
+
+async def insist(call: Callable[[], Awaitable[T]]) -> T:
+    """Make a call again, as a client does that was told to, until it is not refused as unavailable; return its result.
+
+    Only for calls that may be made again: their second time has to move nothing.
+    """
+
+    async def result() -> list[T]:
+        try:
+            return [await call()]
+        except Unavailable:
+            return []
+
+    [value] = await poll_until(result, what="no longer unavailable")
+    return value
 
 
 async def works(call: Callable[[], Awaitable[None]]) -> bool:

@@ -24,6 +24,7 @@ from runtime.settings import Settings, SettingsError
 from tests.conftest import execute
 from tests.polling import keeps, poll_until
 from tests.ports import free_port
+from tests.tcp import serving
 
 
 def with_hosts(dsn: str, *hosts: str) -> str:
@@ -40,16 +41,12 @@ def host_of(dsn: str) -> str:
 @pytest_asyncio.fixture
 async def silent_host() -> AsyncIterator[str]:
     """A host that takes packets and never answers."""
-    held = []
 
-    async def hold(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        held.append(writer)
+    async def hold(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
 
-    server = await asyncio.start_server(hold, "127.0.0.1", free_port())
-    yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    server.close()
-    for writer in held:
-        writer.close()
+    async with serving(hold, port=free_port()) as port:
+        yield f"127.0.0.1:{port}"
 
 
 @pytest.fixture

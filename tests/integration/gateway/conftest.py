@@ -19,6 +19,7 @@ from tests.integration.actors.processes import Process
 from tests.polling import poll_until
 from tests.ports import free_port
 from tests.story import EVENT_STREAM
+from tests.tcp import connected
 
 START_S_MAX = 60.0
 COUNTS = (
@@ -274,12 +275,8 @@ async def together(*calls: Any) -> list[Reply]:
 
 async def raw_request(api: Api, data: bytes, *, close: bool = True) -> bytes:
     """Send bytes, return what comes until the connection ends."""
-    host, port = api.url.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
     if close:
         data = data.replace(b"host: localhost\r\n", b"host: localhost\r\nconnection: close\r\n")
-    writer.write(data)
-    async with asyncio.timeout(60):
-        answer = await reader.read()
-    writer.close()
-    return answer
+    async with connected(api.url) as (reader, writer):
+        writer.write(data)
+        return await reader.read()

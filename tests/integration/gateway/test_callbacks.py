@@ -1,6 +1,5 @@
 """POST /bank/callbacks: the bank's signed reports of returned money."""
 
-import asyncio
 import base64
 import json
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from standardwebhooks import Webhook
 from db.withdrawals import Withdrawals
 from tests.integration.gateway.conftest import Api, Reply, StartGateway, together
 from tests.integration.link import Link
+from tests.tcp import connected
 from wallet.outcomes import Paid
 
 SECRET = "whsec_" + base64.b64encode(b"the bank's and the wallet's").decode()
@@ -151,11 +151,10 @@ async def test_headers_that_come_twice(bank: Bank, changed: dict[str, list[str]]
     } | changed
     head = [f"{name}: {value.format(**filled)}" for name, values in lines.items() for value in values]
     host = bank._api.url.removeprefix("http://")
-    reader, writer = await asyncio.open_connection(*host.split(":"))
     head += [f"Host: {host}", "Content-Type: application/json", f"Content-Length: {len(body)}"]
-    writer.write("\r\n".join(["POST /bank/callbacks HTTP/1.1", *head, "", body]).encode())
-    assert f" {status} " in (await reader.readline()).decode()
-    writer.close()
+    async with connected(bank._api.url) as (reader, writer):
+        writer.write("\r\n".join(["POST /bank/callbacks HTTP/1.1", *head, "", body]).encode())
+        assert f" {status} " in (await reader.readline()).decode()
 
 
 async def test_a_secret_is_replaced(start_gateway: StartGateway, session: aiohttp.ClientSession) -> None:

@@ -1,6 +1,5 @@
 """Improper HTTP requests: each gets its code, changes nothing, and breaks nothing."""
 
-import asyncio
 import io
 import json
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.integration.gateway.conftest import Api, Gateway, new_key, raw_request
+from tests.tcp import connected
 
 JSON = {"content-type": "application/json"}
 CHUNKED = (
@@ -214,24 +214,20 @@ async def test_http_1_0(shared_api: Api, keep: bool) -> None:
 async def test_expect_continue(shared_api: Api) -> None:
     """Goal: a client that waits for a word before it sends its body gets it, then the answer."""
     head, _, body = request(1, b"expect: 100-continue", b"connection: close").partition(b"\r\n\r\n")
-    host, port = shared_api.url.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(head + b"\r\n\r\n")
-    async with asyncio.timeout(60):
+    async with connected(shared_api.url) as (reader, writer):
+        writer.write(head + b"\r\n\r\n")
         assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         writer.write(body)
         assert (await reader.read()).startswith(b"HTTP/1.1 422 ")
-    writer.close()
 
 
 async def test_a_client_that_goes_away(shared_api: Api, shared_gateway: Gateway) -> None:
     """Goal: connections that end in the middle of a request harm no others and are logged as no error of ours."""
-    host, port = shared_api.url.removeprefix("http://").split(":")
     for data in (b"", b"POST /ch", request(1)[:-5], b"GET /withdrawals/x HTTP/1.1\r\nhost: localhost\r\n"):
-        _, writer = await asyncio.open_connection(host, int(port))
-        writer.write(data)
-        await writer.drain()
-        writer.transport.abort()
+        async with connected(shared_api.url) as (_, writer):
+            writer.write(data)
+            await writer.drain()
+            writer.transport.abort()
     assert (await shared_api.get("/health/live")).status == 200
     assert not shared_gateway.events("request_failed")
 

@@ -1,15 +1,14 @@
 """What HTTP allows is served, what can't be served is refused before anything is sent for it, and in silence."""
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.api_keys import create_key
 from tests.integration.gateway.conftest import Api, Gateway, StartGateway, raw_request
+from tests.tcp import connected
 from wallet.scopes import Scope
 
 TIMEOUT_S = 60
@@ -21,16 +20,6 @@ def fast_path(request: pytest.FixtureRequest) -> str:
     """Both ways through Sanic end the same."""
     value: str = request.param
     return value
-
-
-@asynccontextmanager
-async def connected(api: Api) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection to the gateway, and a limit for all that is done with it."""
-    host, port = api.url.removeprefix("http://").split(":")
-    async with asyncio.timeout(TIMEOUT_S):
-        reader, writer = await asyncio.open_connection(host, int(port))
-        yield reader, writer
-        writer.close()
 
 
 def post(body: bytes, *, path: bytes = b"/charge", more: bytes = JSON) -> bytes:
@@ -52,7 +41,7 @@ GETS = (
 @pytest.mark.parametrize("path", GETS)
 async def test_a_client_that_ends_its_side_gets_its_answer(shared_api: Api, path: bytes) -> None:
     """Goal: nc -N, some proxies and scripts end their side after the request; they wait for the answer."""
-    async with connected(shared_api) as (reader, writer):
+    async with connected(shared_api.url) as (reader, writer):
         writer.write(b"GET %b HTTP/1.1\r\nhost: localhost\r\n\r\n" % path)
         writer.write_eof()
         assert (await reader.read()).startswith(b"HTTP/1.1 ")
@@ -64,7 +53,7 @@ async def test_a_charge_of_a_client_that_ends_its_side(shared_api: Api) -> None:
         json.dumps({"user_id": "half", "amount": 1, "idempotency_key": f"half-{n}"}).encode()
         for n in range(20)
     ]
-    async with connected(shared_api) as (reader, writer):
+    async with connected(shared_api.url) as (reader, writer):
         writer.write(b"".join(post(order) for order in orders))
         writer.write_eof()
         assert (await reader.read()).count(b"HTTP/1.1 200 ") == 20
@@ -82,7 +71,7 @@ async def test_a_charge_of_a_client_that_ends_its_side(shared_api: Api) -> None:
 )
 async def test_a_request_that_ends_early(shared_api: Api, shared_gateway: Gateway, data: bytes) -> None:
     """Goal: a client that ends its side within a request gets an answer that says so."""
-    async with connected(shared_api) as (reader, writer):
+    async with connected(shared_api.url) as (reader, writer):
         writer.write(data)
         writer.write_eof()
         assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
@@ -183,7 +172,7 @@ REFUSED_BEFORE: list[tuple[bytes, int]] = [
 @pytest.mark.parametrize(("head", "status"), REFUSED_BEFORE)
 async def test_nothing_is_sent_for_what_is_refused(shared_api: Api, head: bytes, status: int) -> None:
     """Goal: a client that asks first is told no, without `100 Continue`, and the connection ends."""
-    async with connected(shared_api) as (reader, writer):
+    async with connected(shared_api.url) as (reader, writer):
         writer.write(head)
         answer = await reader.read()
         assert answer.startswith(b"HTTP/1.1 %d " % status), answer
@@ -198,7 +187,7 @@ async def test_nor_without_a_key(start_gateway: StartGateway, database_url: str,
     for key, status in ((b"", 401), (b"authorization: Bearer %b\r\n" % eye.encode(), 403)):
         for framing in (b"content-length: 2\r\n", b"transfer-encoding: chunked\r\n"):
             head = b"POST /charge HTTP/1.1\r\nhost: localhost\r\n" + JSON + WAIT + key + framing + b"\r\n"
-            async with connected(Api(gateway.url, None)) as (reader, writer):  # type: ignore[arg-type]
+            async with connected(gateway.url) as (reader, writer):
                 writer.write(head)
                 answer = await reader.read()
                 assert answer.startswith(b"HTTP/1.1 %d " % status), answer
@@ -211,7 +200,7 @@ async def test_tiny_chunks_end_early(
     """Goal: a body of one-byte chunks is refused when their overhead is too large, and costs next to nothing."""
     before = cpu_s(shared_gateway.pid)
     head = b"POST /charges HTTP/1.1\r\nhost: localhost\r\n" + JSON + b"transfer-encoding: chunked\r\n\r\n"
-    async with connected(shared_api) as (reader, writer):
+    async with connected(shared_api.url) as (reader, writer):
         writer.write(head + b"1\r\n \r\n" * 1_000_000 + b"0\r\n\r\n")
         assert (await reader.read()).startswith(b"HTTP/1.1 413 ")
     assert cpu_s(shared_gateway.pid) - before < 3  # it was 10 and more
@@ -238,7 +227,7 @@ async def test_what_is_too_long_is_told_to_a_client_that_sends_on(shared_api: Ap
         + b"transfer-encoding: chunked\r\n\r\n%x\r\n" % len(many),
         b"POST /charge HTTP/1.1\r\nhost: localhost\r\n" + JSON + b"x: ",
     ):
-        async with connected(shared_api) as (reader, writer):
+        async with connected(shared_api.url) as (reader, writer):
             writer.write(head)
             for start in range(0, len(many), 100_000):
                 writer.write(many[start : start + 100_000])

@@ -1,6 +1,5 @@
 """The Idempotency-Key header as clients and proxies write it, on both ways through the gateway."""
 
-import asyncio
 import json
 import re
 from typing import Any, NamedTuple
@@ -8,8 +7,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.integration.gateway.conftest import Api, Gateway, new_key
+from tests.tcp import connected
 
-TIMEOUT_S = 30.0
 WAYS = {"the plain way": b"connection: keep-alive\r\n", "Sanic's own way": b"Connection: close\r\n"}
 
 
@@ -21,8 +20,7 @@ class Answer(NamedTuple):
 
 async def send(gateway: Gateway, way: bytes, key_lines: list[bytes], body: bytes) -> Answer:
     """Send a charge with these header lines, byte for byte."""
-    async with asyncio.timeout(TIMEOUT_S):
-        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    async with connected(gateway.port) as (reader, writer):
         lines = b"".join(line + b"\r\n" for line in key_lines)
         head = b"POST /charge HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         head += b"%bContent-Length: %d\r\n%b\r\n" % (way, len(body), lines)
@@ -30,7 +28,6 @@ async def send(gateway: Gateway, way: bytes, key_lines: list[bytes], body: bytes
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         [length] = re.findall(rb"content-length: (\d+)", head)
         answer = await reader.readexactly(int(length))
-        writer.close()
     return Answer(int(head.split()[1]), b"idempotent-replayed: true" in head, answer)
 
 

@@ -16,6 +16,7 @@ import psutil
 from tests.integration.gateway.conftest import Api, Gateway, StartGateway, new_key
 from tests.polling import poll_until
 from tests.ports import free_port
+from tests.tcp import connected
 
 
 class Load:
@@ -33,13 +34,12 @@ class Load:
     async def _client(self) -> None:
         while True:
             try:
-                reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+                async with connected(self._port, timeout_s=None) as (reader, writer):
+                    with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                        while await self._charge(reader, writer):
+                            pass
             except OSError:
                 return  # nobody listens any more
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-                while await self._charge(reader, writer):
-                    pass
-            writer.close()
 
     async def _charge(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         key = f"load-{next(self._keys)}"
@@ -95,13 +95,11 @@ async def test_more_clients_than_files_are_usually_allowed(
     with open_files_limit(256):
         gateway = spawn_gateway(DATABASE_URL=database_url)
     await gateway.ready(session)
-    lines = [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in range(300)]
-    for reader, writer in lines:
-        writer.write(b"GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n")
-        async with asyncio.timeout(60):
+    async with contextlib.AsyncExitStack() as held:
+        lines = [await held.enter_async_context(connected(gateway.port)) for _ in range(300)]
+        for reader, writer in lines:
+            writer.write(b"GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n")
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
-    for _, writer in lines:
-        writer.close()
 
 
 async def test_sigterm_with_idle_and_waiting_clients(gateway: Gateway, api: Api) -> None:
@@ -109,10 +107,9 @@ async def test_sigterm_with_idle_and_waiting_clients(gateway: Gateway, api: Api)
     await api.charge(42, 10)
     url = (await api.withdraw(42, 10)).json["status_url"]
     waiting = [asyncio.create_task(api.get(url, wait=30)) for _ in range(5)]
-    _, idle = await asyncio.open_connection("127.0.0.1", gateway.port)
-    await api.get("/health/live")
-    assert await asyncio.to_thread(gateway.stop) == 0
-    idle.close()
+    async with connected(gateway.port):
+        await api.get("/health/live")
+        assert await asyncio.to_thread(gateway.stop) == 0
     assert not gateway.events("connections_cut"), "it waited for them until DRAIN_S_MAX"
     for reply in await asyncio.gather(*waiting):
         assert (reply.status, reply.json["status"]) == (200, "pending")
@@ -121,14 +118,12 @@ async def test_sigterm_with_idle_and_waiting_clients(gateway: Gateway, api: Api)
 
 async def test_a_request_that_never_ends_is_cut(gateway: Gateway, api: Api) -> None:
     """Goal: a half-sent request does not hold the end up for ever."""
-    _, half = await asyncio.open_connection("127.0.0.1", gateway.port)
-    half.write(
-        b"POST /charge HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{"
-    )
-    await half.drain()
-    await api.get("/health/live")
-    assert await asyncio.to_thread(gateway.stop) == 0  # within STOP_S_MAX
-    half.close()
+    head = b"POST /charge HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n"
+    async with connected(gateway.port) as (_, half):
+        half.write(head + b"{")
+        await half.drain()
+        await api.get("/health/live")
+        assert await asyncio.to_thread(gateway.stop) == 0  # within STOP_S_MAX
 
 
 async def test_two_share_a_port(

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import socket
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import aiohttp
@@ -11,8 +11,8 @@ import psutil
 
 from tests.api_keys import create_key
 from tests.integration.gateway.conftest import Api, Gateway, StartGateway, new_key
-from tests.integration.gateway.test_slow_clients import closed
 from tests.polling import poll_until
+from tests.tcp import connected
 
 SMALL = {"WBS_BUFFERS_MB_MAX": "16"}
 MB = 2**20
@@ -41,19 +41,16 @@ async def test_long_bodies_are_refused_before_they_are_read(
     greedy, other = await create_key(database_url, "greedy"), await create_key(database_url, "other")
     gateway = await start_gateway(WBS_AUTH="on", **SMALL)
     api = Api(gateway.url, session)
-    held = []
-    try:
+    async with AsyncExitStack() as held:
         # The budget is 16 MB, and a body costs four times its length: two of 1 MB are half of it.
         for _ in range(2):
-            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+            reader, writer = await held.enter_async_context(connected(gateway.port))
             writer.write(head(greedy, f"Content-Length: {MB}\r\nExpect: 100-continue"))
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
-            held.append(writer)
         for rest in (f"Content-Length: {MB}", f"Content-Length: {MB}\r\nExpect: 100-continue"):
-            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-            writer.write(head(greedy, rest))
-            status, lines = await status_of(reader)
-            await closed(writer)
+            async with connected(gateway.port) as (reader, writer):
+                writer.write(head(greedy, rest))
+                status, lines = await status_of(reader)
             assert status == 503
             assert b"\r\nretry-after: 1\r\n" in lines
         chunked = Api(gateway.url, session).with_headers(authorization=f"Bearer {greedy}")
@@ -71,9 +68,6 @@ async def test_long_bodies_are_refused_before_they_are_read(
             for _ in range(999)
         ]
         assert (await api.with_headers(authorization=f"Bearer {other}").post("/charges", bulk)).status == 200
-    finally:
-        for writer in held:
-            await closed(writer)
 
     async def is_let_in() -> bool:
         again = [{**item, "idempotency_key": new_key()} for item in bulk]
@@ -85,15 +79,14 @@ async def test_long_bodies_are_refused_before_they_are_read(
 
 async def push(gateway: Gateway, address: str, data: bytes, size: int, statuses: list[int]) -> None:
     """Send the head and so many bytes, if they are taken; note the status."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port, local_addr=(address, 0))
-    writer.write(data)
-    with suppress(OSError):
-        for _ in range(size // 50_000):
-            writer.write(b" " * 50_000)
-            await writer.drain()
-    with suppress(asyncio.IncompleteReadError, OSError):
-        statuses.append((await status_of(reader))[0])
-    await closed(writer)
+    async with connected(gateway.port, timeout_s=None, local_addr=(address, 0)) as (reader, writer):
+        writer.write(data)
+        with suppress(OSError):
+            for _ in range(size // 50_000):
+                writer.write(b" " * 50_000)
+                await writer.drain()
+        with suppress(asyncio.IncompleteReadError, OSError):
+            statuses.append((await status_of(reader))[0])
 
 
 async def test_much_at_once_needs_little_memory(

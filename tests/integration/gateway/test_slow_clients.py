@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 
 import aiohttp
 import pytest
@@ -11,6 +11,7 @@ from gateway.wire.connection import HEAD_S_MAX, REQUEST_S_MAX
 from gateway.wire.endpoint import REFUSED_BURST
 from tests.integration.gateway.conftest import Api, Gateway, StartGateway
 from tests.polling import poll_until
+from tests.tcp import Connection, connected
 
 DRIP_S = 0.5
 HEAD = b"POST /charge HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -21,13 +22,6 @@ SLOW = {
 }
 
 
-async def closed(writer: asyncio.StreamWriter) -> None:
-    """Close a connection, whatever the other side has done with it."""
-    writer.close()
-    with suppress(OSError):
-        await writer.wait_closed()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("what", SLOW)
 async def test_dripping_extends_nothing(
@@ -36,26 +30,23 @@ async def test_dripping_extends_nothing(
     """Goal: a request has to be there in time, however steadily its bytes drip: 408, and the connection ends."""
     await shared_gateway.ready(session)
     first, drop, seconds = SLOW[what]
-    reader, writer = await asyncio.open_connection("127.0.0.1", shared_gateway.port)
-    writer.write(first)
-    started = time.monotonic()
-
     answered = asyncio.Event()
 
-    async def drip() -> None:
+    async def drip(writer: asyncio.StreamWriter) -> None:
         while not answered.is_set():
             writer.write(drop)
             with suppress(TimeoutError):
                 await asyncio.wait_for(answered.wait(), DRIP_S)
 
-    dripping = asyncio.create_task(drip())
-    try:
-        async with asyncio.timeout(seconds + 20):
+    async with connected(shared_gateway.port, timeout_s=seconds + 20) as (reader, writer):
+        writer.write(first)
+        started = time.monotonic()
+        dripping = asyncio.create_task(drip(writer))
+        try:
             answer = await reader.read()
-    finally:
-        answered.set()
-        await dripping
-        await closed(writer)
+        finally:
+            answered.set()
+            await dripping
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b'"code":"request_timeout"' in answer
     assert b"\r\nconnection: close\r\n" in answer
@@ -66,18 +57,18 @@ async def test_connections_are_bounded(start_gateway: StartGateway, session: aio
     """Goal: an address that holds too many connections is told so (503); another is served, and so is it afterwards."""
     gateway = await start_gateway(WBS_CONNECTIONS_PER_ADDRESS_MAX="5", WBS_CONNECTIONS_MAX="100")
     api = Api(gateway.url, session)
-    held = [
-        await asyncio.open_connection("127.0.0.1", gateway.port, local_addr=("127.0.0.2", 0))
-        for _ in range(5)
-    ]
-    try:
+
+    def connect() -> AbstractAsyncContextManager[Connection]:
+        return connected(gateway.port, timeout_s=None, local_addr=("127.0.0.2", 0))
+
+    async with AsyncExitStack() as held:
         # Each has said something, so each was taken.
-        for reader, writer in held:
+        for _ in range(5):
+            reader, writer = await held.enter_async_context(connect())
             writer.write(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert b" 200 " in await reader.readline()
-        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port, local_addr=("127.0.0.2", 0))
-        answer = await reader.read()
-        await closed(writer)
+        async with connect() as (reader, _):
+            answer = await reader.read()
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b'"code":"overloaded"' in answer
         assert b"\r\nretry-after: 1\r\n" in answer
@@ -86,16 +77,11 @@ async def test_connections_are_bounded(start_gateway: StartGateway, session: aio
         assert (
             'wbs_connections_refused_total{bound="address"} 1.0' in (await api.get("/metrics")).body.decode()
         )
-    finally:
-        for _, writer in held:
-            await closed(writer)
 
     async def is_served() -> bool:
-        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port, local_addr=("127.0.0.2", 0))
-        writer.write(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        answer = await reader.read()
-        await closed(writer)
-        return b" 200 " in answer
+        async with connect() as (reader, writer):
+            writer.write(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            return b" 200 " in await reader.read()
 
     await poll_until(is_served, what="the address is served again")
 
@@ -116,17 +102,13 @@ async def test_dripping_after_the_answer(shared_gateway: Gateway, session: aioht
     await shared_gateway.ready(session)
 
     async def answer_to(head: bytes) -> bytes:
-        reader, writer = await asyncio.open_connection("127.0.0.1", shared_gateway.port)
-        writer.write(head + b"Content-Length: 60000\r\n\r\n")
-        reading = asyncio.create_task(reader.read())
-        try:
-            async with asyncio.timeout(REQUEST_S_MAX + 10):
-                while not reading.done():
-                    writer.write(b" ")
-                    await asyncio.wait([reading], timeout=DRIP_S)
-        finally:
-            await closed(writer)
-        return await reading
+        async with connected(shared_gateway.port, timeout_s=REQUEST_S_MAX + 10) as (reader, writer):
+            writer.write(head + b"Content-Length: 60000\r\n\r\n")
+            reading = asyncio.create_task(reader.read())
+            while not reading.done():
+                writer.write(b" ")
+                await asyncio.wait([reading], timeout=DRIP_S)
+            return await reading
 
     answers = await asyncio.gather(*map(answer_to, REFUSED_EARLY.values()), return_exceptions=True)
     for kind, answer in zip(REFUSED_EARLY, answers, strict=True):

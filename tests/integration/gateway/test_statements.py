@@ -1,6 +1,5 @@
 """GET /wallets/{user_id} and its entries, GET /balance at an instant or in all currencies."""
 
-import asyncio
 import csv
 from datetime import UTC, datetime, timedelta
 from io import StringIO
@@ -14,6 +13,7 @@ import pytest
 from tests.integration.gateway.conftest import Api, Gateway, new_key
 from tests.integration.gateway.test_lists import hold, someone, transfer
 from tests.polling import poll_until
+from tests.tcp import connected
 
 SPLIT = ("total", "withdrawable", "locked", "held")
 ZEROS = dict.fromkeys(SPLIT, 0)
@@ -251,17 +251,16 @@ async def test_a_long_file(
     assert lines == number + 3
     assert last.splitlines()[-1].startswith(b",closing,,,,,100000,100000,0,0,")
     assert resident_kb(gateway) - before < 30_000
-    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port, limit=2**16)
-    writer.write(b"GET /wallets/ann/entries HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: text/csv\r\n\r\n")
-    assert (await reader.read(1000)).startswith(b"HTTP/1.1 200")
-    writer.transport.abort()
+    async with connected(gateway.port) as (reader, writer):
+        writer.write(b"GET /wallets/ann/entries HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: text/csv\r\n\r\n")
+        assert (await reader.read(1000)).startswith(b"HTTP/1.1 200")
+        writer.transport.abort()
     assert (await api.balance("ann"))["total"] == number
-    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-    writer.write(b"GET /wallets/ann/entries HTTP/1.0\r\nhost: 127.0.0.1\r\naccept: text/csv\r\n\r\n")
-    whole = await reader.read()
+    async with connected(gateway.port) as (reader, writer):
+        writer.write(b"GET /wallets/ann/entries HTTP/1.0\r\nhost: 127.0.0.1\r\naccept: text/csv\r\n\r\n")
+        whole = await reader.read()
     assert whole.count(b"\n") > number
     assert b"transfer-encoding" not in whole[:1000].lower()
-    writer.close()
 
 
 async def test_all_currencies(shared_api: Api) -> None:
