@@ -37,16 +37,23 @@ async def connected(
 
 async def close(writer: asyncio.StreamWriter) -> None:
     """Close a connection, whatever the other side has done with it, and wait until it is closed."""
-    writer.close()
-    closing = asyncio.ensure_future(
-        writer.wait_closed()
-    )  # of its own, as it can't be awaited again once cancelled
+    if not writer.is_closing():
+        writer.close()
+    # A task of its own: once cancelled, it can't be awaited again.
+    closing = asyncio.ensure_future(writer.wait_closed())
     try:
         await asyncio.wait([closing], timeout=CLOSE_S_MAX)
     finally:
-        writer.transport.abort()
+        if not closing.done():
+            abort(writer)
     with suppress(OSError):
         await closing
+
+
+def abort(writer: asyncio.StreamWriter) -> None:
+    """Cut a connection. One with TLS that was closed twice is past it (Python 3.11), and ends with its handshake."""
+    with suppress(AttributeError):
+        writer.transport.abort()
 
 
 class Server:
@@ -73,7 +80,7 @@ class Server:
     def cut(self) -> None:
         """Cut every connection."""
         for writer in list(self.writers):
-            writer.transport.abort()
+            abort(writer)
 
     @asynccontextmanager
     async def cutting(self, writer: asyncio.StreamWriter) -> AsyncIterator[None]:
@@ -83,7 +90,7 @@ class Server:
             yield
         finally:
             self.writers.discard(writer)
-            writer.transport.abort()
+            abort(writer)
 
     async def stop(self) -> None:
         """Take no more connections, cut those that there are and end what serves them."""
