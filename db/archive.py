@@ -152,9 +152,10 @@ async def lengths(connection: Any, archive: Archive) -> dict[str, int]:
 
 
 async def create_lists(connection: Any, archive: Archive) -> None:
-    """Prepare the session: lists of what goes, and of what events that stay are about."""
-    for name in ("create_origins", "create_rows", "create_told"):
+    """Prepare the session: lists of what goes, and of what must stay."""
+    for name in ("create_origins", "create_rows", "create_staying"):
         await connection.execute(_SQL[name])
+    await connection.execute(_SQL["note_newest"], archive.boundary)
     await connection.execute(_SQL["note_told"], archive.before, archive.boundary, archive.is_trial)
 
 

@@ -55,28 +55,22 @@ alter table withdrawals add column archived_at timestamptz;
 
 comment on column withdrawals.archived_at is 'Its movements and its history but for the last entry are in an archive.';
 
--- A movement leaves the books only while an archive is being made, and only if it is older than that.
-create function refuse_deletion() returns trigger language plpgsql as $$
-begin
-    if exists (select from archives where ended_at is null and old.id < boundary) then
-        return old;
-    end if;
-    raise exception 'transfers is append-only: % refused', tg_op using errcode = 'restrict_violation';
-end
-$$;
-
 drop trigger transfers_append_only on transfers;
 
 create trigger transfers_append_only
 before truncate on transfers
 for each statement execute function refuse_change();
 
-create trigger transfers_kept
-before delete on transfers
-for each row execute function refuse_deletion();
-
-create function add_up_archived() returns trigger language plpgsql as $$
+-- A movement leaves the books only while an archive is being made, and only if it is older than that. It is added up.
+create function let_archived_go() returns trigger language plpgsql as $$
 begin
+    if exists (
+        select from old_rows
+        where id >= coalesce((select boundary from archives where ended_at is null), '00000000-0000-0000-0000-000000000000')
+    ) then
+        raise exception 'transfers is append-only: % refused', tg_op using errcode = 'restrict_violation';
+    end if;
+
     insert into archived_balances as a (user_id, currency, available, locked, held, transactions, movements, keys)
     select
         user_id,
@@ -105,20 +99,16 @@ begin
 end
 $$;
 
-create trigger transfers_added_up
+create trigger transfers_let_go
 after delete on transfers
 referencing old table as old_rows
-for each statement execute function add_up_archived();
+for each statement execute function let_archived_go();
 
 -- migrate: rollback
 
-drop trigger transfers_added_up on transfers;
+drop trigger transfers_let_go on transfers;
 
-drop function add_up_archived;
-
-drop trigger transfers_kept on transfers;
-
-drop function refuse_deletion;
+drop function let_archived_go;
 
 drop trigger transfers_append_only on transfers;
 

@@ -52,13 +52,26 @@ create temporary table archive_rows (
     origin uuid not null, user_id text collate "C" not null, currency text collate "C" not null, id uuid not null
 ) on commit delete rows;
 
--- name: create_told
-create temporary table archive_told (id uuid primary key);
+-- name: create_staying
+create temporary table archive_staying (id uuid primary key);
+
+-- name: note_newest
+-- The newest movement of each wallet before $1.
+insert into archive_staying
+select n.id
+from wallets as w
+cross join lateral (
+    select t.id
+    from transfers as t
+    where t.user_id = w.user_id and t.currency = w.currency and t.id < $1
+    order by t.id desc
+    limit 1
+) as n;
 
 -- name: note_told
 -- What events name that stay. An event is noted at the end of its statement, so one of just after $1 can be about a
 -- movement of just before. A trial ($3) leaves out those that would have gone.
-insert into archive_told
+insert into archive_staying
 select u.id
 from events as e
 cross join unnest(e.ids) as u (id)
@@ -67,7 +80,8 @@ union
 select u.id
 from event_batches as b
 cross join unnest(b.ids) as u (id)
-where u.id < $2;
+where u.id < $2
+on conflict do nothing;
 
 -- name: guard
 -- Whoever reverses something old holds this lock, shared: what it refers to must not leave meanwhile.
@@ -198,33 +212,19 @@ join reversal_legs as r on r.reversal_id = v.id and r.user_id = v.user_id
 join transfer_legs as l on l.transfer_id = o.id and l.from_user_id = o.user_id and l.leg = r.leg;
 
 -- name: keep
--- Leaves out the origins that must stay ($1: the boundary): with a row that is younger, locked, the newest of its wallet,
--- told of by an event that stays, or not as it should be. Returns how many.
-with newest as materialized (
-    select n.id
-    from (select distinct user_id, currency from archive_rows) as w
-    cross join lateral (
-        select t.id
-        from transfers as t
-        where t.user_id = w.user_id and t.currency = w.currency and t.id < $1
-        order by t.id desc
-        limit 1
-    ) as n
-),
-
-staying as materialized (
+-- Leaves out the origins that must stay: with a row that is younger than the boundary ($1), locked, noted as one that
+-- stays, or not as it should be. Returns how many.
+with staying as materialized (
     select distinct r.origin
     from archive_rows as r
     left join transfers as t on t.user_id = r.user_id and t.currency = r.currency and t.id = r.id
     left join locks as l
         on l.user_id = t.user_id and l.currency = t.currency and l.release_at = t.release_at and l.charge_id = t.id
-    left join newest as n on n.id = r.id
-    left join archive_told as a on a.id = r.id
+    left join archive_staying as a on a.id = r.id
     where
         r.id >= $1
         or t.available_after is null
         or l.charge_id is not null
-        or n.id is not null
         or a.id is not null
 ),
 
