@@ -7,9 +7,9 @@ comes again is refused (`idempotency_key_archived`), and an instant before DATE 
 refused too (`history_archived`). Events of before DATE go as well.
 
 The files are CSV, compressed, one per table, in `archives/DATE/` in the state folder or in --folder, with a manifest
-that has their checksums; `--check FOLDER` compares them. The books are audited first, and must be right. It works
-for a share of the time only (--share), so that requests do not notice; stopped at any instant, the same command goes
-on. It needs the schema's owner, as `wbs migrate` does.
+that has their checksums; `--check FOLDER` compares them. The books must be right: unless a recorded audit says so of
+the time before DATE, they are audited first. It works for a share of the time only (--share), so that requests do not
+notice; stopped at any instant, the same command goes on. It needs the schema's owner, as `wbs migrate` does.
 
 DATE is a day (its beginning, UTC) or an instant; it must be older than WBS_REVERSIBLE_DAYS.
 
@@ -31,6 +31,7 @@ from uuid import UUID
 
 from actors.audit import AuditImpossible, run_audit
 from db import archive
+from db.audit_runs import proved
 from db.errors import DATABASE_ERRORS
 from db.watch import watched_session
 from ops import archive_files, journal
@@ -128,7 +129,7 @@ async def _run(args: argparse.Namespace, settings: Settings, url: str, state: St
             await _require_old(connection, args.before, settings.reversible_days)
         await _settled(connection)
         await _require_told(connection, args.before)
-        if not args.dry_run and begun is None:
+        if not args.dry_run and begun is None and not await proved(connection, args.before):
             await _require_right(settings)
         folder = args.folder or Path(
             begun.folder if begun else state.root / FOLDER / f"{args.before:%Y%m%dT%H%M%SZ}"

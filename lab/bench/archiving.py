@@ -70,21 +70,17 @@ class Archiving:
     @contextmanager
     def _archiving(self, before: str) -> Iterator[int]:
         """Run `wbs archive` for the block, at its usual pace; it is stopped then, wherever it is. Yields its pid."""
-        process = subprocess.Popen(
-            self._command(before),
-            env=self._environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            self._stage.wait(
-                lambda: asyncio.run(database.archived(self._stage.database_url)) > 0,
-                "the archive to begin",
-                600,
-            )
-            yield process.pid
+        process = subprocess.Popen(self._command(before), env=self._environment(), stdout=subprocess.DEVNULL)
+
+        def at_work() -> bool:
             if process.poll() is not None:
-                raise InvalidRun("wbs archive ended too soon to be measured: fill more")
+                raise InvalidRun("wbs archive ended too soon to be measured")
+            return asyncio.run(database.archived(self._stage.database_url)) > 0
+
+        try:
+            self._stage.wait(at_work, "the books to be audited and the archive to begin", _ALL_S_MAX)
+            yield process.pid
+            at_work()
         finally:
             process.kill()
             process.wait(30)
