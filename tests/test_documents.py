@@ -17,6 +17,7 @@ from ops.cli import build_parser
 from tests.test_tidy import PACKAGES, ROOT, name, tracked
 
 DOCUMENTS = [path for path in tracked() if path.suffix == ".md"]
+AMOUNT_FILES_MAX = 12
 TOPS = {path.relative_to(ROOT).parts[0] for path in tracked() if len(path.relative_to(ROOT).parts) > 1}
 
 
@@ -189,6 +190,17 @@ def test_modules_in_documents_exist() -> None:
         if re.fullmatch(rf"({ours})(\.\w+)+(\(\))?", span) and not code_named(span)
     ]
     assert not found
+
+
+def test_an_amount_is_followed_through_few_files() -> None:
+    """Goal: the path of a charge's amount is there, each of its files once, and at most twelve of them."""
+    section = (
+        (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8").partition("### Follow a charge")[2]
+    )
+    files = re.findall(r"^\| `([^`]+)` \|", section.partition("\n##")[0], re.MULTILINE)
+    assert 3 < len(files) <= AMOUNT_FILES_MAX
+    assert len(files) == len(set(files))
+    assert [file for file in files if not (ROOT / file).is_file()] == []
 
 
 def test_modules_in_docstrings_exist() -> None:

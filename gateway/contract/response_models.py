@@ -10,7 +10,6 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from gateway.contract.problems import Problem
 from gateway.contract.request_models import DESTINATION_SCHEMA, METADATA_SCHEMA
 from gateway.contract.user_ids import UserIdBack
 from wallet.money import AMOUNT_MAX
@@ -27,22 +26,6 @@ DestinationBack = Annotated[
     Any, Meta(extra_json_schema=DESTINATION_SCHEMA, description="As it came in the request, or null.")
 ]
 Money = Annotated[int, Meta(ge=0, le=AMOUNT_MAX, description="Minor units.")]
-
-
-class Transaction(msgspec.Struct, gc=False):
-    """Money that came in (amount > 0) or goes out (amount < 0)."""
-
-    id: UUID
-    type: Annotated[Literal["charge", "withdrawal"], Meta(title="TransactionKind")]
-    user_id: UserIdBack
-    currency: str
-    amount: Annotated[int, Meta(description="Minor units; negative for a withdrawal.")]
-    status: Annotated[
-        StatusName, Meta(description="A charge is always completed; a withdrawal is where it is now.")
-    ]
-    release_at: Annotated[datetime | None, Meta(description="Charges: locked until then.")]
-    metadata: MetadataBack
-    created_at: datetime
 
 
 class Currency(msgspec.Struct, gc=False):
@@ -128,35 +111,6 @@ class Balance(msgspec.Struct, gc=False):
     withdrawable: Annotated[Money, Meta(description="Can be withdrawn now.")]
     locked: Annotated[Money, Meta(description="Charged with a release_at that has not come yet.")]
     held: Annotated[Money, Meta(description="Reserved for withdrawals that have not ended.")]
-
-
-class TransactionsPage(msgspec.Struct):
-    """A part of a wallet's transactions, newest first."""
-
-    transactions: list[Transaction]
-    total: Annotated[int, Meta(description="Transactions of this wallet in all, whatever the filters.")]
-    page: Annotated[int | None, Meta(description="Null when a cursor or a filter was given.")]
-    limit: int
-    next_cursor: Annotated[
-        str | None, Meta(description="Send it as `cursor` for the next page; null at the end.")
-    ]
-
-
-class ChargeResult(msgspec.Struct, omit_defaults=True, gc=False):
-    """The result of one item of a bulk request; a refused item does not touch the others."""
-
-    status: Annotated[int, Meta(description="200, or the status that `error` would have alone.")]
-    transaction: Annotated[Transaction | msgspec.UnsetType, Meta(description="With status 200.")] = (
-        msgspec.UNSET
-    )
-    replayed: Annotated[bool, Meta(description="Answered from its idempotency key.")] = False
-    error: Annotated[Problem | msgspec.UnsetType, Meta(description="With any other status.")] = msgspec.UNSET
-
-
-class ChargesResult(msgspec.Struct):
-    """One result per item, in the order of the request."""
-
-    results: list[ChargeResult]
 
 
 class Dependency(msgspec.Struct, omit_defaults=True):

@@ -10,22 +10,20 @@ from uuid import UUID
 import msgspec
 
 from db.reads import Balance as Split
-from db.reads import TransactionRow, WithdrawalView
-from db.values import raw_json, with_zone
+from db.reads import WithdrawalView
+from db.values import raw_json
 from gateway.contract.response_models import (
     AcceptedWithdrawal,
     Balance,
-    ChargeResult,
-    ChargesResult,
     Failure,
     HistoryEntry,
     StatusName,
-    Transaction,
     Withdrawal,
 )
+from gateway.contract.transaction_models import ChargeResult, ChargesResult
 from gateway.contract.user_ids import UserIds
 from wallet.outcomes import reference_text
-from wallet.receipts import ChargeReceipt, WithdrawReceipt
+from wallet.receipts import WithdrawReceipt
 from wallet.withdrawal import Status
 
 _encode = msgspec.json.Encoder().encode
@@ -44,21 +42,6 @@ def status_url(withdrawal_id: UUID) -> str:
 def balance_of(split: Split, user_ids: UserIds) -> Balance:
     """Return the response to a question for a balance."""
     return Balance(user_ids.back(split.user_id), *split[1:])
-
-
-def transaction_of(receipt: ChargeReceipt, user_ids: UserIds) -> Transaction:
-    """Return the response to a charge. Nothing in it ever changes: a replay gives the same bytes."""
-    return Transaction(
-        receipt.id,
-        "charge",
-        user_ids.back(receipt.user_id),
-        receipt.currency,
-        receipt.amount,
-        "completed",
-        receipt.release_at,
-        raw_json(receipt.metadata),
-        receipt.created_at,
-    )
 
 
 def accepted_of(receipt: WithdrawReceipt, user_ids: UserIds) -> AcceptedWithdrawal:
@@ -84,22 +67,6 @@ def encode_results(results: Iterable[ChargeResult]) -> bytes:
 def encode_lines(results: Iterable[msgspec.Struct]) -> bytes:
     """Return the response to a bulk request as NDJSON: one result per line."""
     return b"".join(_encode(result) + b"\n" for result in results)
-
-
-def transaction_of_row(row: TransactionRow, user_id: str, currency: str, user_ids: UserIds) -> Transaction:
-    """Return an item of a wallet's list. The amount of a withdrawal is negative."""
-    charge = row.kind == "charge"
-    return Transaction(
-        row.id,
-        "charge" if charge else "withdrawal",
-        user_ids.back(user_id),
-        currency,
-        row.amount if charge else -row.amount,
-        _status(row.status),
-        with_zone(row.release_at),
-        raw_json(row.metadata),
-        row.created_at,
-    )
 
 
 def withdrawal_of(view: WithdrawalView, user_ids: UserIds) -> Withdrawal:

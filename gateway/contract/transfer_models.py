@@ -9,8 +9,8 @@ from msgspec import Meta
 
 from db.values import raw_json, with_zone
 from gateway.contract.problems import Problem
-from gateway.contract.response_models import MetadataBack, Money, Transaction
-from gateway.contract.responses import transaction_of
+from gateway.contract.response_models import MetadataBack, Money
+from gateway.contract.transaction_models import Transaction, transaction_of
 from gateway.contract.user_ids import UserIdBack, UserIds
 from wallet.receipts import ChargeReceipt, HoldReceipt, ReversalReceipt, TransferReceipt
 

@@ -13,8 +13,8 @@ from gateway.contract.operation import READ_ERRORS, USER, WRITE_ERRORS, Operatio
 from gateway.contract.parameters import read_id
 from gateway.contract.problems import Problem
 from gateway.contract.request_models import ChargeRequest
-from gateway.contract.response_models import ChargeResult, ChargesResult, Transaction
-from gateway.contract.responses import encode, encode_lines, encode_results, transaction_of
+from gateway.contract.responses import encode, encode_lines, encode_results
+from gateway.contract.transaction_models import ChargeResult, ChargesResult, Transaction, transaction_of
 from gateway.contract.transfer_models import ChargeNow, charge_of
 from gateway.contract.user_ids import UserIds
 from gateway.routes.bulk import counts, require_some, submit_all

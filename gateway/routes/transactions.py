@@ -6,8 +6,8 @@ from gateway.contract.cursors import cursor_of
 from gateway.contract.list_parameters import TransactionsQuery
 from gateway.contract.operation import READ_ERRORS, USER, Operation, ResponseSpec
 from gateway.contract.parameters import OFFSET_MAX, ParameterReader
-from gateway.contract.response_models import TransactionsPage
-from gateway.contract.responses import encode, transaction_of_row
+from gateway.contract.responses import encode
+from gateway.contract.transaction_models import TransactionsPage, transaction_of_row
 from gateway.services import Services
 from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints
