@@ -23,10 +23,10 @@ from wallet.user_ids import Spelling
 
 TURN_S = 5.0
 _LEASE_MARGIN_S = 20.0
-"""No call begins so long after the lease was last renewed: a call may take ten seconds."""
+"""No call begins this long after the lease was last renewed: a call may take ten seconds."""
 _PAGE = 100
 _WRITTEN_CALLS, _WRITTEN_S = 20, 0.5
-"""After so many calls, or so long, what was done is written down."""
+"""What was done is recorded after so many calls, or this long."""
 PARKED_MAX = 100
 """With so many events refused, a refusal counts as no answer: the endpoint refuses whatever it is told."""
 start_at_zero(WEBHOOK_DELIVERIES, ("delivered", "refused", "unreachable"))
@@ -34,7 +34,7 @@ GONE = "it answered 410"
 
 
 class TurnIsOver(Exception):
-    """Nothing more is to be done in this turn: the endpoint fails, was disabled, or is another's by now."""
+    """Nothing more can be done in this turn: the endpoint fails, was disabled, or belongs to another turn by now."""
 
 
 class Turn:
@@ -105,7 +105,7 @@ class Turn:
                 return
 
     async def _deliver_parked(self, taken: Taken) -> None:
-        """Deliver events that are due by themselves, for half of the turn at most."""
+        """Deliver the events that wait on their own and are due, for half of the turn at most."""
         half = monotonic() + TURN_S / 2
         due = await webhook_turns.due(self._reader, self._id, self._patience.give_up_after, _PAGE)
         while due and monotonic() < half and self._goes_on():
@@ -205,7 +205,7 @@ class Turn:
             await self._write_down()
 
     async def _write_down(self) -> None:
-        """Write down what was done, and renew the lease. Raises TurnIsOver if it is another's turn by now."""
+        """Write down what was done, and renew the lease. Raises TurnIsOver if another process has the turn by now."""
         progress, self._progress = self._progress, Progress()
         at = monotonic()
         status = await webhook_turns.write_down(

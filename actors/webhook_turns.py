@@ -44,7 +44,7 @@ class WebhookTurns:
         task.add_done_callback(lambda _: self._turns.pop(endpoint_id, None))
 
     async def stop(self) -> None:
-        """Let calls end that are under way, for a moment; cut off the others, whose events are told again."""
+        """Give the calls under way a moment to end; cut off the others, whose events are told again."""
         self._stopping = True
         if self._turns:
             _, late = await asyncio.wait(self._turns.values(), timeout=_STOP_S)

@@ -1,7 +1,7 @@
 """The actor of webhooks: a message says that an endpoint has something to do, and a turn is begun.
 
-The message is done with when the turn has begun: if this process dies, the turn's lease ends, and the courier rings
-again.
+The message is done with when the turn has begun: if this process dies, the turn's lease ends, and the courier announces
+it again.
 """
 
 from typing import Any

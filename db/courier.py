@@ -18,7 +18,7 @@ _SQL = load("events")
 _LOOK_S = 1.0
 """Seconds between two looks at what is below the batches that can still come."""
 _GUARD_S = 10.0
-"""Seconds between two looks at whether the database is the same."""
+"""Seconds between two checks that the database is still the same one."""
 EVER = 2**62
 
 
@@ -26,7 +26,7 @@ class CourierSession(LedSession):
     """What the courier does, as a LedSession."""
 
     def __init__(self, database: DatabaseSettings, kinds: frozenset[str]) -> None:
-        """Make a session. `kinds` are the kinds of events that are made."""
+        """Make a session. `kinds` are the kinds of events that this version makes."""
         super().__init__(database, Lease("courier"))
         self._kinds = kinds | {ALWAYS_MADE}
         self._types = types_of_kinds(kinds)
@@ -68,12 +68,12 @@ class CourierSession(LedSession):
         return await events.waiting(self._connection, self._from_id)
 
     async def forget(self, older_than: timedelta) -> int:
-        """Remove some of the oldest events, but none that an enabled webhook has not got; return the number of rows."""
+        """Remove some of the oldest events, but none that a webhook has yet to get; return the number of rows."""
         needed = await webhook_turns.needed_from(self._connection)
         return await events.forget(self._connection, older_than, EVER if needed is None else needed)
 
     async def ring(self) -> None:
-        """Have the actors told of webhooks with something to do."""
+        """Queue messages for the actors about webhooks that have something to do."""
         await webhook_turns.ring(self._connection)
 
     async def _guard(self) -> None:
@@ -88,11 +88,11 @@ class CourierSession(LedSession):
         self._guarded_at = time.monotonic()
 
     async def _pass_over_what_is_gone(self) -> None:
-        """Begin further up in the index, above identifiers of which none can be committed any more.
+        """Begin further up in the index, past identifiers that can no longer be committed.
 
         Numbered rows stay in it until they are vacuumed, and a long transaction can put that off. An identifier is
-        drawn by a transaction that has a number already. So when all transactions have ended that were under way at a
-        time, all identifiers drawn before are decided. Nothing that could still come is passed over: it would
+        drawn by a transaction that has a number already. So once all transactions that were under way at some moment
+        have ended, every identifier drawn before it is decided. Nothing that could still come is passed over: it would
         be numbered after a later batch of the same wallet.
         """
         row = one(await self._connection.fetch(_SQL["oldest_open"]))

@@ -1,8 +1,8 @@
-"""The sequence of events: it is numbered here, by one courier at a time, and read here.
+"""The sequence of events: numbering it, by one courier at a time, and reading it.
 
 A batch leaves one row in event_batches, written by triggers in the money's own transaction. Numbering moves the rows
-that are committed into `events`, in the order of their identifiers. Two couriers at once do no harm: the lock of
-event_sequence lets one after the other, and a batch is numbered once by a unique key.
+that are committed into `events`, in the order of their identifiers. Two couriers at once do no harm: the lock on
+event_sequence lets them in one by one, and a unique key gives each batch one number.
 """
 
 from collections.abc import Collection, Sequence
@@ -34,7 +34,7 @@ class Numbered(NamedTuple):
 
     batches: int
     last_id: int
-    """The greatest identifier of a batch among them; 0: there was none."""
+    """The greatest identifier of these batches; 0 if there were none."""
     last_seq: int
     age_s: float
     """Seconds that the oldest of the batches has waited."""
@@ -53,14 +53,14 @@ class Span(NamedTuple):
 
 
 class EventPage(NamedTuple):
-    """Events in their order, and the number up to which they were looked for: go on after it."""
+    """Events in order, and the last number that was searched: the next page begins after it."""
 
     events: list[Event]
     looked_to: int
 
 
 async def number_batches(connection: Any, types: Sequence[str] | None, from_id: int = 0) -> Numbered:
-    """Give numbers to batches that wait, from an identifier on, in one transaction, but to no events of other types.
+    """Give numbers to waiting batches from an identifier on, in one transaction; events of other types get none.
 
     Raises the connection's errors; then nothing was numbered, or (if it broke in the commit) perhaps all was.
     """
@@ -100,7 +100,7 @@ async def guard_epoch(
     """Begin another epoch if history may have been lost; return why, or None if all is as it was.
 
     `known_seq` is the greatest number that this courier has seen committed; `known_epoch` its epoch, if that commit has
-    waited for a standby. Then another timeline that has this number has all that were ever told.
+    waited for a standby. Then another timeline that has this number has every event that was ever told.
     """
     row = one(
         await connection.fetch(_SQL["identity"], here.timeline, here.system_identifier), ("lost_since",)
@@ -145,8 +145,8 @@ async def page(
 ) -> EventPage:
     """Return up to `limit` events after a number, those of one user, of users of a prefix, or of all.
 
-    With a prefix, all users of an event have to have it. What is not there any more, or in another epoch, is passed
-    over: `check_position` refuses such a number. Raises Unavailable.
+    With a prefix, every user of an event must have it. Removed events and those of other epochs are passed over;
+    `check_position` refuses such a number. Raises Unavailable.
     """
     rows = await reader.fetch(_SQL["page"], after, LOOKED_AT_MAX, limit, types, user_id, user_prefix)
     require(bool(rows) and rows[0]["looked_to"] is not None, "not even how far was looked")
@@ -166,7 +166,7 @@ def check_position(span: Span, after: int | None, epoch: str | None = None) -> i
     if after is None and epoch in (None, str(span.epoch)):
         return span.oldest_seq - 1
     known = after is not None and span.oldest_seq - 1 <= after <= span.last_seq
-    # 0 is the beginning: of an epoch of which nothing was removed, whatever its first number is.
+    # 0 is the beginning, whatever the first number is, as long as nothing of the epoch was removed.
     if after == 0 and span.oldest_seq == span.first_seq:
         return span.first_seq - 1
     if not known or epoch not in (None, str(span.epoch)):

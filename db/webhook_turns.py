@@ -1,4 +1,4 @@
-"""Deliveries to webhook endpoints: whose turn it is, how far an endpoint was told, and who has something to do."""
+"""Deliveries to webhook endpoints: their turns, how far each has got, and which of them have something to do."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,9 +14,9 @@ from db.webhooks import Delivery, secrets_of
 _SQL = load("webhooks")
 
 LEASE = timedelta(seconds=30)
-"""A turn that was not heard of for so long is over."""
+"""A turn that was not renewed for this long is over."""
 RUNG_FOR = timedelta(seconds=10)
-"""For so long, an endpoint's message may be under way to the actors."""
+"""Time that an endpoint's message may take to reach the actors."""
 DELIVERIES_KEPT = 1_000
 
 
@@ -30,10 +30,10 @@ class Patience(NamedTuple):
     parked_pause: timedelta = timedelta(minutes=1)
     """After an event was parked; then twice as long each time."""
     quick_pauses_s: tuple[float, ...] = (0.2, 1.0)
-    """Before the further tries of an event that was refused, until it is parked."""
+    """Before each further try of an event that was refused, until it is parked."""
 
     def parked_for(self, attempts: int) -> timedelta:
-        """Return for how long an event waits that was refused so many times."""
+        """Return how long an event waits after so many refusals."""
         tries = len(self.quick_pauses_s) + 1
         doubled = int(2 ** min(max(attempts - tries, 0), 20))
         return min(self.longest_pause, self.parked_pause * doubled)
@@ -51,7 +51,7 @@ class Taken(NamedTuple):
 
 
 class Due(NamedTuple):
-    """An event that is delivered by itself. `is_last`: it is not tried again."""
+    """An event that is delivered on its own, out of order. `is_last`: it is not tried again."""
 
     seq: int
     attempts: int
@@ -64,16 +64,16 @@ class Progress:
 
     deliveries: list[Delivery] = field(default_factory=list)
     put_off: list[tuple[int, int, timedelta]] = field(default_factory=list)
-    """Number of an event, calls about it, and for how long it waits now."""
+    """An event's number, the calls made about it, and how long it waits now."""
     done: list[int] = field(default_factory=list)
-    """Numbers of events that do not wait any more."""
+    """Numbers of events that no longer wait."""
     failed: bool | None = None
-    """Whether the last call had no answer; None: it was refused, or there was none."""
+    """Whether the last call had no answer; None if it was refused, or if there was no call."""
     disabled_reason: str | None = None
 
 
 async def take(reader: Reader, id: UUID, turn: UUID) -> Taken | None:
-    """Take the turn of an endpoint; return None if it is another's, or nothing is to be done. Raises Unavailable."""
+    """Take the turn of an endpoint; return None if it is taken, or there is nothing to do. Raises Unavailable."""
     rows = await reader.fetch(_SQL["take"], id, turn, LEASE)
     row = at_most_one(rows, ("types", "user_prefix", "old_secret"))
     if row is None:
@@ -89,7 +89,7 @@ async def take(reader: Reader, id: UUID, turn: UUID) -> Taken | None:
 
 
 async def due(reader: Reader, id: UUID, give_up_after: timedelta, limit: int) -> list[Due]:
-    """Return events that wait by themselves and are due, in order of the sequence. Raises Unavailable."""
+    """Return the events that wait on their own and are due, in order of the sequence. Raises Unavailable."""
     return [Due(*whole(row)) for row in await reader.fetch(_SQL["due"], id, give_up_after, limit)]
 
 
@@ -102,9 +102,10 @@ async def parked(reader: Reader, id: UUID) -> int:
 async def write_down(
     reader: Reader, id: UUID, turn: UUID, before: int, now: int, progress: Progress, patience: Patience
 ) -> str | None:
-    """Write down what a turn has done, and that it goes on; return the endpoint's status.
+    """Record what a turn has done, and renew it; return the endpoint's status.
 
-    None: the turn is another's by now, or the position was moved; only the calls were noted. Raises Unavailable.
+    None if another process has the turn by now, or if the position was moved: then only the calls were recorded.
+    Raises Unavailable.
     """
     calls = list(zip(*progress.deliveries, strict=True)) or [()] * len(Delivery._fields)
     waits = list(zip(*progress.put_off, strict=True)) or [()] * 3
@@ -143,19 +144,19 @@ async def ring(connection: Any) -> int:
 
 
 async def needed_from(connection: Any) -> int | None:
-    """Return the number up to which no enabled endpoint needs an event any more; None: there is no endpoint."""
+    """Return the number up to which every enabled endpoint has its events; None if there is no endpoint."""
     row = one(await connection.fetch(_SQL["needed"]), ("delivered_seq",))
     needed: int | None = row["delivered_seq"]
     return needed
 
 
 async def are_waiting(connection: Any) -> bool:
-    """Return whether there are endpoints that the actors are to be told of."""
+    """Return whether the actors have to be told about endpoints."""
     return bool(one(await connection.fetch(_SQL["are_waiting"]))["are_waiting"])
 
 
 async def claim(connection: Any, limit: int) -> list[UUID]:
-    """Return endpoints that the actors are to be told of, for this relay until its transaction ends."""
+    """Return endpoints to tell the actors about. They are this relay's until its transaction ends."""
     return [row["endpoint_id"] for row in await connection.fetch(_SQL["claim"], limit)]
 
 

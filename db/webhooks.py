@@ -1,4 +1,4 @@
-"""Webhook endpoints: who is told of events by HTTP, and what became of the calls. All functions raise Unavailable.
+"""Webhook endpoints, which are told of events by HTTP, and what became of the calls. All functions raise Unavailable.
 
 `user_prefix` is that of the caller's key: it sees and changes only endpoints that keys with the same one have made;
 None sees all.
@@ -20,7 +20,7 @@ _SQL = load("webhooks")
 
 ENDPOINTS_MAX = 100
 OLD_SECRET_VALID = timedelta(hours=24)
-"""For how long calls are signed by the secret before, too."""
+"""How long calls are signed with the previous secret, too."""
 _SECRET_BYTES = 32
 _NULLABLE = (
     "types",
@@ -74,7 +74,7 @@ class Delivery(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What is to be changed of an endpoint; None leaves it, and so does False for `types` and `description`."""
+    """Changes to an endpoint. None leaves a field as it is, as False does for `types` and `description`."""
 
     url: str | None
     sets_types: bool
@@ -104,7 +104,7 @@ async def create(
     user_prefix: str | None,
     by: str | None,
 ) -> WebhookView:
-    """Make an endpoint, which is told what comes from now on. Raises WebhooksLimitExceeded."""
+    """Make an endpoint, which is told of events from now on. Raises WebhooksLimitExceeded."""
     rows = await reader.fetch(
         _SQL["create"], id, url, types, description, secret, user_prefix, by, ENDPOINTS_MAX
     )
@@ -137,7 +137,7 @@ async def delete(reader: Reader, user_prefix: str | None, id: UUID) -> None:
 
 
 async def rotate(reader: Reader, user_prefix: str | None, id: UUID, secret: str) -> WebhookView:
-    """Sign by another secret; the one before stays valid for OLD_SECRET_VALID. Raises WebhookNotFound."""
+    """Sign with a new secret; the previous one stays valid for OLD_SECRET_VALID. Raises WebhookNotFound."""
     await reader.fetch(_SQL["rotate"], user_prefix, id, secret, OLD_SECRET_VALID)
     return await get(reader, user_prefix, id)
 
@@ -151,13 +151,13 @@ async def signed(reader: Reader, user_prefix: str | None, id: UUID) -> Signed:
 async def deliveries(
     reader: Reader, id: UUID, before: UUID, status: str | None, limit: int
 ) -> list[Delivery]:
-    """Return the calls of an endpoint before one of them, newest first, those of a status or all."""
+    """Return the calls to an endpoint that precede one of them, newest first: all, or those with a status."""
     rows = await reader.fetch(_SQL["deliveries"], id, before, status, limit)
     return [Delivery(*whole(row, _DELIVERY_NULLABLE)) for row in rows]
 
 
 async def deliver_again(reader: Reader, id: UUID, first: int, last: int) -> None:
-    """Have the events from one number to another delivered by themselves, in order."""
+    """Have the events from one number to another delivered again, each on its own, in order."""
     await reader.fetch(_SQL["again"], id, first, last)
 
 

@@ -161,7 +161,7 @@ class EventFeed:
             return None
 
     async def _read_for_all(self, key: tuple[EventFilter, int]) -> _Page:
-        """Read a page; others who want the same wait for it."""
+        """Read a page; others that want the same one wait for it."""
         self._pages[key] = reading = asyncio.get_running_loop().create_future()
         if len(self._pages) > PAGES_MAX:
             self._pages.popitem(last=False)

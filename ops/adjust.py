@@ -4,7 +4,7 @@
   wbs adjust --confirm ID               with WBS_SECOND_PERSON=1: book what another person proposed
   wbs adjust --list                     what waits for a second person
 
-Repeat a command whose answer got lost with its --key: it then takes effect once. docs/OPERATIONS.md says how a
+If the answer to a command was lost, repeat it with its --key: it takes effect once. docs/OPERATIONS.md says how a
 chargeback is booked.
 
 Exit codes: 0 done (or proposed), 1 refused, 2 the database is away.

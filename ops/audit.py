@@ -1,4 +1,4 @@
-"""`wbs audit`: checks all seven invariants of the books, the bank's books included.
+"""`wbs audit`: checks all eight invariants of the books, the bank's books included.
 
 Everything that is wrong is counted and added up, by kind and currency; the first 100 of each invariant are named.
 

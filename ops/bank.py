@@ -1,4 +1,4 @@
-"""`wbs bank check`: tries whether the bank does what it must, so that nothing is paid twice and nobody is not paid.
+"""`wbs bank check`: tries whether the bank does what it must, so that everything is paid, and nothing twice.
 
 It reads the bank's books. At the simulator of this stack it also orders a dozen payouts, with test destinations;
 against any other bank it orders four, of `--amount` minor units each, and only with `--yes`. Their references begin

@@ -130,7 +130,7 @@ def build_parser(asked_for: str) -> argparse.ArgumentParser:
 
 
 def _tell_exit_codes(parser: argparse.ArgumentParser, above: str) -> None:
-    """Have the help of a command, and of each of its actions, tell the exit codes: its own, or those from above."""
+    """Add the exit codes to the help of a command and of each of its actions: its own, or the command's."""
     own = (parser.description or "").partition("Exit codes:")[2]
     if not own:
         parser.epilog = f"Exit codes: {above}"

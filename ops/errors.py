@@ -14,4 +14,4 @@ class ServerAway(OpsError):
 
 
 class WrongUsage(OpsError):
-    """The command can't be understood so, or names what does not exist. It exits with 2."""
+    """The command can't be understood, or names something that does not exist. It exits with 2."""

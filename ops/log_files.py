@@ -1,4 +1,4 @@
-"""The log files of a stack: their lines in the order of time, also while they grow and are turned over."""
+"""The log files of a stack: their lines in the order of time, also while they grow and are rotated."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from typing import Any
 from ops.state import StateDir, read_json
 
 TAIL_BYTES = 1_000_000
-"""What is read of each file's end where no time is named."""
+"""Bytes that are read of each file's end if no time is named."""
 LINE_BYTES_MAX = 1_000_000
 
 
@@ -57,7 +57,7 @@ class LogFile:
         try:
             with self.path.open("rb") as file:
                 inode, size = _identity(file.fileno())
-                if inode != self._inode or size < self._offset:  # turned over
+                if inode != self._inode or size < self._offset:  # rotated
                     self._inode, self._offset, self._rest = inode, 0, b""
                 if tail_bytes is not None and size - self._offset > tail_bytes:
                     file.seek(size - tail_bytes)
@@ -104,7 +104,7 @@ def _identity(descriptor: int) -> tuple[int, int]:
 
 
 def _time_of(text: str) -> datetime | None:
-    """Return the time at the beginning of a line of PostgreSQL or RabbitMQ, which `wbs up` has log in UTC."""
+    """Return the time at the beginning of a line of PostgreSQL or RabbitMQ, which log in UTC below `wbs up`."""
     try:
         at = datetime.fromisoformat(text[:23].replace(",", "."))
     except ValueError:

@@ -58,7 +58,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def age(text: str) -> timedelta:
-    """Return what `90m` says. Raises ArgumentTypeError."""
+    """Return the time span that `90m` means. Raises ArgumentTypeError."""
     parts = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
     if parts is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no age: 30s, 90m, 12h, 2d")

@@ -1,4 +1,4 @@
-"""The operator's name: commands that change something write it down."""
+"""The operator's name, which commands that change something record."""
 
 import argparse
 import getpass
@@ -12,7 +12,7 @@ def add_by(parser: argparse.ArgumentParser) -> None:
 
 
 def operator(args: argparse.Namespace) -> str:
-    """Return the operator's name as histories say it: `operator:NAME`."""
+    """Return the operator's name as histories spell it: `operator:NAME`."""
     name = args.by
     if not name:
         try:

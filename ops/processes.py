@@ -24,7 +24,7 @@ class Identity:
     boot_id: str
 
     def alive(self) -> bool:
-        """Tell whether this very process runs (a zombie does not)."""
+        """Return whether this very process runs (a zombie does not)."""
         return identify(self.pid) == self
 
 

@@ -1,6 +1,6 @@
 """`wbs rabbitmq-users`: makes the users of RabbitMQ, one for each kind of process, with what it needs and no more.
 
-Run by an administrator of the node. To do it again is harmless: passwords and rights become what they are to be.
+Run by an administrator of the node. It may be run again: passwords and rights become what they should be.
 
 To declare a queue with a dead-letter exchange takes the rights to read the queue and to write to that exchange, which
 is the default one, `amq.default`: so every process that declares the queues has both.
@@ -30,7 +30,7 @@ from ops.errors import OpsError, ServerAway
 
 ADMINISTRATOR = "wbs_administrator"
 OPERATOR = "wbs_operator"
-"""Whose login `wbs up` shows, for the management page, and with which the commands of `wbs` log in."""
+"""The user that `wbs` logs in as; `wbs up` shows this login, for the management page."""
 RELAY, ACTORS, RECONCILER = "wbs_relay", "wbs_actors", "wbs_reconciler"
 
 _START_S_MAX = 10
@@ -142,7 +142,7 @@ def _hash(password: str) -> str:
 
 
 def send(document: str, administrator_url: str, management_url: str) -> None:
-    """Let the node import definitions, waiting for its management page if it only starts.
+    """Let the node import definitions, waiting for its management page while it starts.
 
     Raises ServerAway if the page can't be reached, and OpsError if it refuses.
     """

@@ -1,4 +1,4 @@
-"""What commands that look into the database share: a reader, and times and amounts as people and as JSON have them."""
+"""Shared by the commands that read the database: a reader, and times and amounts for people and for JSON."""
 
 import argparse
 import asyncio

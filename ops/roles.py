@@ -1,6 +1,6 @@
 """`wbs roles`: makes the roles of PostgreSQL, with which each kind of process can do what it needs and no more.
 
-Run by an administrator of the database, once before `wbs migrate`, which grants the rights. To do it again is harmless.
+Run by an administrator of the database, once before `wbs migrate`, which grants the rights. It may be run again.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Where webhooks may go: public addresses by https, so that nobody has us call what only we can reach.
+"""Where webhooks may go: public addresses by https, so that nobody can make us call what only we can reach.
 
 A name says nothing: what counts is the address that a connection is made to (`webhook_calls`).
 """
@@ -31,7 +31,7 @@ def is_public(address: str) -> bool:
 
 
 def check_webhook_url(url: str, *, private: bool) -> None:
-    """Raise ValueError, saying why, if webhooks can't go to `url`. `private`: http and private addresses may be."""
+    """Raise ValueError, saying why, if webhooks can't go to `url`. `private` allows http and private addresses."""
     if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
         raise ValueError("must have visible ASCII characters only")
     if len(url) > URL_CHARS_MAX:

@@ -1,4 +1,4 @@
-"""Calls to webhook endpoints: signed as Standard Webhooks says, and made only to addresses that they may go to.
+"""Calls to webhook endpoints: signed as Standard Webhooks prescribes, and made only to permitted addresses.
 
 A name is resolved once for each connection, which is made to just that address, after it was checked. No redirect is
 followed, no proxy used, no cookie kept.
@@ -31,7 +31,7 @@ _SHOWN_CHARS = 200
 _LOOK_UPS = 32
 _GONE = 410
 _LATER = (429, 502, 503, 504)
-"""Answers of something in front of the endpoint, or that ask to come later: to any event."""
+"""Statuses from something in front of the endpoint, or that ask for a later call, whatever the event."""
 
 
 class NotPublic(OSError):
@@ -42,7 +42,7 @@ class Answer(NamedTuple):
     """What came of a call."""
 
     status_code: int | None
-    """None: there was no answer."""
+    """None if there was no answer."""
     error: str | None
     """Why there was none."""
     text: str | None
@@ -51,7 +51,7 @@ class Answer(NamedTuple):
 
     @property
     def delivered(self) -> bool:
-        """Whether the endpoint has the event."""
+        """Whether the endpoint has taken the event."""
         return self.status_code is not None and self.status_code // 100 == 2
 
     @property
@@ -146,7 +146,7 @@ class WebhookCalls:
 
 
 class _Resolver(AbstractResolver):
-    """Looks names up in threads of its own: a name server that hangs holds up nobody else's look-ups."""
+    """Looks names up in threads of its own: a name server that hangs delays no other look-ups."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(_LOOK_UPS, thread_name_prefix="webhook-names")
@@ -176,7 +176,7 @@ class _Resolver(AbstractResolver):
 
 
 def signed_headers(secrets: Sequence[str], id: str, body: bytes) -> dict[str, str]:
-    """Return the headers of Standard Webhooks: one signature by each secret."""
+    """Return the headers of Standard Webhooks: one signature per secret."""
     at = datetime.now(UTC)
     signatures = (Webhook(secret).sign(id, at, body.decode()) for secret in secrets)
     return {

@@ -1,4 +1,4 @@
-"""GET /operator/…: what operators see, by the console and by `wbs`. Scope `operate`; keys bound to users may not."""
+"""GET /operator/…: what operators see in the console and with `wbs`. For keys of scope `operate` bound to no users."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -145,7 +145,7 @@ class OperatorRoutes:
         return Response(encode(one_withdrawal_of(found, self._user_ids)))
 
     async def dead_letters(self, request: Request, caller: Caller) -> Response:
-        """Return withdrawals that require attention, the oldest first, and why they do, in all."""
+        """Return withdrawals that require attention, the oldest first, and the totals by reason."""
         query = self._dead_letters.read(request.query_string)
         reasons, found = await asyncio.gather(
             self._reads.ask(operator_reads.attention_sums),

@@ -1,4 +1,4 @@
-"""POST /operator/…: what operators do. Each is written down with the name of the API key that did it."""
+"""POST /operator/…: what operators do. Each action is recorded with the name of the API key."""
 
 import asyncio
 from datetime import timedelta
@@ -28,7 +28,7 @@ from wallet.errors import IllegalMove, WalletError, WithdrawalNotFound
 from wallet.outcomes import Declined, Paid
 
 AT_ONCE = 100
-"""Withdrawals that are replayed at once: they share transactions with others, and leave room for them."""
+"""Withdrawals that one request replays; they leave room for others in the transactions that they share."""
 BY_HAND = "settled_by_hand"
 """Failure code of a withdrawal that an operator ended as not paid."""
 
@@ -113,7 +113,7 @@ class OperatorActionRoutes:
         return None
 
     async def redrive(self, request: Request, caller: Caller, withdrawal_id: str) -> Response:
-        """Have the bank asked about an open withdrawal now, and the actors told of it again."""
+        """Have the bank asked about an open withdrawal now, and announce it to the actors again."""
         id = _id(withdrawal_id)
         read_request(Nothing, request.body)
         if not await self._reads.ask(operator_writes.redrive, id):
@@ -192,7 +192,7 @@ class OperatorActionRoutes:
         return Response(encode({"status": "ok", "was_paused": resumed}))
 
     async def _settle(self, id: UUID, asked: SettleRequest, made_by: str, who: str | None = None) -> Response:
-        """End a withdrawal, and write down who did. The history names the operator too."""
+        """End a withdrawal, and record who did. The history names the operator too."""
         outcome = Declined(BY_HAND) if asked.bank_reference is None else Paid(asked.bank_reference)
         reason = asked.reason if who is None else f"{asked.reason} ({who})"
         status = await self._withdrawals.settle_by_hand(id, outcome, reason, made_by)
@@ -201,7 +201,7 @@ class OperatorActionRoutes:
 
 
 def by(caller: Caller) -> str:
-    """Return the operator's name as histories say it."""
+    """Return the operator's name as histories spell it."""
     return OPERATOR if caller.name is None else f"{OPERATOR}:{caller.name}"
 
 

@@ -1,7 +1,7 @@
 """GET, PUT, DELETE /operator/bank/faults: what goes wrong at the simulated bank. Only in development, without API keys.
 
-It is the one thing for which a gateway talks to anybody but the database: the simulator is of another origin, whose
-pages may order nothing there.
+A gateway talks to nothing else but the database. The browser can't ask the simulator itself: that is
+another origin, which takes no orders from our pages.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""/webhooks: who is told of events by HTTP. Made, changed and looked at here; the calls are made by the actors."""
+"""/webhooks: the endpoints that are told of events by HTTP. They are managed here; the actors make the calls."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -120,7 +120,7 @@ class WebhookRoutes:
         return Response(encode(with_secret(changed, secret)))
 
     async def test(self, request: Request, caller: Caller, webhook_id: str) -> Response:
-        """Call an endpoint now, and say what came of it."""
+        """Call an endpoint now, and return what came of it."""
         id = _id(webhook_id)
         endpoint = await self._reads.ask(webhooks.signed, caller.user_prefix, id)
         if self._testing.locked():

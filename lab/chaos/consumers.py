@@ -46,7 +46,7 @@ class _Recorder(ABC):
         self._history = history
         self._session: aiohttp.ClientSession | None = None
         self.after: int | None = None
-        """The number up to which it was told."""
+        """The last number that it was told."""
 
     async def follow(self) -> None:
         """Follow the sequence for ever."""
