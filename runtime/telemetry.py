@@ -45,7 +45,7 @@ HTTP_REQUEST_SECONDS = Histogram(
 )
 REFUSALS = Counter("wbs_refusals", "Requests refused, by code.", ["code"])
 REFUSALS_DELAYED = Counter(
-    "wbs_refusals_delayed", "Refusals that an address had to wait for, as it gets so many."
+    "wbs_refusals_delayed", "Times that a client had to wait because it is refused so often."
 )
 WRONG_KEYS = Counter("wbs_wrong_keys", "Requests with an API key that is unknown, revoked or expired.")
 RATE_LIMITS_UNSHARED = Gauge(

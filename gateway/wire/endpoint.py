@@ -3,7 +3,6 @@
 It is one wrapper in place of Sanic's middleware and signals, which cost a lookup and an await each, for every request.
 """
 
-import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -17,7 +16,7 @@ from sanic.exceptions import RequestCancelled
 
 from gateway.contract.bodies import BODY_BYTES_MAX, JSON
 from gateway.contract.operation import Operation
-from gateway.contract.problems import HttpRefusal, RateLimited
+from gateway.contract.problems import HttpRefusal
 from gateway.wire.admission import Admission
 from gateway.wire.application import Application
 from gateway.wire.auth import NOBODY, Authenticator, Caller, Login
@@ -26,16 +25,13 @@ from gateway.wire.error_responses import ErrorResponder
 from gateway.wire.memory import FREE_BYTES, Hold, MemoryBudget
 from gateway.wire.metrics import MetricsFlusher, RouteMetrics
 from gateway.wire.rate_limits import RateLimiter
+from gateway.wire.refusals import Refusals, Worked
 from gateway.wire.response import Response
-from runtime.telemetry import REFUSALS_DELAYED
 from runtime.trail import trail
-from wallet.errors import Overloaded
+from wallet.errors import Overloaded, ValidationFailed
 from wallet.scopes import Scope
 
 REQUEST_ID_CHARS_MAX = 128
-REFUSED_PER_S, REFUSED_BURST = 100, 200
-REFUSED_WAIT_S = 0.25
-"""An address gets so many refusals at once; beyond, it waits for each. Whoever shoots at us has to wait, too."""
 UNROUTED = "unrouted"
 """Label of requests that reached no endpoint: their paths come from outside and must not become labels."""
 
@@ -74,7 +70,7 @@ class Endpoints:
         self._limiter = limiter
         self._ids = RequestIds()
         self._errors = ErrorResponder()
-        self._refused = RateLimiter(REFUSED_PER_S, REFUSED_BURST)
+        self._refusals = Refusals()
         self._unrouted = self._metrics(UNROUTED, "any")
         self.operations: list[Operation] = []
         app.error_handler.add(Exception, self._not_routed)
@@ -89,7 +85,9 @@ class Endpoints:
         media_types = tuple(operation.body.kinds) if operation.body else (JSON,)
         bytes_max = operation.body.bytes_max if operation.body else BODY_BYTES_MAX
         memory: MemoryBudget = self._app.ctx.memory
-        slow_down = self._slow_down
+        # What may be long is done when its client has paid for what was refused, and measured.
+        is_bulk = bytes_max > BODY_BYTES_MAX
+        client_of, refusals, pay = self._client_of, self._refusals, self._pay
         identify = None if operation.scope is None else self._identifier(operation.scope)
         note = _noter(operation)
 
@@ -99,7 +97,7 @@ class Endpoints:
             if traced:
                 request.ctx.request_id = request_id
             caller = NOBODY
-            hold = None
+            hold = worked = None
             try:
                 if identify is not None:
                     caller = identify(request)
@@ -107,16 +105,25 @@ class Endpoints:
                     limiter.take(caller.name)
                 if expects_body or request.body or request.stream.request_body:  # type: ignore[union-attr]
                     if len(request.body) > FREE_BYTES or request.stream.request_body:  # type: ignore[union-attr]
+                        await refusals.settle(client_of(request, caller))
                         hold = Hold(memory, caller.name or request.ip)
+                    elif is_bulk:
+                        await refusals.settle(client_of(request, caller))
                     request.body = await read_body(request, media_types, bytes_max, hold)
-                response = await handler(request, caller, **parts)
+                if is_bulk or hold is not None:
+                    worked = Worked(handler(request, caller, **parts))
+                    response = await worked
+                    if wasted := worked.seconds * response.refused_share:
+                        refusals.owe(client_of(request, caller), wasted, len(request.body))
+                else:
+                    response = await handler(request, caller, **parts)
                 if len(response.body) > FREE_BYTES and not memory.has_room(request.ip, len(response.body)):  # type: ignore[arg-type]
                     raise Overloaded("too many long responses at once")
             except RequestCancelled:
                 raise
             except Exception as error:  # noqa: BLE001 - the boundary: every error becomes a response
-                if isinstance(error, HttpRefusal):
-                    await slow_down(request)
+                if isinstance(error, HttpRefusal | ValidationFailed):
+                    await pay(request, caller, hold, 0.0 if worked is None else worked.seconds)
                 response = refuse(request, error, request_id, caller.name)
             finally:
                 if hold is not None:
@@ -148,13 +155,16 @@ class Endpoints:
             return None
         return partial(self._authenticator.identify, scope=scope)
 
-    async def _slow_down(self, request: Request) -> None:
-        """Let an address that is refused very often wait for the response. Others are not delayed by it."""
-        try:
-            self._refused.take(self._authenticator.address_of(request))
-        except RateLimited:
-            REFUSALS_DELAYED.inc()
-            await asyncio.sleep(REFUSED_WAIT_S)
+    def _client_of(self, request: Request, caller: Caller) -> str:
+        """Return who pays for a refusal: the key, or the address of whom we do not know."""
+        return caller.name or self._authenticator.address_of(request)
+
+    async def _pay(self, request: Request, caller: Caller, hold: Hold | None, worked_s: float) -> None:
+        """Let who is refused very often wait, for which its body is not kept."""
+        size, request.body = len(request.body), b""
+        if hold is not None:
+            hold.shrink()
+        await self._refusals.pay(self._client_of(request, caller), worked_s, size)
 
     async def _not_routed(self, request: Request, error: Exception) -> Response:
         """Respond to a request that never came to a handler: unknown path, wrong method, broken HTTP, timeouts."""
@@ -162,7 +172,7 @@ class Endpoints:
         preflight = self._preflight(request, error)
         response = preflight or self._errors.respond(request, error, request_id)
         if response.status < 500 and preflight is None:
-            await self._slow_down(request)
+            await self._refusals.pay(self._client_of(request, NOBODY))
         response.request_id = request_id
         self._unrouted.observe("any", response.status, 0.0)
         return response

@@ -74,6 +74,12 @@ class Response(BaseHTTPResponse):
         self.wrote: Mapping[str, Any] = _NOTHING
         """The ids of what the request has written, for its line in the log."""
 
+    @property
+    def refused_share(self) -> float:
+        """Of the items in a bulk, which part was refused, 0 to 1."""
+        items = self.wrote.get("items")
+        return self.wrote["refused"] / items if items else 0.0
+
     def _head(self, http: Any) -> bytes:
         assert self.content_type is not None
         if self.status == 204:  # RFC 9110, 8.6: no length where there can be no body

@@ -18,7 +18,7 @@ CROWDS = {"slow": 1, "deaf": 20}
 """Waves of very many connections: the largest number of them is divided by this."""
 ROUNDS = 4
 """Turns of each wave: on a machine that does other things, too, what is compared has to lie side by side."""
-YARDSTICK_S = (2.0, 20.0)
+YARDSTICK_S = (2.0, 10.0)
 """The attack on the server that only refuses goes on for as long as the one on ours, within these bounds."""
 _BYSTANDER_CONNECTIONS = 4
 _WARM_UP_S = 1.0
