@@ -206,8 +206,13 @@ class Ledger:
         if isinstance(written, Rejected):
             if written.missing_wallets:
                 self._locking_batches = 0  # once the wallets exist, the whole batch may be accepted
-        elif any(isinstance(o, WalletError) or (isinstance(o, Recorded) and o.replayed) for o in written):
+            return written
+        refused = sum(isinstance(one, WalletError) for one in written)
+        replayed = any(isinstance(one, Recorded) and one.replayed for one in written)
+        if replayed or refused > len(commands) // IN_DOUBT_PART:
             self._locking_batches = _LOCKING_BATCHES
+        elif refused:
+            self._locking_batches = 0  # so few are left out by the other way's statement
         else:
             self._locking_batches = max(0, self._locking_batches - 1)
         return written

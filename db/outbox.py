@@ -23,7 +23,7 @@ from runtime.throttle import Throttle
 
 _SQL = load("outbox")
 _CHANNEL = "outbox"
-_NOTIFY_INTERVAL_S = 0.02
+_NOTIFY_INTERVAL_S = 0.05
 _COMMAND_TIMEOUT_S = 5
 
 
@@ -66,7 +66,6 @@ class OutboxNotifier:
     async def _run(self) -> None:
         while True:
             await self._wanted.wait()
-            await asyncio.sleep(_NOTIFY_INTERVAL_S)
             self._wanted.clear()
             try:
                 if self._connection is None or self._connection.is_closed():
@@ -78,6 +77,7 @@ class OutboxNotifier:
                     raise
                 if self._throttle.lets_through():
                     log.debug("relays_not_notified", error=f"{type(error).__name__}: {error}")
+            await asyncio.sleep(_NOTIFY_INTERVAL_S)
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

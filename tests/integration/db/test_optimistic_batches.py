@@ -215,6 +215,28 @@ async def test_one_statement_leaves_out_what_is_in_doubt(
     await books_hold()
 
 
+async def test_few_refusals_end_the_locking_way(ledger: Ledger, books_hold: BooksHold) -> None:
+    """Goal: a batch under locks in which few are refused is the last such one; after many, or a replay, more follow."""
+    users = [f"user-{n}" for n in range(20)]
+    await _fill(ledger, users, 10)
+
+    async def batches_to_come(*first: LedgerCommand) -> int:
+        ledger._locking_batches = 5
+        others = [charge(1, user=user) for user in users[len(first) :]]
+        results = await asyncio.gather(*map(ledger.submit, [*first, *others]), return_exceptions=True)
+        assert answers(results)["new"] == len(others)
+        return ledger._locking_batches
+
+    many: list[LedgerCommand] = [withdraw(100, user=user) for user in users[:6]]
+    assert await batches_to_come(*many[:5]) == 0
+    assert await batches_to_come(*many) == 8
+    replay = charge(1, user="user-0", key="once")
+    await ledger.submit(replay)
+    assert await batches_to_come(replay) == 8
+    assert await batches_to_come() == 4
+    await books_hold()
+
+
 async def test_a_part_of_a_batch_while_the_clock_is_back(
     ledger: Ledger, connection: asyncpg.Connection, books_hold: BooksHold
 ) -> None:

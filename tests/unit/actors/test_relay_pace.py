@@ -1,0 +1,82 @@
+"""How often a relay claims messages."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from typing import Any, cast
+from uuid import UUID, uuid4
+
+import pytest
+
+from actors import relay as relay_module
+from actors.relay import BATCH_MAX, Publisher, Relay
+from db.outbox import Message, Outbox
+from tests.polling import poll_until
+
+
+class FakeOutbox:
+    """Always has the given number of messages, and says so at once."""
+
+    def __init__(self, messages: int) -> None:
+        self._messages = messages
+        self.claimed_at: list[float] = []
+
+    async def open(self, on_notify: Any) -> None:
+        self._on_notify = on_notify
+
+    async def close(self) -> None: ...
+
+    @asynccontextmanager
+    async def claim(self, limit: int, without: Collection[UUID]) -> AsyncIterator[list[Message]]:
+        self.claimed_at.append(asyncio.get_running_loop().time())
+        yield [Message("lena", uuid4()) for _ in range(min(self._messages, limit))]
+        self._on_notify()
+
+    async def published(self, messages: list[Message]) -> None: ...
+
+    async def webhooks_waiting(self) -> bool:
+        return False
+
+
+class FakePublisher:
+    """Confirms everything."""
+
+    is_open, is_blocked = True, False
+    other_queues = ()
+
+    async def publish(self, queue: str, bodies: list[bytes], timeout_s: float) -> list[bool]:
+        await asyncio.sleep(0)  # others have their turn, as with a network
+        return [True] * len(bodies)
+
+    async def close(self) -> None: ...
+
+
+async def claims(messages: int, number: int) -> list[float]:
+    """Return when a relay began to claim this number of batches."""
+
+    async def connect() -> Publisher:
+        return cast(Publisher, FakePublisher())
+
+    outbox, stop = FakeOutbox(messages), asyncio.Event()
+    relay = Relay(cast(Outbox, outbox), connect)
+    task = asyncio.create_task(relay.run(stop))
+    await poll_until(lambda: len(outbox.claimed_at) >= number, what=f"{number} claims")
+    stop.set()
+    relay.wake()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return outbox.claimed_at[:number]
+
+
+async def test_few_messages_are_carried_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goal: under load, a relay does not claim two messages at a time, as often as it is notified."""
+    monkeypatch.setattr(relay_module, "PACE_S", 0.2)
+    first, second, third = await claims(messages=2, number=3)
+    assert second - first >= 0.19
+    assert third - second >= 0.19
+
+
+async def test_a_full_batch_is_followed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goal: a relay that has more to carry than fits into a batch does not wait."""
+    monkeypatch.setattr(relay_module, "PACE_S", 3_600.0)
+    assert len(await claims(messages=BATCH_MAX, number=5)) == 5
