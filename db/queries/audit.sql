@@ -468,7 +468,7 @@ where (t.debit_account = 'locked') is distinct from (c.id is not null and (r.id 
 -- Outbox rows of withdrawals that do not exist.
 select
     3 as invariant,
-    'doorbell_for_nothing' as kind,
+    'outbox_row_for_nothing' as kind,
     'outbox row of withdrawal ' || o.withdrawal_id || ' of ' || o.user_id as subject,
     'a withdrawal, accepted before' as expected,
     coalesce(w.created_at::text, 'none') as found,
@@ -511,7 +511,7 @@ from (
     from withdrawals
     group by coalesce(reference, id)
     union all
-    select 'doorbell_doubled', 'outbox row of withdrawal ' || withdrawal_id || ' of ' || min(user_id), count(*)
+    select 'outbox_row_doubled', 'outbox row of withdrawal ' || withdrawal_id || ' of ' || min(user_id), count(*)
     from outbox
     group by withdrawal_id
     union all

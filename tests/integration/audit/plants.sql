@@ -530,22 +530,22 @@ where withdrawal_id in ('{completed}', '{failed}');
 insert into withdrawal_history (user_id, withdrawal_id, seq, status, at, reason)
 values ('alice', '01ffffff-0000-7000-8000-000000000000', 2, 'processing', now(), 'x');
 
--- plant: outbox row for nothing => 3 doorbell_for_nothing: outbox row of withdrawal 01ffffff-0000-7000-8000-000000000000 of alice
+-- plant: outbox row for nothing => 3 outbox_row_for_nothing: outbox row of withdrawal 01ffffff-0000-7000-8000-000000000000 of alice
 insert into outbox values ('alice', '01ffffff-0000-7000-8000-000000000000', now());
 
--- plant: outbox row of a charge => 3 doorbell_for_nothing: outbox row of withdrawal {charge} of alice
+-- plant: outbox row of a charge => 3 outbox_row_for_nothing: outbox row of withdrawal {charge} of alice
 insert into outbox values ('alice', '{charge}', now());
 
--- plant: outbox row of another user => 3 doorbell_for_nothing: outbox row of withdrawal {pending} of bob
+-- plant: outbox row of another user => 3 outbox_row_for_nothing: outbox row of withdrawal {pending} of bob
 update outbox set user_id = 'bob' where withdrawal_id = '{pending}';
 
--- plant: outbox row doubled => 3 doorbell_doubled: outbox row of withdrawal {pending} of alice
+-- plant: outbox row doubled => 3 outbox_row_doubled: outbox row of withdrawal {pending} of alice
 insert into outbox select * from outbox where withdrawal_id = '{pending}';
 
--- plant: outbox row from before => 3 doorbell_for_nothing: outbox row of withdrawal {pending} of alice
+-- plant: outbox row from before => 3 outbox_row_for_nothing: outbox row of withdrawal {pending} of alice
 update outbox set created_at = created_at - interval '2 days' where withdrawal_id = '{pending}';
 
--- plant: outbox.created_at $ [infinity, null] => 3 doorbell_for_nothing: outbox row of withdrawal {pending} of alice
+-- plant: outbox.created_at $ [infinity, null] => 3 outbox_row_for_nothing: outbox row of withdrawal {pending} of alice
 update outbox set created_at = nullif('$', 'null')::timestamptz where withdrawal_id = '{pending}';
 
 -- plant: key deleted => 6 movement_without_key: charge {charge} of alice

@@ -142,7 +142,7 @@ async def test_a_relay_that_was_killed(
         assert {message.withdrawal_id for message in messages} == waiting
 
 
-async def test_the_doorbell_wakes_the_relay(open_outbox: Callable[[], Outbox], ledger: Ledger) -> None:
+async def test_a_notification_wakes_each_relay(open_outbox: Callable[[], Outbox], ledger: Ledger) -> None:
     """Goal: every listening relay is notified of an accepted withdrawal at once, not only when it polls."""
     notified: list[int] = []
     for number in range(2):

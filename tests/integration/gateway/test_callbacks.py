@@ -74,7 +74,7 @@ async def settled(api: Api, withdrawals: Withdrawals, outcome: Any = None) -> UU
 
 
 @pytest.mark.parametrize("type", ["payout.paid", "payout.declined", "payout.returned"])
-async def test_a_callback_is_a_doorbell(
+async def test_a_callback_causes_one_look_up(
     bank: Bank, withdrawals: Withdrawals, connection: asyncpg.Connection, type: str
 ) -> None:
     """Goal: any callback, however often and concurrently, causes one look-up, and moves no money."""
