@@ -12,7 +12,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from db import archive, statements
+from db import archive, reads, statements
 from db.connections import Reader, connect
 from db.ledger import Ledger
 from db.statements import Split
@@ -22,16 +22,17 @@ from ops.archive_files import SUFFIX, ArchiveFolder
 from ops.cli import main
 from ops.errors import OpsError
 from runtime.settings import Settings
-from tests.archiving import WbsArchive
+from tests.archiving import WbsArchive, number_all_events
 from tests.conftest import execute
 from tests.integration.db.conftest import accepted, charge, hold, split, transfer, waiting_for_locks, withdraw
 from tests.integration.db.histories import USERS, History
+from tests.integration.sequence import told
 from tests.locks import in_an_hour
 from tests.polling import poll_until
 from wallet.commands import LedgerCommand
 from wallet.errors import ChargeNotFound, IdempotencyKeyArchived, IdempotencyKeyReused, TryLater
 from wallet.follow_up_commands import CaptureHold, ReverseCharge, VoidHold
-from wallet.outcomes import Declined, Paid
+from wallet.outcomes import Declined, Paid, Returned
 from wallet.positions import position_at
 
 BooksHold = Callable[[], Awaitable[dict[str, int]]]
@@ -186,6 +187,40 @@ async def test_keys_of_what_is_archived(
         await ledger.follow_up(ReverseCharge("shop", "r", ids[0], None))
     await ledger.follow_up(ReverseCharge("shop", "s", from_bob, 1))
     assert (await split(reader), await split(reader, "bob")) == (before[0], (before[1][0] - 1, 0, 0))
+
+
+async def test_a_withdrawal_that_comes_back_afterwards(
+    ledger: Ledger,
+    withdrawals: Withdrawals,
+    reader: Reader,
+    settings: Settings,
+    connection: asyncpg.Connection,
+    books_hold: BooksHold,
+    wbs_archive: WbsArchive,
+) -> None:
+    """Goal: the bank returns what was paid long ago: the money is there again, told, and the books are right."""
+    await ledger.submit(charge(100))
+    id = await accepted(ledger, withdraw(30))
+    attempt = await withdrawals.begin_attempt(id, "ann")
+    assert attempt is not None
+    await withdrawals.settle(attempt, Paid("p"))
+    await ledger.submit(charge(1))
+    assert (await wbs_archive(await present(connection))).told["reserve"] == 1
+    [found] = await reads.withdrawals(reader, [id])
+    assert [move.status for move in found.history] == ["pending", "completed"]
+
+    await withdrawals.settle(attempt, Returned("p", 30))
+
+    assert await split(reader) == (101, 0, 0)
+    [found] = await reads.withdrawals(reader, [id])
+    assert [move.status for move in found.history] == ["pending", "completed", "returned"]
+    await number_all_events(settings)
+    assert (await told(reader))[-1].type == "withdrawal.returned"
+    await books_hold()
+    await ledger.submit(charge(1))
+    await wbs_archive(await present(connection))
+    assert await connection.fetchval("select count(*) from transfers where reference = $1", id) == 1
+    await books_hold()
 
 
 async def test_a_reversal_at_the_same_time(
