@@ -6,6 +6,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
@@ -106,27 +107,30 @@ def _prepare(stack: Stack) -> tuple[Target, str]:
     keys = asyncio.run(_create_keys(Settings.from_env(stack.env)))
     url = stack.urls["api"]
     order = {"user_id": "victim", "amount": 1_000, "idempotency_key": "attack-first"}
-    deadline = time.monotonic() + _LET_IN_S_MAX
-    while True:
-        try:
-            own_stack.call("POST", f"{url}/charge", order, keys["strong"])
-            break
-        except OpsError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.5)
+    _call_when_let_in(f"{url}/charge", order, keys["strong"])
     pages = [
         {**order, "idempotency_key": f"attack-page-{number}", "metadata": {"x": "x" * 1_000}}
         for number in range(100)
     ]
-    own_stack.call("POST", f"{url}/charges", pages, keys["strong"])
+    _call_when_let_in(f"{url}/charges", pages, keys["strong"])
+    withdrawal = {**order, "amount": 1, "idempotency_key": "attack-w"}
+    taken = _call_when_let_in(f"{url}/withdraw", withdrawal, keys["strong"])
     time.sleep(_BREATHER_S)  # by now each gateway knows the keys
-    taken = own_stack.call(
-        "POST", f"{url}/withdraw", {**order, "amount": 1, "idempotency_key": "attack-w"}, keys["strong"]
-    )
     host = urlsplit(url).netloc
     target = Target(host, keys["strong"], keys["partner"], keys["reader"], "victim", taken["withdrawal_id"])
     return target, keys["bystander"]
+
+
+def _call_when_let_in(url: str, body: Any, key: str) -> Any:
+    """Return the response: a new key is not known at once, nor at each gateway at the same time."""
+    deadline = time.monotonic() + _LET_IN_S_MAX
+    while True:
+        try:
+            return own_stack.call("POST", url, body, key)
+        except OpsError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
 
 
 async def _create_keys(settings: Settings) -> dict[str, str]:
