@@ -55,7 +55,7 @@ async def test_what_a_client_sees(
         assert before.strftime("%Y-%m-%dT%H:%M:%S") in gone.json["detail"]
     assert (await api.get("/balance/bob", **earlier)).json["total"] == 0
     assert (await api.get(f"/charges/{made[0]['id']}")).status == 404
-    assert (await api.get("/charges", user_id="ann")).json["charges"][-1]["id"] == made[-1]["id"]
+    assert (await api.get("/charges", user_id="ann")).json["items"][-1]["id"] == made[-1]["id"]
 
     for key, charged in zip(keys[:-1], made, strict=False):
         again = await charge(api, key)
