@@ -107,6 +107,11 @@ async def last_before(connection: Any) -> datetime | None:
     return before
 
 
+async def proved(connection: Any, instant: datetime) -> bool:
+    """Return whether the books of before that instant were found right since."""
+    return bool(await connection.fetchval(_SQL["proved"], instant))
+
+
 async def now(connection: Any) -> datetime:
     """Return the database's present."""
     instant: datetime = await connection.fetchval(_SQL["clock"])

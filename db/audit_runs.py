@@ -33,11 +33,6 @@ async def record(connection: Any, started_at: datetime, violations: int, detail:
     )
 
 
-async def proved(connection: Any, instant: datetime) -> bool:
-    """Return whether the books of before that instant were found right since."""
-    return bool(await connection.fetchval(_SQL["proved"], instant))
-
-
 async def record_backup(connection: Any, taken_at: datetime, place: str, by: str) -> None:
     """Record a backup that restores to the instant `taken_at`."""
     require_tag(await connection.execute(_SQL["record_backup"], taken_at, place, by), "INSERT 0 1")

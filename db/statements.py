@@ -19,7 +19,6 @@ from wallet.ledger import WalletId
 from wallet.positions import Position, entry_of_end
 
 _SQL = load("statements")
-_ARCHIVE = load("archive")
 _NULLABLE = ("peer_user_id", "made_by")
 
 
@@ -85,7 +84,7 @@ async def archived_before(reader: Reader, wallet: WalletId) -> datetime | None:
 
     Raises Unavailable.
     """
-    row = at_most_one(await reader.fetch(_ARCHIVE["archived_before"], *wallet))
+    row = at_most_one(await reader.fetch(_SQL["archived_before"], *wallet))
     return None if row is None else row["before"]
 
 

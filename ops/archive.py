@@ -31,7 +31,6 @@ from uuid import UUID
 
 from actors.audit import AuditImpossible, run_audit
 from db import archive
-from db.audit_runs import proved
 from db.errors import DATABASE_ERRORS
 from db.watch import watched_session
 from ops import archive_files, journal
@@ -129,7 +128,7 @@ async def _run(args: argparse.Namespace, settings: Settings, url: str, state: St
             await _require_old(connection, args.before, settings.reversible_days)
         await _settled(connection)
         await _require_told(connection, args.before)
-        if not args.dry_run and begun is None and not await proved(connection, args.before):
+        if not args.dry_run and begun is None and not await archive.proved(connection, args.before):
             await _require_right(settings)
         folder = args.folder or Path(
             begun.folder if begun else state.root / FOLDER / f"{args.before:%Y%m%dT%H%M%SZ}"

@@ -14,6 +14,12 @@ select id, before, boundary, folder from archives where ended_at is null;
 -- name: last
 select before from archives order by boundary desc limit 1;
 
+-- name: proved
+-- Whether an audit that found nothing began after $1, and none since that found something.
+select coalesce(bool_and(violations = 0), false) as proved
+from audit_runs
+where started_at > $1 and violations is not null;
+
 -- name: clock
 select clock_timestamp() as now;
 
@@ -360,10 +366,3 @@ grant delete on transfers to current_user;
 
 -- name: refuse_deletes
 revoke delete on transfers from current_user;
-
--- name: archived_before
--- From which instant on this wallet's books are whole; no row: from their beginning.
-select a.before
-from archived_balances as b
-cross join lateral (select before from archives order by boundary desc limit 1) as a
-where b.user_id = $1 and b.currency = $2;

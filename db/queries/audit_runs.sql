@@ -22,12 +22,6 @@ values ($1, $1, clock_timestamp(), $2, $3, $4);
 insert into backups (taken_at, place, made_by)
 values ($1, $2, $3);
 
--- name: proved
--- Whether an audit that found nothing began after $1, and none since that found something.
-select coalesce(bool_and(violations = 0), false) as proved
-from audit_runs
-where started_at > $1 and violations is not null;
-
 -- name: last
 -- The last complete audit, or, before the first one, since when audits are recorded.
 select

@@ -16,6 +16,13 @@ from wallets
 where user_id = $1 and currency = $2
 for share;
 
+-- name: archived_before
+-- From which instant on this wallet's books are whole; no row: from their beginning.
+select a.before
+from archived_balances as b
+cross join lateral (select before from archives order by boundary desc limit 1) as a
+where b.user_id = $1 and b.currency = $2;
+
 -- name: now
 select clock_timestamp() as now;
 

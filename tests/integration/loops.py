@@ -284,6 +284,7 @@ class Lists(Queries):
         await self.reads.transfers(wallet, EVER, 10, None)
         await self.reads.settled((new_user(), "USD"))
         end = await self.reads.settled(wallet)
+        assert await self.reads.archived_before(wallet) is None
         opening = await self.reads.split(wallet, position_at(BEGINNING)) or Split()
         found = await self.reads.entries(wallet, position_at(BEGINNING), end, opening, 10)
         assert len(found.items) <= 10

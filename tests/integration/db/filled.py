@@ -20,6 +20,9 @@ _STATEMENTS = (
         now() - interval '1 day' + n * interval '1 ms'
     from generate_series(1, {TRANSFERS}) as n""",
     """
+    insert into archived_balances
+    select user_id, currency, 0, 0, 0, 1, 1, 1 from wallets""",
+    """
     insert into idempotency_keys (client, key, fingerprint, user_id, currency, movement_id)
     select 'shop', 'key-' || id, '\\x00', user_id, currency, id from transfers""",
     f"""

@@ -136,6 +136,7 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ("statements", "wallets_of"): ["'user-1'"],
     ("statements", "wait_for_writers"): ["'user-1'", "'USD'"],
     ("statements", "now"): [],
+    ("statements", "archived_before"): ["'user-1'", "'USD'"],
     ("statements", "split"): ["'user-1'", "'USD'", LAST, NOW, FIRST],
     ("statements", "rows"): ["'user-1'", "'USD'", FIRST, LAST, "21", "2000"],
     ("statements", "effects"): ["'user-1'", "'USD'", f"{NOW} - interval '1 day'", FIRST, NOW, "21"],

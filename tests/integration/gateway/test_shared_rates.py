@@ -100,6 +100,13 @@ async def test_without_the_database_each_takes_its_part(
     """Goal: gateways that can't tell each other divide the limit, say so in the metrics, and share it again later."""
     gateways = [await start_gateway(WBS_AUTH="off", WBS_RATE_LIMIT_PER_S=str(FEW)) for _ in range(2)]
     apis = [Api(gateway.url, session) for gateway in gateways]
+    since = await connection.fetchval("select clock_timestamp()")
+
+    async def know_each_other() -> bool:
+        query = "select count(*) = 2 from rate_reports where reported_at > $1"
+        return bool(await connection.fetchval(query, since))
+
+    await poll_until(know_each_other, what="both have told and learned since both are there")
     await connection.execute("alter table rate_reports rename to hidden")
 
     async def unshared(expected: bytes) -> bool:
