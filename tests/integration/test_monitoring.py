@@ -279,6 +279,7 @@ def troubles(stack: Stack, watched: Path) -> Iterator["Database"]:
         database.execute(
             "update audit_runs set due_at = due_at - interval '3 days', ended_at = ended_at - interval '3 days'"
         )
+        database.execute("update backups set taken_at = taken_at - interval '3 days'")  # of another test
         withdraw = {"user_id": 7, "amount": 3, "idempotency_key": "forgotten"}
         assert call("POST", f"{stack.urls['api']}/withdraw", withdraw) == 202
         database.execute(AGED.format("-"))
