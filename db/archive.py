@@ -6,8 +6,7 @@ after a crash a longer file is cut, and the next run goes on.
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
@@ -49,7 +48,8 @@ _REMOVED = (
 )
 """In this order: what a row is found by goes later than the row. The movements themselves are last."""
 
-_FIRST_ID = UUID(int=0)
+SESSION = {"enable_seqscan": "off", "enable_mergejoin": "off", "jit": "off"}
+"""Settings of an archive's session: each row is looked up by an index, however many there are."""
 
 
 class Files(Protocol):
@@ -84,15 +84,9 @@ class Waiting(NamedTuple):
     """Number of the first one that a webhook waits for."""
 
 
-@asynccontextmanager
-async def turn(connection: Any) -> AsyncIterator[bool]:
-    """Take the turn of this database's archives for the block; yields whether it was free."""
-    await connection.execute(
-        "set enable_seqscan = off"
-    )  # each row is looked up by an index, however many there are
-    await connection.execute("set enable_mergejoin = off")
-    await connection.execute("set jit = off")
-    yield bool(await connection.fetchval(_SQL["take_turn"]))
+async def take_turn(connection: Any) -> bool:
+    """Take the turn of this database's archives for the session; return whether it was free."""
+    return bool(await connection.fetchval(_SQL["take_turn"]))
 
 
 async def unfinished(connection: Any) -> Archive | None:
@@ -170,43 +164,34 @@ async def count_events(connection: Any, archive: Archive) -> int:
     return number
 
 
-async def count_chunk(
-    connection: Any, archive: Archive, what: str, after: UUID, counts: Counter[str]
+async def archive_chunk(
+    connection: Any, archive: Archive, what: str, after: UUID, files: Files | None, counts: Counter[str]
 ) -> UUID | None:
-    """Count what would go of the next origins after an identifier, by kind; return the last one looked at."""
+    """Move what may go of the next origins into the files, and count it, by kind of origin; without files, only count.
+
+    Return the last origin looked at, None if there is none. If a file can't be written, nothing has gone.
+    """
     async with connection.transaction():
+        if files is not None:
+            await connection.execute(_SQL["guard"])
         last = await _choose(connection, archive, what, after)
         for kind, number in await connection.fetch(_SQL["counts"]):
             counts[kind] += number
-        counts["movements"] += await connection.fetchval(_SQL["rows"])
-    return last
-
-
-async def archive_chunk(
-    connection: Any, archive: Archive, what: str, after: UUID, files: Files, counts: Counter[str]
-) -> UUID | None:
-    """Move what may go of the next origins into the files; return the last one looked at, None if there is none.
-
-    If a file can't be written, nothing has gone.
-    """
-    async with connection.transaction():
-        await connection.execute(_SQL["guard"])
-        last = await _choose(connection, archive, what, after)
         rows = await connection.fetchval(_SQL["rows"])
-        if rows:
-            kinds = await connection.fetch(_SQL["counts"])
-            for table in _COPIED:
-                copied = await _copy(connection, archive, table, files)
-                require(
-                    table != "transfers" or copied == rows, "movements that are listed twice, or not there"
-                )
-            for removal in _REMOVED:
-                await connection.execute(_SQL[removal])
-            require_tag(await connection.execute(_SQL["remove_transfers"]), f"DELETE {rows}")
-            for kind, number in kinds:
-                counts[kind] += number
-            counts["movements"] += rows
+        counts["movements"] += rows
+        if rows and files is not None:
+            await _move(connection, archive, files, rows)
     return last
+
+
+async def _move(connection: Any, archive: Archive, files: Files, rows: int) -> None:
+    """Move what is listed into the files: this number of movements, with what belongs to them."""
+    for table in _COPIED:
+        copied = await _copy(connection, archive, table, files)
+        require(table != "transfers" or copied == rows, "movements that are listed twice, or not there")
+    for removal in _REMOVED:
+        await connection.execute(_SQL[removal])
+    require_tag(await connection.execute(_SQL["remove_transfers"]), f"DELETE {rows}")
 
 
 async def archive_events(connection: Any, archive: Archive, files: Files, counts: Counter[str]) -> bool:

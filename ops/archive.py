@@ -118,8 +118,8 @@ def _check(args: argparse.Namespace) -> int:
 
 
 async def _run(args: argparse.Namespace, settings: Settings, url: str, state: StateDir) -> dict[str, Any]:
-    async with watched_session(url) as connection, archive.turn(connection) as is_ours:
-        if not is_ours:
+    async with watched_session(url, archive.SESSION) as connection:
+        if not await archive.take_turn(connection):
             raise OpsError("Another `wbs archive` is at work on this database.")
         begun = await archive.unfinished(connection)
         if begun is not None and begun.before != args.before:
@@ -229,16 +229,11 @@ class _Work:
             after: UUID | None = _FIRST_ID
             while after is not None:
                 started = time.monotonic()
-                after = await self._chunk(what, after)
+                after = await archive.archive_chunk(
+                    self._connection, self._run, what, after, self._files, self._counts
+                )
                 await self._pause(started, what)
         return self._counts
-
-    async def _chunk(self, what: str, after: UUID) -> UUID | None:
-        if self._files is None:
-            return await archive.count_chunk(self._connection, self._run, what, after, self._counts)
-        return await archive.archive_chunk(
-            self._connection, self._run, what, after, self._files, self._counts
-        )
 
     async def _pause(self, started: float, what: str) -> None:
         ended = time.monotonic()

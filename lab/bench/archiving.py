@@ -8,25 +8,15 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 from lab.bench import database, load
+from lab.bench.events import Runner
 from lab.bench.load import InvalidRun, Sample
 from lab.bench.stage import Stage
 from ops.local.progress import Progress
 
 _AFTER_FILLING_S = 6.0
 _ALL_S_MAX = 3600.0
-
-
-class Runner(Protocol):
-    """What runs a scenario and keeps its sample: see `scenarios.Bench`."""
-
-    def wrk(self, scenario: str, kind: str) -> Sample:
-        """Run wrk on charges, say."""
-
-    def keep(self, scenario: str, sample: Sample) -> Sample:
-        """Keep a sample."""
 
 
 class Archiving:
@@ -93,12 +83,4 @@ class Archiving:
         return os.environ | {"WBS_STATE_DIR": str(self._stage.stack.state.root), "WBS_REVERSIBLE_DAYS": "0"}
 
     def _fill(self, transfers: int) -> None:
-        self._progress.say(f"Filling up to {transfers:,} transfers by SQL")
-        asyncio.run(
-            database.prefill(
-                self._stage.database_url,
-                transfers,
-                load.HOT_USER,
-                lambda done: self._progress.say(f"  {done:,} of {transfers:,}"),
-            )
-        )
+        database.fill(self._stage.database_url, transfers, load.HOT_USER, self._progress.say)

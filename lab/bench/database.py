@@ -1,5 +1,6 @@
 """The benchmark's own view of the database: it fills it and counts in it. No request ever comes here."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -96,6 +97,14 @@ async def prefill(database_url: str, transactions: int, hot_user: str, tell: Cal
         await connection.execute("vacuum analyze", timeout=600)
         await connection.execute("checkpoint", timeout=300)
         await connection.execute(_SQL["complete_from_now"])
+
+
+def fill(database_url: str, transactions: int, hot_user: str, say: Callable[[str], None]) -> None:
+    """Do what `prefill` does, and say how far it is."""
+    say(f"Filling up to {transactions:,} transfers by SQL")
+    asyncio.run(
+        prefill(database_url, transactions, hot_user, lambda done: say(f"  {done:,} of {transactions:,}"))
+    )
 
 
 async def note_events(database_url: str, noted: bool) -> None:

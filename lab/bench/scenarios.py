@@ -232,15 +232,7 @@ class Bench:
     def _history(self, name: str, transfers: int) -> None:
         """Measure charges on a database with this number of transfers, in turn with charges on an empty one."""
         stage = self._stage
-        self._progress.say(f"Filling up to {transfers:,} transfers by SQL")
-        asyncio.run(
-            database.prefill(
-                stage.database_url,
-                transfers,
-                load.HOT_USER,
-                lambda done: self._progress.say(f"  {done:,} of {transfers:,}"),
-            )
-        )
+        database.fill(stage.database_url, transfers, load.HOT_USER, self._progress.say)
         stage.start_small()
         # The first change of a page after a checkpoint writes the whole page to the log. That is a small share of the
         # work between two checkpoints, but would be all the work in a measurement right after one.

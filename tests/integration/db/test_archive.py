@@ -16,7 +16,7 @@ from db import archive, reads, statements
 from db.connections import Reader, connect
 from db.ledger import Ledger
 from db.statements import Split
-from db.withdrawals import Withdrawals
+from db.withdrawals import Attempt, Withdrawals
 from ops import archive_files
 from ops.archive_files import SUFFIX, ArchiveFolder
 from ops.cli import main
@@ -42,6 +42,13 @@ async def present(connection: asyncpg.Connection) -> datetime:
     """Return the database's present."""
     now: datetime = await connection.fetchval("select clock_timestamp()")
     return now
+
+
+async def begun(ledger: Ledger, withdrawals: Withdrawals, amount: int) -> Attempt:
+    """Have a withdrawal accepted and begun; return its first attempt."""
+    attempt = await withdrawals.begin_attempt(await accepted(ledger, withdraw(amount)), "ann")
+    assert attempt is not None
+    return attempt
 
 
 async def splits(reader: Reader, instants: list[datetime]) -> dict[tuple[str, datetime], Split | None]:
@@ -130,12 +137,10 @@ async def test_what_stays(
     await ledger.follow_up(CaptureHold("shop", "c", captured, (), "bob", None))
     gone += [ended, captured]
     for outcome, list_ in ((Paid("p"), gone), (Declined("no"), gone), (None, staying)):
-        id = await accepted(ledger, withdraw(7))
-        attempt = await withdrawals.begin_attempt(id, "ann")
-        assert attempt is not None
+        attempt = await begun(ledger, withdrawals, 7)
         if outcome is not None:
             await withdrawals.settle(attempt, outcome)
-        list_.append(id)
+        list_.append(attempt.withdrawal_id)
     reversed_before, reversed_after = [await accepted(ledger, charge(9)) for _ in range(2)]
     await ledger.follow_up(ReverseCharge("shop", "r1", reversed_before, 4))
     gone.append(reversed_before)
@@ -200,9 +205,8 @@ async def test_a_withdrawal_that_comes_back_afterwards(
 ) -> None:
     """Goal: the bank returns what was paid long ago: the money is there again, told, and the books are right."""
     await ledger.submit(charge(100))
-    id = await accepted(ledger, withdraw(30))
-    attempt = await withdrawals.begin_attempt(id, "ann")
-    assert attempt is not None
+    attempt = await begun(ledger, withdrawals, 30)
+    id = attempt.withdrawal_id
     await withdrawals.settle(attempt, Paid("p"))
     await ledger.submit(charge(1))
     assert (await wbs_archive(await present(connection))).told["reserve"] == 1
@@ -376,10 +380,7 @@ async def test_planted_errors(
 ) -> None:
     """Goal: what is wrong with the rest of the books, or with the sums of what left them, is found."""
     await ledger.submit(charge(10))
-    id = await accepted(ledger, withdraw(1))
-    attempt = await withdrawals.begin_attempt(id, "ann")
-    assert attempt is not None
-    await withdrawals.settle(attempt, Paid("p"))
+    await withdrawals.settle(await begun(ledger, withdrawals, 1), Paid("p"))
     await ledger.submit(charge(10))
     await wbs_archive(await present(connection))
     await books_hold()
