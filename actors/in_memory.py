@@ -21,7 +21,7 @@ QUEUED_MAX = 2_000
 
 
 class InMemoryPublisher:
-    """Publishes to dramatiq's in-memory broker; a `relay.Publisher`."""
+    """Publishes to dramatiq's in-memory broker; a `publisher.Publisher`."""
 
     def __init__(self, broker: Any) -> None:
         self._broker = broker
@@ -31,8 +31,15 @@ class InMemoryPublisher:
     @property
     def is_blocked(self) -> bool:
         """True while the queue is full."""
-        queued: int = self._broker.queues[messages.QUEUE].qsize()
-        return queued >= QUEUED_MAX
+        return self._queued(messages.QUEUE) >= QUEUED_MAX
+
+    async def message_count(self, queue: str) -> int:
+        """Return the number of messages in the queue."""
+        return self._queued(queue)
+
+    def _queued(self, queue: str) -> int:
+        number: int = self._broker.queues[queue].qsize()
+        return number
 
     async def publish(self, queue: str, bodies: Sequence[bytes], timeout_s: float) -> list[bool]:
         """Put the messages into the queue."""

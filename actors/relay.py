@@ -10,7 +10,6 @@ lost. Any number of relays may run.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Protocol
 from uuid import UUID
 
 from dramatiq.errors import DecodeError
@@ -18,6 +17,7 @@ from dramatiq.errors import DecodeError
 from actors import messages, process
 from actors.amqp import AmqpConnection, AmqpError
 from actors.metrics import serve_metrics
+from actors.publisher import Publisher, QueueRoom
 from actors.troubles import Troubles
 from db.connections import Reader
 from db.errors import DATABASE_ERRORS, is_odd
@@ -33,6 +33,10 @@ POLL_S = 1.0
 PACE_S = 0.05
 """Shortest time from the start of a batch that was not full to the start of the next one: under load, a batch costs the
 same whether it carries two messages or fifty, and so does what the actors write about them."""
+BUSY_PACE_S = 0.15
+"""The same after a batch of BUSY_MIN messages or more: with hundreds of withdrawals per second on two cores, this
+makes 6 % more requests of all kinds. A payout then waits for 75 ms on average, where the bank alone takes longer."""
+BUSY_MIN = 10
 CONFIRM_TIMEOUT_S = 5.0
 BACKOFF_S_MIN = 0.1
 BACKOFF_S_MAX = 2.0
@@ -41,31 +45,6 @@ SET_ASIDE_S = 10.0
 SET_ASIDE_MAX = 2 * BATCH_MAX
 """Maximum number of messages set aside because RabbitMQ refused them and accepted others. If there are more, RabbitMQ
 itself is taken to be at fault."""
-
-
-class Publisher(Protocol):
-    """The destination of messages: `actors.amqp.AmqpConnection`, or the in-memory broker's publisher."""
-
-    @property
-    def is_open(self) -> bool:
-        """False once it is unusable."""
-
-    @property
-    def is_blocked(self) -> bool:
-        """True while it accepts no messages."""
-
-    @property
-    def other_queues(self) -> Sequence[str]:
-        """Queues that are used as they are, with arguments other than those in the settings."""
-
-    async def publish(self, queue: str, bodies: Sequence[bytes], timeout_s: float) -> list[bool]:
-        """Publish the messages; return, for each, whether it was certainly accepted."""
-
-    async def wait_until_flowing(self, timeout_s: float) -> None:
-        """Wait until it accepts messages again."""
-
-    async def close(self) -> None:
-        """Close it."""
 
 
 class NotConfirmed(Exception):
@@ -85,8 +64,14 @@ class Relay:
         """Withdrawals whose message is not tried again before the given time of the event loop's clock."""
         self._refused: set[UUID] = set()
         """The refused withdrawals of the last batch that was not accepted as a whole."""
+        self._room = QueueRoom()
         self._throttle = Throttle()
         self.troubles = Troubles()
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether the queue is so full that messages stay in the outbox."""
+        return self._room.is_full
 
     @property
     def state(self) -> str:
@@ -140,21 +125,25 @@ class Relay:
             if publisher.is_blocked:
                 await publisher.wait_until_flowing(BACKOFF_S_MAX)
             else:
-                next_at = asyncio.get_running_loop().time() + PACE_S
+                started_at = asyncio.get_running_loop().time()
                 claimed = await self._carry_batch(publisher)
                 await self._carry_webhooks(publisher)
                 self.troubles.went_well(_CARRYING)
                 self._backoff_s = BACKOFF_S_MIN
                 if claimed < BATCH_MAX:
                     await self._wait_for_notification()
-                    await asyncio.sleep(next_at - asyncio.get_running_loop().time())
+                    pace_s = PACE_S if claimed < BUSY_MIN else BUSY_PACE_S
+                    await asyncio.sleep(started_at + pace_s - asyncio.get_running_loop().time())
             if not publisher.is_open:
                 raise AmqpError("connection lost")
 
     async def _carry_batch(self, publisher: Publisher) -> int:
+        room = await self._room.left(publisher)
+        if room <= 0:
+            return 0
         now = asyncio.get_running_loop().time()
         self._set_aside = {id_: until for id_, until in self._set_aside.items() if until > now}
-        async with self._outbox.claim(BATCH_MAX, self._set_aside) as claimed:
+        async with self._outbox.claim(min(BATCH_MAX, room), self._set_aside) as claimed:
             if not claimed:
                 return 0
             carried, bodies, nonsense = _bodies(claimed)
@@ -163,6 +152,7 @@ class Relay:
             if published or nonsense:
                 await self._outbox.published(published + nonsense)
         RELAY_PUBLISHED.inc(len(published))
+        self._room.taken(len(published))
         if len(published) < len(carried) and not publisher.is_blocked:
             self._pass_over([m for m in carried if m not in set(published)], bool(published), publisher)
         return len(claimed)
@@ -235,7 +225,8 @@ async def run_relay(
 
     def detail() -> dict[str, str]:
         state = "in memory" if in_memory else relay.state
-        return {"rabbitmq": state, **relay.troubles.detail()}
+        queue = {"queue": "full"} if relay.holds_back else {}
+        return {"rabbitmq": state, **queue, **relay.troubles.detail()}
 
     beating = tasks.start("heartbeat", lambda: beat_for_ever(reader, "relay", detail))
     relaying = tasks.start("relay", lambda: relay.run(stop), ends_when=stop.is_set)

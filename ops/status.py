@@ -60,9 +60,9 @@ def what_is_wrong(seen: Overview) -> list[str]:
     if late is not None and seen.stack.allowed and _age_s(late) > LATE_S:
         wrong.append(f"withdrawal {late.id} has waited for {ago(_age_s(late))}: `wbs show {late.id}`")
     if seen.outbox.age_s > LATE_S:
-        wrong.append(
-            f"{seen.outbox.messages} messages wait for a relay, the oldest for {ago(seen.outbox.age_s)}"
-        )
+        held_back = any(beat.detail.get("queue") == "full" for beat in running(seen) if beat.kind == "relay")
+        why = "for room in a full queue: look at the actors and the bank" if held_back else "for a relay"
+        wrong.append(f"{seen.outbox.messages} messages wait {why}; the oldest for {ago(seen.outbox.age_s)}")
     return wrong
 
 

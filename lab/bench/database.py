@@ -26,9 +26,9 @@ _PREFILL_AMOUNT = 100
 
 
 class Idle(NamedTuple):
-    """Whether the outbox is empty, and whether no withdrawal is open."""
+    """Whether the outbox is empty or waits for room in the queue, and whether no withdrawal is open."""
 
-    published: bool
+    published_or_full: bool
     paid: bool
 
 

@@ -163,9 +163,11 @@ select coalesce(sum(transactions), 0)::bigint as transactions from wallets;
 select count(*) as open from withdrawals where status in ('pending', 'processing');
 
 -- name: idle
--- Whether everything is paid and published. It runs often during measurements, so it reads one row of each table.
+-- Whether everything is paid, and published as far as the queue has room. It runs often during measurements, so it reads
+-- one row of each table.
 select
-    not exists (select from outbox) as published,
+    not exists (select from outbox)
+    or exists (select from heartbeats where kind = 'relay' and detail ->> 'queue' = 'full') as published_or_full,
     not exists (select from withdrawals where status in ('pending', 'processing')) as paid;
 
 -- name: drain

@@ -151,10 +151,10 @@ class Stage:
             self.stack.stop_kind("relay")
 
     def publish(self) -> None:
-        """Let the relay publish everything that waits in the outbox."""
+        """Let the relay publish what waits in the outbox, as far as the queue has room for it."""
         if self._has("relay"):
             self.stack.start_kind("relay")
-            self.wait(lambda: self.idle().published, "the relay to publish what waits", 120)
+            self.wait(lambda: self.idle().published_or_full, "the relay to publish what waits", 120)
 
     def start_actors(self, processes: int) -> None:
         """Run this number of actor processes."""

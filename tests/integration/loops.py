@@ -322,6 +322,10 @@ class Publisher:
     def __init__(self, taken: set[UUID]) -> None:
         self._taken = taken
 
+    async def message_count(self, queue: str) -> int:
+        """Count nothing: it is empty."""
+        return 0
+
     async def publish(self, queue: str, bodies: Sequence[bytes], timeout_s: float) -> list[bool]:
         self._taken |= {id for body in bodies if (id := messages.withdrawal_id_of(body)) is not None}
         return [True] * len(bodies)

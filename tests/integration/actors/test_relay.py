@@ -7,9 +7,10 @@ from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
 
 import pika
+import pytest
 import pytest_asyncio
 
-from actors import messages
+from actors import messages, publisher
 from actors.relay import BATCH_MAX, Relay, connect_to
 from db.outbox import Outbox
 from runtime.settings import Settings
@@ -186,6 +187,9 @@ class Choosy:
         self.opened += 1
         return self
 
+    async def message_count(self, queue: str) -> int:
+        return 0
+
     async def publish(self, queue: str, bodies: Sequence[bytes], timeout_s: float) -> list[bool]:
         ids = [messages.withdrawal_id_of(body) for body in bodies]
         self.taken += [id_ for id_ in ids if id_ != self.refused]
@@ -225,3 +229,25 @@ async def test_what_is_no_message_is_named_and_goes(pipeline: Pipeline) -> None:
     await queue_is(pipeline, 1)
     await relay.end()
     assert arrived(pipeline) == {id_}
+
+
+async def test_a_full_queue_is_left_alone(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goal: a queue that nobody empties does not grow for ever; the outbox keeps the rest until there is room."""
+    monkeypatch.setattr(publisher, "QUEUED_MAX", 5)
+    monkeypatch.setattr(publisher, "COUNT_EVERY", 2)
+    ids = await pipeline.withdraw(20)
+    running = RunningRelay(pipeline.settings)
+    await poll_until(lambda: running.relay.holds_back, what="the relay to hold back")
+    assert pipeline.queued() == 5
+    assert await pipeline.outbox() == 15
+    first = arrived(pipeline)
+    assert first == set(ids[:5])
+    taken = set(first)
+
+    async def all_came() -> bool:
+        taken.update(arrived(pipeline))
+        return taken == set(ids)
+
+    await poll_until(all_came, what="the others to come as soon as there is room")
+    await outbox_is_empty(pipeline)
+    await running.end()

@@ -9,7 +9,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from actors import relay as relay_module
-from actors.relay import BATCH_MAX, Publisher, Relay
+from actors.publisher import Publisher
+from actors.relay import BATCH_MAX, BUSY_MIN, Relay
 from db.outbox import Message, Outbox
 from tests.polling import poll_until
 
@@ -44,6 +45,9 @@ class FakePublisher:
     is_open, is_blocked = True, False
     other_queues = ()
 
+    async def message_count(self, queue: str) -> int:
+        return 0
+
     async def publish(self, queue: str, bodies: list[bytes], timeout_s: float) -> list[bool]:
         await asyncio.sleep(0)  # others have their turn, as with a network
         return [True] * len(bodies)
@@ -71,7 +75,17 @@ async def claims(messages: int, number: int) -> list[float]:
 async def test_few_messages_are_carried_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """Goal: under load, a relay does not claim two messages at a time, as often as it is notified."""
     monkeypatch.setattr(relay_module, "PACE_S", 0.2)
-    first, second, third = await claims(messages=2, number=3)
+    monkeypatch.setattr(relay_module, "BUSY_PACE_S", 3_600.0)
+    first, second, third = await claims(messages=BUSY_MIN - 1, number=3)
+    assert second - first >= 0.19
+    assert third - second >= 0.19
+
+
+async def test_many_messages_are_carried_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goal: a relay that had more to carry waits longer for the next ones, which cost less then."""
+    monkeypatch.setattr(relay_module, "PACE_S", 0.0)
+    monkeypatch.setattr(relay_module, "BUSY_PACE_S", 0.2)
+    first, second, third = await claims(messages=BUSY_MIN, number=3)
     assert second - first >= 0.19
     assert third - second >= 0.19
 
@@ -79,4 +93,5 @@ async def test_few_messages_are_carried_together(monkeypatch: pytest.MonkeyPatch
 async def test_a_full_batch_is_followed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Goal: a relay that has more to carry than fits into a batch does not wait."""
     monkeypatch.setattr(relay_module, "PACE_S", 3_600.0)
+    monkeypatch.setattr(relay_module, "BUSY_PACE_S", 3_600.0)
     assert len(await claims(messages=BATCH_MAX, number=5)) == 5
