@@ -22,7 +22,8 @@ def whole(row: Any, nullable: Collection[str] = ()) -> Any:
         raise MalformedAnswer("no row")
     if None in row.values():
         for name, value in row.items():
-            require(value is not None or name in nullable, f"{name} is NULL")
+            if value is None and name not in nullable:
+                raise MalformedAnswer(f"{name} is NULL")
     return row
 
 

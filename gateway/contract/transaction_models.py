@@ -46,13 +46,13 @@ def transaction_of(receipt: ChargeReceipt, user_ids: UserIds) -> Transaction:
     )
 
 
-def transaction_of_row(row: TransactionRow, user_id: str, currency: str, user_ids: UserIds) -> Transaction:
-    """Return an item of a wallet's list. The amount of a withdrawal is negative."""
+def transaction_of_row(row: TransactionRow, user_id: int | str, currency: str) -> Transaction:
+    """Return an item of a wallet's list, with the user id as responses spell it. A withdrawal's amount is negative."""
     charge = row.kind == "charge"
     return Transaction(
         row.id,
         "charge" if charge else "withdrawal",
-        user_ids.back(user_id),
+        user_id,
         currency,
         row.amount if charge else -row.amount,
         cast(StatusName, row.status),

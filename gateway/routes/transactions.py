@@ -109,6 +109,7 @@ class TransactionRoutes:
             "reserve" if query.type == "withdrawal" else query.type,
             query.status,
         )
-        items = [transaction_of_row(row, query.user_id, currency, self._user_ids) for row in found.items]
+        user_id = self._user_ids.back(query.user_id)
+        items = [transaction_of_row(row, user_id, currency) for row in found.items]
         next_cursor = None if found.next is None else cursor_of(found.next)
         return Response(encode(TransactionsPage(items, found.total, page, query.limit, next_cursor)))
