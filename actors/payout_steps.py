@@ -1,8 +1,10 @@
-"""The steps of a payout, as the trail tells them: an attempt, what the bank said of it, what became of it."""
+"""The steps of a payout, as the trail and its span tell them: an attempt, what the bank said, what became of it."""
 
 from collections.abc import Mapping
 
+from actors import messages
 from db.withdrawals import Attempt
+from runtime.spans import Span, spans
 from runtime.trail import trail
 from wallet.outcomes import (
     Accepted,
@@ -28,6 +30,18 @@ EVENTS: Mapping[type[RoundOutcome], str] = {
     Unresolved: "unresolved",
 }
 """Name of the line that tells a round's outcome."""
+
+
+def span_of(attempt: Attempt, began_at_ns: int) -> Span:
+    """Return the span of a message whose round of bank calls begins, in the trace of the withdrawal's request."""
+    about = {
+        "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": messages.QUEUE,
+        "wbs.withdrawal_id": attempt.withdrawal_id,
+        "wbs.attempt": attempt.number,
+    }
+    return spans.work(f"process {messages.QUEUE}", attempt.trace, about, began_at_ns)
 
 
 def note_attempt(attempt: Attempt) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from datetime import timedelta
-from time import monotonic
+from time import monotonic, time_ns
 from typing import Any, Final
 from uuid import UUID
 
@@ -13,15 +13,17 @@ from actors import messages
 from actors.bank.protocol import PayoutOrder
 from actors.errors import AlreadyDeadLettered, NoneOfOurs, Requeue, Undeliverable
 from actors.middleware.resources import Resources
-from actors.payout_steps import note_attempt, note_outcome, note_status
+from actors.payout_steps import EVENTS, note_attempt, note_outcome, note_status, span_of
 from actors.settlement import Before, RoundLimits, run_round
 from db import reads, stack
 from db.connections import understood
 from db.errors import LOCKED
 from db.withdrawals import Attempt, PayoutsPaused
+from runtime.spans import Span
 from runtime.telemetry import CONTRADICTIONS, ROUNDS_RESCHEDULED, log
 from wallet.errors import IllegalMove, TryLater, Unavailable, WithdrawalNotFound
 from wallet.outcomes import Declined, OutcomeUnknown, Paid, Postponed, RoundOutcome
+from wallet.traces import Trace
 from wallet.withdrawal import Status
 
 ADMISSION_WAIT_S: Final = 60.0
@@ -47,6 +49,7 @@ class Payouts:
         Does nothing if the withdrawal has ended, is under way elsewhere, or is not due. Raises `Undeliverable`,
         `Requeue`.
         """
+        began_at_ns = time_ns()
         attempt, give_up_at = None, monotonic() + ADMISSION_WAIT_S
         while attempt is None:
             if not await self._is_admitted(give_up_at):
@@ -66,9 +69,16 @@ class Payouts:
                     _DATABASE_PAUSE_S
                 )  # otherwise the message would come back at once, again and again
                 raise Requeue("the database is away") from error
+        with span_of(attempt, began_at_ns) as span:
+            status = await self._take_step(attempt, lease_ends_at, span)
+        if status is Status.REQUIRES_ATTENTION:
+            raise Undeliverable("requires_attention")
+
+    async def _take_step(self, attempt: Attempt, lease_ends_at: float, span: Span) -> Status | None:
+        """Make a round of bank calls and record its outcome. Return the new state, or None on failure."""
         began_at = monotonic()
         note_attempt(attempt)
-        outcome = await self._run_round(attempt, lease_ends_at)
+        outcome = await self._run_round(attempt, lease_ends_at, span.trace)
         took_ms = round(1000 * (monotonic() - began_at))
         note_outcome(attempt, outcome, took_ms)
         if isinstance(outcome, Postponed) and outcome.code is not None:
@@ -76,8 +86,11 @@ class Payouts:
         status = await self._settle(attempt, outcome, lease_ends_at, took_ms)
         if status is not None:
             note_status(attempt, status)
-        if status is Status.REQUIRES_ATTENTION:
-            raise Undeliverable("requires_attention")
+        span.note(
+            {"wbs.outcome": EVENTS[type(outcome)], "wbs.status": status},
+            error="outcome_not_written" if status is None else None,
+        )
+        return status
 
     async def _is_admitted(self, give_up_at: float) -> bool:
         """Wait until the bank may be called and may be asked to pay.
@@ -108,13 +121,13 @@ class Payouts:
         if found.status == Status.REQUIRES_ATTENTION:
             raise AlreadyDeadLettered("requires_attention")
 
-    async def _run_round(self, attempt: Attempt, lease_ends_at: float) -> RoundOutcome:
+    async def _run_round(self, attempt: Attempt, lease_ends_at: float, trace: Trace | None) -> RoundOutcome:
         order = PayoutOrder(
             attempt.reference_text,
             attempt.amount,
             attempt.currency,
             attempt.destination,
-            trace=attempt.trace,
+            trace=trace,
         )
         before = Before(attempt.ask_first, attempt.accepted, attempt.key_age_s, attempt.conflict)
         bank, breaker, gate = self._resources.bank, self._resources.breaker, self._resources.gate

@@ -15,10 +15,13 @@ from runtime.identity import name_process
 from runtime.known_settings import warn_of_unknown_settings
 from runtime.open_files import raise_open_files_limit
 from runtime.settings import Settings, SettingsError
+from runtime.spans import spans
 from runtime.tasks import SupervisedTasks
 from runtime.telemetry import configure_logging, log
 
 BAD_SETTINGS_EXIT_CODE = 2
+MAKE_SPANS = frozenset({"actors", "reconciler"})
+"""Kinds of processes that work in the traces of requests, or call others."""
 
 
 def boot(kind: str, check: Callable[[Settings], object] | None = None) -> Settings:
@@ -36,6 +39,8 @@ def boot(kind: str, check: Callable[[Settings], object] | None = None) -> Settin
         warn_of_unknown_settings()
         if check is not None:
             check(settings)
+        if settings.otel and kind in MAKE_SPANS:
+            spans.open(kind)
         asyncio.run(require_fit_server(settings.database))
     except SettingsError as error:
         log.error("bad_settings", reason=str(error))
@@ -69,6 +74,7 @@ def run(main: Callable[[asyncio.Event, SupervisedTasks], Awaitable[None]], *, be
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(until_stopped())
+    spans.close()
     log.info("stopped")
     return 0
 

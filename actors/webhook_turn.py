@@ -152,8 +152,14 @@ class Turn:
         if monotonic() - self._written_at > _LEASE_MARGIN_S:
             await self._write_down()
         at = datetime.now(UTC)
+        about = {
+            "wbs.webhook_id": self._id,
+            "wbs.event_seq": event.seq,
+            "wbs.event_type": event.type,
+            "wbs.withdrawal_id": getattr(event.body.object, "withdrawal_id", None),
+        }
         answer = await self._calls.post(
-            taken.url, taken.secrets, str(event.body.id), event.json(), event.trace
+            taken.url, taken.secrets, str(event.body.id), event.json(), event.trace, about
         )
         WEBHOOK_DELIVERIES.labels(answer.status).inc()
         self._progress.deliveries.append(

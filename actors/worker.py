@@ -5,6 +5,7 @@ import dramatiq
 from actors import process
 from actors.broker import compose
 from runtime.settings import Settings
+from runtime.spans import spans
 from runtime.telemetry import log
 
 WORKER_TIMEOUT_MS = 500
@@ -33,5 +34,6 @@ def run_worker(settings: Settings) -> int:
     worker = start_worker(compose(settings), settings.actor_threads)
     stop.wait()
     stop_worker(worker, settings.round_deadline_ms)
+    spans.close()
     log.info("stopped")
     return 0

@@ -14,6 +14,7 @@ from runtime.identity import name_process
 from runtime.known_settings import warn_of_unknown_settings
 from runtime.open_files import raise_open_files_limit
 from runtime.settings import Settings, SettingsError
+from runtime.spans import spans
 from runtime.telemetry import configure_logging, log
 
 
@@ -25,6 +26,8 @@ def main() -> int:
         settings = Settings.from_env()
         configure_logging("gateway", settings.log_level)
         warn_of_unknown_settings()
+        if settings.otel:
+            spans.open("gateway")
         uvloop.run(_run(settings))
     except SettingsError as error:
         configure_logging("gateway", "info")
@@ -34,6 +37,7 @@ def main() -> int:
         log.error("can_not_listen", detail=f"can't listen on port {settings.http_port}: {error.strerror}")
         return 1
     finally:
+        spans.close()
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             multiprocess.mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
     return 0

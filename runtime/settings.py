@@ -104,6 +104,9 @@ class Settings:
     webhooks_private: int = _setting("WBS_WEBHOOKS_PRIVATE", 0, "1: also to http and private hosts", low=0)
     rate_limit_per_s: int = _setting("WBS_RATE_LIMIT_PER_S", 0, "items per key, in all; 0: no limit", low=0)
     log_level: str = _setting("WBS_LOG_LEVEL", "info", "debug, info, warning or error")
+    otel: int = _setting(
+        "WBS_OTEL", 0, "1: tell a collector of spans (OTEL_… variables; extra [otel])", low=0
+    )
     metrics_port: int = _setting("WBS_METRICS_PORT", 0, "Prometheus port of this process; 0: none", low=0)
 
     batch_size_max: int = _setting("WBS_BATCH_SIZE_MAX", 512, "requests in one transaction", low=1)

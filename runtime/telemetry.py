@@ -109,6 +109,12 @@ DEAD_LETTERS = Counter(
 )
 MESSAGES_REJECTED = Counter("wbs_messages_rejected", "Foreign messages, dead-lettered at once.", ["reason"])
 
+SPANS_DROPPED = Counter(
+    "wbs_spans_dropped",
+    "Spans that the collector did not take, or that found no room in the queue.",
+    ["reason"],
+)
+
 TASK_RESTARTS = Counter(
     "wbs_task_restarts", "Tasks meant to live as long as their process that ended and began anew.", ["task"]
 )

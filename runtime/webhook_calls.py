@@ -13,13 +13,15 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from standardwebhooks import Webhook
 
+from runtime.spans import NOTHING, Attributes, Span, spans
 from runtime.webhook_addresses import check_webhook_url, is_public
-from wallet.traces import Trace, next_span
+from wallet.traces import Trace
 
 TIMEOUT_S = 10.0
 """Longest time of a call, from the look-up of the name to the end of the answer."""
@@ -80,18 +82,34 @@ class WebhookCalls:
         self._resolver = _Resolver()
 
     async def post(
-        self, url: str, secrets: Sequence[str], id: str, body: bytes, trace: Trace | None = None
+        self,
+        url: str,
+        secrets: Sequence[str],
+        id: str,
+        body: bytes,
+        trace: Trace | None = None,
+        about: Attributes = NOTHING,
     ) -> Answer:
         """Post a message with an identifier, signed by each of the secrets, and return what came of it.
 
-        The call is a span of its own in `trace`.
+        The call is a span of its own in `trace`; `about` is what is said of it.
         """
+        with spans.call("POST", trace, about) as span:
+            answer = await self._answer(url, secrets, id, body, span)
+            span.note(
+                {"http.request.method": "POST", "http.response.status_code": answer.status_code},
+                error=None if answer.delivered else answer.status,
+            )
+        return answer
+
+    async def _answer(self, url: str, secrets: Sequence[str], id: str, body: bytes, span: Span) -> Answer:
         began_at = monotonic()
         try:
             check_webhook_url(url, private=self._private)
+            span.note({"server.address": urlsplit(url).hostname})
             async with asyncio.timeout(self._timeout_s):
-                headers = signed_headers(secrets, id, body) | traced_headers(trace)
-                status_code, text = await self._post(url, headers, body)
+                traced = {} if span.trace is None else span.trace.headers()
+                status_code, text = await self._post(url, signed_headers(secrets, id, body) | traced, body)
         except TimeoutError:
             return Answer(None, f"no answer within {self._timeout_s:g} s", None, _ms_since(began_at))
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -184,13 +202,6 @@ def signed_headers(secrets: Sequence[str], id: str, body: bytes) -> dict[str, st
         "webhook-timestamp": str(int(at.timestamp())),
         "webhook-signature": " ".join(signatures),
     }
-
-
-def traced_headers(trace: Trace | None) -> dict[str, str]:
-    """Return the headers that tell an endpoint which request an event comes from."""
-    if trace is None:
-        return {}
-    return {"traceparent": next_span(trace.traceparent), "x-request-id": trace.request_id}
 
 
 def _ms_since(began_at: float) -> int:

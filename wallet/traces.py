@@ -11,18 +11,30 @@ class Trace(NamedTuple):
     """What a request leaves with the withdrawal that it made: it is told to the bank, and stands in its events."""
 
     request_id: str
-    """At most 128 printable ASCII characters."""
+    """At most 128 printable ASCII characters; empty if nobody knows it."""
     traceparent: str
-    """55 characters: version, trace, span of the request, flags."""
+    """55 characters: version, trace, span, flags."""
+
+    def next_span(self) -> "Trace":
+        """Return the same trace at another span: for a call that is made because of it."""
+        place = self.traceparent
+        return Trace(self.request_id, f"{place[:36]}{secrets.token_hex(8)}{place[52:]}")
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers of a call that is made at this span."""
+        headers = {"traceparent": self.traceparent}
+        if self.request_id:
+            headers["x-request-id"] = self.request_id
+        return headers
 
 
 def trace_of(request_id: str, traceparent: str | None) -> Trace:
     """Return a request's trace. A header that is missing or unreadable begins a new one, which nobody samples."""
-    if traceparent is None or not _TRACEPARENT.match(traceparent):
+    if traceparent is None or not is_readable(traceparent):
         traceparent = f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"
     return Trace(request_id, traceparent)
 
 
-def next_span(traceparent: str) -> str:
-    """Return the same trace at another span: for a call that is made because of it."""
-    return f"{traceparent[:36]}{secrets.token_hex(8)}{traceparent[52:]}"
+def is_readable(traceparent: str) -> bool:
+    """Tell whether a header names a place in a trace."""
+    return _TRACEPARENT.match(traceparent) is not None

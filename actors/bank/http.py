@@ -5,7 +5,7 @@ A call is *certainly not accepted* only if the bank can't have acted on a single
 
 import ssl
 from time import perf_counter
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -24,6 +24,7 @@ from actors.bank.wire import HttpClient, NoReply, NotSent
 from runtime.activity import ACTIVITY
 from runtime.bank_settings import BankSettings
 from runtime.settings import SettingsError
+from runtime.spans import Attributes, Span, spans
 from runtime.telemetry import BANK_CALL_SECONDS, BANK_CALLS, start_at_zero
 from wallet.outcomes import (
     Accepted,
@@ -36,7 +37,7 @@ from wallet.outcomes import (
     PayOutcome,
     Returned,
 )
-from wallet.traces import Trace, next_span
+from wallet.traces import Trace
 
 REPLY_BYTES_MAX = 64 * 1024
 BOOKS_BYTES_MAX = 1024 * BOOKS_PAGE_ENTRIES_MAX
@@ -71,41 +72,48 @@ class HttpBank:
             proxy=proxy,
             headers=headers,
         )
+        place = urlsplit(url)
+        self._place = {"server.address": place.hostname, "server.port": place.port}
 
     async def pay(self, order: PayoutOrder) -> PayOutcome:
         """Order a payout: `POST /payouts` with the reference as idempotency key."""
         body = {"reference": order.reference, "amount": order.amount, "currency": order.currency}
         if order.destination is not None:
             body["destination"] = msgspec.Raw(order.destination.encode())
-        headers = (
-            f"Idempotency-Key: {_visible(order.reference)}\r\nContent-Type: application/json\r\n"
-            f"{_traced(order.trace)}"
-        )
+        headers = f"Idempotency-Key: {_visible(order.reference)}\r\nContent-Type: application/json\r\n"
         started = perf_counter()
         outcome: PayOutcome
-        try:
-            status, reply = await self._client.call(
-                "POST", "/payouts", headers=headers, body=_encode(body), bytes_max=REPLY_BYTES_MAX
-            )
-            outcome = outcome_of_pay_reply(order, status, reply)
-        except (NotSent, NoReply) as error:
-            outcome = outcome_of_error(error)
-        _observe("pay", outcome, started)
+        status = None
+        with self._begin("POST", "/payouts", order.trace) as span:
+            try:
+                status, reply = await self._client.call(
+                    "POST",
+                    "/payouts",
+                    headers=f"{headers}{_lines(span.trace)}",
+                    body=_encode(body),
+                    bytes_max=REPLY_BYTES_MAX,
+                )
+                outcome = outcome_of_pay_reply(order, status, reply)
+            except (NotSent, NoReply) as error:
+                outcome = outcome_of_error(error)
+            _observe("pay", outcome, started, span, status)
         return outcome
 
     async def find(self, order: PayoutOrder, *, compare_all: bool = False) -> FindOutcome:
         """Look up the outcome of an order: `GET /payouts/{reference}`."""
         started = perf_counter()
         outcome: FindOutcome
-        try:
-            path = f"/payouts/{quote(order.reference, safe='')}"
-            status, reply = await self._client.call(
-                "GET", path, headers=_traced(order.trace), bytes_max=REPLY_BYTES_MAX
-            )
-            outcome = outcome_of_find_reply(order, status, reply, compare_all=compare_all)
-        except (NotSent, NoReply) as error:
-            outcome = outcome_of_error(error)
-        _observe("find", outcome, started)
+        status = None
+        with self._begin("GET", "/payouts/{reference}", order.trace) as span:
+            try:
+                path = f"/payouts/{quote(order.reference, safe='')}"
+                status, reply = await self._client.call(
+                    "GET", path, headers=_lines(span.trace), bytes_max=REPLY_BYTES_MAX
+                )
+                outcome = outcome_of_find_reply(order, status, reply, compare_all=compare_all)
+            except (NotSent, NoReply) as error:
+                outcome = outcome_of_error(error)
+            _observe("find", outcome, started, span, status)
         return outcome
 
     async def read_books(self, after: str | None) -> BooksPage:
@@ -127,17 +135,21 @@ class HttpBank:
         """Close all connections."""
         await self._client.close()
 
+    def _begin(self, method: str, template: str, trace: Trace | None) -> Span:
+        about: Attributes = {"http.request.method": method, "url.template": template, **self._place}
+        return spans.call(f"{method} {template}", trace, about)
+
 
 def outcome_of_error(error: NotSent | NoReply) -> BankUnavailable | OutcomeUnknown:
     """Map the error of a call without a complete reply to its outcome."""
     return BankUnavailable(str(error)) if isinstance(error, NotSent) else OutcomeUnknown(str(error))
 
 
-def _traced(trace: Trace | None) -> str:
+def _lines(trace: Trace | None) -> str:
     """Return the headers that tell the bank which request a call comes from."""
     if trace is None:
         return ""
-    return f"traceparent: {next_span(trace.traceparent)}\r\nX-Request-Id: {_visible(trace.request_id)}\r\n"
+    return "".join(f"{name}: {_visible(value)}\r\n" for name, value in trace.headers().items())
 
 
 def _visible(reference: str) -> str:
@@ -178,8 +190,10 @@ start_at_zero(BANK_CALLS, _OPERATIONS, _OUTCOME_LABELS.values())
 start_at_zero(BANK_CALL_SECONDS, _OPERATIONS)
 
 
-def _observe(operation: str, outcome: FindOutcome, started: float) -> None:
+def _observe(operation: str, outcome: FindOutcome, started: float, span: Span, status: int | None) -> None:
     label, seconds = _OUTCOME_LABELS[type(outcome)], perf_counter() - started
     BANK_CALLS.labels(operation, label).inc()
     BANK_CALL_SECONDS.labels(operation).observe(seconds)
     ACTIVITY.count(f"bank {operation} {label}", 1, seconds)
+    failed = isinstance(outcome, BankUnavailable | OutcomeUnknown)
+    span.note({"http.response.status_code": status, "wbs.outcome": label}, error=label if failed else None)

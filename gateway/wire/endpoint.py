@@ -26,7 +26,9 @@ from gateway.wire.memory import FREE_BYTES, Hold, MemoryBudget
 from gateway.wire.metrics import MetricsFlusher, RouteMetrics
 from gateway.wire.rate_limits import RateLimiter
 from gateway.wire.refusals import Refusals, Worked
+from gateway.wire.request_spans import in_spans, remembering, tell_unrouted
 from gateway.wire.response import Response
+from runtime.spans import spans
 from runtime.trail import trail
 from wallet.errors import Overloaded, ValidationFailed
 from wallet.scopes import Scope
@@ -138,7 +140,7 @@ class Endpoints:
             return response
 
         path = operation.path.replace("{", "<").replace("}", ">")
-        serve: Any = wrapper
+        serve: Any = in_spans(wrapper, operation) if spans.are_told else wrapper
         # RFC 9110, 9.3.2: a path that takes GET takes HEAD, with the same head and no body (see `Response`).
         methods = ["GET", "HEAD"] if method == "GET" else [method]
         self._app.add_route(serve, path, methods=methods, name=operation.id, stream=True)
@@ -153,7 +155,8 @@ class Endpoints:
         """Return the function that finds out who sent a request, or None if there is nothing to find out."""
         if self._authenticator.login is Login.OFF:
             return None
-        return partial(self._authenticator.identify, scope=scope)
+        identify = partial(self._authenticator.identify, scope=scope)
+        return remembering(identify) if spans.are_told else identify
 
     def _client_of(self, request: Request, caller: Caller) -> str:
         """Return who pays for a refusal: the key, or the address of whom we do not know."""
@@ -175,6 +178,8 @@ class Endpoints:
             await self._refusals.pay(self._client_of(request, NOBODY))
         response.request_id = request_id
         self._unrouted.observe("any", response.status, 0.0)
+        if spans.are_told and request.route is None:  # else it came to its endpoint, and took too long there
+            tell_unrouted(request, response)
         return response
 
     def _preflight(self, request: Request, error: Exception) -> Response | None:

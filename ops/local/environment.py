@@ -13,6 +13,7 @@ from ops.local.progress import Progress
 from ops.local.servers import Servers
 from ops.state import StateDir
 from runtime.settings import Settings, SettingsError
+from runtime.spans import require_extra
 
 SWAGGER_ORIGINS = "http://127.0.0.1:8282,http://localhost:8282"
 """Where docker-compose.yml has Swagger UI: its page may use the API, unless WBS_CORS_ORIGINS says otherwise."""
@@ -42,6 +43,8 @@ def base(
     try:
         settings = Settings.from_env(environment)
         require_bank(settings)
+        if settings.otel:
+            require_extra()
     except SettingsError as error:
         raise OpsError(f"{error}.") from error
     # Kept beside the private ports, so that none of those is the same.

@@ -17,16 +17,18 @@ _BANK_LOGIN = frozenset(
         "WBS_BANK_PROXY",
     }
 )
+_COLLECTOR = frozenset({"OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"})
 _CALLBACKS = frozenset({"WBS_BANK_WEBHOOK_SECRET"})
 
-SECRETS = frozenset({str(item.metadata["env"]) for item in fields(Settings) if not item.repr}) | _BANK_LOGIN
-"""What `Settings` never shows, and what goes with the bank's credentials."""
+SECRETS = frozenset({str(item.metadata["env"]) for item in fields(Settings) if not item.repr})
+SECRETS |= _BANK_LOGIN | _COLLECTOR
+"""What `Settings` never shows, what goes with the bank's credentials, and what a collector may know us by."""
 
 NEEDED = {
-    "gateway": _DATABASE | _CALLBACKS | {"WBS_METRICS_TOKEN"},
+    "gateway": _DATABASE | _CALLBACKS | _COLLECTOR | {"WBS_METRICS_TOKEN"},
     "relay": _DATABASE | _BROKER,
-    "actors": _DATABASE | _BROKER | _BANK_LOGIN,
-    "reconciler": _DATABASE | _BROKER | _BANK_LOGIN,
+    "actors": _DATABASE | _BROKER | _BANK_LOGIN | _COLLECTOR,
+    "reconciler": _DATABASE | _BROKER | _BANK_LOGIN | _COLLECTOR,
     "courier": _DATABASE,
     "bank_sim": _CALLBACKS,
 }

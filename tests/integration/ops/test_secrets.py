@@ -36,6 +36,8 @@ KNOWS = {
     "WBS_BANK_PROXY": {"actors", "reconciler"},
     "WBS_BANK_TOKEN_FILE": {"actors", "reconciler"},
     "WBS_BANK_PASSWORD_FILE": {"actors", "reconciler"},
+    "OTEL_EXPORTER_OTLP_HEADERS": {"gateway", "actors", "reconciler"},
+    "OTEL_EXPORTER_OTLP_TRACES_HEADERS": {"gateway", "actors", "reconciler"},
 }
 """The kinds of processes that get a secret: all others must not find it in their environment."""
 
@@ -61,6 +63,7 @@ PASSWORDS: dict[str, set[str]] = {
 
 GIVEN = {
     "WBS_METRICS_TOKEN": "s3cret-of-prometheus",
+    "OTEL_EXPORTER_OTLP_HEADERS": "api-key=s3cret-of-the-collector",
     "WBS_BANK_WEBHOOK_SECRET": "whsec_c2VjcmV0IG9mIHRoZSBiYW5rJ3MgY2FsbGJhY2tz",
 }
 LOGINS = [

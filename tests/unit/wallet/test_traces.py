@@ -2,18 +2,21 @@
 
 import pytest
 
-from wallet.traces import next_span, trace_of
+from wallet.traces import Trace, trace_of
 
 GIVEN = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 def test_a_readable_place_is_kept() -> None:
-    """Goal: the trace goes on at another span, with the same flags."""
+    """Goal: the trace goes on at another span, with the same flags, and tells where a call comes from."""
     trace = trace_of("r-1", GIVEN)
     assert trace == ("r-1", GIVEN)
-    spans = {next_span(GIVEN) for _ in range(10)}
+    assert trace.headers() == {"traceparent": GIVEN, "x-request-id": "r-1"}
+    assert Trace("", GIVEN).headers() == {"traceparent": GIVEN}
+    spans = {trace.next_span() for _ in range(10)}
     assert len(spans) == 10
-    for span in spans:
+    for request_id, span in spans:
+        assert request_id == "r-1"
         assert (span[:36], span[52:]) == (GIVEN[:36], GIVEN[52:])
         assert len(span) == 55
 
