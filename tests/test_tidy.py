@@ -439,8 +439,7 @@ def test_every_import_is_declared() -> None:
     """Goal: what we ship imports only what it declares, not what something else happens to bring."""
     runtime, dev = _declared()
     allowed = {"ops": {*runtime, *dev}, "lab": {*runtime, *dev}, "runtime": {*runtime, "opentelemetry-sdk"}}
-    owners = installed()
-    found = []
+    owners, found = installed(), []
     for path in sources(*PACKAGES):
         package = path.relative_to(ROOT).parts[0]
         for top in tops(path) - set(PACKAGES) - {"tests"}:
