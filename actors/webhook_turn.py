@@ -22,7 +22,7 @@ from wallet.ids import uuid7_sequence
 from wallet.user_ids import Spelling
 
 TURN_S = 5.0
-_LEASE_MARGIN_S = 20.0
+_LEASE_MARGIN_S = 4.0
 """No call begins this long after the lease was last renewed: a call may take ten seconds."""
 _PAGE = 100
 _WRITTEN_CALLS, _WRITTEN_S = 20, 0.5

@@ -13,7 +13,7 @@ from db.webhooks import Delivery, secrets_of
 
 _SQL = load("webhooks")
 
-LEASE = timedelta(seconds=30)
+LEASE = timedelta(seconds=15)
 """A turn that was not renewed for this long is over."""
 RUNG_FOR = timedelta(seconds=10)
 """Time that an endpoint's message may take to reach the actors."""

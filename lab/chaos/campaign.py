@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,16 @@ from lab.chaos.disaster import Disaster
 from lab.chaos.faults import Saboteur
 from lab.chaos.green import BACKLOG, expect_green
 from lab.chaos.history import HistoryWriter
-from lab.chaos.lines import CONSUMERS, Lines
+from lab.chaos.lines import CONSUMERS, WEBHOOKS, Lines
 from lab.chaos.load import Load
 from lab.chaos.operations import Operations
 from lab.chaos.pair import Failover, Pair
 from lab.chaos.schedule import plan
 from lab.chaos.wallets import Wallets
+from lab.chaos.webhook_consumer import WebhookConsumer
+from ops.errors import OpsError
 from ops.local import health, supervision
+from ops.local.ports import private_port
 from ops.local.progress import Progress
 from ops.local.stack import Stack
 from ops.state import StateDir
@@ -134,11 +138,19 @@ async def _drive(
             saboteur = Saboteur(order.seed, stack, lines, client, history)
             operations = Operations(order.seed, client, wallets)
             await saboteur.start()
-            told = consumers.Consumers(lines.through(CONSUMERS, stack.urls["api"]), history)
-            told.start()
+            webhooks = WebhookConsumer(
+                order.seed,
+                private_port(stack.state, "webhook_consumer"),
+                partial(lines.through, WEBHOOKS),
+                history,
+            )
+            told = consumers.Consumers(lines.through(CONSUMERS, stack.urls["api"]), webhooks, history)
+            if not await told.start(client):
+                raise OpsError("The run's receiver of webhooks could not be made known to the gateway.")
             disaster = None if pair is None else Disaster(pair, lines, operations, history)
             await _storm(order, operations, saboteur, disaster, client, progress)
             history.mark("load_ended")
+            told.behave()
             aftermath = Aftermath(client, operations, wallets, history, progress)
             progress.say("Healing everything")
             if not await saboteur.heal():
@@ -150,8 +162,8 @@ async def _drive(
             await expect_green(client, aftermath, BACKLOG)
             await aftermath.run(healed)
             await expect_green(client, aftermath)
-            if not await told.finish(client):
-                aftermath.trouble("untold", "consumers at the end of the sequence", "not there in time")
+            if behind := await told.finish(client):
+                aftermath.trouble("untold", "consumers at the end of the sequence", behind)
             history.mark("end")
             report.settled_s = aftermath.settled_s
             report.operations, report.answers = client.operations, client.answers

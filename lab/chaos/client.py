@@ -169,6 +169,12 @@ class RecordingClient:
         except ValueError:
             return call.status, None
 
+    async def webhooks(self, path: str, document: Any) -> Any:
+        """Post to `/webhooks…`; return the answer, or None without success. Not part of the history."""
+        url, body = f"{self._api_url}/webhooks{path}", json.dumps(document)
+        call = await self._exchange("POST", url, body, {"Content-Type": "application/json"})
+        return json.loads(call.answer) if call.status // 100 == 2 else None
+
     # --- the wire ----------------------------------------------------------------------------------------
 
     async def _exchange(self, method: str, url: str, body: str | None, headers: dict[str, str]) -> Call:

@@ -1,20 +1,23 @@
 """Consumers of the sequence of events: they follow it through the whole run and record what they are told.
 
-One reads lists, one a stream. Each knows only the number up to which it has read, and goes on after it at whatever
-gateway answers, as a client's program would. They reach the API by a line of their own, which is cut like the others.
+One reads lists, one a stream, one is told by webhooks (`webhook_consumer`). The first two know only the number up to
+which they have read, and go on after it at whatever gateway answers, as a client's program would. They reach the API
+by a line of their own, which is cut like the others.
 """
 
 import asyncio
 import json
 import random
-from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Protocol
+from abc import abstractmethod
+from typing import Any
 
 import aiohttp
 import msgspec
 
 from lab.chaos.client import RecordingClient
+from lab.chaos.consumer import Consumer
 from lab.chaos.history import Call, HistoryWriter, Told, ToldTo
+from lab.chaos.webhook_consumer import WebhookConsumer
 
 _AGAIN_S = 0.2
 _PAGE_TIMEOUT_S = 5.0
@@ -23,7 +26,9 @@ _SILENCE_S_MAX = 15.0
 _WAIT_S = 2
 _NUMBERED_S = 2.0
 """What is committed has its number within this time, once nothing is wrong any more."""
-_REACHED_S = 30.0
+_REACHED_S = 60.0
+"""The turn of an actor that was killed at the end of the load is over after 15 s, and the endpoint is called again 10 s
+later at most."""
 _PAGE_MAX = 200
 
 
@@ -36,17 +41,19 @@ class _Page(msgspec.Struct):
     next_after: int
 
 
-class _Recorder(ABC):
-    """Follows the sequence, starting again whenever something breaks, until it is told to stop."""
-
-    name: ClassVar[str]
+class _Reader(Consumer):
+    """Reads the sequence from the API, starting again whenever something breaks, until it is told to stop."""
 
     def __init__(self, url: str, history: HistoryWriter) -> None:
+        super().__init__(history)
         self._url = url
-        self._history = history
         self._session: aiohttp.ClientSession | None = None
-        self.after: int | None = None
+        self._after: int | None = None
+
+    @property
+    def after(self) -> int | None:
         """The last number that it was told."""
+        return self._after
 
     async def follow(self) -> None:
         """Follow the sequence for ever."""
@@ -59,6 +66,10 @@ class _Recorder(ABC):
     @abstractmethod
     async def _follow_once(self) -> None:
         """Receive what there is, and record it. Raises nothing."""
+
+    def _go_on_after(self, number: int) -> None:
+        self._after = number
+        self._moved.set()
 
     def _told(self, body: bytes, number: str = "") -> None:
         self._history.write(Told(self.name, self._history.now(), body.decode("utf-8", "replace"), number))
@@ -83,10 +94,10 @@ class _Recorder(ABC):
     def _refused(self, answer: bytes) -> None:
         """Go on where the sequence begins, if the position is not there any more."""
         if b"events_gone" in answer:
-            self.after = None
+            self._after = None
 
 
-class ListConsumer(_Recorder):
+class ListConsumer(_Reader):
     """Reads page after page, waiting at the end."""
 
     name = "list"
@@ -110,14 +121,14 @@ class ListConsumer(_Recorder):
             page = msgspec.json.decode(answer, type=_Page)
             for event in page.events:
                 self._told(bytes(event))
-            self.after = page.next_after
+            self._go_on_after(page.next_after)
         else:
             self._refused(answer)
         if status != 200 or not page.events:
             await asyncio.sleep(_AGAIN_S)
 
 
-class StreamConsumer(_Recorder):
+class StreamConsumer(_Reader):
     """Reads a stream of server-sent events, as an EventSource does."""
 
     name = "stream"
@@ -152,52 +163,51 @@ class StreamConsumer(_Recorder):
             if b"data" in fields:
                 number = fields.get(b"id", b"").decode()
                 self._told(fields[b"data"], number)
-                self.after = int(number)
+                self._go_on_after(int(number))
             fields = {}
 
 
-class Consumer(Protocol):
-    """What follows the sequence."""
-
-    name: ClassVar[str]
-    after: int | None
-
-    async def follow(self) -> None:
-        """Follow the sequence for ever."""
-
-
-NAMES = (ListConsumer.name, StreamConsumer.name)
+NAMES = (ListConsumer.name, StreamConsumer.name, WebhookConsumer.name)
 
 
 class Consumers:
     """All consumers of a run, as tasks."""
 
-    def __init__(self, url: str, history: HistoryWriter) -> None:
+    def __init__(self, url: str, webhooks: WebhookConsumer, history: HistoryWriter) -> None:
         self._history = history
-        self.all: list[Consumer] = [ListConsumer(url, history), StreamConsumer(url, history)]
+        self._webhooks = webhooks
+        self.all: list[Consumer] = [ListConsumer(url, history), StreamConsumer(url, history), webhooks]
         self._tasks: list[asyncio.Task[Any]] = []
 
-    def start(self) -> None:
-        """Begin to follow the sequence."""
+    async def start(self, client: RecordingClient) -> bool:
+        """Begin to follow the sequence, while all is well; return whether all consumers do."""
+        if not await self._webhooks.begin(client):
+            return False
         self._tasks = [asyncio.create_task(consumer.follow()) for consumer in self.all]
+        return True
 
-    async def finish(self, client: RecordingClient) -> bool:
-        """Wait until all are at the end of the sequence, and stop; return whether they came there in time.
+    def behave(self) -> None:
+        """Make no trouble from now on."""
+        self._webhooks.behave()
+
+    async def finish(self, client: RecordingClient) -> str:
+        """Wait until all are at the end of the sequence, and stop; return who is not there in time, or an empty text.
 
         All operations must have ended. Raises what a consumer has failed with.
         """
         await asyncio.sleep(_NUMBERED_S)
+        await self._webhooks.ask_again(client)
         call = await client.read("events", "/events?limit=1", cell="")
         number = json.loads(call.answer)["last_seq"] if call.status == 200 else 0
-        until = self._history.now() + _REACHED_S
-        while not (there := all((consumer.after or 0) >= number for consumer in self.all)):
-            if self._history.now() > until or any(task.done() for task in self._tasks):
-                break
-            await asyncio.sleep(_AGAIN_S)
+        reached = asyncio.gather(*(consumer.reach(number) for consumer in self.all))
+        await asyncio.wait([reached, *self._tasks], timeout=_REACHED_S, return_when=asyncio.FIRST_COMPLETED)
+        behind = [f"{one.name} at {one.after}" for one in self.all if (one.after or 0) < max(number, 1)]
+        reached.cancel()
         self._history.write(ToldTo(self._history.now(), number))
         for task in self._tasks:
             task.cancel()
-        for result in await asyncio.gather(*self._tasks, return_exceptions=True):
+        for result in await asyncio.gather(reached, *self._tasks, return_exceptions=True):
             if isinstance(result, Exception):
                 raise result
-        return there and number > 0
+        await self._webhooks.end()
+        return f"{number}: {', '.join(behind)}" if behind else ""

@@ -113,6 +113,8 @@ class Told(msgspec.Struct, frozen=True, tag="told", tag_field="line", omit_defau
     """The same bytes as they came."""
     number: str = ""
     """The number that came beside the body, where one does (SSE's `id`)."""
+    answered: int = 204
+    """The status that a receiver of webhooks answered with; whether the answer arrived is not known."""
 
 
 class ToldTo(msgspec.Struct, frozen=True, tag="told_to", tag_field="line"):

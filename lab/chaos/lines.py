@@ -32,8 +32,10 @@ LINES = (
 )
 CONSUMERS = "consumers→gateway"
 """The line by which the run's own consumers of events reach the API."""
+WEBHOOKS = "actors→consumers"
+"""The line by which the actors reach the run's own receiver of webhooks."""
 _BETWEEN = tuple(f"{kind}→{server}" for kind, _, server in LINES)
-NAMES = (*_BETWEEN, CONSUMERS)
+NAMES = (*_BETWEEN, CONSUMERS, WEBHOOKS)
 HOSTS = ("everybody→primary", "everybody→standby")
 """With a pair of PostgreSQL servers: a line to each, instead of those to PostgreSQL above."""
 

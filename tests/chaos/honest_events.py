@@ -10,7 +10,7 @@ from lab.chaos.history import Call, Mark, Record, Run, Told, ToldTo
 from tests.chaos.honest_service import WALL_AT_0
 from tests.chaos.honest_transfers import HonestTransfers
 
-CONSUMERS = ("list", "stream")
+CONSUMERS = ("list", "stream", "webhook")
 EPOCH = "epoch-1"
 PATIENT_S = 20.0
 """So long after the healing is the end: what falls due has been told."""
@@ -106,10 +106,10 @@ def _moves(service: HonestTransfers, answer: dict[str, Any]) -> list[Moment]:
 
 
 def told(records: list[Record], *sequences: list[Event], patient: bool = False) -> list[Record]:
-    """Return the history with consumers that were told these events: both the same, or each its own."""
+    """Return the history with consumers that were told these events: the last ones the same as the first."""
     run = records[0]
     assert isinstance(run, Run)
-    lists = sequences if len(sequences) == len(CONSUMERS) else sequences * len(CONSUMERS)
+    lists = [*sequences, *[sequences[0]] * (len(CONSUMERS) - len(sequences))]
     lines: list[Record] = [
         Told(consumer, 1.0, json.dumps(event), str(event["seq"]) if consumer == "stream" else "")
         for consumer, events in zip(CONSUMERS, lists, strict=True)

@@ -39,6 +39,7 @@ def test_ok_while_writes_fail_is_a_lie(rules: Rules) -> None:
     outage = [*writes(200, 100.0), *writes(503, 101.0, 103.0, 105.0, 106.0), *writes(200, 108.0)]
     assert rules([*history, *outage, said(104.0, 200, "ok")]) == set()
     assert rules([*history, *outage, said(106.0, 200, "ok")]) == {"health_lied"}
+    assert rules([*history, *outage, said(107.5, 200, "ok")]) == set()
     assert rules([*history, *outage, said(106.0, 200, "degraded")]) == set()
     assert rules([*history, *outage, said(106.0, 503)]) == set()
     nobody_asked = [*writes(200, 100.0), *writes(200, 108.0)]

@@ -1,8 +1,8 @@
 """Health: the service's reports about itself are true, even in unforeseen cases.
 
 A report is not `ok` once writes have failed for 5 s. It is never red (503) while all writes have worked for 10 s and
-still work afterwards: a report may be the first to meet an outage. The run itself waits until the service is `ok` again
-after the healing, within a limit.
+still work afterwards: a report may be the first to meet an outage, or its end. The run itself waits until the service
+is `ok` again after the healing, within a limit.
 """
 
 import json
@@ -15,6 +15,8 @@ FAILED_S = 5.0
 WORKED_S = 10.0
 AHEAD_S = 2.0
 """Writes that fail within this time after a report confirm it."""
+BACK_S = 1.0
+"""A report may be the first to learn that writes work again, so long before the load does."""
 FAILURES_MIN = 3
 WORKED_MIN = 10
 
@@ -69,7 +71,7 @@ class HealthWitness:
         for said in self._said:
             if said.word == "ok":
                 for since, until in outages:
-                    if said.start >= since + FAILED_S and said.end <= until:
+                    if said.start >= since + FAILED_S and said.end <= until - BACK_S:
                         found = f"/{said.op} said ok, {said.start - since:.1f} s after the last write worked"
                         findings.add("health_lied", f"second {said.start:.1f}", "not ok", found, said.line)
             elif said.status == 503 and self._all_worked_around(said.start):

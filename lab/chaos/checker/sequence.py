@@ -1,6 +1,10 @@
-"""The sequence of events, as each of its consumers was told it: without gaps, once, in order, and the same for all."""
+"""The sequence of events, as each of its consumers was told it: without gaps, once, in order, and the same for all.
 
-from collections import defaultdict
+A receiver of webhooks is told at least once, and each next event only after it has taken the one before, or has refused
+it again and again; that one comes later by itself.
+"""
+
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -24,6 +28,10 @@ TYPES = frozenset(
 
 AT_LEAST_ONCE = frozenset({"webhook"})
 """Consumers that may be told an event again, in the same bytes. What counts is the order in which they first are."""
+REFUSED_TIMES = 3
+"""An event that was refused so often may come later than others."""
+NO_ANSWER = (429, 502, 503, 504)
+"""What says nothing about the event: it has to come again before any other."""
 
 
 class Place(NamedTuple):
@@ -41,6 +49,19 @@ class _Consumer:
     epochs: list[str] = field(default_factory=list)
     digests: dict[tuple[str, int], tuple[bytes, int]] = field(default_factory=dict)
     """Of each event's bytes, with the line of its first arrival."""
+    taken: set[tuple[str, int]] = field(default_factory=set)
+    refusals: Counter[tuple[str, int]] = field(default_factory=Counter)
+
+    def lets_others_pass(self, place: tuple[str, int]) -> bool:
+        """Tell whether other events may be told after this one."""
+        return place in self.taken or self.refusals[place] >= REFUSED_TIMES
+
+    def answer(self, place: tuple[str, int], status: int) -> None:
+        """Take in what was answered to an event."""
+        if status // 100 == 2:
+            self.taken.add(place)
+        elif status not in NO_ANSWER:
+            self.refusals[place] += 1
 
 
 class SequenceWitness:
@@ -66,6 +87,8 @@ class SequenceWitness:
         epoch, seq = event["epoch"], event["seq"]
         digest = blake2b(told.body.encode(), digest_size=12).digest()
         known = consumer.digests.get((epoch, seq))
+        previous = consumer.last
+        consumer.answer((epoch, seq), told.answered)
         if known is not None:
             rule = "event_doubled" if known[0] == digest else "event_changed"
             if rule == "event_doubled" and told.consumer in AT_LEAST_ONCE:
@@ -74,12 +97,15 @@ class SequenceWitness:
             findings.add(rule, f"{told.consumer}, event {seq}", "told once", "told again", known[1], line)
             return
         consumer.digests[epoch, seq] = (digest, line)
-        last_epoch, last_seq = consumer.last
+        last_epoch, last_seq = previous
         if epoch != last_epoch:
             consumer.epochs.append(epoch)
         elif seq != last_seq + 1:
             rule = "event_gap" if seq > last_seq else "event_out_of_order"
             findings.add(rule, told.consumer, f"number {last_seq + 1}", f"number {seq}", line)
+        elif last_seq and not consumer.lets_others_pass(previous):
+            expected = f"{last_seq} taken, or refused {REFUSED_TIMES} times"
+            findings.add("event_overtaken", told.consumer, expected, f"number {seq}", line)
         consumer.last = (epoch, seq)
         self._first = self._first or told.consumer
         if told.consumer == self._first:
@@ -107,6 +133,13 @@ class SequenceWitness:
                 if consumer.last[1] < end.number:
                     expected, found = f"told up to {end.number}", f"{consumer.last[1]} was the last"
                     findings.add("event_missing", name, expected, found)
+            missed = [place for place in consumer.digests if place not in consumer.taken]
+            for place in missed:
+                if place[0] == consumer.last[0]:
+                    line = consumer.digests[place][1]
+                    findings.add(
+                        "event_missing", name, f"event {place[1]}, until it is taken", "never was", line
+                    )
             if len(consumer.epochs) > 1 + restores:
                 expected = f"{1 + restores} epochs"
                 findings.add("epoch_changed", name, expected, f"{len(consumer.epochs)}: {consumer.epochs}")
