@@ -44,7 +44,7 @@ from ops.state import StateDir
 from runtime.settings import Settings
 
 FOLDER = "archives"
-SHARE = 0.2
+SHARE = 0.1
 _TELL_INTERVAL_S = 2.0
 _LOOK_INTERVAL_S = 0.1
 _PATIENCE = 300
