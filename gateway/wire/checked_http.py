@@ -96,7 +96,7 @@ class CheckedHttp(Http):
             return data
         if self.expecting_continue:
             self.expecting_continue = False
-            await self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
+            await self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         while not (part := self.chunks.take(self.recv_buffer)) and not self.chunks.ended:
             await self._receive_more()
         if self.chunks.ended:
@@ -104,7 +104,7 @@ class CheckedHttp(Http):
         return part or None
 
     async def write(self, raw: bytes) -> None:
-        """Send a response, and see to it that it is read."""
+        """Send a response or a part of one, and see to it that it is read."""
         await self._send(raw)
         self._connection.wrote(len(raw))
 

@@ -16,6 +16,7 @@ from sanic.http.constants import Stage
 
 from gateway.wire.application import Application
 from gateway.wire.protocol import protocol_class
+from gateway.wire.unread import bound_what_is_unread
 from runtime import beat
 from runtime.tasks import SupervisedTasks
 from runtime.telemetry import log
@@ -51,6 +52,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound_what_is_unread(listener)
         listener.bind((host, port))
         listener.listen(BACKLOG)
         listener.setblocking(False)

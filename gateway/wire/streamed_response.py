@@ -10,9 +10,6 @@ from sanic.http.constants import Stage
 from gateway.wire.response import Response
 from runtime.telemetry import log
 
-PIECE_S_MAX = 15.0
-"""A client has to take each piece within this time: a slow or gone one ends the response."""
-
 
 class StreamedResponse(Response):
     """A response in pieces. If one of them can't be made, the connection is cut: what has come is not taken for all."""
@@ -42,7 +39,7 @@ class StreamedResponse(Response):
         http.response_func = None
         if http.request_body:
             http.leave_body()
-        await http._send(self._head(http))
+        await http.write(self._head(http))
         try:
             if not http.head_only:
                 await self._send_pieces(http)
@@ -59,7 +56,6 @@ class StreamedResponse(Response):
     async def _send_pieces(self, http: Any) -> None:
         is_chunked = http.request.version != "1.0"
         async for piece in self._pieces:
-            async with asyncio.timeout(PIECE_S_MAX):
-                await http._send(b"%x\r\n%b\r\n" % (len(piece), piece) if is_chunked else piece)
+            await http.write(b"%x\r\n%b\r\n" % (len(piece), piece) if is_chunked else piece)
         if is_chunked:
-            await http._send(b"0\r\n\r\n")
+            await http.write(b"0\r\n\r\n")

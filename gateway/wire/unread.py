@@ -1,6 +1,8 @@
 """Ends connections whose clients do not read their responses in time."""
 
 import asyncio
+import socket
+import struct
 from typing import Any
 
 from gateway.wire.memory import FREE_BYTES, Hold
@@ -9,8 +11,23 @@ from runtime.telemetry import CONNECTIONS_CUT, start_at_zero
 READ_S_MAX = 15.0
 """A response has to be read by its client so long after it was sent, however slowly that goes on."""
 LOOK_S = 1.0
+KERNEL_BYTES = 128 * 1024
+"""Of what a client does not take, the kernel keeps about so much, and not its usual 4 MB. The rest is counted here."""
+_KERNEL_S_MAX = READ_S_MAX + 5 * LOOK_S
+"""Where there is anything to be counted here, the connection is cut before that, and the client is told."""
+_RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER: nothing that is still to be sent outlives the connection."""
 
 start_at_zero(CONNECTIONS_CUT, ("memory", "unread"))
+
+
+def bound_what_is_unread(listener: socket.socket) -> None:
+    """Have the kernel keep little for the connections that it will accept here, and not for long.
+
+    So connections end, too, whose responses are all with the kernel, which can't get rid of them.
+    """
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, KERNEL_BYTES)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(_KERNEL_S_MAX * 1000))
 
 
 class UnreadResponses:
@@ -64,4 +81,6 @@ class UnreadResponses:
 
     def _cut(self, reason: str) -> None:
         CONNECTIONS_CUT.labels(reason).inc()
+        # Otherwise the kernel would go on offering the rest to the client, for minutes.
+        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._transport.abort()

@@ -17,9 +17,11 @@ ADDRESS = "127.0.0.2"
 """The attacker's address, which differs from that of the client next to it."""
 ANSWER_S_MAX = 15.0
 """Longer than any deadline of the service for a request that has arrived."""
-DEAF_S = 20.0
-"""Longer than the service waits for a response to be read, and looks for it."""
+DEAF_S_MAX = 60.0
+"""Much longer than the service waits for a response to be read: before, it has to make more than the kernels take."""
+LOOK_S_MAX = 5.0
 FOUND_MAX = 20
+_TCP_ESTABLISHED = 1
 
 
 class Shooter:
@@ -161,10 +163,12 @@ class Deaf:
         self.found: list[str] = []
 
     async def run(self) -> None:
-        """Ask, wait longer than the service does, and see whether it has hung up."""
+        """Ask, and wait until the service has hung up. It goes on for the plan's time at least, as at the yardstick."""
         path = f"/transactions/{self._target.victim}?limit=100"
         asks = request(self._target, "GET", path, key=self._target.strong_key) * self.ASKS
-        await asyncio.gather(*(self._one(asks) for _ in range(self._plan["shots"])))
+        await asyncio.gather(
+            asyncio.sleep(self._plan["seconds"]), *(self._one(asks) for _ in range(self._plan["shots"]))
+        )
 
     async def _one(self, asks: bytes) -> None:
         loop = asyncio.get_running_loop()
@@ -173,33 +177,39 @@ class Deaf:
         client.setblocking(False)
         try:
             client.bind((ADDRESS, 0))
-            async with asyncio.timeout(DEAF_S):
+            async with asyncio.timeout(DEAF_S_MAX):
                 await loop.sock_connect(client, (self._plan["host"], self._plan["port"]))
                 await loop.sock_sendall(client, asks)
-                await asyncio.sleep(DEAF_S)
+                while _is_established(client):  # noqa: ASYNC110 - nothing tells of a reset without reading
+                    await asyncio.sleep(0.5)
+            self.statuses["closed by the service"] += 1
         except TimeoutError:
-            pass
+            await self._look(client)
         except OSError:
-            self.statuses["closed"] += 1
-            return
+            self.statuses["closed by the service"] += 1
         finally:
-            # What is in our buffer may be read; then it must have ended.
-            with suppress(OSError):
-                await self._look(client)
             client.close()
 
     async def _look(self, client: socket.socket) -> None:
-        loop, read = asyncio.get_running_loop(), 0
+        """Read a little: if the service has hung up without a word, its kernel says so now."""
+        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(ANSWER_S_MAX):
-                while data := await loop.sock_recv(client, 1_000_000):
-                    read += len(data)
-        except ConnectionResetError:
-            pass
-        except TimeoutError:
-            self.statuses["! still open"] += 1
+            async with asyncio.timeout(LOOK_S_MAX):
+                for _ in range(self.BUFFER_BYTES):
+                    if not await loop.sock_recv(client, self.BUFFER_BYTES):
+                        self.statuses["closed by the service"] += 1
+                        return
+        except ConnectionError:
+            self.statuses["closed by the service"] += 1
             return
-        self.statuses["closed by the service"] += 1
+        except TimeoutError:
+            pass
+        self.statuses["! still open"] += 1
+
+
+def _is_established(client: socket.socket) -> bool:
+    """Tell whether the other side has not ended the connection, as far as that can be known without reading."""
+    return client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_ESTABLISHED
 
 
 def main() -> None:
