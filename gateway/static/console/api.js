@@ -36,9 +36,9 @@ async function call(method, path, body) {
   try {
     answer = text ? JSON.parse(text) : {};
   } catch {
-    throw new Problem(reply.status, { title: `An answer that is no JSON (HTTP ${reply.status})` });
+    throw new Problem(reply.status, { title: `The answer is not JSON (HTTP ${reply.status})` });
   }
-  // A health report is worth reading also when it is red.
+  // A health report is worth reading even when it is red.
   if (!reply.ok && !("dependencies" in answer)) throw new Problem(reply.status, answer);
   return answer;
 }

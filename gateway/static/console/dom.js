@@ -1,5 +1,5 @@
-// Elements, and how a page that was drawn anew is laid over the one that is there: focus, scrolling, what is typed and what
-// is selected stay.
+// Elements, and how a page that is drawn again replaces the one that is there: focus, scrolling, typed text and selection
+// stay.
 
 const SVG = "http://www.w3.org/2000/svg";
 const SVG_TAGS = new Set(["svg", "rect", "path", "line", "text", "g", "title"]);

@@ -1,4 +1,4 @@
-// The console: which page the address names, signing in, and looking again and again.
+// The console: which page the address names, signing in, and polling.
 
 import { followEvents, get, key, Problem } from "./api.js";
 import { draw, h, say } from "./dom.js";
@@ -67,7 +67,7 @@ function drawPage() {
   const age = (Date.now() - seenAt) / 1000;
   const isStale = shown !== null && age > STALE_S;
   live.className = trouble || isStale ? "stale" : streaming ? "streaming" : "";
-  const words = trouble ? "not live" : isStale ? "stale" : streaming ? "live" : "looks every 2 s";
+  const words = trouble ? "not live" : isStale ? "stale" : streaming ? "live" : "polls every 2 s";
   if (live.textContent !== words) live.textContent = words;
   const warning =
     (trouble || isStale) &&
@@ -108,7 +108,7 @@ async function refresh() {
   } catch (error) {
     if (page !== asked) return;
     if (!(error instanceof Problem)) console.error(error);
-    if (error.status === 401) return signIn("This key is not known any more. Sign in again.");
+    if (error.status === 401) return signIn("This key is no longer valid. Sign in again.");
     trouble = error;
   }
   drawPage();
@@ -145,7 +145,7 @@ async function followForEver() {
     try {
       if (about) await followEvents(changed);
     } catch (error) {
-      if (error.status === 403) return; // this key may not see events: looking is enough
+      if (error.status === 403) return; // this key may not see events: polling is enough
     }
     streaming = false;
     await new Promise((resolve) => setTimeout(resolve, about ? POLL_MS : EVENTS_AT_MOST_EVERY_MS / 7));

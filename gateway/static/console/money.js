@@ -19,7 +19,7 @@ export function minorUnits(text, code) {
   const exponent = exponents.get(code) ?? 0;
   const match = /^(\d{1,3}(?:,\d{3})+|\d+)(?:\.(\d+))?$/.exec(text.trim());
   const part = match?.[2] ?? "";
-  if (!match || part.length > exponent) throw new Error(`“${text}” is no amount: ${code} has ${exponent} decimal places`);
+  if (!match || part.length > exponent) throw new Error(`“${text}” is not an amount: ${code} has ${exponent} decimal places`);
   const amount = BigInt(match[1].replaceAll(",", "") + part.padEnd(exponent, "0"));
   if (amount > BigInt(Number.MAX_SAFE_INTEGER)) throw new Error(`${text} ${code} is more than any wallet holds`);
   return Number(amount);

@@ -1,4 +1,4 @@
-// Dead letters: withdrawals that nothing goes on with by itself; why, how long, how much; and what mends them.
+// Dead letters: withdrawals that do not go on by themselves: why, for how long, how much, and what mends them.
 
 import { get, post } from "./api.js";
 import { ask, h, say } from "./dom.js";
@@ -9,10 +9,10 @@ export const title = () => "Dead letters";
 
 export const load = (page) => get("/operator/dead-letters", { limit: 100, ...page.query });
 
-const PER_S = [["", "all at once"], ["1", "1 a second"], ["5", "5 a second"], ["20", "20 a second"], ["100", "100 a second"]];
+const PER_S = [["", "all at once"], ["1", "1 per second"], ["5", "5 per second"], ["20", "20 per second"], ["100", "100 per second"]];
 
-// Replays page by page, each later than the one before at the rate that was asked for. The rate holds also when this tab is
-// closed: when each is due is written with it.
+// Replays page by page, each withdrawal later than the one before, at the rate that was asked for. The rate holds even when
+// this tab is closed: each withdrawal is stored with the time at which it is due.
 async function replayAll(body, progress) {
   const done = { replayed: 0, refused: [] };
   let after_s = 0;
@@ -35,7 +35,7 @@ async function replayMany(context, reasons, chosen) {
   const text = chosen.length ? `${number(count)} chosen withdrawals` : `All ${number(count)}${query.failure_code ? ` with ${words(query.failure_code)}` : " that require attention"}: ${sums.map(({ amount, currency }) => money(amount, currency).textContent).join(", ")}`;
   const given = await ask({
     title: `Replay ${number(count)}`,
-    text: [`${text}. The bank is looked up first; nothing is paid twice.`],
+    text: [`${text}. The bank is asked first; nothing is paid twice.`],
     fields: [{ name: "per_s", label: "How fast", options: PER_S, value: count > 100 ? "20" : "" }],
     confirm: "Replay",
   });
@@ -58,11 +58,11 @@ function reasonsTable(reasons, query) {
 }
 
 const MEANING = {
-  bank_unavailable: "The bank took no call in any round: refused, busy, or away. Once it is back, replay.",
-  outcome_unknown: "The bank took the call and never said what became of it. Replaying looks it up first.",
+  bank_unavailable: "The bank accepted no call in any round: it refused, was busy, or was away. Once it is back, replay.",
+  outcome_unknown: "The bank took the call and never said what became of it. A replay asks the bank first.",
   bank_conflict: "The bank knows the reference with another body. A person has to compare both orders.",
   bank_contradiction: "The bank had accepted the order and does not know it now. Ask the bank, then settle by hand.",
-  bank_key_too_old: "The bank does not know it and its key is too old to send again. Ask the bank, then settle by hand.",
+  bank_key_too_old: "The bank does not know the order, and its key is too old to be sent again. Ask the bank, then settle by hand.",
 };
 
 export function render(found, context) {

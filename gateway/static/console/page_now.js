@@ -91,7 +91,7 @@ function moneyTable(now) {
     cells: [currency, cell(currency, ["pending"]), cell(currency, ["processing"]), cell(currency, ["requires_attention"]), cell(currency, ["pending", "processing", "requires_attention"])],
   }));
   const columns = [{ title: "Currency" }, { title: "Waiting", right: true }, { title: "With the bank", right: true }, { title: "Requires attention", right: true }, { title: "Held in all", right: true }];
-  return table("Money held for withdrawals, by currency", columns, rows, "No withdrawal is open: no money is held for any.");
+  return table("Money held for withdrawals, by currency", columns, rows, "No withdrawal is open: no money is held.");
 }
 
 function reasonsTable(now) {
@@ -112,7 +112,7 @@ export function actionsTable(actions) {
     key: `action-${one.id}`,
     cells: [time(one.at), one.made_by.replace(/^operator:?/, "") || "an operator", words(one.action), one.withdrawal_id ? withdrawalLink(one.withdrawal_id) : number(one.withdrawals), one.reason ?? ""],
   }));
-  return table("What operators did", [{ title: "When" }, { title: "Who" }, { title: "What" }, { title: "Withdrawals" }, { title: "Reason" }], rows, "Nobody has done anything by the console yet.");
+  return table("What operators did", [{ title: "When" }, { title: "Who" }, { title: "What" }, { title: "Withdrawals" }, { title: "Reason" }], rows, "No operator has done anything yet.");
 }
 
 export function render(seen, context) {
@@ -137,15 +137,15 @@ export function render(seen, context) {
     h(
       "div",
       { class: "tiles" },
-      tile("Charges", number(perMinute(moves[0].values, now.at)), "a minute"),
-      tile("Payouts", number(perMinute(ends[0].values, now.at)), "completed a minute"),
+      tile("Charges", number(perMinute(moves[0].values, now.at)), "per minute"),
+      tile("Payouts", number(perMinute(ends[0].values, now.at)), "completed per minute"),
       tile("Waiting", atLeast + number(waiting), waits, oldestS > 60 ? "warn" : "", waiting ? "/console/withdrawals?status=stuck&order=oldest" : null),
       tile("Requires attention", atLeast + number(stuck), stuck ? inAttention : "no money is stuck", stuck ? "bad" : "", "/console/dead-letters"),
       tile("Outbox", number(now.outbox.messages), now.outbox.messages ? `oldest for ${span(now.outbox.age_s)}` : "all is announced", now.outbox.age_s > 30 ? "warn" : ""),
-      tile("Bank", latency[58] || latency[59] ? took(Math.round(latency[58] || latency[59])) : "–", failures ? `${number(failures)} calls a minute fail` : "mean answer to a payout", failures ? "warn" : "", "/console/bank"),
+      tile("Bank", latency[58] || latency[59] ? took(Math.round(latency[58] || latency[59])) : "–", failures ? `${number(failures)} calls per minute fail` : "mean answer to a payout", failures ? "warn" : "", "/console/bank"),
     ),
     h("div", { class: "charts" }, chart("Money moves", moves), chart("Payouts ended", ends), chart("The bank's answers", answers), chart("The bank's mean time", [{ name: "ms", look: "s1", values: latency }], "in the last minute", (ms) => took(Math.round(ms)) || "0 ms")),
-    section("Money held for withdrawals", moneyTable(now), !now.is_complete && h("p", { class: "hint" }, "Sums are over the oldest 10,000 withdrawals of each status: there is at least so much.")),
+    section("Money held for withdrawals", moneyTable(now), !now.is_complete && h("p", { class: "hint" }, "Sums are over the oldest 10,000 withdrawals of each status: the real sums are no smaller.")),
     section("Why withdrawals require attention", reasonsTable(now)),
     oldest && section("Waiting longest", h("p", {}, withdrawalLink(oldest.id), " accepted ", time(oldest.created_at))),
     section("What operators did", actionsTable(now.actions.slice(0, 10))),

@@ -41,7 +41,7 @@ async function move(context, kind, user, currency) {
     text: "Only possible because this stack asks for no keys.",
     fields: [
       { name: "amount", label: `Amount in ${currency}`, required: true, inputmode: "decimal" },
-      isCharge ? { name: "lock", label: "Lock it for so many seconds", value: "0", inputmode: "numeric" } : { name: "destination", label: "Destination", value: "DE02120300000000202051", hint: "test:decline:account_closed, test:pending:5000 … tell the simulator what to do" },
+      isCharge ? { name: "lock", label: "Seconds to lock it for", value: "0", inputmode: "numeric" } : { name: "destination", label: "Destination", value: "DE02120300000000202051", hint: "test:decline:account_closed, test:pending:5000 … tell the simulator what to do" },
     ],
     confirm: isCharge ? "Charge" : "Withdraw",
   });
@@ -76,7 +76,7 @@ export function render(found, context) {
   return [
     h("h1", {}, "Wallet of ", user),
     form,
-    wallets.length ? h("div", { class: "splits" }, wallets.map(splitOf)) : h("p", { class: "empty" }, "This user has no wallet yet: it comes into being with the first charge."),
+    wallets.length ? h("div", { class: "splits" }, wallets.map(splitOf)) : h("p", { class: "empty" }, "This user has no wallet yet: the first charge makes one."),
     about.development && h("p", { class: "buttons" }, h("button", { type: "button", onclick: () => move(context, "charge", user, currency) }, "Charge …"), h("button", { type: "button", class: "quiet", onclick: () => move(context, "withdraw", user, currency) }, "Withdraw …")),
     section(`Movements in ${currency}`, table("Movements", [{ title: "When" }, { title: "What" }, { title: "Amount", right: true }, { title: "Status" }, { title: "Id" }], transactionRows(found), "None yet."), h("p", { class: "pages" }, query.cursor && h("a", { href: `/console/wallet?${new URLSearchParams({ user_id: user, currency })}` }, "To the newest"), next && h("a", { href: next, rel: "next" }, "Older ones"))),
     section("Open withdrawals", table("Open withdrawals", [{ title: "Accepted" }, { title: "Status" }, { title: "Amount", right: true }, { title: "Why" }, { title: "Id" }], withdrawals.items.map((one) => ({ key: one.withdrawal_id, cells: [time(one.created_at, false), state(one.status), money(one.amount, one.currency), one.failure ? words(one.failure.code) : "", copyable(one.withdrawal_id, `/console/withdrawals/${one.withdrawal_id}`)] })), "None.")),

@@ -1,4 +1,4 @@
-// Webhooks: who is told, what could not be delivered, and telling it again.
+// Webhooks: their receivers, what could not be delivered, and redelivery.
 
 import { get, patch, post } from "./api.js";
 import { ask, h } from "./dom.js";
@@ -29,7 +29,7 @@ async function test(context, hook) {
 
 async function change(context, hook) {
   const disable = hook.status === "enabled";
-  const given = await ask({ title: disable ? "Disable this webhook" : "Enable this webhook", text: [hook.url, disable ? "It is told nothing more. Once it is enabled, it goes on where it was." : "It goes on where it was."], confirm: disable ? "Disable" : "Enable", danger: disable });
+  const given = await ask({ title: disable ? "Disable this webhook" : "Enable this webhook", text: [hook.url, disable ? "It is told nothing more. Once it is enabled again, it goes on where it stopped." : "It goes on where it stopped."], confirm: disable ? "Disable" : "Enable", danger: disable });
   if (given) await context.act(() => patch(pathOf(hook.id), { status: disable ? "disabled" : "enabled" }), disable ? "It is disabled" : "It is enabled");
 }
 
@@ -38,7 +38,7 @@ function deliveriesOf({ chosen, deliveries }, context) {
     key: one.id,
     cells: [time(one.at, false), number(one.seq), one.type, h("span", { class: `state ${LOOKS[one.status] ?? "dull"}` }, words(one.status)), one.attempt, one.error ?? `HTTP ${one.status_code}`, took(one.took_ms), h("button", { type: "button", class: "quiet", "aria-label": `Deliver event ${one.seq} again`, onclick: () => context.act(() => post(`${pathOf(chosen.id)}/redeliver`, { seq: one.seq }), `Event ${one.seq} is delivered again`) }, "Again")],
   }));
-  const columns = [{ title: "When" }, { title: "Event", right: true }, { title: "Type" }, { title: "Came of it" }, { title: "Try", right: true }, { title: "Answer" }, { title: "Took", right: true }, { title: h("span", { class: "hidden" }, "Deliver again") }];
+  const columns = [{ title: "When" }, { title: "Event", right: true }, { title: "Type" }, { title: "Result" }, { title: "Try", right: true }, { title: "Answer" }, { title: "Took", right: true }, { title: h("span", { class: "hidden" }, "Deliver again") }];
   const next = deliveries.next_cursor && `/console/webhooks?${new URLSearchParams({ id: chosen.id, cursor: deliveries.next_cursor })}`;
   return [table("Deliveries", columns, rows, "Nothing was delivered yet."), next && h("p", {}, h("a", { href: next, rel: "next" }, "Older ones"))];
 }
@@ -52,7 +52,7 @@ function oneOf(found, context) {
     facts([
       ["Id", copyable(hook.id)],
       ["Dealt with up to event", number(hook.delivered_to)],
-      ["Parked: tried by themselves", number(hook.parked)],
+      ["Parked: each is retried by itself", number(hook.parked)],
       ["Failing since", hook.failing_since ? time(hook.failing_since) : "not failing"],
       hook.next_attempt_at && ["Next try", time(hook.next_attempt_at)],
       ["Made", time(hook.created_at)],
@@ -70,5 +70,5 @@ export function render(found, context) {
     cells: [h("a", { href: `/console/webhooks?${new URLSearchParams({ id: one.id })}` }, one.url), one.failing_since && one.status === "enabled" ? state("trouble", "failing") : state(one.status), one.types ? one.types.join(", ") : "all", number(one.parked), one.failing_since ? time(one.failing_since, false) : "", one.description ?? ""],
   }));
   const columns = [{ title: "Address" }, { title: "Status" }, { title: "Events" }, { title: "Parked", right: true }, { title: "Failing since" }, { title: "Description" }];
-  return [h("h1", {}, "Webhooks"), table("Webhooks", columns, rows, "Nobody is told by webhooks: POST /webhooks makes one."), found.chosen && oneOf(found, context)];
+  return [h("h1", {}, "Webhooks"), table("Webhooks", columns, rows, "There are no webhooks: POST /webhooks makes one."), found.chosen && oneOf(found, context)];
 }

@@ -23,7 +23,7 @@ function stepOf(step, before) {
     "li",
     { class: `step is-${step.kind}` },
     h("p", {}, head, step.text && h("span", { class: "reason" }, ` ${step.text}`)),
-    h("p", { class: "hint" }, time(step.at), step.took_ms !== null && ` · the bank took ${took(step.took_ms)}`, wait >= 1 && ` · ${span(wait)} after the step before`, step.by && ` · by ${who(step.by)}`),
+    h("p", { class: "hint" }, time(step.at), step.took_ms !== null && ` · the bank took ${took(step.took_ms)}`, wait >= 1 && ` · ${span(wait)} after the previous step`, step.by && ` · by ${who(step.by)}`),
   );
 }
 

@@ -1,4 +1,4 @@
-// Withdrawals: found by filters, or by whatever somebody calls one.
+// Withdrawals: found by filters, or by any of their names.
 
 import { get } from "./api.js";
 import { h } from "./dom.js";
@@ -79,7 +79,7 @@ export function render(found, context) {
     filters(context),
     query.q && h("p", {}, "Found by ", h("q", {}, query.q), ": ", how ? `by ${how}.` : found.is_user ? ["the withdrawals of this ", h("a", { href: `/console/wallet?${new URLSearchParams({ user_id: query.q })}` }, "user"), "."] : "nothing. Looked for ids, references, idempotency keys, names of the bank among the newest 20,000, and users."),
     query.status === "requires_attention" && h("p", {}, h("a", { href: "/console/dead-letters" }, "Why, and what mends them")),
-    table("Withdrawals", columnsOf(false), rowsOf(found.items), found.next_cursor ? "None on this page. There may be some further back." : "No withdrawal is like this."),
+    table("Withdrawals", columnsOf(false), rowsOf(found.items), found.next_cursor ? "None on this page. There may be some further back." : "No withdrawal matches."),
     h("p", { class: "pages" }, query.cursor && h("a", { href: `/console/withdrawals?${new URLSearchParams(Object.entries(query).filter(([name]) => name !== "cursor"))}` }, "To the first page"), next && h("a", { href: next, rel: "next" }, query.order === "oldest" ? "Newer ones" : "Older ones")),
   ];
 }
