@@ -20,6 +20,7 @@ from db.ledger_writes import (
     lock_wallets,
     record_decision,
     remove_locks,
+    used_meanwhile,
     write_under_locks,
 )
 from db.optimistic_writer import write_captures
@@ -88,6 +89,8 @@ async def _write(
     if limits.open_locks:
         await count_open(connection, payees, locked.wallets, locked.now)
     decision = decide_follow_ups(commands, known, facts, locked.wallets, locked.now, limits)
+    if await used_meanwhile(connection, commands, decision.outcomes, locked):
+        return Rejected("a refused command has taken effect meanwhile")
     await _record(connection, decision, locked.wallets, matured)
     return decision.outcomes
 

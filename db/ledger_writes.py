@@ -12,10 +12,12 @@ from db.connections import autocommit, transaction
 from db.errors import Rejected
 from db.sql import load
 from db.strict import one, require, require_tag, rows_of, whole
+from wallet.commands import KeyedCommand, Withdraw
 from wallet.decision import Decision, NewKey, ReleasesNeeded
 from wallet.errors import WalletError
 from wallet.ledger import Kind, MaturedLock, Transfer, Wallet, WalletId
 from wallet.receipts import KeyId, Recorded
+from wallet.reference import reference_end
 
 _SQL = load("ledger")
 
@@ -64,6 +66,33 @@ async def lock_wallets(
     require(bool(rows) and rows[0]["now"] is not None, "the clock after the last lock")
     used = [tuple(text.split("\x1f", 1)) for text in rows[0]["used"] or ()]
     return Locked(wallets, rows[0]["now"], used, rows[0]["known_references"] or [])
+
+
+async def used_meanwhile(
+    connection: Any,
+    commands: Sequence[object],
+    outcomes: Sequence[Outcome],
+    locked: Locked,
+    bank_prefix: str | None = None,
+) -> bool:
+    """Return whether a refused command has taken effect while its wallets, now under lock, were waited for.
+
+    `lock_wallets` looks at keys and references before it waits. So a command that is sent twice can meet what it has
+    done itself, in another process, and be refused for that: the money is gone, the charge is reversed already.
+    """
+    refused = [
+        command
+        for command, outcome in zip(commands, outcomes, strict=True)
+        if isinstance(command, KeyedCommand)
+        and isinstance(outcome, WalletError)
+        and (command.space, command.key) not in locked.used_keys
+    ]
+    if not refused:
+        return False
+    keys = {(command.space, command.key) for command in refused}
+    references = {(one.user_id, reference_end(one)) for one in refused if isinstance(one, Withdraw)}
+    rows = await connection.fetch(_SQL["used_meanwhile"], *_split(keys), *_split(references), bank_prefix)
+    return bool(one(rows)["used"])
 
 
 async def create_wallets(connection: Any, ids: Iterable[WalletId]) -> None:
@@ -131,7 +160,11 @@ async def record(
         )
         for t in transfers
     ]
-    changes = [(w.user_id, w.currency, *change, w.at) for w in wallets if any(change := w.change())]
+    # Also those whose balances are as before, because as much came as went: they have a later last instant.
+    moved = {(t.user_id, t.currency) for t in transfers}
+    changes = [
+        (w.user_id, w.currency, *w.change(), w.at) for w in wallets if (w.user_id, w.currency) in moved
+    ]
     # Only the gateway has keys to write, and the right to.
     statement = _SQL["record"] if keys else _SQL["record_without_keys"]
     written = dict(one(await connection.fetch(statement, movements, changes)))

@@ -17,6 +17,7 @@ from db.ledger_writes import (
     list_matured,
     lock_wallets,
     record_decision,
+    used_meanwhile,
     write_under_locks,
 )
 from db.receipts import receipts_of
@@ -79,6 +80,8 @@ class LockingWriter:
         counted = [id for command in commands if self._limits.counts(command) for id in wallets_of(command)]
         await count_open(connection, counted, wallets, locked.now)
         decision = decide(commands, known, wallets, locked.now, self._limits)
+        if await used_meanwhile(connection, commands, decision.outcomes, locked, self._bank_prefix):
+            return Rejected("a refused request has taken effect meanwhile")
         await self._write(connection, decision, wallets, matured, locked.now)
         return decision.outcomes
 

@@ -41,6 +41,23 @@ select
 from lock_taken as t
 left join locked_wallets as w on true;
 
+-- name: used_meanwhile
+-- Whether one of the keys ($1, $2) is used by now, or one of the bank references (users $3, ends $4, prefix $5 or this
+-- stack's).
+select
+    exists(
+        select from unnest($1::text[], $2::text[]) as asked (space, key)
+        join idempotency_keys as k on k.digest = key_digest(asked.space, asked.key)
+    )
+    or exists(
+        select from stack as s
+        cross join unnest($3::text[], $4::text[]) as asked (user_id, reference_end)
+        join withdrawals as w on
+            coalesce(w.reference, w.id) = (coalesce($5, s.bank_prefix) || asked.reference_end)::uuid
+            and w.user_id = asked.user_id
+        where s.only_row
+    ) as used;
+
 -- name: write_optimistically
 -- Writes a batch in one statement, if its keys are new and its requests can be accepted: it locks the wallets ($1, in
 -- key order), reads the clock, changes the wallets and writes the movements ($2). A wallet that does not exist or has

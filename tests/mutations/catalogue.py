@@ -349,6 +349,33 @@ LEDGER = (
         (_UNIT + "wallet/test_decide.py", _DB + "test_ledger.py::test_a_replay_is_the_first_answer"),
     ),
     Mutation(
+        "refused for what the same command has just done",
+        (Change("db/ledger_writes.py", '    return bool(one(rows)["used"])\n', "    return False\n"),),
+        (_DB + "test_transfers.py::test_one_key_at_once_from_two_processes",),
+    ),
+    Mutation(
+        "as much came as went, and nothing is said to have happened",
+        (
+            Change(
+                "db/ledger_writes.py",
+                "for w in wallets if (w.user_id, w.currency) in moved",
+                "for w in wallets if any(w.change())",
+            ),
+        ),
+        (_DB + "test_instants.py::test_what_comes_and_goes_at_once",),
+    ),
+    Mutation(
+        "archived while it is being released",
+        (
+            Change(
+                "db/queries/archive.sql",
+                "from archive_origins as o\njoin locks as l\n",
+                "from archive_origins as o\njoin (select * from locks limit 0) as l\n",
+            ),
+        ),
+        (_DB + "test_archive.py::test_a_release_at_the_same_time",),
+    ),
+    Mutation(
         "decide outside the lock",
         (
             Change(

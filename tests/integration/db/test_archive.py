@@ -15,6 +15,7 @@ import pytest
 from db import archive, reads, statements
 from db.connections import Reader, connect
 from db.ledger import Ledger
+from db.releases import release_matured
 from db.statements import Split
 from db.withdrawals import Attempt, Withdrawals
 from ops import archive_files
@@ -27,7 +28,7 @@ from tests.conftest import execute
 from tests.integration.db.conftest import accepted, charge, hold, split, transfer, waiting_for_locks, withdraw
 from tests.integration.db.histories import USERS, History
 from tests.integration.sequence import told
-from tests.locks import in_an_hour
+from tests.locks import in_an_hour, mature
 from tests.polling import poll_until
 from wallet.commands import LedgerCommand
 from wallet.errors import ChargeNotFound, IdempotencyKeyArchived, IdempotencyKeyReused, TryLater
@@ -249,6 +250,46 @@ async def test_a_reversal_at_the_same_time(
         await ledger.follow_up(ReverseCharge("shop", "r", id, 4))
     assert archiving.result().told["movements"] == 0
     assert (await books_hold())["archived"] == 0
+
+
+async def test_a_release_at_the_same_time(
+    ledger: Ledger,
+    settings: Settings,
+    connection: asyncpg.Connection,
+    books_hold: BooksHold,
+    wbs_archive: WbsArchive,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Goal: what is released while the archive looks at it stays with its release: neither goes without the other."""
+    await ledger.submit(charge(100))
+    locked = [
+        await accepted(ledger, charge(20, release_at=in_an_hour())),
+        await accepted(ledger, transfer("ann", ("bob", 30), release_at=in_an_hour())),
+    ]
+    for user in ("ann", "bob"):
+        await ledger.submit(charge(1, user=user))
+    before = await present(connection)
+    await mature(connection)
+    statements: list[str] = []
+    releasing = await connect(settings.database)
+    execute_in_archive = asyncpg.Connection.execute
+
+    async def release_in_between(self: asyncpg.Connection, statement: str, *arguments: object) -> str:
+        result: str = await execute_in_archive(self, statement, *arguments)
+        if statement == archive._SQL["gather"]:
+            statements.append(statement)
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(release_matured(releasing), loop))
+        return result
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(asyncpg.Connection, "execute", release_in_between)
+    archived = await wbs_archive(before)
+    assert statements
+    await books_hold()
+    here = {row["id"] for row in await connection.fetch("select id from transfers")}
+    assert here >= set(locked)
+    assert archived.told["movements"] == 1
+    await releasing.close(timeout=5)
 
 
 async def _waits(connection: asyncpg.Connection, number: int) -> bool:

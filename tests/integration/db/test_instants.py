@@ -15,7 +15,7 @@ from db.lists import LAST_ID, Span
 from db.releases import release_oldest
 from db.withdrawals import Withdrawals
 from runtime.settings import Settings
-from tests.integration.db.conftest import accepted, charge, split, submit_twice, withdraw
+from tests.integration.db.conftest import accepted, charge, split, submit_twice, transfer, withdraw
 from wallet.commands import Charge, Withdraw
 from wallet.errors import ValidationFailed
 from wallet.outcomes import BankUnavailable, Declined, Paid
@@ -23,6 +23,7 @@ from wallet.receipts import Recorded
 from wallet.withdrawal import Status
 
 OpenLedger = Callable[[Settings], Ledger]
+BooksHold = Callable[[], Awaitable[dict[str, int]]]
 
 _CLOCK = """
 create schema if not exists clock;
@@ -219,3 +220,26 @@ async def test_releases_in_the_background(
     await check_order(connection)
     kinds = await connection.fetch("select kind from transfers order by id")
     assert [row["kind"] for row in kinds] == ["charge", "charge", "release"]
+
+
+@pytest.mark.parametrize("locking", [False, True], ids=["optimistic", "locking"])
+async def test_what_comes_and_goes_at_once(
+    settings: Settings,
+    open_ledger: OpenLedger,
+    connection: asyncpg.Connection,
+    books_hold: BooksHold,
+    clock: Clock,
+    locking: bool,
+) -> None:
+    """Goal: a batch that leaves a wallet's balances as they were has moved its last instant all the same."""
+    ledger = open_ledger(settings)
+    for user in ("ann", "bob"):
+        await ledger.submit(charge(100, user=user))
+    await clock.step_back()
+    ledger = open_ledger(settings)
+    if locking:
+        await submit_twice(ledger, charge(1, user="carl"))
+    for _ in range(3):
+        crossing = (transfer("ann", ("bob", 10)), transfer("bob", ("ann", 10)))
+        await asyncio.gather(*map(ledger.submit, crossing))
+    await books_hold()

@@ -48,6 +48,7 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ("ledger", "lock_wallets"): [
         USERS, CURRENCIES, "array['shop']", "array['key-1']", "array['user-1']", REFERENCE_ENDS, "null",
     ],
+    ("ledger", "used_meanwhile"): ["array['shop']", "array['key-1']", "array['user-1']", REFERENCE_ENDS, "null"],
     ("ledger", "write_plain_charges"): [EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz", "1"],
     ("ledger", "write_optimistically"): [
         EXPECTED_CHANGES, EXPECTED_MOVEMENTS, "null::timestamptz", "1", "'30 s'", "null", REFERENCE_ENDS, *TRACES,

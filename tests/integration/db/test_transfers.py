@@ -13,8 +13,18 @@ from db import transfer_reads
 from db.connections import Reader
 from db.ledger import Ledger
 from runtime.settings import Settings
-from tests.integration.db.conftest import answers, charge, hold, split, transfer, withdraw
+from tests.integration.db.conftest import (
+    answers,
+    charge,
+    hold,
+    split,
+    transfer,
+    waiting_for_locks,
+    withdraw,
+)
 from tests.locks import in_an_hour, mature
+from tests.polling import poll_until
+from wallet.adjustments import Adjust
 from wallet.commands import LedgerCommand, Leg, MakeTransfer
 from wallet.errors import (
     CaptureExceedsHold,
@@ -25,7 +35,7 @@ from wallet.errors import (
     InsufficientFunds,
     ValidationFailed,
 )
-from wallet.follow_up_commands import CaptureHold, ReverseCharge, ReverseTransfer, VoidHold
+from wallet.follow_up_commands import CaptureHold, FollowUp, ReverseCharge, ReverseTransfer, VoidHold
 from wallet.receipts import HoldReceipt, Recorded, TransferReceipt
 
 OpenLedger = Callable[[Settings], Ledger]
@@ -328,3 +338,42 @@ async def test_a_payee_that_is_held_elsewhere_harms_only_its_own(
     results = await asyncio.gather(waiting, return_exceptions=True)
     assert isinstance(results[0], Recorded | Exception)
     await hold_books(connection)
+
+
+async def test_one_key_at_once_from_two_processes(
+    settings: Settings, open_ledger: OpenLedger, connection: asyncpg.Connection
+) -> None:
+    """Goal: of two that wait for one wallet with one key, the second gets the first one's answer, not a refusal."""
+    ledgers = [open_ledger(settings) for _ in range(2)]
+    for ledger in ledgers:
+        ledger._locking_batches = 1_000
+    users = [f"user-{n}" for n in range(6)]
+    charged = await ids(ledgers[0], *(charge(100, user=user) for user in users))
+    sent = await ids(ledgers[0], transfer(users[0], ("bob", 100)))
+    commands: list[LedgerCommand | FollowUp] = [
+        take_back(sent[0]),
+        withdraw(100, user=users[1]),
+        hold(100, user=users[2]),
+        transfer(users[3], ("carl", 100)),
+        undo(charged[4]),
+        Adjust("shop", uuid4().hex, users[5], "USD", -100, "all of it", "operator"),
+    ]
+
+    def submit(ledger: Ledger, command: LedgerCommand | FollowUp) -> asyncio.Future[Recorded]:
+        if isinstance(command, LedgerCommand):
+            return ledger.submit(command)
+        return ledger.follow_up(command)
+
+    for command in commands:
+        async with connection.transaction():
+            await connection.execute("select from wallets for update")
+            waiting = [submit(ledger, command) for ledger in ledgers]
+            await poll_until(lambda: both_wait(connection))
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert answers(results) == {"new": 1, "replayed": 1}, command
+    await hold_books(connection)
+
+
+async def both_wait(connection: asyncpg.Connection) -> bool:
+    """Tell whether two sessions wait for a lock."""
+    return await waiting_for_locks(connection) == 2
