@@ -118,4 +118,4 @@ class HistoryGuard:
             "history may be lost"
         )
         log.error("history_lost", reason=reason)
-        await stack.pause_by_itself(self._session.connection, reason, history_lost=True)
+        await stack.pause_by_itself(self._session.connection, reason, history_lost=True, just_now=False)

@@ -20,6 +20,9 @@ ITSELF = "wbs"
 TIMELINE = "another timeline"
 """Start of the reason that may turn out to be harmless: a standby was promoted, perhaps with nothing lost."""
 
+_BEFORE = "; some was lost before"
+"""End of that reason where it is no matter of doubt that the bank may know more than we do."""
+
 
 class Session(Protocol):
     """An object that can run a statement."""
@@ -84,9 +87,16 @@ async def pause(session: Session, by: str, reason: str) -> None:
     one(await session.fetch(_SQL["pause"], by, reason))
 
 
-async def pause_by_itself(session: Session, reason: str, *, history_lost: bool = False) -> None:
-    """Pause payouts, unless an operator did; `history_lost` means that the bank may know more than we do."""
-    one(await session.fetch(_SQL["pause_by_itself"], ITSELF, reason, TIMELINE + "%", history_lost))
+async def pause_by_itself(
+    session: Session, reason: str, *, history_lost: bool = False, just_now: bool = True
+) -> None:
+    """Pause payouts, unless an operator did.
+
+    `history_lost` means that the bank may know more than we do. If that did not happen `just_now`, what was looked up
+    since it was first noticed in this pause is known.
+    """
+    lost = (history_lost, just_now, _BEFORE)
+    one(await session.fetch(_SQL["pause_by_itself"], ITSELF, reason, TIMELINE + "%", *lost))
 
 
 async def resume(session: Session) -> bool:
@@ -99,4 +109,4 @@ async def resume(session: Session) -> bool:
 
 async def resume_by_itself(session: Session) -> bool:
     """Resume payouts if they were paused only because of the timeline. Return whether they were."""
-    return bool(at_most_one(await session.fetch(_SQL["resume_by_itself"], ITSELF, TIMELINE + "%")))
+    return bool(at_most_one(await session.fetch(_SQL["resume_by_itself"], ITSELF, TIMELINE + "%", _BEFORE)))

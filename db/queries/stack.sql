@@ -39,13 +39,23 @@ returning 1;
 
 -- name: pause_by_itself
 -- An operator's pause, and an earlier reason that does not match $3, stay as they are. $4 means that history may be
--- lost. The loss counts from its first discovery in this pause: withdrawals looked up since need no second look-up.
+-- lost, and $5 that this has just happened, as by a restore. Otherwise the loss counts from its first discovery in this
+-- pause: withdrawals looked up since need no second look-up. A reason that matches $3 is a doubt that may end by itself;
+-- if history was lost not long before, it ends in $6, and `resume_by_itself` does not forget that.
 update stack set
     paused_at = coalesce(paused_at, clock_timestamp()),
     paused_by = coalesce(paused_by, $1),
-    paused_reason = case when paused_by is null or (paused_by = $1 and paused_reason like $3) then $2 else paused_reason end,
+    paused_reason = case
+        when paused_by is null or (paused_by = $1 and paused_reason like $3) then
+            $2 || case
+                when paused_reason like '%' || $6 then $6
+                when paused_by is null and $2 like $3 and history_lost_at > clock_timestamp() - interval '30 days' then $6
+                else ''
+            end
+        else paused_reason
+    end,
     history_lost_at = case
-        when $4 and not coalesce(history_lost_at >= paused_at, false) then clock_timestamp()
+        when $4 and ($5 or not coalesce(history_lost_at >= paused_at, false)) then clock_timestamp()
         else history_lost_at
     end
 returning 1;
@@ -56,7 +66,12 @@ where paused_at is not null
 returning 1;
 
 -- name: resume_by_itself
--- Resumes payouts after it has turned out that nothing was lost.
-update stack set paused_at = null, paused_by = null, paused_reason = null, history_lost_at = null
+-- Resumes payouts after it has turned out that nothing was lost this time; $3 says what was lost before.
+update stack
+set
+    paused_at = null,
+    paused_by = null,
+    paused_reason = null,
+    history_lost_at = case when paused_reason like '%' || $3 then history_lost_at end
 where paused_by = $1 and paused_reason like $2
 returning 1;

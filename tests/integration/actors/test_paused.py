@@ -7,7 +7,7 @@ import pytest
 
 from actors.bank.breaker import Breaker
 from actors.gate import PayoutGate
-from db import stack
+from db import restores, stack
 from db.connections import Reader
 from db.withdrawals import PayoutsPaused, Withdrawals
 from tests.fakes import ScriptedBank
@@ -179,9 +179,10 @@ async def test_the_bank_knows_more_than_we_do(pipeline: Pipeline, reader: Reader
 
 
 async def test_what_the_bank_may_know_is_not_cancelled(
-    pipeline: Pipeline, reader: Reader, withdrawals: Withdrawals
+    pipeline: Pipeline, reader: Reader, withdrawals: Withdrawals, database_url: str
 ) -> None:
-    """Goal: after lost history a pending withdrawal is cancelled only once the bank was asked about it."""
+    """Goal: after lost history a pending withdrawal is cancelled only once the bank was asked about it; so it is after
+    a restore of what was dumped in such a state."""
     [id_] = await pipeline.withdraw(1)
     await stack.pause_by_itself(reader, "test", history_lost=True)
     with pytest.raises(NotCancellable):
@@ -191,6 +192,13 @@ async def test_what_the_bank_may_know_is_not_cancelled(
     async def looked_up() -> bool:
         return (await pipeline.row(id_))["looked_up_at"] is not None
 
+    await poll_until(looked_up)
+    pipeline.reconciler.kill()
+    await restores.begin_new_history(database_url, "restored, as it was while history was lost already")
+    with pytest.raises(NotCancellable):
+        await withdrawals.cancel(id_)
+    await pipeline.execute("update withdrawals set looked_up_at = null")
+    pipeline.reconciler.start()
     await poll_until(looked_up)
     assert await withdrawals.cancel(id_) == "cancelled"
 
@@ -216,6 +224,19 @@ async def test_an_operators_pause_outlasts_what_ends_by_itself(reader: Reader) -
     assert (state.allowed, state.paused_by) == (False, "operator:eve")
     await stack.pause_by_itself(reader, "the bank declines because of us")
     assert (await stack.look(reader)).paused_reason == "let me look"
+
+
+async def test_a_doubt_that_ends_does_not_end_the_one_before(reader: Reader) -> None:
+    """Goal: history was lost, an operator resumed: a failover that loses nothing, even twice, does not undo that."""
+    await stack.pause_by_itself(reader, "restored", history_lost=True)
+    await stack.resume(reader)
+    for changes in (1, 2):
+        for _ in range(changes):
+            await stack.pause_by_itself(reader, f"{stack.TIMELINE} than before", history_lost=True)
+        assert await stack.resume_by_itself(reader)
+        state = await stack.look(reader)
+        assert state.paused_at is None
+        assert state.history_lost_at is not None
 
 
 async def test_the_gate_follows_the_database(reader: Reader, pipeline: Pipeline) -> None:

@@ -249,9 +249,9 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ("stack", "server"): [],
     ("stack", "write_down"): ["1", "1", "true"],
     ("stack", "pause"): ["'operator:eve'", "'test'"],
-    ("stack", "pause_by_itself"): ["'wbs'", "'test'", "'another%'", "true"],
+    ("stack", "pause_by_itself"): ["'wbs'", "'test'", "'another%'", "true", "true", "'before'"],
     ("stack", "resume"): [],
-    ("stack", "resume_by_itself"): ["'wbs'", "'another%'"],
+    ("stack", "resume_by_itself"): ["'wbs'", "'another%'", "'before'"],
 }  # fmt: skip
 FILES = (
     "ledger",
