@@ -150,7 +150,12 @@ class LookUps:
 
     async def _find(self, known: WithdrawalRow) -> FindOutcome:
         order = PayoutOrder(
-            known.reference_text, known.amount, known.currency, known.destination, known.destination_known
+            known.reference_text,
+            known.amount,
+            known.currency,
+            known.destination,
+            known.destination_known,
+            known.trace,
         )
         try:
             return await self._bank.find(order, compare_all=known.conflict)

@@ -15,13 +15,14 @@ from db.strict import one, require, require_tag, rows_of, whole
 from runtime.settings import Settings
 from runtime.telemetry import log
 from wallet.outcomes import reference_text
+from wallet.traces import Trace, kept_trace
 
 _SQL = load("reconciliation")
 _WITHDRAWALS = load("withdrawals")
 _OUTBOX = load("outbox")
 _ONE_BY_ONE_MAX = 50
 _ONE_WAITS_MS = 20
-_NULLABLE = ("bank_reference", "reference", "destination", "accepted_at")
+_NULLABLE = ("bank_reference", "reference", "destination", "accepted_at", "request_id", "traceparent")
 
 
 class WithdrawalRow(NamedTuple):
@@ -41,6 +42,14 @@ class WithdrawalRow(NamedTuple):
     """The bank knows the reference with another body."""
     destination_known: bool = True
     """False for a withdrawal adopted from the bank's books, until its client sends the request again."""
+    request_id: str | None = None
+    traceparent: str | None = None
+    """Of the request that it was made by."""
+
+    @property
+    def trace(self) -> Trace | None:
+        """The trace of the request that it was made by."""
+        return kept_trace(self.request_id, self.traceparent)
 
     @property
     def reference_text(self) -> str:

@@ -35,7 +35,7 @@ from wallet.commands import (
 from wallet.errors import WalletError
 from wallet.ids import instant_of
 from wallet.outcomes import Declined, Paid, RoundOutcome, reference_text
-from wallet.traces import Trace
+from wallet.traces import Trace, kept_trace
 from wallet.transitions import Ladder
 from wallet.withdrawal import END_STATES, Status
 
@@ -75,10 +75,8 @@ class Attempt(NamedTuple):
 
     @property
     def trace(self) -> Trace | None:
-        """The request that it was made by; None for one of before traces were kept, or an adopted one."""
-        if self.request_id is None or self.traceparent is None:
-            return None
-        return Trace(self.request_id, self.traceparent)
+        """The trace of the request that it was made by."""
+        return kept_trace(self.request_id, self.traceparent)
 
     @property
     def reference_text(self) -> str:

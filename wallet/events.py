@@ -12,7 +12,7 @@ from uuid import UUID, uuid5
 import msgspec
 from msgspec import Meta
 
-from wallet.traces import Trace
+from wallet.traces import Trace, kept_trace
 
 VERSION = 1
 """Of the bodies. Members may be added to one; a change of what is there makes another version."""
@@ -254,9 +254,9 @@ class Event(msgspec.Struct, frozen=True):
     def trace(self) -> Trace | None:
         """The trace of the request that it comes from; None: nobody has kept one."""
         told = self.body.object
-        if not isinstance(told, WithdrawalObject) or told.request_id is None or told.traceparent is None:
+        if not isinstance(told, WithdrawalObject):
             return None
-        return Trace(told.request_id, told.traceparent)
+        return kept_trace(told.request_id, told.traceparent)
 
     def json(self) -> bytes:
         """Return the body as JSON: the same bytes wherever it is told."""

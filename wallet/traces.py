@@ -35,6 +35,11 @@ def trace_of(request_id: str, traceparent: str | None) -> Trace:
     return Trace(request_id, traceparent)
 
 
+def kept_trace(request_id: str | None, traceparent: str | None) -> Trace | None:
+    """Return the trace that was kept with a withdrawal; None: it is older than traces, or was adopted."""
+    return None if request_id is None or traceparent is None else Trace(request_id, traceparent)
+
+
 def is_readable(traceparent: str) -> bool:
     """Tell whether a header names a place in a trace."""
     return _TRACEPARENT.match(traceparent) is not None

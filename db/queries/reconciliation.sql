@@ -17,7 +17,9 @@ select
     destination,
     accepted_at,
     coalesce(failure_code = 'bank_conflict', false) as conflict,
-    destination is not null or coalesce(made_by not like 'operator:%', true) as destination_known
+    destination is not null or coalesce(made_by not like 'operator:%', true) as destination_known,
+    request_id,
+    traceparent
 from withdrawals
 where coalesce(reference, id) = any($1::uuid[]);
 
@@ -35,7 +37,9 @@ select
     destination,
     accepted_at,
     coalesce(failure_code = 'bank_conflict', false) as conflict,
-    destination is not null or coalesce(made_by not like 'operator:%', true) as destination_known
+    destination is not null or coalesce(made_by not like 'operator:%', true) as destination_known,
+    request_id,
+    traceparent
 from withdrawals
 where status = 'requires_attention' and ($1::uuid is null or id > $1)
 order by id
@@ -89,6 +93,8 @@ select
     w.accepted_at,
     coalesce(w.failure_code = 'bank_conflict', false) as conflict,
     w.destination is not null or coalesce(w.made_by not like 'operator:%', true) as destination_known,
+    w.request_id,
+    w.traceparent,
     l.due_at
 from (
     select withdrawal_id, user_id, due_at

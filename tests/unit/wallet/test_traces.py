@@ -8,7 +8,7 @@ GIVEN = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 def test_a_readable_place_is_kept() -> None:
-    """Goal: the trace goes on at another span, with the same flags, and tells where a call comes from."""
+    """Goal: the trace goes on at another span, with the same flags, and says where a call comes from."""
     trace = trace_of("r-1", GIVEN)
     assert trace == ("r-1", GIVEN)
     assert trace.headers() == {"traceparent": GIVEN, "x-request-id": "r-1"}
