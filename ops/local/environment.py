@@ -25,7 +25,8 @@ NOT_INHERITED = ("PROMETHEUS_MULTIPROC_DIR", "WBS_METRICS_PORT", "WBS_BEAT_FILE"
 def base(
     state: StateDir, overrides: Mapping[str, str], progress: Progress, *, own_ports: bool
 ) -> dict[str, str]:
-    """Return this process's environment with the overrides, checked. Raises OpsError, naming the setting at fault.
+    """Return this process's environment with the overrides, checked. Raises OpsError, naming the setting at fault,
+    and SettingsError if one needs an extra that is missing.
 
     With `own_ports` the API and the bank get ports of this stack alone. Otherwise they get those that the settings
     name; where a setting is missing and its default is taken, a free one.
@@ -43,10 +44,10 @@ def base(
     try:
         settings = Settings.from_env(environment)
         require_bank(settings)
-        if settings.otel:
-            require_extra()
     except SettingsError as error:
         raise OpsError(f"{error}.") from error
+    if settings.otel:
+        require_extra()
     # Kept beside the private ports, so that none of those is the same.
     state.remember("ports", "http", settings.http_port)
     state.remember("ports", "bank", settings.bank_port)

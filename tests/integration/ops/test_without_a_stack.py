@@ -85,6 +85,14 @@ async def test_help_without_the_extra(tmp_path: Path, name: str) -> None:
     assert out.startswith("usage")
 
 
+async def test_a_stack_that_is_to_tell_spans_and_can_not(tmp_path: Path) -> None:
+    """Goal: nothing is started where each process would end at once for want of the extra that a setting needs."""
+    code, out, err = await run_wbs(tmp_path, ["up", "--detach"], without=("opentelemetry",), WBS_OTEL="1")
+    assert (code, out) == (2, "")
+    assert is_one_sentence(err)
+    assert "pip install 'wallet-balance-split[otel]'" in err
+
+
 async def test_the_audit_without_the_extra(tmp_path: Path, database_url: str) -> None:
     """Goal: the books are audited to the end in a container without the extra."""
     words = ["audit", "--no-bank"]
