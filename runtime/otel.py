@@ -32,7 +32,7 @@ from opentelemetry.trace import Span as SdkSpan
 from runtime.identity import instance, our_version
 from runtime.spans import Attributes, Kind, Span
 from runtime.telemetry import SPANS_DROPPED, log
-from wallet.traces import Trace
+from wallet.traces import Trace, is_readable
 
 CLOSE_S_MAX = 1.0
 """Longest wait for the collector at the end of the process."""
@@ -96,7 +96,7 @@ class OtelTracer:
             said["wbs.request_id"] = request_id
         span = self._tracer.start_span(
             name,
-            _NO_PARENT if parent is None else _context_of(parent),
+            _context_of(parent),
             _KINDS[kind],
             said,
             start_time=began_at_ns,
@@ -130,7 +130,7 @@ class CountingExporter(SpanExporter):
         if failed != self._failing:
             self._failing = failed
             # The library tells of the first failure, with its reason; the others would say no more.
-            _library_log.setLevel(logging.CRITICAL if failed else logging.WARNING)
+            _library_log.setLevel(logging.CRITICAL if failed else logging.NOTSET)
             (log.warning if failed else log.info)("collector_away" if failed else "collector_back")
         return result
 
@@ -165,7 +165,6 @@ def open_tracer(process_kind: str) -> OtelTracer:
     protocol = _variable("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or _variable("OTEL_EXPORTER_OTLP_PROTOCOL")
     if protocol not in ("", PROTOCOL):
         raise ValueError(f"OTEL_EXPORTER_OTLP_PROTOCOL is {protocol}, and only {PROTOCOL} is spoken")
-    _library_log.setLevel(logging.WARNING)
     queue_max = int(_variable("OTEL_BSP_MAX_QUEUE_SIZE") or QUEUE_MAX)
     return OtelTracer(process_kind, OTLPSpanExporter(), queue_max)
 
@@ -187,7 +186,9 @@ def _resource(process_kind: str) -> Resource:
     return Resource.create().merge(ours.merge(OTELResourceDetector().detect()))
 
 
-def _context_of(parent: Trace) -> Context:
+def _context_of(parent: Trace | None) -> Context:
+    if parent is None or not is_readable(parent.traceparent):  # no place is worth a payout that fails
+        return _NO_PARENT
     place = parent.traceparent
     return set_span_in_context(
         NonRecordingSpan(

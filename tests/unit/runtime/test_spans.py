@@ -128,6 +128,15 @@ def test_a_span_stands_under_its_parent(told: Spans, exporter: Exporter) -> None
     assert not first.events
 
 
+def test_a_place_that_is_none(told: Spans, exporter: Exporter) -> None:
+    """Goal: whatever stands where a place should, the work is done, in a trace of its own."""
+    with told.work("work", Trace("r-1", "x" * 55), {}, time_ns()):
+        pass
+    told.close()
+    assert [span.parent for span in exporter.spans] == [None]
+    assert exporter.spans[0].attributes == {"wbs.request_id": "r-1"}
+
+
 def place(span: Span) -> str:
     assert span.trace is not None
     return span.trace.traceparent
