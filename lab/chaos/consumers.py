@@ -26,7 +26,9 @@ _SILENCE_S_MAX = 15.0
 _WAIT_S = 2
 _NUMBERED_S = 2.0
 """What is committed has its number within this time, once nothing is wrong any more."""
-_REACHED_S = 60.0
+_REACHED_S_MAX = 900.0
+"""Longest wait for the consumers: an endpoint takes some hundred events per second, of some hundred thousand."""
+_NEARER_S = 60.0
 """The turn of an actor that was killed at the end of the load is over after 15 s, and the endpoint is called again 10 s
 later at most."""
 _PAGE_MAX = 200
@@ -190,6 +192,18 @@ class Consumers:
         """Make no trouble from now on."""
         self._webhooks.behave()
 
+    async def _come_near(self, reached: asyncio.Future[Any]) -> None:
+        """Wait until all have reached the end, one has failed, or none has come nearer for a while."""
+        ends_at = asyncio.get_running_loop().time() + _REACHED_S_MAX
+        before: list[int | None] | None = None
+        while (now := [one.after for one in self.all]) != before:
+            before = now
+            done, _ = await asyncio.wait(
+                [reached, *self._tasks], timeout=_NEARER_S, return_when=asyncio.FIRST_COMPLETED
+            )
+            if done or asyncio.get_running_loop().time() > ends_at:
+                return
+
     async def finish(self, client: RecordingClient) -> str:
         """Wait until all are at the end of the sequence, and stop; return who is not there in time, or an empty text.
 
@@ -200,7 +214,7 @@ class Consumers:
         call = await client.read("events", "/events?limit=1", cell="")
         number = json.loads(call.answer)["last_seq"] if call.status == 200 else 0
         reached = asyncio.gather(*(consumer.reach(number) for consumer in self.all))
-        await asyncio.wait([reached, *self._tasks], timeout=_REACHED_S, return_when=asyncio.FIRST_COMPLETED)
+        await self._come_near(reached)
         behind = [f"{one.name} at {one.after}" for one in self.all if (one.after or 0) < max(number, 1)]
         reached.cancel()
         self._history.write(ToldTo(self._history.now(), number))

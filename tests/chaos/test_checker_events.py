@@ -203,6 +203,20 @@ def test_events_of_nothing_are_found(
         assert "hold_end_differs" in verdict(told(records, renumbered([*events, end]))).counts
 
 
+def test_a_void_without_an_answer_may_be_told(
+    records: list[Record], events: list[Event], verdict: Check
+) -> None:
+    """Goal: a void that was cut off, or met 503, is asked for all the same; one that was refused is not."""
+
+    def answered(status: int) -> list[Record]:
+        voids = [line for line in records if isinstance(line, Call) and line.op == "void"]
+        return [msgspec.structs.replace(one, status=status) if one in voids else one for one in records]
+
+    for status in (0, 503):
+        assert "event_of_nothing" not in verdict(told(answered(status), events)).counts
+    assert "event_of_nothing" in verdict(told(answered(409), events)).counts
+
+
 def test_what_falls_due_must_be_told(
     records: list[Record], events: list[Event], place: Place, verdict: Check
 ) -> None:

@@ -25,6 +25,8 @@ _NAMES = {
     "reverse_charge": "charge.reversed",
     "reverse_transfer": "transfer.reversed",
 }
+_MAY_HAVE_HAPPENED = (200, 503, 0)
+"""Statuses of a request that was or may have been carried out; 0: no answer came."""
 _FOLLOW = ("charge.released", "transfer.released", "hold.expired", "hold.voided")
 
 
@@ -127,7 +129,8 @@ class _Judge:
 
     def followers(self) -> None:
         """Check what follows by itself, or on a request without a key: releases, expiries, voids."""
-        voided = {read.call.subject for read in self._cell.reads["void"] if read.call.status == 200}
+        voids = self._cell.reads["void"]
+        voided = {read.call.subject for read in voids if read.call.status in _MAY_HAVE_HAPPENED}
         for read in self._cell.reads["hold_now"]:
             if read.call.phase == "final" and read.call.status == 200:
                 self._hold_ends(read.answer, read.line)
