@@ -21,6 +21,8 @@ def _missing(package: str) -> str:
 
 def explain(error: Exception) -> str:
     """Return the sentence. It holds no secret: of a server's address neither user nor password."""
+    if isinstance(error, ExceptionGroup):
+        return explain(error.exceptions[0])  # what all of them have in common says nothing
     what = " ".join(f"{error}".split())
     match error:
         case SettingsError():
