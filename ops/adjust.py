@@ -24,6 +24,10 @@ from db.errors import DATABASE_ERRORS, Rejected
 from db.follow_up_writer import write_follow_ups
 from db.lists import LAST_ID
 from db.releases import STEP_LOCKS_MAX, release_oldest
+from gateway.contract.idempotency_keys import BadKey, plain_key
+from gateway.contract.request_models import Reason
+from gateway.contract.user_ids import UserIds, UserIdText, fitted
+from ops.arguments import require
 from ops.environment import running_environment
 from ops.errors import OpsError
 from ops.operators import add_by, operator
@@ -38,7 +42,6 @@ from wallet.receipts import AdjustmentReceipt
 SPACE = "default"
 TRIES_MAX = 20
 LISTED_MAX = 100
-_USER_LENGTH_MAX, _REASON_LENGTH_MAX = 128, 255
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -106,18 +109,18 @@ def _asked(settings: Settings, args: argparse.Namespace) -> Adjust:
     """Return the adjustment of the command line. Raises OpsError, saying what is wrong with it."""
     if args.user is None or args.amount is None or not args.reason:
         raise OpsError("say whose wallet, how much and why: wbs adjust USER AMOUNT --reason R")
-    if not 1 <= len(args.user) <= _USER_LENGTH_MAX or not args.user.isprintable():
-        raise OpsError(f"a user's id has 1 to {_USER_LENGTH_MAX} characters")
+    user = require(args.user, fitted(UserIdText, UserIds(settings.user_ids)), "A user's id")
     if not 1 <= abs(args.amount) <= AMOUNT_MAX:
         raise OpsError(f"an amount is not 0, and at most {AMOUNT_MAX}")
-    if len(args.reason) > _REASON_LENGTH_MAX or not args.reason.isprintable():
-        raise OpsError(f"a reason has 1 to {_REASON_LENGTH_MAX} characters on one line")
+    reason = require(args.reason, Reason, "A reason")
+    try:
+        key = plain_key(args.key) if args.key else uuid4().hex
+    except BadKey as bad:
+        raise OpsError(f"A key {bad}.") from None
     currency = args.currency or settings.default_currency
     if settings.taken_currencies.taken(currency) is None:
         raise settings.taken_currencies.refusal(currency)
-    return Adjust(
-        SPACE, args.key or uuid4().hex, args.user, currency, args.amount, args.reason, operator(args)
-    )
+    return Adjust(SPACE, key, user, currency, args.amount, reason, operator(args))
 
 
 async def _book(connection: Any, settings: Settings, command: Adjust) -> dict[str, Any]:

@@ -22,13 +22,15 @@ from actors.bank.protocol import Bank, BookEntry, BooksUnreadable, PayoutOrder
 from db.adoptions import BankPayout, adopt_payout
 from db.connections import connect
 from db.errors import DATABASE_ERRORS
+from gateway.contract.request_models import Reason
+from gateway.contract.user_ids import UserIdText
+from ops.arguments import require
 from ops.errors import OpsError
 from ops.operators import operator
 from runtime.settings import Settings
 from wallet.outcomes import Paid, Returned
 
 REASON = "the bank paid it, and our history of it was lost"
-_USER_LENGTH_MAX = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +94,7 @@ def _reference(text: str) -> str:
 
 
 def _user(text: str) -> str:
-    if not 1 <= len(text) <= _USER_LENGTH_MAX:
-        raise OpsError(f"a user's id has 1 to {_USER_LENGTH_MAX} characters")
-    return text
+    return require(text, UserIdText, "A user's id")
 
 
 async def adopt_all(
@@ -162,6 +162,7 @@ async def _adopt(connection: object, payout: BankPayout, by: str, reason: str) -
 def run_adopt(args: argparse.Namespace, settings: Settings) -> int:
     """Adopt and tell: 0 all is booked, 1 something was refused."""
     users = wanted(args.adopt, args.user)
+    require(args.reason, Reason, "A reason")
     results = asyncio.run(adopt_all(settings, users, operator(args), args.reason, args.within))
     if args.json:
         print(json.dumps({"adoptions": [asdict(result) for result in results]}))

@@ -22,7 +22,9 @@ from pathlib import Path
 from db.audit_runs import record_backup
 from db.errors import DATABASE_ERRORS
 from db.watch import watched_session
+from gateway.contract.request_models import Reason
 from ops import journal
+from ops.arguments import require
 from ops.environment import running_environment
 from ops.errors import OpsError
 from ops.migration import owner_url
@@ -47,7 +49,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--record", metavar="PLACE", help="dump nothing: record a backup taken now by something else"
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would be dumped, and where to")
-    parser.add_argument("--json", action="store_true", help='{"file": …, "bytes": …, "seconds": …}')
+    parser.add_argument(
+        "--json", action="store_true", help='{"file": …, "bytes": …, "seconds": …}, or {"recorded": …}'
+    )
     add_by(parser)
 
 
@@ -57,8 +61,12 @@ def run(args: argparse.Namespace) -> int:
     state = StateDir.from_env(os.environ)
     url = owner_url(environment)
     if args.record is not None:
-        asyncio.run(_record(url, datetime.now(UTC), args.record, operator(args)))
-        print(f"recorded: {args.record}")
+        require(args.record, Reason, "A place")
+        if not args.dry_run:
+            asyncio.run(_record(url, datetime.now(UTC), args.record, operator(args)))
+        recorded = {"dry_run": args.dry_run, "recorded": args.record}
+        verb = "would record" if args.dry_run else "recorded"
+        print(json.dumps(recorded) if args.json else f"{verb}: {args.record}")
         return 0
     file: Path = args.file or _default(state, url)
     if file.exists():

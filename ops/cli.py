@@ -7,6 +7,7 @@ other codes as a command says. One sentence tells what went wrong; with WBS_LOG_
 import argparse
 import importlib
 import importlib.util
+import io
 import logging
 import os
 import sys
@@ -69,7 +70,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     # Logging is for the logs of processes; here it would come between the sentence and its reader.
     logging.getLogger().addHandler(logging.NullHandler())
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that has no ✉ shows a question mark
+            stream.reconfigure(errors="replace")
     try:
+        _require_text(words)
         args = build_parser(words[0] if words else "").parse_args(words)
         command: Callable[[argparse.Namespace], int] = args.command
         status = command(args)
@@ -82,6 +87,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + 13
     except Exception as error:  # noqa: BLE001  # the one place where a command's failure becomes a sentence
         return _fail(words[0], error)
+
+
+def _require_text(words: Sequence[str]) -> None:
+    """Raise WrongUsage if a word is no text in the terminal's encoding: nothing here is called so."""
+    for word in words:
+        if any("\ud800" <= character <= "\udfff" for character in word):
+            raise WrongUsage(f"{word!a} is no text in this terminal's encoding.")
 
 
 def _fail(command: str, error: Exception) -> int:

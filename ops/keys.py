@@ -88,6 +88,7 @@ async def _act(
 
 async def _create(connection: Any, args: argparse.Namespace) -> None:
     new = NewApiKey(args.name, _scopes(args.scopes), args.space, args.user_prefix, _expires_in(args.expires))
+    new.check()
     if args.dry_run:
         told = f"would create {new.name} for {', '.join(sorted(new.scopes))}"
         print(

@@ -28,6 +28,7 @@ from ops.tables import plain
 
 LINES_DEFAULT = 100
 LOOK_S = 0.3
+AGE_MAX = timedelta(days=36_500)
 LEVELS = ("debug", "info", "warning", "error")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _FIRST = ("at", "level", "process", "pid", "event")
@@ -62,7 +63,10 @@ def age(text: str) -> timedelta:
     parts = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
     if parts is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no age: 30s, 90m, 12h, 2d")
-    return timedelta(**{_UNITS[parts[2]]: int(parts[1])})
+    span = timedelta(**{_UNITS[parts[2]]: int(parts[1])})
+    if span > AGE_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is older than {AGE_MAX.days} days")
+    return span
 
 
 def run(args: argparse.Namespace) -> int:

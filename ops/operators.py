@@ -3,6 +3,9 @@
 import argparse
 import getpass
 
+from gateway.contract.request_models import Reason
+from ops.arguments import require
+
 
 def add_by(parser: argparse.ArgumentParser) -> None:
     """Add `--as`, the operator's name."""
@@ -12,9 +15,11 @@ def add_by(parser: argparse.ArgumentParser) -> None:
 
 
 def operator(args: argparse.Namespace) -> str:
-    """Return the operator's name as histories spell it: `operator:NAME`."""
+    """Return the operator's name as histories spell it: `operator:NAME`. Raises OpsError if it is none."""
     name = args.by
-    if not name:
+    if name:
+        require(name, Reason, "Your name (--as)")
+    else:
         try:
             name = getpass.getuser()
         except (KeyError, OSError):  # no such user in this container

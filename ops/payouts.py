@@ -18,8 +18,11 @@ from typing import Any
 
 from db import stack
 from db.connections import Reader, understood
+from gateway.contract.request_models import Reason
+from ops.arguments import require
 from ops.environment import running_environment
 from ops.operators import add_by, operator
+from ops.tables import plain
 from runtime.settings import Settings
 from wallet.errors import TryLater
 
@@ -45,7 +48,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what was asked, then tell how payouts stand."""
+    """Do what was asked, then tell how payouts stand. Raises OpsError if the reason is none."""
+    if args.action == "pause":
+        require(args.reason, Reason, "A reason")
     settings = Settings.from_env(running_environment())
     actions: dict[str, Callable[[Reader], Awaitable[object]]] = {
         "status": lambda reader: asyncio.sleep(0),
@@ -99,4 +104,4 @@ def _text(state: stack.StackState) -> str:
             f"history may have been lost before {state.history_lost_at:%Y-%m-%d %H:%M:%S} UTC: what is open from "
             "before is looked up at the bank first"
         )
-    return "\n".join(lines)
+    return "\n".join(map(plain, lines))

@@ -16,11 +16,13 @@ from db.connections import Reader
 from db.lists import Span
 from db.operator_search import OPEN, Filters, search
 from db.reads import WithdrawalView
+from ops.arguments import whole_number
 from ops.errors import WrongUsage
 from ops.logs import age
 from ops.reading import Asked, add_json, totals, when
 from ops.tables import table
 from wallet.ids import first_id_of
+from wallet.money import AMOUNT_MAX
 from wallet.withdrawal import Status
 
 LIMIT_DEFAULT, LIMIT_MAX = 100, 10_000
@@ -40,12 +42,16 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--older-than", type=age, metavar="2h", help="made longer ago than s, m, h or d")
     parser.add_argument("--user", metavar="ID", help="of this user")
     parser.add_argument("--currency", metavar="CODE", help="in this currency")
-    parser.add_argument("--amount", type=int, metavar="N", help="of exactly so many minor units")
+    parser.add_argument("--amount", type=_amount, metavar="N", help="of exactly so many minor units")
     parser.add_argument("--reason", metavar="CODE", help="that failed, or require attention, for this reason")
     parser.add_argument(
         "--limit", type=int, default=LIMIT_DEFAULT, metavar="N", help="at most so many (default 100)"
     )
     add_json(parser)
+
+
+def _amount(text: str) -> int:
+    return whole_number(text, 1, AMOUNT_MAX)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -16,6 +16,8 @@ from wallet.errors import ValidationFailed
 REPLAYED_MAX = 500
 """Withdrawals that one request replays; `more` says whether there are others."""
 CODE_CHARS_MAX = 255
+PER_S_MIN = 0.001
+"""Then the last of so many is due within a week; with much less, at no time that a calendar has."""
 _PLACE = re.compile(r"at `\$\.(\w+)")
 
 
@@ -29,7 +31,7 @@ class ReplayRequest(msgspec.Struct, forbid_unknown_fields=True):
     all: bool = False
     failure_code: Annotated[str, Meta(min_length=1, max_length=CODE_CHARS_MAX)] | None = None
     currency: Annotated[str, Meta(pattern=CURRENCY_PATTERN)] | None = None
-    per_s: Annotated[float, Meta(gt=0, le=10_000)] | None = None
+    per_s: Annotated[float, Meta(ge=PER_S_MIN, le=10_000)] | None = None
     after_s: Annotated[float, Meta(ge=0, le=30 * 86_400)] = 0.0
 
     def check(self) -> None:

@@ -3,7 +3,7 @@
 Numbers are read as JSON numbers are: `limit=10` is one, `limit=1e1` and `limit=ten` are not.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import parse_qsl, unquote
 from uuid import UUID
@@ -22,6 +22,11 @@ LIMIT_DEFAULT = 20
 OFFSET_MAX = 10_000
 """The deepest row that `page` reaches: skipped rows are read too. A cursor has no such limit."""
 WAIT_S_MAX = 30
+
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+"""Nothing counts from an earlier instant."""
+_LAST_INSTANT = datetime.max.replace(tzinfo=UTC)
+"""With an offset, later ones can be spelled, which UTC has no spelling for."""
 
 CurrencyText = Annotated[
     str,
@@ -150,7 +155,8 @@ class ParameterReader(Generic[Query]):
         try:
             if decoder is None:
                 return msgspec.convert(text, self._fields[name].type)
-            if not text[:1].isspace() and not text[-1:].isspace():  # JSON would overlook blanks
+            # JSON would overlook blanks, and take null for what is left out.
+            if not text[:1].isspace() and not text[-1:].isspace() and text != "null":
                 return decoder.decode(text)
             errors.append((name, "must be a number"))
         except msgspec.ValidationError as error:
@@ -166,6 +172,11 @@ class ParameterReader(Generic[Query]):
             if isinstance(member, msgspec.inspect.DateTimeType):
                 return "must be a date and time as RFC 3339 has it, with an offset (Z; a + is %2B in a query)"
         return readable_reason(error)
+
+
+def within_books(at: datetime) -> datetime:
+    """Return the instant in UTC: the beginning of the books for what is before it, the last one for what is later."""
+    return min(max(at, BEGINNING), _LAST_INSTANT).astimezone(UTC)
 
 
 def takes_text(type_: Any) -> bool:

@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from io import StringIO
 from typing import Annotated, Literal, cast
 from uuid import UUID
@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from db import statements
-from gateway.contract.parameters import LIMIT_DEFAULT, LIMIT_MAX, CurrencyText
+from gateway.contract.parameters import LIMIT_DEFAULT, LIMIT_MAX, CurrencyText, within_books
 from gateway.contract.request_models import STATEMENT_CURSOR_PATTERN
 from gateway.contract.response_models import Balance, Money
 from gateway.contract.user_ids import UserIdBack, UserIds, UserIdText
@@ -170,6 +170,9 @@ def entry_of(entry: statements.Entry, user_ids: UserIds) -> StatementEntry:
     )
 
 
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+"""What begins so is a formula to a spreadsheet, quoted or not."""
+
 CSV_COLUMNS = (
     "id",
     "kind",
@@ -205,8 +208,8 @@ def csv_of(entry: statements.Entry) -> list[object]:
         entry.after.total,
         *entry.after,
         entry.reference,
-        entry.counterparty,
-        entry.by,
+        _as_text(entry.counterparty),
+        _as_text(entry.by),
         _spelled(entry.created_at),
     ]
 
@@ -217,4 +220,9 @@ def csv_of_split(kind: str, split: statements.Split, at: datetime | None) -> lis
 
 
 def _spelled(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return within_books(at).isoformat().replace("+00:00", "Z")
+
+
+def _as_text(value: str | None) -> str | None:
+    """Return a text so that a spreadsheet shows it, and does not take it for a formula: it comes from outside."""
+    return f"'{value}" if value is not None and value.startswith(FORMULAS) else value

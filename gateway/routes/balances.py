@@ -1,11 +1,11 @@
 """GET /balance: the split of a wallet."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from db.statements import Split
 from gateway.contract.operation import READ_ERRORS, USER, Operation, ResponseSpec
-from gateway.contract.parameters import BalanceQuery, ParameterReader
+from gateway.contract.parameters import BalanceQuery, ParameterReader, within_books
 from gateway.contract.response_models import Balance
 from gateway.contract.responses import balance_of, encode
 from gateway.contract.statement_models import UserWallets
@@ -18,9 +18,6 @@ from wallet.errors import HistoryArchived, ValidationFailed
 from wallet.ledger import WalletId
 from wallet.positions import position_at
 from wallet.scopes import Scope
-
-BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-"""Nothing counts from an earlier instant."""
 
 BALANCE = Operation(
     "GET",
@@ -95,7 +92,7 @@ class BalanceRoutes:
         """Return the split of a wallet at an instant; None: it was not there. Raises ValidationFailed for no past."""
         if at >= await self._reads.settled(wallet):
             raise ValidationFailed([("at", "must be in the past")])
-        instant = max(at, BEGINNING).astimezone(UTC)
+        instant = within_books(at)
         whole_from = await self._reads.archived_before(wallet)
         if whole_from is not None and instant < whole_from:
             raise HistoryArchived(whole_from)

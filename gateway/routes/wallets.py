@@ -1,14 +1,14 @@
 """GET /wallets/{user_id}: all wallets of a user; GET a wallet's statement, in pages or as a CSV file."""
 
 from collections.abc import AsyncGenerator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
 
 from db.statements import Split
 from gateway.contract.bodies import JSON
 from gateway.contract.cursors import read_statement_cursor, statement_cursor_of
 from gateway.contract.operation import READ_ERRORS, USER, Operation, ResponseSpec
-from gateway.contract.parameters import ParameterReader, WalletsQuery
+from gateway.contract.parameters import BEGINNING, ParameterReader, WalletsQuery, within_books
 from gateway.contract.responses import encode
 from gateway.contract.statement_models import (
     CSV,
@@ -22,7 +22,7 @@ from gateway.contract.statement_models import (
     entry_of,
     split_of,
 )
-from gateway.routes.balances import BEGINNING, BalanceRoutes
+from gateway.routes.balances import BalanceRoutes
 from gateway.services import Services
 from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints
@@ -102,7 +102,8 @@ STATEMENT = Operation(
     description="Every movement from `from` on and before `to`, oldest first in the order in which it counts, with its "
     "effect and the split after it: `opening` plus all effects is `closing`. The end of a lock and the expiry of a "
     "hold count from their very instant. Asked again, it is the same. `Accept: text/csv` gives all of it as one file, "
-    "whose last line is `closing`: without that it was cut off.",
+    "whose last line is `closing`: without that it was cut off. A name in it that a spreadsheet would take for a "
+    "formula has an apostrophe before it.",
     id="getStatement",
     headers={"Accept": "`text/csv` for a file."},
     query=StatementQuery,
@@ -187,9 +188,7 @@ class WalletRoutes:
         """Return what is asked for, and the position that a cursor names. Raises ValidationFailed."""
         wallet = query.user_id, await self._currency_to_read(query.user_id, query.currency)
         whole_from = await self._reads.archived_before(wallet)
-        start = (
-            (whole_from or BEGINNING) if query.from_ is None else max(query.from_, BEGINNING).astimezone(UTC)
-        )
+        start = (whole_from or BEGINNING) if query.from_ is None else within_books(query.from_)
         if whole_from is not None and start < whole_from:
             raise HistoryArchived(whole_from)
         if query.cursor is None:
@@ -197,7 +196,7 @@ class WalletRoutes:
             if query.to is not None:
                 if query.to > now:
                     raise ValidationFailed([("to", "must not be in the future")])
-                end = max(query.to, BEGINNING).astimezone(UTC)
+                end = within_books(query.to)
             position = None
         else:
             last, at, end = read_statement_cursor(query.cursor)

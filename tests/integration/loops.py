@@ -25,9 +25,9 @@ from db.outbox import Outbox, OutboxNotifier
 from db.reconciliation import ReconcilerSession
 from db.statements import Split
 from db.withdrawals import Withdrawals
+from gateway.contract.parameters import BEGINNING
 from gateway.long_poll import LongPoll
 from gateway.reads import Reads
-from gateway.routes.balances import BEGINNING
 from runtime.activity import ACTIVITY
 from tests.integration.db.conftest import charge, hold, transfer, withdraw
 from tests.integration.event_loops import Couriers, EventReads

@@ -12,6 +12,7 @@ import * as wallet from "./page_wallet.js";
 import * as webhooks from "./page_webhooks.js";
 import * as withdrawal from "./page_withdrawal.js";
 import * as withdrawals from "./page_withdrawals.js";
+import { decoded } from "./text.js";
 
 const POLL_MS = 2000;
 const POLL_WITH_EVENTS_MS = 5000;
@@ -47,7 +48,7 @@ function pageOf(address) {
   const [, , name = "", id] = address.pathname.split("/");
   const found = PAGES.find(([path]) => path === name);
   const module = name === "withdrawals" && id ? withdrawal : found?.[2];
-  const here = { path: address.pathname, name, module, id: id && decodeURIComponent(id), query: Object.fromEntries(address.searchParams), memory: { chosen: new Set() } };
+  const here = { path: address.pathname, name, module, id: id && decoded(id), query: Object.fromEntries(address.searchParams), memory: { chosen: new Set() } };
   return here;
 }
 

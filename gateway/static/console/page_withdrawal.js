@@ -3,6 +3,7 @@
 import { get, post } from "./api.js";
 import { ask, h } from "./dom.js";
 import { copyable, facts, money, section, span, state, time, took, userLink, words } from "./pieces.js";
+import { logsCommand } from "./text.js";
 
 export const title = (page) => `Withdrawal ${page.id.slice(0, 8)} …`;
 
@@ -97,6 +98,6 @@ export function render(found, context) {
       one.metadata && ["Metadata", h("code", {}, JSON.stringify(one.metadata))],
     ]),
     section("Timeline", h("ol", { class: "timeline" }, found.timeline.map((step, place) => stepOf(step, found.timeline[place - 1])))),
-    h("p", { class: "hint" }, "In the logs: ", copyable(`wbs logs | grep -e ${one.withdrawal_id}${found.request_id ? ` -e ${found.request_id}` : ""}`)),
+    h("p", { class: "hint" }, "In the logs: ", copyable(logsCommand(one.withdrawal_id, found.request_id))),
   ];
 }

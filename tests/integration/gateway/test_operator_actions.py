@@ -48,6 +48,8 @@ async def test_replays_at_a_rate(shared_api: Api, database: asyncpg.Connection) 
     assert any(action["action"] == "replay" and action["withdrawals"] == 3 for action in now["actions"])
     assert (await shared_api.post("/operator/replays", {})).bad_fields == {"ids"}
     assert (await shared_api.post("/operator/replays", {"all": True, "per_sec": 1})).status == 422
+    slowly = {"ids": [str(uuid4()), str(uuid4())], "per_s": 1e-9}  # due after a million years
+    assert (await shared_api.post("/operator/replays", slowly)).bad_fields == {"per_s"}
 
 
 async def test_settling_by_hand(shared_api: Api, database: asyncpg.Connection) -> None:

@@ -263,6 +263,13 @@ async def test_a_long_file(
     assert b"transfer-encoding" not in whole[:1000].lower()
 
 
+async def a_file(api: Api, user: str, **query: Any) -> list[dict[str, str]]:
+    """Return the lines of a statement's file."""
+    reply = await api.with_headers(accept="text/csv").get(f"/wallets/{user}/entries", **query)
+    assert reply.status == 200, reply
+    return list(csv.DictReader(StringIO(reply.body.decode(), newline="")))
+
+
 async def test_all_currencies(shared_api: Api) -> None:
     """Goal: all wallets of a user, by currency, now and at an instant, in both spellings."""
     user = someone()
@@ -299,3 +306,39 @@ async def test_what_can_not_be_asked(shared_api: Api, people: tuple[str, str]) -
     for bad in ("x", cursor[:-1], "_" * 43, "A" * 22):
         assert (await shared_api.get(path, cursor=bad)).bad_fields == {"cursor"}
     assert (await shared_api.get(f"/balance/{user}", currency="ALL!")).bad_fields == {"currency"}
+
+
+async def test_instants_that_utc_can_not_spell(shared_api: Api) -> None:
+    """Goal: an offset may put an instant outside the calendar: it is before all there is, or after it."""
+    user = someone()
+    first, last = "0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00"
+    await shared_api.charge(user, 5)
+    for path, name in (
+        (f"/wallets/{user}/entries", "from"),
+        (f"/wallets/{user}/entries", "to"),
+        (f"/balance/{user}", "at"),
+        (f"/wallets/{user}", "at"),
+    ):
+        for instant in (first, last):
+            status = 200 if instant == first and name != "to" else 422
+            assert (await shared_api.get(path, **{name: instant})).status == status, (path, name, instant)
+    for name in ("created_from", "created_to"):
+        for instant in (first, last):
+            found = (await shared_api.get("/charges", user_id=user, **{name: instant})).json["items"]
+            assert len(found) == ((name, instant) in {("created_from", first), ("created_to", last)})
+    lines = await a_file(shared_api, user, **{"from": first})
+    assert [line["kind"] for line in lines] == ["opening", "charge", "closing"]
+
+
+async def test_names_are_no_formulas(shared_api: Api) -> None:
+    """Goal: a user's name that begins a formula is a text to a spreadsheet that opens the file, and itself in JSON."""
+    user = someone()
+    await shared_api.charge(user, 50)
+    payees = [f"{sign}{user}" for sign in ("=", "+", "-", "@")]
+    for payee in (*payees, f"a={user}"):
+        await transfer(shared_api, user, (payee, 1))
+    lines = await a_file(shared_api, user)
+    shown = [line["counterparty"] for line in lines if line["counterparty"]]
+    assert shown == [*(f"'{payee}" for payee in payees), f"a={user}"]
+    [page] = await pages(shared_api, user)
+    assert [entry["counterparty"] for entry in page["entries"]][1:] == [*payees, f"a={user}"]

@@ -43,6 +43,8 @@ def test_defaults() -> None:
         ("limit=%2010", {"limit"}),
         ("limit=١", {"limit"}),
         ("limit=010", {"limit"}),
+        ("limit=null", {"limit"}),
+        ("page=null", {"page"}),
         ("page=0&limit=0", {"page", "limit"}),
         ("limit=5&limit=6", {"limit"}),
         ("limt=5", {"limt"}),
