@@ -95,6 +95,12 @@ async def unfinished(connection: Any) -> Archive | None:
     return None if row is None else Archive(*row)
 
 
+async def folder_of(connection: Any, before: datetime) -> str | None:
+    """Return the folder of the archive of before this instant; None if there is none that has ended."""
+    folder: str | None = await connection.fetchval(_SQL["find_ended"], before)
+    return folder
+
+
 async def last_before(connection: Any) -> datetime | None:
     """Return the instant of the latest archive."""
     before: datetime | None = await connection.fetchval(_SQL["last"])

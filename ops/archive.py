@@ -9,7 +9,8 @@ refused too (`history_archived`). Events of before DATE go as well.
 The files are CSV, compressed, one per table, in `archives/DATE/` in the state folder or in --folder, with a manifest
 that has their checksums; `--check FOLDER` compares them. The books must be right: unless a recorded audit says so of
 the time before DATE, they are audited first. It works for a share of the time only (--share), so that requests do not
-notice; stopped at any instant, the same command goes on. It needs the schema's owner, as `wbs migrate` does.
+notice; stopped at any instant, the same command goes on, and does nothing more once it has ended. It needs the schema's
+owner, as `wbs migrate` does.
 
 DATE is a day (its beginning, UTC) or an instant; it must be older than WBS_REVERSIBLE_DAYS.
 
@@ -124,6 +125,8 @@ async def _run(args: argparse.Namespace, settings: Settings, url: str, state: St
         begun = await archive.unfinished(connection)
         if begun is not None and begun.before != args.before:
             raise OpsError(f"The archive of before {begun.before} has not ended: go on with that one first.")
+        if begun is None and (ended := await archive.folder_of(connection, args.before)) is not None:
+            return _told(args, Counter(movements=0, events=0), ended)
         if begun is None:
             await _require_old(connection, args.before, settings.reversible_days)
         await _settled(connection)
@@ -143,15 +146,19 @@ async def _run(args: argparse.Namespace, settings: Settings, url: str, state: St
             files = ArchiveFolder(folder, await archive.lengths(connection, run))
             await archive.allow_deletes(connection)
         counts = await _Work(connection, run, files, args.share, quiet=args.json).all()
-        told = {"before": args.before.isoformat(), "dry_run": args.dry_run, **counts}
         if files is not None:
             written = await archive.seal(connection, run, files.checksums())
             files.write_manifest(
                 {"before": run.before, "boundary": run.boundary, "by": operator(args), "files": written}
             )
             await archive.finish(connection, run)
-            told["folder"] = str(folder.absolute())
-        return told
+        return _told(args, counts, None if files is None else str(folder.absolute()))
+
+
+def _told(args: argparse.Namespace, counts: Counter[str], folder: str | None) -> dict[str, Any]:
+    """Return what is told of a run: what it did, or would do, and where the files are."""
+    told = {"before": args.before.isoformat(), "dry_run": args.dry_run, **counts}
+    return told if folder is None else told | {"folder": folder}
 
 
 async def _require_old(connection: Any, before: datetime, days: int) -> None:

@@ -14,6 +14,9 @@ select id, before, boundary, folder from archives where ended_at is null;
 -- name: last
 select before from archives order by boundary desc limit 1;
 
+-- name: find_ended
+select folder from archives where before = $1 and ended_at is not null;
+
 -- name: proved
 -- Whether an audit that found nothing began after $1, and none since that found something.
 select coalesce(bool_and(violations = 0), false) as proved
@@ -36,15 +39,22 @@ select pg_snapshot_xmin(pg_current_snapshot()) >= $1::text::xid8 as ended;
 
 -- name: waiting_events
 -- How many statements' events have no number yet, though they are of before $1, and the oldest number that a webhook
--- still waits for among those of before $1.
+-- still waits for among those of before $1, also by itself.
 select
     (select count(*) from event_batches where at < $1) as unnumbered,
     (
-        select min(w.delivered_seq) + 1
-        from webhook_endpoints as w
+        select min(w.seq)
+        from webhook_endpoints as e
+        cross join lateral (
+            select
+                least(
+                    e.delivered_seq + 1,
+                    (select min(p.seq) from webhook_parked as p where p.endpoint_id = e.id)
+                ) as seq
+        ) as w
         where
-            w.status = 'enabled'
-            and w.delivered_seq < (select max(first_seq + count - 1) from events where at < $1)
+            e.status = 'enabled'
+            and w.seq <= (select max(first_seq + count - 1) from events where at < $1)
     ) as waiting_for;
 
 -- name: create_origins

@@ -367,7 +367,7 @@ async def test_what_is_refused(
     wbs_archive: WbsArchive,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Goal: too young, not after the last one, wrong books, another run at work: each is refused in one sentence."""
+    """Goal: too young, not after the last one, wrong books, another run at work, a webhook that waits: each by name."""
     await ledger.submit(charge(10))
     await ledger.submit(charge(10))
     before = await present(connection)
@@ -392,8 +392,23 @@ async def test_what_is_refused(
     await execute(database_url, "insert into audit_runs values (clock_timestamp(), now(), now(), 1, '', 'x')")
     assert "not right" in (await wbs_archive(before, code=1)).told["error"]
     await execute(database_url, "update wallets set available = 20", "delete from audit_runs")
+    await execute(
+        database_url,
+        "insert into webhook_endpoints (id, url, secret, delivered_seq)"
+        " values (gen_random_uuid(), 'https://example.com', 's', 1)",
+    )
+    assert "waits for event 2" in (await wbs_archive(before, code=1)).told["error"]
+    await execute(
+        database_url,
+        "update webhook_endpoints set delivered_seq = 2",
+        "insert into webhook_parked (endpoint_id, seq) select id, 1 from webhook_endpoints",
+    )
+    assert "waits for event 1" in (await wbs_archive(before, code=1)).told["error"]
+    await execute(database_url, "delete from webhook_parked")
     assert (await wbs_archive(before)).told["movements"] == 1
-    assert "already" in (await wbs_archive(before, code=1)).told["error"]
+    assert (await wbs_archive(before)).told["movements"] == 0
+    earlier = await wbs_archive(before - timedelta(microseconds=1), code=1)
+    assert "already" in earlier.told["error"]
 
 
 PLANTED = {
