@@ -11,13 +11,14 @@ All calls go into the history, and the checker judges them. Every wait has a lim
 import asyncio
 import json
 from array import array
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from hashlib import blake2b
 from typing import Any, TypeVar
 
-from lab.chaos.client import RecordingClient, Request
+from lab.chaos.client import RecordingClient
 from lab.chaos.history import BankPayout, Call, HistoryWriter, Trouble, read, read_at
 from lab.chaos.operations import Operations
+from lab.chaos.requests import Request
 from lab.chaos.wallets import Wallets
 from ops.local.progress import Progress
 
@@ -64,14 +65,19 @@ class Aftermath:
         """Their references at the bank."""
         self._returned: set[str] = set()
         """References of payouts that the bank sent back."""
+        self._instants: Sequence[str] = ()
         self._resent = 0
         self._resending = True
         self._healed = 0.0
         self.settled_s = 0.0
         """Time from the healing until the last withdrawal of the load was seen ended."""
 
-    async def run(self, healed: float) -> None:
-        """Settle and read. `healed` is the end of the faults, in seconds of the run."""
+    async def run(self, healed: float, instants: Sequence[str] = ()) -> None:
+        """Settle and read. `healed` is the end of the faults, in seconds of the run.
+
+        The balances at `instants` are read as well.
+        """
+        self._instants = instants
         self._client.phase = "settle"
         unclear, clear = self._collect()
         total = len(unclear) + len(clear)
@@ -195,6 +201,8 @@ class Aftermath:
         await self._for_each(list(self._touched), self._look_at)
         for place in self._wallets.all():
             await self._operations.read_balance(place)
+            for instant in self._instants:
+                await self._operations.read_balance_at(place, instant)
             if not await self._operations.walk(place, 100, WALK_PAGES_MAX):
                 self.trouble("unreadable", "a whole list of transactions", f"no answer for {place.wallet}")
         async for row in self._books():

@@ -2,18 +2,17 @@
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from actors.audit import AuditImpossible, run_audit
 from lab.chaos import consumers
 from lab.chaos.aftermath import Aftermath
-from lab.chaos.checker import Findings, check
+from lab.chaos.archivist import Archivist
+from lab.chaos.checker import check
 from lab.chaos.client import RecordingClient
 from lab.chaos.disaster import Disaster
 from lab.chaos.faults import Saboteur
@@ -23,7 +22,8 @@ from lab.chaos.lines import CONSUMERS, WEBHOOKS, Lines
 from lab.chaos.load import Load
 from lab.chaos.operations import Operations
 from lab.chaos.pair import Failover, Pair
-from lab.chaos.schedule import plan
+from lab.chaos.report import Report
+from lab.chaos.schedule import clocks_even_from, plan
 from lab.chaos.wallets import Wallets
 from lab.chaos.webhook_consumer import WebhookConsumer
 from ops.errors import OpsError
@@ -52,6 +52,7 @@ ENVIRONMENT = {
     "WBS_RETRY_DELAY_MS_MAX": "3000",
     "WBS_REDRIVE_AFTER_MS": "3000",
     "WBS_RECONCILE_INTERVAL_MS": "500",
+    "WBS_REVERSIBLE_DAYS": "0",
 }
 
 
@@ -70,27 +71,6 @@ class Order:
     environment: Mapping[str, str] = field(default_factory=dict)
     failover: Failover | None = None
     """Use a pair of PostgreSQL servers, and lose the primary in the middle of the run."""
-
-
-@dataclass
-class Report:
-    """The findings of a run, and its intensity."""
-
-    seed: int
-    seconds: float
-    operations: Counter[str] = field(default_factory=Counter)
-    answers: Counter[str] = field(default_factory=Counter)
-    faults: Counter[tuple[str, str]] = field(default_factory=Counter)
-    kills: int = 0
-    slowest_comeback_s: float = 0.0
-    settled_s: float = 0.0
-    healthy_s: float = 0.0
-    findings: Findings = field(default_factory=Findings)
-
-    @property
-    def operations_per_s(self) -> float:
-        """Calls of the load per second."""
-        return self.operations.total() / self.seconds
 
 
 def run_campaign(order: Order, progress: Progress) -> Report:
@@ -148,8 +128,11 @@ async def _drive(
             if not await told.start(client):
                 raise OpsError("The run's receiver of webhooks could not be made known to the gateway.")
             disaster = None if pair is None else Disaster(pair, lines, operations, history)
-            await _storm(order, operations, saboteur, disaster, client, progress)
-            history.mark("load_ended")
+            archivist = Archivist(
+                order.seed, stack.state.root, order.folder / "archives", told, client, history
+            )
+            await _storm(order, operations, saboteur, disaster, archivist, client, progress)
+            load_ended = history.mark("load_ended")
             told.behave()
             aftermath = Aftermath(client, operations, wallets, history, progress)
             progress.say("Healing everything")
@@ -160,14 +143,19 @@ async def _drive(
                 aftermath.trouble("not_healthy", f"healthy within {HEALTHY_WITHIN_S:.0f} s", "not yet")
             report.healthy_s = history.mark("healthy") - healed
             await expect_green(client, aftermath, BACKLOG)
-            await aftermath.run(healed)
+            if pair is None:
+                progress.say("Ending the archive")
+                if problem := await archivist.finish(load_ended):
+                    aftermath.trouble("not_archived", "an archive", problem)
+                archivist.tell()
+            await aftermath.run(healed, archivist.instants)
             await expect_green(client, aftermath)
             if behind := await told.finish(client):
                 aftermath.trouble("untold", "consumers at the end of the sequence", behind)
             history.mark("end")
             report.settled_s = aftermath.settled_s
             report.operations, report.answers = client.operations, client.answers
-            report.faults, report.kills = saboteur.done, saboteur.kills
+            report.faults, report.kills = saboteur.done + archivist.done, saboteur.kills
             report.slowest_comeback_s = saboteur.slowest_comeback_s
     finally:
         history.close()
@@ -178,6 +166,7 @@ async def _storm(
     operations: Operations,
     saboteur: Saboteur,
     disaster: Disaster | None,
+    archivist: Archivist,
     client: RecordingClient,
     progress: Progress,
 ) -> None:
@@ -192,6 +181,8 @@ async def _storm(
             group.create_task(saboteur.run(faults))
             if disaster is not None and order.failover is not None:
                 group.create_task(disaster.strike(order.failover, order.seconds / 2))
+            else:
+                group.create_task(archivist.run(clocks_even_from(faults), order.seconds))
     finally:
         teller.cancel()
         watcher.cancel()
@@ -264,30 +255,3 @@ def _audit(stack: Stack, report: Report, progress: Progress) -> None:
         return
     for violation in audit.findings.violations:
         report.findings.add("audit", violation.subject, str(violation.expected), str(violation.found))
-
-
-def as_document(report: Report) -> dict[str, Any]:
-    """Return the report as a JSON document."""
-    findings = report.findings
-    faults: dict[str, dict[str, int]] = {}
-    for (action, target), count in sorted(report.faults.items()):
-        faults.setdefault(action, {})[target] = count
-    return {
-        "ok": findings.total == 0,
-        "seed": report.seed,
-        "seconds": report.seconds,
-        "operations_total": report.operations.total(),
-        "operations_per_s": round(report.operations_per_s, 1),
-        "operations": dict(sorted(report.operations.items())),
-        "answers": dict(sorted(report.answers.items())),
-        "faults_total": report.faults.total(),
-        "kills_total": report.kills,
-        "faults": faults,
-        "slowest_comeback_s": round(report.slowest_comeback_s, 2),
-        "healthy_s": round(report.healthy_s, 2),
-        "settled_s": round(report.settled_s, 2),
-        "checked": dict(sorted(findings.checked.items())),
-        "violations_total": findings.total,
-        "violations_by_rule": dict(sorted(findings.counts.items())),
-        "violations": [violation._asdict() for violation in findings.violations],
-    }

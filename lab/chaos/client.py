@@ -4,39 +4,17 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import aiohttp
 import msgspec
 
 from lab.chaos.history import Call, HistoryWriter
+from lab.chaos.requests import Request, Unclear
 
 CONNECTIONS_MAX = 256
 KEEPALIVE_S = 3.0
 """Short, so that new connections spread over the gateways."""
-
-
-class Request(NamedTuple):
-    """A request with an idempotency key, as it can be sent any number of times."""
-
-    op: str
-    cell: str
-    wallet: str
-    key: str
-    body: str
-    key_in_header: bool = False
-    path: str = ""
-    """Empty: the operation's name."""
-    subject: str = ""
-    """The hold, charge or transfer that it is about."""
-
-    @classmethod
-    def of(cls, call: Call) -> "Request":
-        """Return the request that a recorded call sent."""
-        path = "" if call.op in ("charge", "withdraw") else call.path
-        return cls(
-            call.op, call.cell, call.wallet, call.key, call.body, call.key_in_header, path, call.subject
-        )
 
 
 class _Taken(msgspec.Struct):
@@ -63,6 +41,7 @@ class RecordingClient:
         self._timeout_s = timeout_s
         self._session: aiohttp.ClientSession | None = None
         self.phase = "load"
+        self.unclear = Unclear()
         self.operations: Counter[str] = Counter()
         self.answers: Counter[str] = Counter()
         """Number of answers to the load, by `op status`; `op none` is no answer at all."""
@@ -84,7 +63,13 @@ class RecordingClient:
         headers = {"Content-Type": "application/json"}
         if request.key_in_header:
             headers["Idempotency-Key"] = request.key
-        call = await self._exchange("POST", self._api_url + path, body, headers)
+        status = 0
+        self.unclear.begun(request)
+        try:
+            call = await self._exchange("POST", self._api_url + path, body, headers)
+            status = call.status
+        finally:
+            self.unclear.ended(request, status)
         return self._write(
             call,
             op=request.op,
@@ -101,19 +86,16 @@ class RecordingClient:
         """Send charges, or transfers, in one request; each item becomes a call in the history."""
         body = "[" + ",".join(request.body for request in requests) + "]"
         headers = {"Content-Type": "application/json"}
-        call = await self._exchange("POST", self._api_url + path, body, headers)
         items: list[dict[str, Any]] = [{} for _ in requests]
-        if call.status == 200:
-            results = msgspec.json.decode(call.answer, type=_Results).results
-            items = [
-                {
-                    "status": one.status,
-                    "answer": (bytes(one.transaction) or bytes(one.transfer) or bytes(one.error)).decode(),
-                    "replayed": one.replayed,
-                    "retry_after": one.status == 503,  # an item has no header of its own
-                }
-                for one in results
-            ]
+        for request in requests:
+            self.unclear.begun(request)
+        try:
+            call = await self._exchange("POST", self._api_url + path, body, headers)
+            if call.status == 200:
+                items = _items(call.answer)
+        finally:
+            for request, item in zip(requests, items, strict=True):
+                self.unclear.ended(request, item.get("status", 0))
         return [
             self._write(
                 call,
@@ -213,3 +195,16 @@ class RecordingClient:
             self.operations[call.op] += 1
             self.answers[f"{call.op} {call.status or 'none'}"] += 1
         return call
+
+
+def _items(answer: str) -> list[dict[str, Any]]:
+    """Return what a bulk request's answer says of each of its items."""
+    return [
+        {
+            "status": one.status,
+            "answer": (bytes(one.transaction) or bytes(one.transfer) or bytes(one.error)).decode(),
+            "replayed": one.replayed,
+            "retry_after": one.status == 503,  # an item has no header of its own
+        }
+        for one in msgspec.json.decode(answer, type=_Results).results
+    ]

@@ -15,8 +15,9 @@ from typing import NoReturn
 
 import msgspec
 
-from lab.chaos.campaign import Order, Report, as_document, run_campaign
+from lab.chaos.campaign import Order, run_campaign
 from lab.chaos.checker import check
+from lab.chaos.report import Report, as_document
 from lab.chaos.schedule import FAULTS_PER_MINUTE
 from ops.errors import OpsError
 from ops.local.progress import Progress

@@ -204,13 +204,21 @@ class Consumers:
             if done or asyncio.get_running_loop().time() > ends_at:
                 return
 
+    async def ask_again(self, client: RecordingClient) -> None:
+        """Ask for what was refused and would otherwise come in some minutes only."""
+        await self._webhooks.ask_again(client)
+
+    async def read_to(self, number: int) -> None:
+        """Wait until those who ask by themselves have everything up to this number. For one who waits at a time."""
+        await asyncio.gather(*(one.reach(number) for one in self.all if one is not self._webhooks))
+
     async def finish(self, client: RecordingClient) -> str:
         """Wait until all are at the end of the sequence, and stop; return who is not there in time, or an empty text.
 
         All operations must have ended. Raises what a consumer has failed with.
         """
         await asyncio.sleep(_NUMBERED_S)
-        await self._webhooks.ask_again(client)
+        await self.ask_again(client)
         call = await client.read("events", "/events?limit=1", cell="")
         number = json.loads(call.answer)["last_seq"] if call.status == 200 else 0
         reached = asyncio.gather(*(consumer.reach(number) for consumer in self.all))

@@ -28,8 +28,8 @@ class Call(msgspec.Struct, frozen=True, tag="call", tag_field="line", omit_defau
 
     op: str
     """charge, withdraw, transfer, hold, capture, reverse_charge, reverse_transfer (these have keys); void, cancel,
-    balance, transactions, withdrawal, by_key, hold_now, transfer_now, charge_now, find, return, health, ready,
-    events, event_stream (what they told is in lines of its own)"""
+    balance, balance_at (its subject is an instant), transactions, withdrawal, by_key, hold_now, transfer_now,
+    charge_now, find, return, health, ready, events, event_stream (what they told is in lines of its own)"""
     start: float
     end: float
     phase: str = "load"
@@ -103,6 +103,22 @@ class BankPayout(msgspec.Struct, frozen=True, tag="payout", tag_field="line"):
     status: str
 
 
+class Archived(msgspec.Struct, frozen=True, tag="archived", tag_field="line", omit_defaults=True):
+    """A movement that is in the files of an archive, and no longer in the books."""
+
+    id: str
+    kind: str
+    """charge, send, receive, hold, reserve, release, payout …; empty: it belongs to another one."""
+    wallet: str
+    since: float
+    """It may have left from then on."""
+    before: float
+    """It is older than that."""
+    status: str = ""
+    """Of a hold."""
+    captured: int = 0
+
+
 class Told(msgspec.Struct, frozen=True, tag="told", tag_field="line", omit_defaults=True):
     """One event, as a consumer of the sequence has received it."""
 
@@ -124,7 +140,7 @@ class ToldTo(msgspec.Struct, frozen=True, tag="told_to", tag_field="line"):
     number: int
 
 
-Record = Run | Call | InjectedFault | Comeback | Mark | Trouble | BankPayout | Told | ToldTo
+Record = Run | Call | InjectedFault | Comeback | Mark | Trouble | BankPayout | Archived | Told | ToldTo
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Record).decode

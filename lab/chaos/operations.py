@@ -11,8 +11,9 @@ from random import Random
 from typing import Any
 from urllib.parse import quote
 
-from lab.chaos.client import RecordingClient, Request
+from lab.chaos.client import RecordingClient
 from lab.chaos.history import Call
+from lab.chaos.requests import Request
 from lab.chaos.sending import id_of, soon
 from lab.chaos.transfer_operations import WEIGHTS as TRANSFER_WEIGHTS
 from lab.chaos.transfer_operations import TransferOperations
@@ -198,6 +199,13 @@ class Operations(TransferOperations):
         """Read the balance of the place."""
         path = f"/balance/{quote(place.user, safe='')}?currency={place.currency}"
         return await self._client.read("balance", path, cell=place.cell, wallet=place.wallet)
+
+    async def read_balance_at(self, place: Place, instant: str) -> Call:
+        """Read the balance that the place had at an instant."""
+        path = f"/balance/{quote(place.user, safe='')}?currency={place.currency}&at={quote(instant)}"
+        return await self._client.read(
+            "balance_at", path, cell=place.cell, wallet=place.wallet, subject=instant
+        )
 
     async def _transactions(self, random: Random, number: int) -> None:
         place = self._wallets.draw(random)

@@ -96,6 +96,13 @@ def plan(seed: int, seconds: float, per_minute: float = FAULTS_PER_MINUTE) -> li
     return faults
 
 
+def clocks_even_from(faults: Sequence[PlannedFault]) -> float:
+    """Return the second of the load from which on no clock is behind, or steps back any more."""
+    return max(
+        (fault.at_s + fault.lasts_s + 1.0 for fault in faults if fault.target == "clock_back"), default=0.0
+    )
+
+
 class Deck:
     """Deals its cards in random order, and shuffles them anew when all are dealt."""
 

@@ -5,8 +5,9 @@ from collections import deque
 from datetime import UTC, datetime, timedelta
 from random import Random
 
-from lab.chaos.client import RecordingClient, Request
+from lab.chaos.client import RecordingClient
 from lab.chaos.history import Call
+from lab.chaos.requests import Request
 from lab.chaos.wallets import Wallets
 
 REMEMBERED_MAX = 2_000

@@ -6,8 +6,8 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
-from lab.chaos.client import Request
 from lab.chaos.history import Call
+from lab.chaos.requests import Request
 from lab.chaos.sending import Sending, id_of, soon
 from lab.chaos.wallets import Place
 

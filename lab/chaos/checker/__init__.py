@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lab.chaos.checker.archives import check_archived, check_rest
 from lab.chaos.checker.balances import check_balances
 from lab.chaos.checker.conduct import check_conduct
 from lab.chaos.checker.evidence import BankLine, Cell, Times
@@ -22,6 +23,7 @@ from lab.chaos.checker.told import Heard, check_told, read_events
 from lab.chaos.checker.transfers import check_transfers
 from lab.chaos.checker.withdrawals import check_strangers, check_withdrawals
 from lab.chaos.history import (
+    Archived,
     BankPayout,
     Call,
     Comeback,
@@ -54,6 +56,7 @@ class _Index:
     sequence: SequenceWitness = field(default_factory=SequenceWitness)
     users: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     """The users of each cell."""
+    archived: dict[str, Archived] = field(default_factory=dict)
     restores: int = 0
     """How often another epoch may begin: a courier that starts then can't tell a promoted standby from a backup."""
 
@@ -68,10 +71,11 @@ def check(path: Path, tell: Callable[[str], None] = lambda text: None) -> Findin
     times = _times(index, findings)
     if times is None:
         return findings
+    archived = dict(index.archived)
     with path.open("rb") as file:
         for name, places in sorted(index.cells.items()):
             tell(f"cell {name}, {len(places):,} calls")
-            cell = Cell(name)
+            cell = Cell(name, archived=index.archived)
             for number, offset in places:
                 record = read_at(file, offset)
                 assert isinstance(record, Call)
@@ -80,11 +84,12 @@ def check(path: Path, tell: Callable[[str], None] = lambda text: None) -> Findin
                 place for user in sorted(index.users[name]) for place in index.sequence.by_user.pop(user, ())
             ]
             told = read_events(file, heard) if index.run and index.run.consumers else None
-            _check_cell(cell, told, index.bank, times, findings)
+            _check_cell(cell, told, index.bank, archived, times, findings)
     for user, left in index.sequence.by_user.items():
         lines = [place.line for place in left]
         findings.add("event_of_nothing", user, "a user of the run", f"{len(left)} events", *lines)
     check_strangers(index.bank, findings)
+    check_rest(archived, findings)
     return findings
 
 
@@ -108,6 +113,11 @@ def _first_pass(path: Path, findings: Findings) -> _Index:
         elif isinstance(record, BankPayout):
             findings.checked["payouts"] += 1
             index.bank.setdefault(record.reference, []).append(BankLine(line.number, record))
+        elif isinstance(record, Archived):
+            findings.checked["archived"] += 1
+            if record.id in index.archived:
+                findings.add("archived_twice", record.id, "in one archive", "in two", line.number)
+            index.archived[record.id] = record
         elif isinstance(record, Run):
             index.run = record
         elif isinstance(record, Mark):
@@ -143,12 +153,18 @@ def _times(index: _Index, findings: Findings) -> Times | None:
 
 
 def _check_cell(
-    cell: Cell, told: list[Heard] | None, bank: dict[str, list[BankLine]], times: Times, findings: Findings
+    cell: Cell,
+    told: list[Heard] | None,
+    bank: dict[str, list[BankLine]],
+    archived: dict[str, Archived],
+    times: Times,
+    findings: Findings,
 ) -> None:
     stories, deeds = check_keys(cell, times, findings)
+    check_archived(archived, stories, deeds, findings)
     if told is not None:
         check_told(cell, told, stories, deeds, times, findings)
     check_withdrawals(cell, stories, bank, times, findings)
     moved = check_transfers(cell, deeds, stories, times, findings)
     check_lists(cell, stories, times, findings)
-    check_balances(cell, [*stories.values(), *moved], findings)
+    check_balances(cell, [*stories.values(), *moved], times, findings)

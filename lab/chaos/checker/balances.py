@@ -12,7 +12,7 @@ from functools import lru_cache
 from math import inf
 from typing import Any, NamedTuple
 
-from lab.chaos.checker.evidence import Cell, Read, Send
+from lab.chaos.checker.evidence import CLOCK_SLACK_S, Cell, Read, Send, Times
 from lab.chaos.checker.findings import Findings
 from lab.chaos.checker.stories import (
     NOTHING,
@@ -27,6 +27,9 @@ from lab.chaos.checker.stories import (
 
 STATES_MAX = 2048
 """Number of combinations compared one by one; with more, the bounds are compared."""
+
+ARCHIVE_SLACK_S = 0.001
+"""Uncertainty of the instants of archives."""
 
 Weights = tuple[int, int, int]
 PARTS: dict[str, Weights] = {
@@ -76,12 +79,23 @@ class Possible:
         return low, high
 
 
-def check_balances(cell: Cell, stories: Iterable[MoneyStory], findings: Findings) -> None:
+def check_balances(cell: Cell, stories: Iterable[MoneyStory], times: Times, findings: Findings) -> None:
     """Check every balance read in this cell, and all that was accepted, or refused for lack of money."""
     looks: dict[str, list[Look]] = {}
     for read in cell.reads["balance"]:
         if read.call.status == 200 and _consistent(read, findings):
             _add(looks, read.call.wallet, read.call.start, read.call.end, _read_judge(read, findings))
+    whole_from = max((one.before for one in cell.archived.values()), default=-inf)
+    lost = {one.wallet for one in cell.archived.values()}
+    for read in cell.reads["balance_at"]:
+        call, at = read.call, times.of(read.call.subject)
+        gone = call.wallet in lost and at < whole_from - ARCHIVE_SLACK_S
+        if call.status in (200, 410) and (call.status == 410) != gone:
+            expected = "410, since part of it is archived" if gone else "a balance: the books are whole"
+            findings.add("history_differs", call.wallet, expected, str(call.status), read.line)
+        if call.status == 200 and at >= whole_from - ARCHIVE_SLACK_S and _consistent(read, findings):
+            judge = _read_judge(read, findings)
+            _add(looks, call.wallet, at - CLOCK_SLACK_S, at + CLOCK_SLACK_S, judge)
     for sends in cell.sends.values():
         for send in sends:
             if send.code == "insufficient_funds" and send.asked.user:

@@ -8,25 +8,27 @@ AWAY = frozenset({0, 503})
 """No answer, or the honest answer that the service is unavailable now."""
 
 ALLOWED = {
-    "charge": {200, 422},
-    "withdraw": {202, 422},
+    "charge": {200, 409, 422},
+    "withdraw": {202, 409, 422},
     "balance": {200},
+    "balance_at": {200, 410},
     "transactions": {200},
     "withdrawal": {200, 404},
     "by_key": {200, 404},
     "cancel": {200, 404, 409},
-    "transfer": {200, 422},
-    "hold": {200, 422},
-    "capture": {200, 409, 422},
-    "void": {200, 409},
-    "reverse_charge": {200, 422},
-    "reverse_transfer": {200, 422},
-    "hold_now": {200},
-    "transfer_now": {200},
-    "charge_now": {200},
+    "transfer": {200, 409, 422},
+    "hold": {200, 409, 422},
+    "capture": {200, 404, 409, 422},
+    "void": {200, 404, 409},
+    "reverse_charge": {200, 404, 409, 422},
+    "reverse_transfer": {200, 404, 409, 422},
+    "hold_now": {200, 404},
+    "transfer_now": {200, 404},
+    "charge_now": {200, 404},
     "events": {200, 410},
     "event_stream": {200, 410},
 }
+"""404 and 409 of what is archived are allowed here; the checks of keys, holds and transfers see that it is."""
 
 
 def check_conduct(line: int, call: Call, findings: Findings) -> None:

@@ -2,13 +2,14 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from lab.chaos.history import BankPayout, Call
+from lab.chaos.history import Archived, BankPayout, Call
 
 CLOCK_SLACK_S = 0.01
 """Uncertainty when the database's timestamps (wall clock) are compared with ours (monotonic)."""
@@ -111,6 +112,8 @@ class Cell:
     name: str
     sends: dict[str, list[Send]] = field(default_factory=lambda: defaultdict(list))
     reads: dict[str, list[Read]] = field(default_factory=lambda: defaultdict(list))
+    archived: Mapping[str, Archived] = field(default_factory=dict)
+    """What an archive holds, by identifier, of other cells, too."""
 
     def take(self, line: int, call: Call) -> None:
         """Add a call."""
@@ -118,6 +121,11 @@ class Cell:
             self.sends[call.key].append(Send(line, call, asked(call)))
         else:
             self.reads[call.op].append(Read(line, replace(call, answer=""), parse(call.answer)))
+
+    def archived_by(self, id: str, at: float) -> bool:
+        """Return whether something may have been archived by a second of the run."""
+        archived = self.archived.get(id)
+        return archived is not None and archived.since <= at
 
 
 class BankLine(NamedTuple):

@@ -21,7 +21,7 @@ FAILURES_MIN = 3
 WORKED_MIN = 10
 
 WRITES = frozenset({"charge", "withdraw"})
-WORKED = frozenset({200, 202, 422})
+WORKED = frozenset({200, 202, 409, 422})
 """A refusal counts as working: the database was queried for it, or could have been."""
 FAILED = frozenset({0, 503})
 

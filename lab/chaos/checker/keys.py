@@ -27,6 +27,9 @@ EXPECTED_REFUSALS = {
 }
 
 
+ARCHIVED = "idempotency_key_archived"
+
+
 def check_keys(cell: Cell, times: Times, findings: Findings) -> tuple[dict[str, Story], dict[str, Deed]]:
     """Check every key of the cell; return the stories and the deeds by identifier."""
     stories: dict[str, Story] = {}
@@ -47,9 +50,26 @@ def check_keys(cell: Cell, times: Times, findings: Findings) -> tuple[dict[str, 
             else:
                 stories[story.id] = story
         for asked, group in by_meaning.items():
-            _check_refusals(key, asked, group, by_meaning, times, findings)
             _check_settled(key, group, findings)
+            own = story.id if story is not None and any(send.done for send in group) else ""
+            group = [send for send in group if not _is_archived(cell, send, own, findings)]
+            _check_refusals(key, asked, group, by_meaning, times, findings)
     return stories, deeds
+
+
+def _is_archived(cell: Cell, send: Send, own: str, findings: Findings) -> bool:
+    """Return whether an answer says that what was made (`own`), or what it is about, is archived; check that it is."""
+    if send.code == ARCHIVED:
+        id = own
+    elif send.call.status == 404 and send.asked.subject:
+        id = send.asked.subject
+    else:
+        return False
+    findings.checked["archived_answers"] += 1
+    if not cell.archived_by(id, send.call.end):
+        found = f"{send.call.status} {send.code}"
+        _add(findings, "not_archived", send.call.key, "what is in the books", found, [send])
+    return True
 
 
 def _story_of_key(

@@ -43,7 +43,7 @@ def check_lists(cell: Cell, stories: dict[str, Story], times: Times, findings: F
             pages.append([read])
         _check_items(read, stories, book, times, findings)
     for walk in [*pages, *walks.values()]:
-        _check_walk(walk, books[walk[0].call.wallet], times, findings)
+        _check_walk(cell, walk, books[walk[0].call.wallet], times, findings)
     read_whole = {walk[0].call.wallet for walk in walks.values() if _is_final(walk)}
     for wallet in books.keys() - read_whole:
         findings.add("wallet_unread", wallet, "a final walk through all its transactions", "none")
@@ -101,8 +101,8 @@ def _check_order(
             return
 
 
-def _check_walk(walk: list[Read], book: Book, times: Times, findings: Findings) -> None:
-    """Check that a walk has every story that existed before it began and is not older than its last item."""
+def _check_walk(cell: Cell, walk: list[Read], book: Book, times: Times, findings: Findings) -> None:
+    """Check that a walk has every story that existed before it began, is not archived, or older than its last item."""
     first, last = walk[0], walk[-1]
     wallet, lines = first.call.wallet, [read.line for read in walk]
     items = [item for read in walk for item in read.answer["transactions"]]
@@ -115,13 +115,20 @@ def _check_walk(walk: list[Read], book: Book, times: Times, findings: Findings) 
     for story in book.newest_first:
         if story.created <= down_to:
             break
-        if story.began.latest < first.call.start and story.id not in listed:
+        is_gone = cell.archived_by(story.id, last.call.end)
+        if story.began.latest < first.call.start and story.id not in listed and not is_gone:
             missing.append(story)
     for story in missing[:5]:
         rule = "lost" if _is_final(walk) else "missing_in_list"
         found = f"not in the list of {wallet}"
         expected = f"{story.amount}, acknowledged before"
         findings.add(rule, f"key {story.key}", expected, found, story.line, *lines)
-    if _is_final(walk) and last.answer["total"] != len(items):
+    if not _is_final(walk):
+        return
+    gone = {story.id for story in book.newest_first if story.id in cell.archived}
+    if listed & gone:
+        findings.add("archived_and_listed", wallet, "in one place", str(sorted(listed & gone)[:5]), *lines)
+    if last.answer["total"] != len(items) + len(gone):
         found = str(last.answer["total"])
-        findings.add("impossible_total", wallet, f"{len(items)} transactions", found, *lines)
+        expected = f"{len(items)} transactions, {len(gone)} archived"
+        findings.add("impossible_total", wallet, expected, found, *lines)

@@ -11,6 +11,7 @@ from lab.chaos.checker.evidence import Cell, Times, parse
 from lab.chaos.checker.findings import Findings
 from lab.chaos.checker.sequence import Place
 from lab.chaos.checker.stories import ChargeStory, Story, Window
+from lab.chaos.checker.withdrawals import MOVES
 from lab.chaos.history import Told, read_at
 
 SOON_S = 15.0
@@ -122,6 +123,8 @@ class _Judge:
             heard = [one.object["status"] for one in told[id]]
             types = [one.type.partition(".")[2] for one in told[id]]
             self._findings.checked["moves"] += len(heard)
+            if id in self._cell.archived:  # of its history only the ends are there
+                statuses = _with_ends(heard, statuses)
             if heard != statuses or types != heard:
                 lines = [one.place.line for one in told[id]]
                 self._findings.add("moves_differ", id, str(statuses), str(types), line, *lines)
@@ -134,6 +137,10 @@ class _Judge:
         for read in self._cell.reads["hold_now"]:
             if read.call.phase == "final" and read.call.status == 200:
                 self._hold_ends(read.answer, read.line)
+        for one in self._heard:
+            archived = self._cell.archived.get(str(one.object.get("id")))
+            if one.type == "hold.opened" and archived is not None:
+                self._hold_ends(one.object | {"status": archived.status}, one.place.line)
         reversed = {deed.object["id"] for deed in self._heard if deed.type.endswith(".reversed")}
         for one in self._heard:
             if one.type == "charge.completed" and one.object["id"] not in reversed:
@@ -226,6 +233,14 @@ class _Judge:
     def _moment(self, one: Heard, wallets: list[str], began: Window, line: int) -> None:
         for wallet in set(wallets):
             self._moments[wallet].append((began.earliest, began.latest, one.place.seq, line))
+
+
+def _with_ends(heard: list[str], kept: list[str]) -> list[str]:
+    """Return an archived withdrawal's moves, if what is kept of its history agrees with them; else what is kept."""
+    rest = iter(heard)
+    is_part = all(status in rest for status in kept)
+    legal = all(target in MOVES[source] for source, target in zip(["", *heard], heard, strict=False))
+    return heard if is_part and legal and heard[:1] + heard[-1:] == kept[:1] + kept[-1:] else kept
 
 
 def _id_of(one: Heard) -> str:

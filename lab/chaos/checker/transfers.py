@@ -9,6 +9,7 @@ from lab.chaos.checker.deeds import Deed, expires
 from lab.chaos.checker.evidence import CLOCK_SLACK_S, REFUSALS, Cell, Read, Times
 from lab.chaos.checker.findings import Findings
 from lab.chaos.checker.stories import ChargeStory, Flow, HoldStory, MoneyStory, Story, Window
+from lab.chaos.history import Call
 
 Legs = list[tuple[str, int, float | None]]
 """Payee, amount, and the second of the run until which it is locked."""
@@ -104,6 +105,8 @@ class _Judge:
         voids: dict[str, list[Read]] = defaultdict(list)
         sights: dict[str, list[Read]] = defaultdict(list)
         for read in self._cell.reads["void"]:
+            if read.call.status == 404 and not self._cell.archived_by(read.call.subject, read.call.end):
+                self._findings.add("hold_lost", f"hold {read.call.subject}", "a hold", "404", read.line)
             if read.call.status not in REFUSALS:  # it took effect, or may have
                 voids[read.call.subject].append(read)
         for read in self._cell.reads["hold_now"]:
@@ -118,6 +121,10 @@ class _Judge:
             found = f"{len(captures)} captures, {len(voided)} voids"
             self._findings.add("ended_twice", f"hold {hold.id}", "one end", found, *lines)
         finals = [read for read in sights if read.call.phase == "final" and read.call.status == 200]
+        archived = self._cell.archived.get(hold.id)
+        if archived is not None:
+            answer = {"status": archived.status, "captured": archived.captured}
+            finals.append(Read(hold.line, Call("hold_now", inf, inf, "final"), answer))
         if not finals:
             self._findings.add("hold_lost", f"hold {hold.id}", "its final state", "none was read", hold.line)
             return
@@ -153,7 +160,8 @@ class _Judge:
     def _sight(self, hold: HoldStory, read: Read) -> None:
         """Take what a read of a hold says: of its state at that time, and of what never changes."""
         call, answer = read.call, read.answer
-        if call.status == 404 and hold.began.latest < call.start:
+        archived = self._cell.archived_by(hold.id, call.end)
+        if call.status == 404 and hold.began.latest < call.start and not archived:
             self._findings.add("hold_lost", f"hold {hold.id}", "a hold", "404", hold.line, read.line)
         if call.status != 200:
             return
@@ -261,7 +269,7 @@ class _Judge:
 
     def _look(self, read: Read) -> None:
         subject, call = read.call.subject, read.call
-        if call.status == 404:
+        if call.status == 404 and not self._cell.archived_by(subject, call.end):
             self._findings.add("lost", subject, "accepted, so it is there", "404", read.line)
         if call.status != 200:
             return

@@ -33,6 +33,7 @@ from pika.channel import Channel
 import actors.broker
 import actors.middleware.event_loop
 import actors.payouts
+import db.archive
 import db.connections
 import db.events
 import db.ledger
@@ -58,6 +59,7 @@ from db.outbox import Outbox
 from db.reconciliation import ReconcilerSession
 from db.withdrawals import Withdrawals
 from gateway.reads import Reads
+from ops.archive_files import ArchiveFolder
 from tests.polling import poll_until, wait_until
 from wallet.commands import Cancel, Charge, MakeTransfer, PlaceHold, Settle, Withdraw
 from wallet.follow_up_commands import CaptureHold, ReverseCharge, ReverseTransfer, VoidHold
@@ -289,6 +291,33 @@ def after_answer(name: str) -> None:
     replace(_AsyncPlaintextTransport, "_on_socket_writable", die_when_sent)
 
 
+# --- The steps of an archive ---
+
+ARCHIVED_AT_ONCE = 4
+"""Origins, and rows of events, in the archive that is to die: it is in the middle of what goes."""
+
+
+def while_archiving(wrap: Callable[..., None], owner: Any, name: str, when: Reached) -> Callable[[], None]:
+    """Return a step: an archive of small transactions comes to the second call that is the one."""
+    calls = 0
+
+    def is_second(arguments: tuple[Any, ...], result: Any) -> bool:
+        nonlocal calls
+        calls += when(arguments, result)
+        return calls == 2
+
+    def step() -> None:
+        db.archive.CHUNK = db.archive.EVENTS_CHUNK = ARCHIVED_AT_ONCE
+        wrap(owner, name, is_second)
+
+    return step
+
+
+def adds(table: str) -> Reached:
+    """Reached when rows of a table are added to its file."""
+    return lambda arguments, _: arguments[1] == table
+
+
 # --- In the middle of a bank call ---
 
 
@@ -402,7 +431,7 @@ STEPS: dict[str, Callable[[], None]] = {
     "dead-lettered": lambda: after_answer("basic_nack"),
     "in the bank call, alive": lambda: in_the_bank_call(reached),
     "in the bank call, cancelled": cut_off_by_the_time_limit,
-    # reconciler and operator
+    # reconciler
     "redriven": lambda: after(ReconcilerSession, "redrive_due", has_result),
     "about to release": lambda: before(db.releases, "release_oldest"),
     "release written, not committed": lambda: before_commit_of(db.releases, "release_oldest"),
@@ -421,7 +450,19 @@ STEPS: dict[str, Callable[[], None]] = {
     **{f"after {name}": while_numbering(*what, die_behind) for name, what in NUMBERING.items()},
     "in the commit of numbers": while_numbering("execute", "commit", die_in_the_middle),
     "frozen after numbers": while_numbering(*NUMBERING["numbers"], stand_still_behind),
+    # operator
     "replayed, dead letter not removed": lambda: before(ops.dlq, "_remove"),
+    "archive begun": lambda: after(db.archive, "begin"),
+    "events in their file": while_archiving(after, ArchiveFolder, "add", adds("events")),
+    "events gone": while_archiving(after, db.archive, "archive_events", has_result),
+    "rows about to be in their file": while_archiving(before, ArchiveFolder, "add", adds("transfers")),
+    "rows in their file": while_archiving(after, ArchiveFolder, "add", adds("transfers")),
+    "rows gone, not committed": while_archiving(after, db.archive, "_move", always),
+    "rows gone": while_archiving(after, db.archive, "archive_chunk", has_result),
+    "all gone, not sealed": lambda: before(db.archive, "seal"),
+    "sealed, without manifest": lambda: after(db.archive, "seal"),
+    "manifest written, not ended": lambda: before(db.archive, "finish"),
+    "ended, not told": lambda: after(db.archive, "finish"),
 }
 
 

@@ -131,12 +131,12 @@ class Stage:
     # --- The operator ---
 
     def start_operator(self, step: str, *arguments: str) -> CrashingProcess:
-        """Start a `wbs dlq` that will die at `step`."""
-        return self.start_crashing("ops.cli", step, CRASH_ARGUMENTS=" ".join(("dlq", *arguments)))
+        """Start a `wbs` that will die at `step`."""
+        return self.start_crashing("ops.cli", step, CRASH_ARGUMENTS=" ".join(arguments))
 
     async def operate(self, *arguments: str) -> None:
-        """Run `wbs dlq`."""
+        """Run `wbs`."""
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "ops.cli", "dlq", *arguments, env=os.environ | self.pipeline.environment
+            sys.executable, "-m", "ops.cli", *arguments, env=os.environ | self.pipeline.environment
         )
         assert await asyncio.wait_for(process.wait(), SETTLED_S_MAX) == 0

@@ -127,7 +127,7 @@ async def test_killed_when_giving_up(make_stage: Callable[..., Stage], step: str
     await stage.pipeline.audit()
 
     await stage.bank.faults()
-    await stage.operate("replay", "--all")
+    await stage.operate("dlq", "replay", "--all")
     stage.pipeline.actors.start()
     await stage.ends(id_)
 
@@ -141,11 +141,11 @@ async def test_operator_killed_while_replaying(make_stage: Callable[..., Stage])
     stage.pipeline.start(stage.pipeline.relay, stage.pipeline.actors, stage.ringer)
     await stage.dead_letters(1)
     await stage.bank.faults()
-    await stage.start_operator("replayed, dead letter not removed", "replay", "--all").died()
+    await stage.start_operator("replayed, dead letter not removed", "dlq", "replay", "--all").died()
     await stage.pipeline.becomes(id_, "completed", SETTLED_S_MAX)
     await stage.dead_letters(1)
 
-    await stage.operate("replay", "--all")
+    await stage.operate("dlq", "replay", "--all")
     await stage.ends(id_)
 
 
