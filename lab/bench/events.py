@@ -1,22 +1,27 @@
-"""What events cost and how soon they are told: charges with and without them, rate of the courier, lags, streams."""
+"""What events cost and how soon they are told: charges with and without them, the courier, lags, streams, webhooks."""
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+from lab import own_stack
 from lab.bench import database, load
 from lab.bench.load import InvalidRun, Sample
-from lab.bench.stage import Stage
+from lab.bench.stage import API_KEY, Stage
 
 CLIENTS = 1_000
 _CLIENTS_PER_S = 20
 """Charges per second that a thousand clients are told of: 20,000 events are sent per second."""
 _TOLD_S_MAX = 30.0
+_WITHDRAWALS_PER_S = 50
+"""An endpoint takes some hundred events per second: it is told of these alone, among all the charges."""
 
 
 class Runner(Protocol):
@@ -84,6 +89,47 @@ class Events:
         self._runner.keep("events_commit", sent)
         self._runner.keep("events_lag", Sample(sent.per_s, done.p50_ms, done.p99_ms))
         self._runner.keep("events_stream", Sample(sent.per_s, told["p50_ms"], told["p99_ms"]))
+        self._webhook_lag(peak.per_s / 2)
+
+    def _webhook_lag(self, charges_per_s: float) -> None:
+        """Measure the lag to a receiver of webhooks that is told of a few withdrawals among these charges."""
+        stage, seconds = self._stage, self._seconds
+        with self._receiving("withdrawal.pending") as told, ThreadPoolExecutor(1) as beside:
+            charging = beside.submit(
+                load.open_loop, stage.api, "charge", charges_per_s, seconds, warm_up_s=1.0
+            )
+            load.open_loop(stage.api, "withdraw", _WITHDRAWALS_PER_S, seconds)
+            charging.result()
+            stage.wait_paid()
+            stage.wait_numbered()
+        if told["events"] != int(_WITHDRAWALS_PER_S * seconds):
+            raise InvalidRun(f"events: a receiver of webhooks was not told all: {told}")
+        sample = Sample(told["events"] / seconds, told["p50_ms"], told["p99_ms"])
+        self._runner.keep("events_webhook", sample)
+
+    @contextmanager
+    def _receiving(self, type: str) -> Iterator[dict[str, Any]]:
+        """Have events of a type told to a receiver during the block; what is yielded holds the figures afterwards."""
+        stage, told = self._stage, dict[str, Any]()
+        url, key = f"{stage.api}/webhooks", os.environ[API_KEY]
+        argv = [sys.executable, "-P", "-m", "lab.bench.receiver"]
+        with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                asked = {"url": f"http://127.0.0.1:{process.stdout.readline().strip()}/", "types": [type]}
+                id = own_stack.call("POST", url, asked, key)["id"]
+                yield told
+                until = asyncio.run(database.last_event(stage.database_url))
+
+                def is_told() -> bool:
+                    return int(own_stack.call("GET", f"{url}/{id}", None, key)["delivered_seq"]) >= until
+
+                stage.wait(is_told, "a receiver of webhooks to be told all", _TOLD_S_MAX)
+                own_stack.call("DELETE", f"{url}/{id}", None, key)
+                output, _ = process.communicate(timeout=_TOLD_S_MAX)
+                told.update(json.loads(output))
+            finally:
+                process.kill()
 
     def many_clients(self) -> None:
         """Have a thousand clients follow the stream of one gateway, and all be told all."""

@@ -200,6 +200,12 @@ TARGETS = (
         at_most=True,
     ),
     Target(
+        "lag from commit to a receiver of webhooks, p99, s",
+        1,
+        lambda r: _seconds(r.median("events_webhook", p99_ms)),
+        at_most=True,
+    ),
+    Target(
         "memory that 1,000 clients of the stream cost a gateway, MB",
         150,
         lambda r: r.median("events_clients", lambda one: float(one.detail["mb"])),

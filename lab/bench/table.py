@@ -33,6 +33,7 @@ _TITLES = {
     "events_commit": "… charges at half the peak, open loop",
     "events_lag": "… from their commit to their number",
     "events_stream": "… from their commit to a stream's client",
+    "events_webhook": "… of some withdrawals to a receiver of webhooks",
     "events_clients": "events sent to 1,000 clients of the stream",
     "charges_1m": "charges at 1 million transfers",
     "charges_1m_none": "… in the same minutes, at none",
