@@ -1078,6 +1078,11 @@ DOOR = (
         (Change("gateway/wire/chunks.py", "        return end + 4\n", "        return len(buffer)\n"),),
         (_UNIT + "gateway/wire/test_chunks.py",),
     ),
+    Mutation(
+        "the kernel keeps what nobody reads",
+        (Change("gateway/wire/server.py", "        bound_what_is_unread(listener)\n", ""),),
+        (_GATEWAY + "test_unread.py",),
+    ),
 )
 
 LOGIN = (
