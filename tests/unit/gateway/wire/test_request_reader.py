@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.contract.bodies import ITEMS_MAX
+from gateway.contract.bodies import BODY_BYTES_MAX, BULK_BYTES_MAX, ITEMS_MAX
 from gateway.contract.problems import MalformedJson, PayloadTooLarge
 from gateway.contract.request_errors import explain
 from gateway.contract.request_models import METADATA_BYTES_MAX, METADATA_KEYS_MAX, NESTING_MAX, RELEASE_AT_MAX
@@ -359,3 +359,29 @@ def test_items_are_counted_before_they_are_read(
         else:
             assert len(asyncio.run(read(body, caller))) == number
             assert explained <= number
+
+
+@pytest.mark.parametrize(
+    "long",
+    [
+        json.dumps({f"{n:x}": 1 for n in range(90_000)}),
+        "{" + '"a":1,' * 150_000 + '"a":1}',
+        json.dumps({**CHARGE, "metadata": {f"{n:x}": 1 for n in range(90_000)}}),
+        json.dumps({**CHARGE, "user_id": "x" * 900_000}),
+    ],
+    ids=["unknown", "twice", "metadata", "text"],
+)
+def test_a_long_item_that_is_not_valid_is_not_looked_into(long: str) -> None:
+    """Goal: one item of a bulk, however long, holds a gateway up no longer than a body of its own would."""
+    for read, raw in (
+        (READER.charges, f"[{long},{body().decode()}]"),
+        (READER.charge_lines, f"{long}\n{body().decode()}"),
+    ):
+        assert BODY_BYTES_MAX < len(raw) < BULK_BYTES_MAX
+        refused, taken = asyncio.run(read(raw.encode(), NOBODY))
+        assert isinstance(refused, PayloadTooLarge)
+        assert isinstance(taken, Charge)
+    blank = " " * BODY_BYTES_MAX + body().decode()
+    assert all(
+        isinstance(item, Charge) for item in asyncio.run(READER.charges(f"[{blank}]".encode(), NOBODY))
+    )
