@@ -20,7 +20,7 @@ CLIENTS = 1_000
 _CLIENTS_PER_S = 20
 """Charges per second that a thousand clients are told of: 20,000 events are sent per second."""
 _TOLD_S_MAX = 30.0
-_WITHDRAWALS_PER_S = 50
+_WITHDRAWALS_PER_S = 20
 """An endpoint takes some hundred events per second: it is told of these alone, among all the charges."""
 
 

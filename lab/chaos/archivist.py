@@ -5,7 +5,7 @@ which no request was sent whose outcome is unknown: a key of something archived 
 run that was killed, or that met a database that was away, is begun again with the same instant, until it has ended. In
 the end it tells the history what is in the files.
 
-Clocks that step back spoil archives (docs/adr/0031-archives.md), so it begins when the last such fault is over.
+Clocks that step back spoil archives (docs/adr/0031-archives.md), so its instants are later than the last such fault.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ _ENDED_WITHIN_S = 60.0
 _SLACK_S = 0.1
 _APART_S = 1.0
 _EARLY_S = 1.0
-_TRIED_S = 30.0
+_TRIED_S = 15.0
 _ENDED_S_MAX = 600.0
 """After a long run the receiver of webhooks is behind by minutes, and `wbs archive` waits for it."""
 _AGAIN_S = 1.0
@@ -67,6 +67,8 @@ class Archivist:
         self._underway: float | None = None
         """The instant of an archive that has perhaps begun, in seconds since 1970."""
         self._last = 0.0
+        self._even_from = 0.0
+        """The instant from which on no clock steps back."""
         self._begun: dict[float, float] = {}
         """By its instant, when each archive may have begun, in seconds of the run."""
         self.done: Counter[tuple[str, str]] = Counter()
@@ -75,6 +77,7 @@ class Archivist:
     async def run(self, begin_s: float, seconds: float) -> None:
         """Archive again and again, from a second of the load on, until it has lasted for so long."""
         until = self._history.now() + seconds
+        self._even_from = time.time() + begin_s if begin_s else 0.0
         await asyncio.sleep(min(begin_s, seconds))
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, until - self._history.now())):
@@ -173,7 +176,7 @@ class Archivist:
         before = min(latest, unclear.since() - _SLACK_S)
         await self._told.ask_again(self._client)
         call = await self._client.read("events", "/events?limit=1", cell="")
-        if before < self._last + _APART_S or call.status != 200:
+        if before < max(self._last + _APART_S, self._even_from) or call.status != 200:
             return None
         try:
             async with asyncio.timeout(_CAUGHT_UP_S):
