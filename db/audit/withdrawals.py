@@ -251,8 +251,10 @@ def _begun_by(row: Any) -> str | None:
 
 def _first_attempt_holds(row: Any) -> bool:
     if row["first_attempt_at"] is None:
-        # If lost history had begun it, the reconciler learns that from the bank, and the time is unknown.
-        return bool(row["attempts"] == 0 or _begun_by(row) == "reconciler")
+        # If lost history had begun it, the reconciler learns that from the bank, and the time is unknown. Once it is
+        # archived, the entry that says so is gone.
+        archived = row["archived_at"] is not None
+        return bool(row["attempts"] == 0 or archived or _begun_by(row) == "reconciler")
     return row["attempts"] >= 1 and _is_within(row, row["first_attempt_at"])
 
 

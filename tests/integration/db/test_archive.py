@@ -15,6 +15,7 @@ import pytest
 from db import archive, reads, statements
 from db.connections import Reader, connect
 from db.ledger import Ledger
+from db.reconciliation import WithdrawalRow
 from db.releases import release_matured
 from db.statements import Split
 from db.withdrawals import Attempt, Withdrawals
@@ -225,6 +226,23 @@ async def test_a_withdrawal_that_comes_back_afterwards(
     await ledger.submit(charge(1))
     await wbs_archive(await present(connection))
     assert await connection.fetchval("select count(*) from transfers where reference = $1", id) == 1
+    await books_hold()
+
+
+async def test_withdrawals_that_only_the_bank_knew(
+    ledger: Ledger,
+    withdrawals: Withdrawals,
+    connection: asyncpg.Connection,
+    books_hold: BooksHold,
+    wbs_archive: WbsArchive,
+) -> None:
+    """Goal: what a look-up ended, whose attempts were lost with history, is archived, and the books are right."""
+    await ledger.submit(charge(100))
+    for outcome in (Paid("p"), Declined("no"), Returned("q", 20)):
+        id = await accepted(ledger, withdraw(20))
+        await withdrawals.learn(WithdrawalRow(id, "ann", "USD", 20, "pending", 0, None), outcome)
+    await ledger.submit(charge(1))
+    assert (await wbs_archive(await present(connection))).told["reserve"] == 2
     await books_hold()
 
 
