@@ -56,7 +56,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("amount", nargs="?", type=int, help="minor units; negative: take them")
     parser.add_argument("--currency", help="default: WBS_DEFAULT_CURRENCY")
     parser.add_argument("--reason", help="written down with it, on one line")
-    parser.add_argument("--key", help="idempotency key (default: a new one, which is printed)")
+    parser.add_argument("--key", help="idempotency key (default: a new one, which is told)")
     parser.add_argument("--confirm", metavar="ID", type=UUID, help="book the proposal with this identifier")
     parser.add_argument("--list", action="store_true", help="list what waits for a second person")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -66,12 +66,15 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     """Do what was asked, and tell."""
     settings = Settings.from_env(running_environment())
+    args.key = args.key or uuid4().hex
     try:
         results = asyncio.run(_act(settings, args))
     except WalletError as error:
         raise OpsError(str(error)) from error
     except DATABASE_ERRORS as error:
-        print(f"wbs adjust: the database can't take it now: {type(error).__name__}", file=sys.stderr)
+        # It may have taken effect: under a new key it would do so twice.
+        again = "" if args.list or args.confirm else f"; repeat it with --key {args.key}"
+        print(f"wbs adjust: the database can't take it now: {type(error).__name__}{again}", file=sys.stderr)
         return 2
     if args.json:
         print(json.dumps({"adjustments": results}, default=str))
@@ -114,7 +117,7 @@ def _asked(settings: Settings, args: argparse.Namespace) -> Adjust:
         raise OpsError(f"an amount is not 0, and at most {AMOUNT_MAX}")
     reason = require(args.reason, Reason, "A reason")
     try:
-        key = plain_key(args.key) if args.key else uuid4().hex
+        key = plain_key(args.key)
     except BadKey as bad:
         raise OpsError(f"A key {bad}.") from None
     currency = args.currency or settings.default_currency

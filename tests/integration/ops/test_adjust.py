@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 
 from db.audit import Findings, audit_books
+from tests.integration.link import Link
 from tests.integration.ops.wbs import is_one_sentence, run_wbs, without_database
 
 
@@ -48,3 +49,15 @@ async def test_an_operator_adjusts(tmp_path: Path, database_url: str, connection
     findings = Findings()
     await audit_books(connection, findings, lambda _: None)
     assert findings.violations == []
+
+
+async def test_an_answer_that_is_lost(tmp_path: Path, link: Link, connection: asyncpg.Connection) -> None:
+    """Goal: who does not hear what became of it is told the key to repeat it with: it takes effect once."""
+    words = ["adjust", "ann", "5", "--reason", "test"]
+    assert (await run_wbs(tmp_path, words, DATABASE_URL=link.url))[0] == 0
+    link.commits_done_to_lose = 1
+    code, _, err = await run_wbs(tmp_path, words, DATABASE_URL=link.url)
+    assert code == 2
+    assert is_one_sentence(err)
+    assert (await run_wbs(tmp_path, [*words, *err.split()[-2:]], DATABASE_URL=link.url))[0] == 0
+    assert await connection.fetchval("select available from wallets where user_id = 'ann'") == 10
