@@ -52,6 +52,8 @@ class ApiKey(NamedTuple):
     user_prefix: str | None
     """The key reads and changes only wallets of users whose ids begin with this; None: all wallets."""
     expires_at: datetime | None
+    secret_hash: bytes = b""
+    """Which key it is: a name is free again once its key is revoked."""
 
 
 class NewApiKey(NamedTuple):
@@ -166,6 +168,7 @@ async def live_keys(session: Session) -> dict[bytes, ApiKey]:
             row["space"],
             row["user_prefix"],
             row["expires_at"],
+            bytes(row["secret_hash"]),
         )
         for row in (whole(row, _NULLABLE) for row in await session.fetch(_SQL["live"]))
     }

@@ -23,9 +23,6 @@ WRITE_USED_S = 10.0
 """How often it is written down which keys were used."""
 
 
-_GONE = datetime.min.replace(tzinfo=UTC)
-
-
 class KeyDirectory:
     """Finds API keys by their secrets."""
 
@@ -33,7 +30,6 @@ class KeyDirectory:
         self._tasks = tasks
         self._reader = Reader(settings.database, 1)
         self._keys: dict[bytes, ApiKey] = {}
-        self._expiries: dict[str, datetime | None] = {}
         self._revision: Revision | None = None
         self._read_at = float("-inf")
         self._used: dict[bytes, float] = {}
@@ -83,12 +79,12 @@ class KeyDirectory:
         self._used[hashed] = time.time()
         return key
 
-    def is_known(self, name: str) -> bool:
-        """Tell whether a key of this name is there, neither revoked nor expired; False while that can't be told."""
+    def is_known(self, secret_hash: bytes) -> bool:
+        """Tell whether this very key is there, neither revoked nor expired; False while that can't be told."""
         if time.monotonic() - self._read_at > STALE_S:
             return False
-        expires_at = self._expiries.get(name, _GONE)
-        return expires_at is None or expires_at > datetime.now(UTC)
+        key = self._keys.get(secret_hash)
+        return key is not None and (key.expires_at is None or key.expires_at > datetime.now(UTC))
 
     def _require_fresh(self) -> None:
         if time.monotonic() - self._read_at > STALE_S:
@@ -111,7 +107,6 @@ class KeyDirectory:
         if self._revision is None or found != self._revision:
             # Read after the revision: newer keys than it says do no harm, they are read once more.
             self._keys = await understood(api_keys.live_keys, self._reader)
-            self._expiries = {key.name: key.expires_at for key in self._keys.values()}
             self._revision = found
         self._read_at = asked_at
 

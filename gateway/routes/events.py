@@ -141,7 +141,7 @@ class EventRoutes:
 
     def _may(self, caller: Caller) -> bool:
         """Tell whether the caller's key is still there: a revoked one ends its streams."""
-        return caller.name is None or self._api_keys.is_known(caller.name)
+        return caller.name is None or self._api_keys.is_known(caller.secret_hash)
 
 
 def _filter(query: StreamQuery, caller: Caller) -> EventFilter:

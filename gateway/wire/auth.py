@@ -37,6 +37,8 @@ class Caller(NamedTuple):
     scopes: frozenset[Scope]
     user_prefix: str | None = None
     """It sees and moves only wallets of users whose ids begin so; None: all."""
+    secret_hash: bytes = b""
+    """Of the API key, whose name another one may have by and by; empty without a key."""
 
     def owns(self, user_id: str) -> bool:
         """Tell whether this user's wallets are there for the caller."""
@@ -141,7 +143,7 @@ class Authenticator:
         if key is None:
             self._count_wrong_key(self.address_of(request))
             raise Unauthorized("this key is not known, or has expired or been revoked")
-        return Caller(key.name, key.space, key.scopes, key.user_prefix)
+        return Caller(key.name, key.space, key.scopes, key.user_prefix, key.secret_hash)
 
     def _is_metrics_token(self, secret: str) -> bool:
         given = secret.encode(errors="surrogateescape")

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from sanic import Request
 
@@ -52,7 +52,12 @@ class TrustedProxies:
         return address
 
     def _includes(self, address: str) -> bool:
-        return _is_address(address) and any(ip_address(address) in network for network in self._networks)
+        if not _is_address(address):
+            return False
+        ip = ip_address(address)
+        # A socket for both kinds of addresses spells those of IPv4 so.
+        ip = (ip.ipv4_mapped or ip) if isinstance(ip, IPv6Address) else ip
+        return any(ip in network for network in self._networks)
 
 
 class ConnectionLimits:

@@ -10,6 +10,9 @@ import asyncpg
 import pytest
 
 from db import api_keys
+from gateway.key_directory import KeyDirectory
+from runtime.settings import Settings
+from runtime.tasks import SupervisedTasks
 from tests.api_keys import create_key
 from tests.integration.gateway.conftest import Api, Gateway, Reply, StartGateway, new_key, with_key
 from tests.polling import poll_until
@@ -332,6 +335,30 @@ async def test_prometheus_has_a_token(shared_gateway: Gateway, session: aiohttp.
     assert (await prometheus.get("/metrics")).status == 200
     for path in ("/balance/1", "/operator/overview"):
         assert (await prometheus.get(path)).status in (401, 429)  # 429: after many wrong keys
+
+
+async def test_a_name_that_another_key_has(database_url: str, settings: Settings) -> None:
+    """Goal: what a revoked key has begun, such as a stream, ends also if its name was given to another key at once."""
+    first, second = "", ""
+    directory = KeyDirectory(settings, SupervisedTasks())
+
+    async def knows_the_second() -> bool:
+        return directory.find(second) is not None
+
+    connection = await asyncpg.connect(database_url, timeout=10)
+    try:
+        first = await create_key(database_url, "shop")
+        await directory.start()
+        began = directory.find(first)
+        assert began is not None
+        assert directory.is_known(began.secret_hash)
+        await api_keys.revoke(connection, "shop", "operator:eve")
+        second = await create_key(database_url, "shop", Scope.READ)
+        await poll_until(knows_the_second, 5.0)
+        assert not directory.is_known(began.secret_hash)
+    finally:
+        await directory.stop()
+        await connection.close()
 
 
 async def test_a_key_that_ends(

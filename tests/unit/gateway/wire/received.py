@@ -51,6 +51,7 @@ def connection(kind: type[Http], *parts: bytes, keep_alive: bool) -> Any:
         send=nothing,
         receive_more=receive_more,
         require_room=lambda: None,
+        wrote=lambda length: None,
         recv_buffer=bytearray(next(coming, b"")),
         app=app,
         conn_info=SimpleNamespace(sockname=None),

@@ -14,6 +14,7 @@ from gateway.wire.auth import (
     WRONG_KEYS_BURST,
     WRONG_KEYS_PER_S,
     Authenticator,
+    Caller,
     Login,
     wrong_key_limiter,
 )
@@ -21,7 +22,7 @@ from runtime.addresses import is_loopback
 from wallet.errors import Unavailable, WalletNotFound
 from wallet.scopes import Scope
 
-SHOP = ApiKey("shop", frozenset({Scope.READ, Scope.CHARGE}), "default", None, None)
+SHOP = ApiKey("shop", frozenset({Scope.READ, Scope.CHARGE}), "default", None, None, b"shop")
 ACME = ApiKey("acme", frozenset({Scope.READ}), "acme", "acme-", datetime.now(UTC) + timedelta(days=1))
 OPERATOR = ApiKey("eve", frozenset({Scope.OPERATE}), "default", None, None)
 
@@ -73,7 +74,7 @@ def directory() -> Directory:
 def test_a_key_says_who_calls(directory: Directory, secret: str, key: ApiKey, scheme: str) -> None:
     """Goal: a caller has the name, the scopes, the space and the users of its key."""
     caller = Authenticator(Login.ON, "127.0.0.1", directory).identify(request(scheme + secret), Scope.READ)
-    assert tuple(caller) == (key.name, key.space, key.scopes, key.user_prefix)
+    assert caller == Caller(key.name, key.space, key.scopes, key.user_prefix, key.secret_hash)
 
 
 @pytest.mark.parametrize(
