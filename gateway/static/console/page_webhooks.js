@@ -39,7 +39,7 @@ function deliveriesOf({ chosen, deliveries }, context) {
     cells: [time(one.at, false), number(one.seq), one.type, h("span", { class: `state ${LOOKS[one.status] ?? "dull"}` }, words(one.status)), one.attempt, one.error ?? `HTTP ${one.status_code}`, took(one.took_ms), h("button", { type: "button", class: "quiet", "aria-label": `Deliver event ${one.seq} again`, onclick: () => context.act(() => post(`${pathOf(chosen.id)}/redeliver`, { seq: one.seq }), `Event ${one.seq} is delivered again`) }, "Again")],
   }));
   const columns = [{ title: "When" }, { title: "Event", right: true }, { title: "Type" }, { title: "Result" }, { title: "Try", right: true }, { title: "Answer" }, { title: "Took", right: true }, { title: h("span", { class: "hidden" }, "Deliver again") }];
-  const next = deliveries.next_cursor && `/console/webhooks?${new URLSearchParams({ id: chosen.id, cursor: deliveries.next_cursor })}`;
+  const next = deliveries.next_cursor && `/console/webhooks?${new URLSearchParams({ ...context.query, cursor: deliveries.next_cursor })}`;
   return [table("Deliveries", columns, rows, "Nothing was delivered yet."), next && h("p", {}, h("a", { href: next, rel: "next" }, "Older ones"))];
 }
 
@@ -51,7 +51,7 @@ function oneOf(found, context) {
     h("p", { class: "buttons" }, h("button", { type: "button", onclick: () => test(context, hook) }, "Call it now"), h("button", { type: "button", class: "quiet", onclick: () => change(context, hook) }, hook.status === "enabled" ? "Disable …" : "Enable …")),
     facts([
       ["Id", copyable(hook.id)],
-      ["Dealt with up to event", number(hook.delivered_to)],
+      ["Dealt with up to event", number(hook.delivered_seq)],
       ["Parked: each is retried by itself", number(hook.parked)],
       ["Failing since", hook.failing_since ? time(hook.failing_since) : "not failing"],
       hook.next_attempt_at && ["Next try", time(hook.next_attempt_at)],
