@@ -17,6 +17,9 @@ _SAID = ("id", "withdrawal_id", "items", "refused", "replayed")
 """What the log says of a request's work is said of its span, too: ids and counts, no amounts."""
 _TRACEPARENT = "traceparent"
 
+_PROBES = frozenset({"getHealth", "getLiveness", "getReadiness", "getMetrics"})
+"""Load balancers, supervisors and Prometheus send these every few seconds: traces of them tell nobody anything."""
+
 Serve = Callable[..., Awaitable[Response]]
 Identify = Callable[[Request], Caller]
 
@@ -33,7 +36,9 @@ def remembering(identify: Identify) -> Identify:
 
 
 def in_spans(serve: Serve, operation: Operation) -> Serve:
-    """Return a `serve` whose requests are each a span. What they lead to is told to be within it."""
+    """Return a `serve` whose requests are each a span, but for probes. What they lead to is told to be within it."""
+    if operation.id in _PROBES:
+        return serve
     route, name = operation.path, f"{operation.method} {operation.path}"
 
     async def serve_in_span(request: Request, **parts: str) -> Response:

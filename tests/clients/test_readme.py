@@ -5,6 +5,7 @@ import re
 from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from io import StringIO
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def placed(code: str, api: str, prefix: str) -> str:
     code = code.replace("http://localhost:8080", api).replace(
         'idempotency_key="', f'idempotency_key="{prefix}-'
     )
-    for user in ("buyer", "seller", "fees"):
+    for user in ("buyer", "seller", "fees", "bob"):
         code = code.replace(f'"{user}"', f'"{prefix}-{user}"')
     return code
 
@@ -51,6 +52,24 @@ async def test_the_code_does_what_it_says(service: Service) -> None:
     for code, said in [pieces[0], *pieces]:
         assert await asyncio.to_thread(run, code, names) == said
     receives(names["receive"])
+
+
+def test_no_key_stands_for_two_requests() -> None:
+    """Goal: on one stack a newcomer tries the README's tour, its Python, the client's README and the API guide."""
+    readme, guide = ((ROOT / name).read_text() for name in ("README.md", "docs/API.md"))
+    tour, python = readme.split("```python", 1)
+    sources = {
+        "tour": tour,
+        "Python": python,
+        "client": "".join(code for code, _ in blocks()),
+        "guide": guide,
+    }
+    found = {
+        name: set(re.findall(r'idempotency_key"?[=:] ?"([^"]+)"', text)) for name, text in sources.items()
+    }
+    assert all(found.values())
+    for one, other in combinations(found, 2):
+        assert not found[one] & found[other], (one, other)
 
 
 async def test_the_first_screen_does_what_it_says(service: Service) -> None:

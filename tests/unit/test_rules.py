@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from gateway.app import create_app
+from runtime.settings import Settings
+from tests import story
 from tests.integration.prometheus import DASHBOARDS, DEPLOY, PROMETHEUS, alerts, tool
 
 RUNBOOKS = DEPLOY.parent / "docs" / "runbooks"
@@ -59,6 +62,25 @@ def test_each_alert_has_a_case() -> None:
         case["alertname"] for test in cases for case in test.get("alert_rule_test", []) if case["exp_alerts"]
     }
     assert fired == set(alerts())
+
+
+def test_requests_that_wait_are_not_slow() -> None:
+    """Goal: no client that waits as it may, such as the console for events, sets off the alert about slow requests."""
+    document = json.loads(create_app(Settings.from_env({})).ctx.openapi)
+    waiting = {
+        path
+        for path, _, operation in story.operations(document)
+        if any(parameter.get("name") == "wait" for parameter in operation.get("parameters", ()))
+    }
+    groups = yaml.safe_load((PROMETHEUS / "rules.yml").read_text(encoding="utf-8"))["groups"]
+    [rule] = [
+        rule
+        for group in groups
+        for rule in group["rules"]
+        if rule.get("record") == "wbs:http_request_seconds:p99_rate5m"
+    ]
+    assert set(re.findall(r'route!="([^"]*)"', rule["expr"])) == waiting
+    assert len(waiting) > 2
 
 
 SETTINGS: dict[str, dict[str, str]] = {
