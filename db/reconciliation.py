@@ -100,8 +100,8 @@ class ReconcilerSession(LedSession):
     async def _redrive_one_by_one(self, limit: int) -> int:
         """Announce the withdrawals one by one, except those that another session is announcing without committing.
 
-        No query shows these; only an attempt meets them. So all are postponed first, as if they had been announced, and
-        the next beat begins after them.
+        No query shows these; only an attempt meets them. So all are postponed first, by one interval, and the next beat
+        begins after them.
         """
         connection, announced = self._connection, 0
         rows = await connection.fetch(_WITHDRAWALS["postpone_due"], limit, self._redrive_interval)
@@ -113,7 +113,7 @@ class ReconcilerSession(LedSession):
             except DATABASE_ERRORS as error:
                 if fault_of(error) is not Fault.LOCKED:
                     raise
-                log.warning("not_rung", withdrawal_id=row["id"], user_id=row["user_id"])
+                log.warning("not_announced", withdrawal_id=row["id"], user_id=row["user_id"])
             else:
                 announced += rows_of(status, "INSERT 0")
         return announced

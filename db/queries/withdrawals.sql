@@ -371,7 +371,8 @@ on conflict do nothing;
 
 -- name: postpone_due
 -- The first half of `redrive_due`, for use if its second half had to wait for another session: it returns the
--- withdrawals to announce one by one.
+-- withdrawals to announce one by one. However long one has waited, it is due again after one interval: its message may
+-- be the one that can't be written now.
 with instant as materialized (
     select clock_timestamp() as now
 ),
@@ -386,7 +387,7 @@ due as materialized (
 )
 
 update withdrawals as w
-set ring_at = i.now + greatest($2::interval, least(i.now - w.updated_at, '15 minutes'))
+set ring_at = i.now + $2::interval
 from due
 cross join instant as i
 where w.id = due.id and w.user_id = due.user_id

@@ -1,6 +1,7 @@
 """Announcing withdrawals again while another session holds some rows: those are passed over, the others announced."""
 
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from uuid import UUID
 
 import asyncpg
@@ -61,6 +62,20 @@ async def test_an_uncommitted_message_stops_nobody(
         assert await announced(connection) == set(due[1:])
         assert await session.redrive_due(100) == 0
     await holder.close(timeout=10)
+
+
+async def test_what_could_not_be_announced_is_due_soon(
+    session: ReconcilerSession, due: list[UUID], connection: asyncpg.Connection, database_url: str
+) -> None:
+    """Goal: an old withdrawal that met a lock waits for one interval (60 s here), not for its own age once more."""
+    await connection.execute("update withdrawals set updated_at = now() - interval '10 minutes'")
+    holder = await asyncpg.connect(database_url, timeout=10)
+    async with holder.transaction():
+        await holder.execute("insert into outbox values ('ann', $1, now())", due[0])
+        assert await session.redrive_due(100) == 4
+    await holder.close(timeout=10)
+    latest = await connection.fetchval("select max(ring_at) - now() from withdrawals where id = $1", due[0])
+    assert latest <= timedelta(seconds=60)
 
 
 async def test_a_relay_that_does_not_commit_stops_nobody(
