@@ -46,6 +46,7 @@ from runtime.settings import Settings
 
 FOLDER = "archives"
 SHARE = 0.1
+SHARE_MIN = 0.001
 _TELL_INTERVAL_S = 2.0
 _LOOK_INTERVAL_S = 0.1
 _PATIENCE = 300
@@ -69,7 +70,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--share",
         type=_share,
         default=SHARE,
-        help=f"share of the time to work for, up to 1 (default {SHARE})",
+        help=f"share of the time to work for, from {SHARE_MIN} to 1 (default {SHARE})",
     )
     parser.add_argument("--dry-run", action="store_true", help="count what would go")
     parser.add_argument("--json", action="store_true", help='{"movements": …, "events": …, "folder": …, …}')
@@ -83,7 +84,7 @@ def _instant(text: str) -> datetime:
 
 
 def _share(text: str) -> float:
-    if not 0 < float(text) <= 1:
+    if not SHARE_MIN <= float(text) <= 1:
         raise ValueError
     return float(text)
 

@@ -34,6 +34,8 @@ from wallet.errors import Overloaded, ValidationFailed
 from wallet.scopes import Scope
 
 REQUEST_ID_CHARS_MAX = 128
+LONG_S = 0.1
+"""A read that took longer shows its key once more before it is answered."""
 UNROUTED = "unrouted"
 """Label of requests that reached no endpoint: their paths come from outside and must not become labels."""
 
@@ -91,7 +93,7 @@ class Endpoints:
         is_bulk = bytes_max > BODY_BYTES_MAX
         client_of, refusals, pay = self._client_of, self._refusals, self._pay
         identify = None if operation.scope is None else self._identifier(operation.scope)
-        note = _noter(operation)
+        note, is_read = _noter(operation), method == "GET"
 
         async def wrapper(request: Request, **parts: str) -> Response:
             started = perf_counter()
@@ -119,6 +121,8 @@ class Endpoints:
                         refusals.owe(client_of(request, caller), wasted, len(request.body))
                 else:
                     response = await handler(request, caller, **parts)
+                if identify is not None and is_read and perf_counter() - started > LONG_S:
+                    identify(request)  # the key may have been revoked while the request waited
                 if len(response.body) > FREE_BYTES and not memory.has_room(request.ip, len(response.body)):  # type: ignore[arg-type]
                     raise Overloaded("too many long responses at once")
             except RequestCancelled:

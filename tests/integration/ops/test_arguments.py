@@ -18,6 +18,8 @@ REFUSED = {
         ["withdrawals", "--amount", "99999999999999999999"],
         ["withdrawals", "--amount", "0"],
         ["logs", "--since", "999999d"],
+        ["archive", "--before", "2020-01-01", "--share", "1e-320"],
+        ["archive", "--before", "2020-01-01", "--share", "nan"],
     ],
     1: [
         ["payouts", "pause", "--reason", ""],
