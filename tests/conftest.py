@@ -244,10 +244,11 @@ def rabbitmq_url(rabbitmq_server_url: str) -> Iterator[str]:
     delete_queues(rabbitmq_server_url)
 
 
-def delete_queues(
-    url: str, names: tuple[str, ...] = ("withdrawals", "withdrawals.DQ", "withdrawals.XQ")
-) -> None:
-    """Delete queues with their messages."""
+QUEUES = ("withdrawals", "withdrawals.DQ", "withdrawals.XQ", "webhooks", "webhooks.DQ")
+
+
+def delete_queues(url: str, names: tuple[str, ...] = QUEUES) -> None:
+    """Delete queues with their messages, by default all of ours: the next test may want other arguments."""
     connection = pika.BlockingConnection(pika.URLParameters(url))
     try:
         channel = connection.channel()

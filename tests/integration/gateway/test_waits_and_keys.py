@@ -19,7 +19,7 @@ async def test_a_wait_ends_with_its_key(
     staying = await with_key(shared_gateway, session, await create_key(shared_database_url, "staying"))
     user = new_key()
     await staying.charge(user, 100)
-    id = (await staying.withdraw(user, 100)).json()["withdrawal_id"]
+    id = (await staying.withdraw(user, 100)).json["withdrawal_id"]
 
     async def is_refused() -> bool:
         return (await leaving.get("/balance/1")).status in (401, 429)  # 429: after many wrong keys
@@ -31,4 +31,4 @@ async def test_a_wait_ends_with_its_key(
     await poll_until(is_refused, 5.0, what="the gateway refuses the revoked key")
     assert (await staying.post(f"/withdrawals/{id}/cancel")).status == 200
     assert (await waits[leaving]).status in (401, 429)
-    assert (await waits[staying]).json()["status"] == "cancelled"
+    assert (await waits[staying]).json["status"] == "cancelled"
