@@ -73,21 +73,25 @@ class KeyDirectory:
         if not as_last_known:
             self._require_fresh()
         hashed = digest(secret)
-        key = self._keys.get(hashed)
-        if key is None or (key.expires_at is not None and key.expires_at <= datetime.now(UTC)):
-            return None
-        self._used[hashed] = time.time()
+        key = self._live(hashed)
+        if key is not None:
+            self._used[hashed] = time.time()
         return key
 
     def is_known(self, secret_hash: bytes) -> bool:
         """Tell whether this very key is there, neither revoked nor expired; False while that can't be told."""
-        if time.monotonic() - self._read_at > STALE_S:
-            return False
+        return self._is_fresh() and self._live(secret_hash) is not None
+
+    def _live(self, secret_hash: bytes) -> ApiKey | None:
         key = self._keys.get(secret_hash)
-        return key is not None and (key.expires_at is None or key.expires_at > datetime.now(UTC))
+        has_ended = key is not None and key.expires_at is not None and key.expires_at <= datetime.now(UTC)
+        return None if has_ended else key
+
+    def _is_fresh(self) -> bool:
+        return time.monotonic() - self._read_at <= STALE_S
 
     def _require_fresh(self) -> None:
-        if time.monotonic() - self._read_at > STALE_S:
+        if not self._is_fresh():
             raise Unavailable("API keys can't be checked now", reason="api_keys_unknown")
 
     async def _run(self) -> None:

@@ -245,7 +245,8 @@ join reversal_legs as r on r.reversal_id = v.id and r.user_id = v.user_id
 join transfer_legs as l on l.transfer_id = o.id and l.from_user_id = o.user_id and l.leg = r.leg;
 
 -- name: keep
--- Leaves out the origins that must stay: with a row that is younger than the boundary ($1), noted as one that stays, or not as it should be. Returns how many.
+-- Leaves out the origins that must stay: with a row that is younger than the boundary ($1), noted as one that stays, or
+-- not as it should be. Returns how many.
 with staying as materialized (
     select distinct r.origin
     from archive_rows as r

@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 
 import uvloop
 
+from lab.bench.percentiles import percentile_ms
+
 CONNECT_AT_ONCE = 50
 _ID = re.compile(rb"^id: (\d+)$", re.MULTILINE)
 _AT = re.compile(rb'"at":"([^"]+)"')
@@ -99,10 +101,6 @@ async def carry_out(plan: dict[str, Any]) -> dict[str, Any]:
         await asyncio.sleep(0.02)
     behind_s = plan["seconds"] - max(deadline - loop.time(), 0.0)
     lags_s.sort()
-
-    def at(percent: float) -> float:
-        return lags_s[min(len(lags_s) - 1, int(len(lags_s) * percent / 100))] * 1000 if lags_s else 0.0
-
     wanted = until - plan["after"]
     return {
         "clients": len(listeners),
@@ -110,8 +108,8 @@ async def carry_out(plan: dict[str, Any]) -> dict[str, Any]:
         "complete": sum(one.told == wanted and one.last == until for one in listeners),
         "broken": sum(listener.broken for listener in listeners),
         "behind_s": round(behind_s, 3),
-        "p50_ms": at(50),
-        "p99_ms": at(99),
+        "p50_ms": percentile_ms(lags_s, 50),
+        "p99_ms": percentile_ms(lags_s, 99),
     }
 
 

@@ -24,6 +24,8 @@ from urllib.parse import urlsplit
 
 import uvloop
 
+from lab.bench.percentiles import percentile_ms
+
 CONNECTIONS = 256
 """Maximum number of requests under way. Further due requests wait for a connection while their clocks run.
 
@@ -179,19 +181,17 @@ async def carry_out(plan: dict[str, Any]) -> dict[str, Any]:
     except TimeoutError:
         return {"requests": len(generator.latencies_s), "failures": {"no answer": generator.unanswered}}
     ordered = sorted(generator.latencies_s)
-
-    def at(percent: float) -> float:
-        return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] * 1000
-
     return {
         "requests": len(ordered),
         "failures": generator.failures,
         "seconds": seconds,
-        "p50_ms": at(50),
-        "p99_ms": at(99),
+        "p50_ms": percentile_ms(ordered, 50),
+        "p99_ms": percentile_ms(ordered, 99),
         "mean_ms": sum(ordered) / len(ordered) * 1000,
         "detail": {
-            "percentiles_ms": [[percent, round(at(percent), 3)] for percent in PERCENTILES],
+            "percentiles_ms": [
+                [percent, round(percentile_ms(ordered, percent), 3)] for percent in PERCENTILES
+            ],
             "generator_late_ms_max": round(generator.lateness_s * 1000, 3),
         },
     }

@@ -15,6 +15,8 @@ import msgspec
 import uvloop
 from aiohttp import web
 
+from lab.bench.percentiles import percentile_ms
+
 
 class _Event(msgspec.Struct):
     seq: int
@@ -42,11 +44,11 @@ async def receive() -> dict[str, float]:
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     await runner.cleanup()
     ordered = sorted(lags_s.values())
-
-    def at(percent: float) -> float:
-        return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] * 1000 if ordered else 0.0
-
-    return {"events": len(ordered), "p50_ms": at(50), "p99_ms": at(99)}
+    return {
+        "events": len(ordered),
+        "p50_ms": percentile_ms(ordered, 50),
+        "p99_ms": percentile_ms(ordered, 99),
+    }
 
 
 def main() -> None:

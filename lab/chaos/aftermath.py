@@ -16,7 +16,7 @@ from hashlib import blake2b
 from typing import Any, TypeVar
 
 from lab.chaos.client import RecordingClient
-from lab.chaos.history import BankPayout, Call, HistoryWriter, Trouble, read, read_at
+from lab.chaos.history import UNKNOWN, BankPayout, Call, HistoryWriter, Trouble, read, read_at
 from lab.chaos.operations import Operations
 from lab.chaos.requests import Request
 from lab.chaos.wallets import Wallets
@@ -119,7 +119,7 @@ class Aftermath:
             identity = "\0".join((call.op, call.subject, call.key, call.body)).encode()
             digest = blake2b(identity, digest_size=12).digest()
             places.setdefault(digest, line.offset)
-            if call.status in (0, 503):
+            if call.status in UNKNOWN:
                 unclear.add(digest)
             self._remember(call)
         first = array("q", (places[digest] for digest in unclear))
@@ -151,7 +151,7 @@ class Aftermath:
         request = Request.of(call)
         for _ in range(RESEND_TRIES_MAX):
             answer = await self._client.send(request)
-            if answer.status not in (0, 503):
+            if answer.status not in UNKNOWN:
                 self._remember(answer)
                 break
             await asyncio.sleep(RETRY_WAIT_S)

@@ -12,6 +12,9 @@ from typing import BinaryIO
 
 import msgspec
 
+UNKNOWN = frozenset({0, 503})
+"""Statuses of a call that may have been carried out all the same; 0: no answer came."""
+
 
 class Run(msgspec.Struct, frozen=True, tag="run", tag_field="line"):
     """The first line: the parameters that replay the run, and the wall clock (s since 1970) at second 0."""

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
 
-from lab.chaos.history import Call
+from lab.chaos.history import UNKNOWN, Call
 
 _STALE_S = 20.0
 """A request whose client has given up takes effect within this time, if it ever does: nothing is frozen for longer."""
-_UNKNOWN = (0, 503)
 _DONE = (200, 202)
 
 
@@ -67,7 +66,7 @@ class Unclear:
         if case is None:  # another one of its sends was accepted meanwhile
             return
         case.underway -= 1
-        if status in _UNKNOWN:
+        if status in UNKNOWN:
             case.lost_at = time.time()
         elif status in _DONE or (case.underway <= 0 and time.time() > case.lost_at + _STALE_S):
             del self._cases[identity]

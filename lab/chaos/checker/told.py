@@ -12,7 +12,7 @@ from lab.chaos.checker.findings import Findings
 from lab.chaos.checker.sequence import Place
 from lab.chaos.checker.stories import ChargeStory, Story, Window
 from lab.chaos.checker.withdrawals import MOVES
-from lab.chaos.history import Told, read_at
+from lab.chaos.history import UNKNOWN, Told, read_at
 
 SOON_S = 15.0
 """What falls due is told within this time, once nothing is wrong any more."""
@@ -26,8 +26,6 @@ _NAMES = {
     "reverse_charge": "charge.reversed",
     "reverse_transfer": "transfer.reversed",
 }
-_MAY_HAVE_HAPPENED = (200, 503, 0)
-"""Statuses of a request that was or may have been carried out; 0: no answer came."""
 _FOLLOW = ("charge.released", "transfer.released", "hold.expired", "hold.voided")
 
 
@@ -133,7 +131,7 @@ class _Judge:
     def followers(self) -> None:
         """Check what follows by itself, or on a request without a key: releases, expiries, voids."""
         voids = self._cell.reads["void"]
-        voided = {read.call.subject for read in voids if read.call.status in _MAY_HAVE_HAPPENED}
+        voided = {read.call.subject for read in voids if read.call.status in UNKNOWN | {200}}
         for read in self._cell.reads["hold_now"]:
             if read.call.phase == "final" and read.call.status == 200:
                 self._hold_ends(read.answer, read.line)
