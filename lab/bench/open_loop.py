@@ -72,6 +72,8 @@ class Generator:
             due = started + number / self._per_s
             if (ahead := due - perf_counter()) > 0:
                 await asyncio.sleep(max(0.001, ahead))
+                while perf_counter() < due:  # noqa: ASYNC110 - timers count whole milliseconds, and may be early
+                    await asyncio.sleep(0)
             elif due >= self._measured_from:
                 self.lateness_s = max(self.lateness_s, -ahead)
             self._due.append(due)
