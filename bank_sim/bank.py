@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -13,7 +13,6 @@ from sanic.exceptions import RequestCancelled
 from . import replies, requests
 from .book_file import BookFile
 from .books import PACE_S, Books
-from .callbacks import Callbacks
 from .changes import Changes
 from .entries import Answer, PayoutOrder, ReturnOrder, SaveFaults, Verb
 from .faults import NO_FAULTS, FaultInjector, Faults, Verdict
@@ -21,6 +20,9 @@ from .replies import Refusal
 from .settings import Settings
 from .supervision import keep_running
 from .telemetry import FAULTS, PAYOUTS, log
+
+if TYPE_CHECKING:
+    from .callbacks import Callbacks
 
 HANG_S = 90.0
 HANGING_MAX = 256  # connections; beyond it a hang is a cut connection
@@ -48,6 +50,8 @@ class Bank:
         """Begin to write and to do what is due. Called on the event loop, before the first request."""
         self._books = Books(self._file)
         if self._settings.callback_url:
+            from .callbacks import Callbacks  # its HTTP client takes 0.2 s to load
+
             self._callbacks = Callbacks(self._books, self._settings.callback_url, self._settings.webhooks)
             self._tasks.append(keep_running("callbacks", self._callbacks.run))
         self._changes = Changes(self._books, self._injector.plan_callback, self._tell)

@@ -1,6 +1,6 @@
 """Where webhooks may go: public addresses by https, so that nobody can make us call what only we can reach.
 
-A name says nothing: what counts is the address that a connection is made to (`webhook_calls`).
+A name says nothing: what counts is the address that a connection is made to (`webhook_http`).
 """
 
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address

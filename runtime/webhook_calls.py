@@ -1,43 +1,28 @@
-"""Calls to webhook endpoints: signed as Standard Webhooks prescribes, and made only to permitted addresses.
-
-A name is resolved once for each connection, which is made to just that address, after it was checked. No redirect is
-followed, no proxy used, no cookie kept.
-"""
+"""Calls to webhook endpoints: signed as Standard Webhooks prescribes, and made only to permitted addresses."""
 
 import asyncio
-import socket
-import ssl
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from datetime import UTC, datetime
+from importlib import import_module
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 from standardwebhooks import Webhook
 
 from runtime.spans import NOTHING, Attributes, Span, spans
-from runtime.webhook_addresses import check_webhook_url, is_public
+from runtime.webhook_addresses import check_webhook_url
 from wallet.traces import Trace
+
+if TYPE_CHECKING:
+    from runtime.webhook_http import WebhookHttp
 
 TIMEOUT_S = 10.0
 """Longest time of a call, from the look-up of the name to the end of the answer."""
-_CONNECT_S = 5.0
-_BODY_S = 2.0
-_KEEP_S = 15.0
-_ANSWER_BYTES_MAX = 64 * 1024
 _SHOWN_CHARS = 200
-_LOOK_UPS = 32
 _GONE = 410
 _LATER = (429, 502, 503, 504)
 """Statuses from something in front of the endpoint, or that ask for a later call, whatever the event."""
-
-
-class NotPublic(OSError):
-    """The address is not one that webhooks may go to."""
 
 
 class Answer(NamedTuple):
@@ -78,8 +63,7 @@ class WebhookCalls:
     def __init__(self, *, private: bool, timeout_s: float = TIMEOUT_S) -> None:
         self._private = private
         self._timeout_s = timeout_s
-        self._session: aiohttp.ClientSession | None = None
-        self._resolver = _Resolver()
+        self._http: WebhookHttp | None = None
 
     async def post(
         self,
@@ -112,85 +96,24 @@ class WebhookCalls:
                 status_code, text = await self._post(url, signed_headers(secrets, id, body) | traced, body)
         except TimeoutError:
             return Answer(None, f"no answer within {self._timeout_s:g} s", None, _ms_since(began_at))
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            return Answer(None, _reason(error), None, _ms_since(began_at))
+        except ValueError as error:
+            return Answer(None, f"ValueError: {error}"[:_SHOWN_CHARS], None, _ms_since(began_at))
+        text = text.replace("\0", "")[:_SHOWN_CHARS]
+        if status_code is None:
+            return Answer(None, text, None, _ms_since(began_at))
         return Answer(status_code, None, text, _ms_since(began_at))
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._session is not None:
-            await self._session.close()
-        await self._resolver.close()
+        if self._http is not None:
+            await self._http.close()
 
-    async def _post(self, url: str, headers: dict[str, str], body: bytes) -> tuple[int, str]:
-        if self._session is None:
-            self._session = self._open()
-        async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
-            read = b""
-            with suppress(aiohttp.ClientError, TimeoutError):  # the status is what counts
-                async with asyncio.timeout(_BODY_S):
-                    while len(read) < _ANSWER_BYTES_MAX and (piece := await response.content.read(4096)):
-                        read += piece
-            if not response.content.at_eof():
-                response.close()
-            return response.status, read.decode(errors="replace").replace("\0", "")[:_SHOWN_CHARS]
-
-    def _open(self) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
-            resolver=self._resolver,
-            use_dns_cache=False,
-            limit=0,
-            keepalive_timeout=_KEEP_S,
-            ssl=ssl.create_default_context(),
-            socket_factory=self._socket,
-        )
-        return aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
-            headers={"user-agent": "wbs-webhooks/1", "content-type": "application/json"},
-            auto_decompress=False,
-            trust_env=False,
-        )
-
-    def _socket(self, address: Any) -> socket.socket:
-        """Return a socket for an address that is about to be connected to. Raises NotPublic."""
-        family, kind, protocol, _, place = address
-        if not self._private and not is_public(place[0]):
-            raise NotPublic("not a public address")
-        made = socket.socket(family, kind, protocol)
-        made.setblocking(False)
-        return made
-
-
-class _Resolver(AbstractResolver):
-    """Looks names up in threads of its own: a name server that hangs delays no other look-ups."""
-
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_LOOK_UPS, thread_name_prefix="webhook-names")
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        """Return the addresses of a name."""
-        found = await asyncio.get_running_loop().run_in_executor(
-            self._threads, lambda: socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
-        )
-        return [
-            ResolveResult(
-                hostname=host,
-                host=str(place[0]),
-                port=port,
-                family=kind,
-                proto=protocol,
-                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-            )
-            for kind, _, protocol, _, place in found
-        ]
-
-    async def close(self) -> None:
-        """Take no more look-ups."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+    async def _post(self, url: str, headers: dict[str, str], body: bytes) -> tuple[int | None, str]:
+        if self._http is None:
+            # In a thread, because it takes 0.2 s, and only with the first call, which most processes never make.
+            module = await asyncio.to_thread(import_module, "runtime.webhook_http")
+            self._http = self._http or module.WebhookHttp(private=self._private)
+        return await self._http.post(url, headers, body)
 
 
 def signed_headers(secrets: Sequence[str], id: str, body: bytes) -> dict[str, str]:
@@ -206,12 +129,3 @@ def signed_headers(secrets: Sequence[str], id: str, body: bytes) -> dict[str, st
 
 def _ms_since(began_at: float) -> int:
     return round(1000 * (monotonic() - began_at))
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "the name can't be resolved"
-    inner = getattr(error, "os_error", None) or error.__cause__ or error
-    if isinstance(inner, NotPublic) or "not a public address" in str(error):
-        return "not a public address (WBS_WEBHOOKS_PRIVATE)"
-    return f"{type(error).__name__}: {error}"[:_SHOWN_CHARS]
