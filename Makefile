@@ -18,7 +18,7 @@ PYTEST_ARGS ?=
 WORKERS ?= 4
 SPREAD = --numprocesses=$(WORKERS)
 # Where thorough tests are: each worker takes ten seconds to read all the others.
-THOROUGH := $(addprefix tests/,acceptance attack chaos integration/actors integration/crash integration/outages integration/test_monitoring.py model)
+THOROUGH := $(addprefix tests/,acceptance attack browser chaos integration/actors integration/crash integration/outages integration/test_monitoring.py model)
 # 1: `make lint` asks the package index for advisories, where it answers such questions.
 ADVISORIES ?=
 # Arguments of the `wbs` command: make run ARGS="--gateways 4", make reset ARGS=--yes

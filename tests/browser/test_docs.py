@@ -108,6 +108,7 @@ def test_an_operation_can_be_tried_out(visit: Visit) -> None:
     visit.check()
 
 
+@pytest.mark.thorough  # a fifteenth of the CPU time of `make test`; test_story.py sends the same without a page
 def test_the_examples_succeed_from_top_to_bottom(visit: Visit) -> None:
     """Goal: whoever presses Execute at each operation in turn succeeds, and need not copy an identifier.
 

@@ -27,7 +27,7 @@ def promtool(*arguments: str) -> str:
         cwd=PROMETHEUS,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     said = done.stdout + done.stderr

@@ -24,17 +24,19 @@ def soon(seconds: float) -> str:
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
 
 
-async def a_history(api: Api, user: str, other: str) -> None:
-    """Do something of everything."""
+async def a_history(api: Api, user: str, other: str) -> dict[str, datetime]:
+    """Do something of everything; return when a charge was released and a hold expired, which nobody writes."""
     charge = (await api.charge(user, 1000)).json
-    await api.charge(user, 300, release_at=soon(0.7))
+    release_at = soon(0.7)
+    await api.charge(user, 300, release_at=release_at)
     await api.charge(user, 50, release_at=soon(3600))
     await transfer(api, user, (other, 120), (other, 5))
     await transfer(api, other, (user, 20))
     held = await hold(api, user, 100)
     body = {"to_user_id": other, "amount": 60, "idempotency_key": new_key()}
     assert (await api.post(f"/holds/{held['id']}/capture", body)).status == 200
-    await hold(api, user, 7, expires_at=soon(0.7))
+    expires_at = soon(0.7)
+    await hold(api, user, 7, expires_at=expires_at)
     withdrawal = (await api.withdraw(user, 30)).json
     assert (await api.call("POST", f"/withdrawals/{withdrawal['withdrawal_id']}/cancel")).status == 200
     undone = {"amount": 10, "idempotency_key": new_key(), "reason": "broken"}
@@ -45,6 +47,7 @@ async def a_history(api: Api, user: str, other: str) -> None:
         return bool((found["locked"], found["held"]) == (50, 0))
 
     await poll_until(has_matured)
+    return {"release": datetime.fromisoformat(release_at), "void": datetime.fromisoformat(expires_at)}
 
 
 async def pages(api: Api, user: str, **query: Any) -> list[Any]:
@@ -80,7 +83,7 @@ def people() -> tuple[str, str]:
 async def test_a_statement_adds_up(shared_api: Api, people: tuple[str, str]) -> None:
     """Goal: opening, entries and closing agree with each other and with the balance, in pages of any size."""
     user, other = people
-    await a_history(shared_api, *people)
+    unwritten = await a_history(shared_api, *people)
     balance = (await shared_api.get(f"/balance/{user}")).json
     [whole] = await pages(shared_api, user, limit=100)
     check_sums(ZEROS, whole["entries"], whole["closing"])
@@ -108,7 +111,12 @@ async def test_a_statement_adds_up(shared_api: Api, people: tuple[str, str]) -> 
             "void",
         ]
     )
-    assert {kinds[-1], kinds[-2]} == {"release", "void"}, "where they count, though nobody has written them"
+    instants = [datetime.fromisoformat(entry["created_at"]) for entry in whole["entries"]]
+    assert instants == sorted(instants)
+    for kind, at in unwritten.items():
+        assert (kind, at) in zip(kinds, instants, strict=True), (
+            "where it counts, though nobody has written it"
+        )
     by_kind = {entry["kind"]: entry for entry in whole["entries"]}
     assert (by_kind["receive"]["counterparty"], by_kind["receive"]["amount"]) == (other, 20)
     assert (by_kind["capture"]["counterparty"], by_kind["capture"]["amount"]) == (other, -60)
