@@ -18,9 +18,10 @@ lock_taken as materialized (
 ),
 
 dated_wallets as materialized (
-    select w.*, t.now, greatest(t.now, w.last_at + interval '1 microsecond') as at
+    select w.*, t.now, a.at, uuid7_start(a.at) as id_start
     from lock_taken as t
     cross join locked_wallets as w
+    cross join lateral (select greatest(t.now, w.last_at + interval '1 microsecond') as at) as a
 ),
 
 due as materialized (
@@ -83,7 +84,7 @@ new_transfers as (
     )
     select
         (
-            uuid7_start(w.at)
+            w.id_start
             || to_hex(
                 'x8000000000000000'::bit(64)::bigint
                 | ((r.number - 1) << 48)
