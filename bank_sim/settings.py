@@ -27,7 +27,7 @@ class Settings:
     faults         WBS_BANK_FAULTS: JSON as in PUT /faults, used only while the books remember none
     callback_url   WBS_CALLBACK_URL: who is told what became of payouts; if empty, callbacks wait in the books
     webhooks       WBS_BANK_WEBHOOK_SECRET (`whsec_…`; while it is replaced, the new and the old one, comma between),
-                   as the signer made of them; needed with a callback URL
+                   or WBS_BANK_WEBHOOK_SECRET_FILE, a file with it; as the signer made of them; needed with a callback URL
     """
 
     host: str
@@ -42,7 +42,7 @@ class Settings:
     def from_env(cls, env: Mapping[str, str]) -> Settings:
         """Read and check the environment. Raises BadSettings."""
         callback_url = env.get("WBS_CALLBACK_URL", "")
-        webhooks = tuple(map(_webhook, re.findall(r"[^\s,]+", env.get("WBS_BANK_WEBHOOK_SECRET", ""))))
+        webhooks = tuple(map(_webhook, re.findall(r"[^\s,]+", _webhook_secrets(env))))
         if callback_url and not callback_url.startswith(("http://", "https://")):
             raise BadSettings("WBS_CALLBACK_URL must be an http:// or https:// address")
         if callback_url and not webhooks:
@@ -75,6 +75,16 @@ def _faults(text: str) -> Faults:
         return msgspec.json.decode(text, type=Faults)
     except msgspec.DecodeError as error:
         raise BadSettings(f"WBS_BANK_FAULTS is not what PUT /faults takes: {error}") from error
+
+
+def _webhook_secrets(env: Mapping[str, str]) -> str:
+    path = env.get("WBS_BANK_WEBHOOK_SECRET_FILE", "")
+    if not path:
+        return env.get("WBS_BANK_WEBHOOK_SECRET", "")
+    try:
+        return Path(path).read_text(encoding="ascii")
+    except (OSError, ValueError) as error:
+        raise BadSettings(f"WBS_BANK_WEBHOOK_SECRET_FILE can't be read: {error}") from error
 
 
 def _webhook(secret: str) -> Webhook:

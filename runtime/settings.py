@@ -13,6 +13,7 @@ from runtime.currencies import read_currencies
 from runtime.host_names import items
 from runtime.limits import read_limits
 from runtime.round_rules import round_rules
+from runtime.secret_files import secret_in
 from runtime.slices import BatchSettings, BrokerSettings, DatabaseSettings
 from runtime.webhook_secrets import are_webhook_secrets, webhook_secrets
 from wallet.currencies import Currencies
@@ -69,6 +70,7 @@ class Settings:
     bank_webhook_secret: str = _setting(
         "WBS_BANK_WEBHOOK_SECRET", "", "signs the bank's callbacks; two while it is replaced", secret=True
     )
+    bank_webhook_secret_file: str = _setting("WBS_BANK_WEBHOOK_SECRET_FILE", "", "file with it instead")
     default_currency: str = _setting("WBS_DEFAULT_CURRENCY", "USD", "for requests that name none")
     user_ids: str = _setting("WBS_USER_IDS", "auto", "auto, string or integer: what user ids are (ADR 5)")
     currencies: str = _setting(
@@ -216,8 +218,10 @@ class Settings:
 
     @property
     def bank_webhook_secrets(self) -> tuple[str, ...]:
-        """Secrets, any of which may sign the bank's callbacks."""
-        return webhook_secrets(self.bank_webhook_secret)
+        """Secrets, any of which may sign the bank's callbacks. Raises SettingsError."""
+        path = self.bank_webhook_secret_file
+        in_file = _read("", secret_in, "WBS_BANK_WEBHOOK_SECRET_FILE", path) if path else ""
+        return webhook_secrets(self.bank_webhook_secret or in_file)
 
     @property
     def for_bank(self) -> BankSettings:
@@ -256,7 +260,11 @@ class Settings:
                 "WBS_DEFAULT_CURRENCY must be three capital letters",
             ),
             (
-                are_webhook_secrets(self.bank_webhook_secret),
+                not (self.bank_webhook_secret and self.bank_webhook_secret_file),
+                "WBS_BANK_WEBHOOK_SECRET and WBS_BANK_WEBHOOK_SECRET_FILE exclude each other",
+            ),
+            (
+                are_webhook_secrets(self.bank_webhook_secrets),
                 "WBS_BANK_WEBHOOK_SECRET must be `whsec_` and 24 to 64 bytes in base64, or several, comma between",
             ),
             (

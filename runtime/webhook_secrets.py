@@ -15,9 +15,8 @@ def webhook_secrets(text: str) -> tuple[str, ...]:
     return tuple(re.split(r"[\s,]+", text.strip(" ,"))) if text.strip(" ,") else ()
 
 
-def are_webhook_secrets(text: str) -> bool:
+def are_webhook_secrets(secrets: tuple[str, ...]) -> bool:
     """Return whether each is `whsec_` and the base64 of 24 to 64 bytes, as the specification requires."""
-    secrets = webhook_secrets(text)
     return len(secrets) <= SECRETS_MAX and all(
         _KEY_BYTES_MIN <= _key_bytes(secret) <= _KEY_BYTES_MAX for secret in secrets
     )

@@ -6,9 +6,8 @@ from urllib.parse import unquote, urlsplit
 
 from actors.bank.tunnel import Proxy
 from runtime.bank_settings import BankSettings, is_token
+from runtime.secret_files import UnusableFile, require_readable, secret_in
 from runtime.settings import SettingsError
-
-SECRET_BYTES_MAX = 8 * 1024
 
 
 def tls_of(settings: BankSettings) -> ssl.SSLContext | None:
@@ -74,16 +73,10 @@ def authorization_of(settings: BankSettings) -> str:
 
 
 def _secret_in(variable: str, path: str) -> str:
-    _require_readable(variable, path)
-    with open(path, "rb") as file:
-        content = file.read(SECRET_BYTES_MAX + 1)
     try:
-        secret = content.decode().rstrip("\r\n")
-    except UnicodeDecodeError:
-        secret = ""
-    if not secret or len(content) > SECRET_BYTES_MAX:
-        raise SettingsError(f"{variable} {path!r}: empty, not UTF-8, or longer than {SECRET_BYTES_MAX} bytes")
-    return secret
+        return secret_in(variable, path)
+    except UnusableFile as error:
+        raise SettingsError(str(error)) from None
 
 
 def _basic(user: str, password: str) -> str:
@@ -103,8 +96,6 @@ def _context(ca_file: str) -> ssl.SSLContext:
 
 def _require_readable(variable: str, path: str) -> None:
     try:
-        with open(path, "rb") as file:
-            file.read(1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise SettingsError(f"{variable} {path!r}: {reason}") from None
+        require_readable(variable, path)
+    except UnusableFile as error:
+        raise SettingsError(str(error)) from None

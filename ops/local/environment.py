@@ -91,9 +91,10 @@ def complete(state: StateDir, base: Mapping[str, str], chosen: Servers) -> dict[
         "WBS_BANK_URL": f"http://127.0.0.1:{base['WBS_BANK_PORT']}",
         "WBS_CALLBACK_URL": f"http://{host}:{base['WBS_HTTP_PORT']}/bank/callbacks",
         "WBS_BANK_DATA": str(state.root / "bank" / "books.db"),
-        "WBS_BANK_WEBHOOK_SECRET": webhook_secret(state),
         "WBS_WATCHED_FOLDERS": str(state.root),
     }
+    if not environment.get("WBS_BANK_WEBHOOK_SECRET_FILE"):
+        defaults["WBS_BANK_WEBHOOK_SECRET"] = webhook_secret(state)
     return environment | {name: value for name, value in defaults.items() if not environment.get(name)}
 
 

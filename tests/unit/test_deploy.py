@@ -95,7 +95,8 @@ def test_compose_has_every_service_on_its_port(compose: dict[str, Any]) -> None:
         "swagger": {8282},
     }
     services = compose["services"]
-    assert set(services) == PROCESSES | set(expected) | {"migrate", "roles", "rabbitmq_users", "operator"}
+    one_time = {"migrate", "roles", "rabbitmq_users", "webhook_secret", "operator"}
+    assert set(services) == PROCESSES | set(expected) | one_time
     assert "ports" not in services["gateway"], "only one of several gateways could have it"
     for name, ports in expected.items():
         published = services[name]["ports"]
@@ -187,7 +188,7 @@ def test_each_secret_reaches_only_who_needs_it(compose: dict[str, Any]) -> None:
         "WBS_BANK_TOKEN": {"actors", "reconciler", "operator"},
         "WBS_BANK_PASSWORD": {"actors", "reconciler", "operator"},
         "WBS_BANK_PROXY": {"actors", "reconciler", "operator"},
-        "WBS_BANK_WEBHOOK_SECRET": {"gateway", "bank_sim"},
+        "WBS_BANK_WEBHOOK_SECRET": {"webhook_secret"},
         "OTEL_EXPORTER_OTLP_HEADERS": {"gateway", "actors", "reconciler", "operator"},
     }
     assert set(needed) - {"OTEL_EXPORTER_OTLP_HEADERS"} == {
@@ -201,12 +202,41 @@ def test_each_secret_reaches_only_who_needs_it(compose: dict[str, Any]) -> None:
         assert {name for name, environment in environments.items() if half in environment} == needed[
             "WBS_BANK_PASSWORD"
         ], "a process that has a name without its password does not start"
+    reads_callbacks = {name for name, env in environments.items() if "WBS_BANK_WEBHOOK_SECRET_FILE" in env}
+    assert reads_callbacks == {"gateway", "bank_sim"}
     # Where something is, and what it is called there, the compose file says itself.
     decided = {"WBS_HTTP_HOST", "WBS_HTTP_PORT", "WBS_STATE_DIR", "WBS_BANK_PORT", "WBS_METRICS_PORT"}
-    decided |= {"WBS_ALLOWED_HOSTS", "WBS_CORS_ORIGINS", "WBS_WATCHED_FOLDERS"}
+    decided |= {"WBS_ALLOWED_HOSTS", "WBS_CORS_ORIGINS", "WBS_WATCHED_FOLDERS", "WBS_BANK_WEBHOOK_SECRET_FILE"}
     passed_on = {str(field.metadata["env"]) for field in fields(Settings)} - set(needed) - decided - halves
     for name in PROCESSES - {"bank_sim"}:
         assert passed_on <= set(environments[name]), name
+
+
+def test_nobody_knows_the_secret_of_callbacks(compose: dict[str, Any], tmp_path: Path) -> None:
+    """Goal: the compose file publishes no secret that signs as the bank: one is made once, unless .env has another."""
+    service = compose["services"]["webhook_secret"]
+    shell, option, script = service["command"]
+    script = script.replace("$$", "$").replace("/secrets", str(tmp_path))
+
+    def made(**env: str) -> tuple[str, ...]:
+        subprocess.run([shell, option, script], env={"PATH": os.environ["PATH"], **env}, timeout=20, check=True)
+        path = tmp_path / "bank_webhook"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o400
+        return Settings.from_env({"WBS_BANK_WEBHOOK_SECRET_FILE": str(path)}).bank_webhook_secrets
+
+    first = made()
+    assert len(first) == 1
+    assert made(WBS_BANK_WEBHOOK_SECRET="") == first, "containers that start again share it still"
+    ours = ("whsec_" + "A" * 32, "whsec_" + "B" * 32)
+    assert made(WBS_BANK_WEBHOOK_SECRET=",".join(ours)) == ours
+    (tmp_path / "bank_webhook").unlink()
+    assert made() not in (first, ours)
+    for name in ("gateway", "bank_sim"):
+        path = compose["services"][name]["environment"]["WBS_BANK_WEBHOOK_SECRET_FILE"]
+        assert path == "/secrets/bank_webhook"
+        assert "secrets:/secrets:ro" in compose["services"][name]["volumes"]
+    assert service["volumes"] == ["secrets:/secrets"]
+    assert "/secrets" in (ROOT / "deploy/Dockerfile").read_text(encoding="utf-8"), "its volume is not root's"
 
 
 def test_containers_are_called_by_names_that_they_serve(compose: dict[str, Any]) -> None:
@@ -244,7 +274,7 @@ def test_containers_may_do_little(compose: dict[str, Any]) -> None:
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert service["read_only"] == (name != "swagger"), name
         assert service["init"] is True, f"an orphan in {name} would be a child of its server"
-        if name not in ("roles", "rabbitmq_users", "migrate", "operator"):
+        if name not in ("roles", "rabbitmq_users", "migrate", "webhook_secret", "operator"):
             assert service["healthcheck"]["test"], name
         for volume in service.get("volumes", []):
             source = str(volume).split(":")[0]

@@ -108,6 +108,7 @@ def test_taken_port(bank_process: Any, new_bank: Callable[..., Any], tmp_path: A
         ("WBS_BANK_FAULTS", '{"error_rate": 2}'),
         ("WBS_BANK_WEBHOOK_SECRET", "whsec_%%%"),
         ("WBS_BANK_WEBHOOK_SECRET", "whsec_AAAA,whsec_%%%"),
+        ("WBS_BANK_WEBHOOK_SECRET_FILE", "/nowhere"),
         ("WBS_CALLBACK_URL", "http://127.0.0.1:1/"),
     ],
 )
