@@ -27,7 +27,7 @@ class Settings:
     faults         WBS_BANK_FAULTS: JSON as in PUT /faults, used only while the books remember none
     callback_url   WBS_CALLBACK_URL: who is told what became of payouts; if empty, callbacks wait in the books
     webhooks       WBS_BANK_WEBHOOK_SECRET (`whsec_…`; while it is replaced, the new and the old one, comma between),
-                   or WBS_BANK_WEBHOOK_SECRET_FILE, a file with it; as the signer made of them; needed with a callback URL
+                   or a file with it, WBS_BANK_WEBHOOK_SECRET_FILE; as signers; needed with a callback URL
     """
 
     host: str

@@ -20,7 +20,7 @@ _STATEMENT_TIMEOUT_S = 4
 _SQL = load("health")
 _LOCK_TABLES = """
 lock table stack in access share mode;
-lock table withdrawals, wallets, locks, transfers, idempotency_keys, outbox in row exclusive mode
+lock table withdrawals, wallets, locks, transfers, idempotency_keys, outbox, event_batches in row exclusive mode
 """
 """The locks of every write: they wait while another session locks one of the tables against all writers."""
 _LOCK_HISTORY = "lock table withdrawal_history in row exclusive mode"

@@ -15,7 +15,7 @@ from runtime.limits import read_limits
 from runtime.round_rules import round_rules
 from runtime.secret_files import secret_in
 from runtime.slices import BatchSettings, BrokerSettings, DatabaseSettings
-from runtime.webhook_secrets import are_webhook_secrets, webhook_secrets
+from runtime.webhook_secrets import webhook_secret_rules, webhook_secrets
 from wallet.currencies import Currencies
 from wallet.errors import WalletError
 from wallet.events import read_event_kinds
@@ -260,14 +260,6 @@ class Settings:
                 "WBS_DEFAULT_CURRENCY must be three capital letters",
             ),
             (
-                not (self.bank_webhook_secret and self.bank_webhook_secret_file),
-                "WBS_BANK_WEBHOOK_SECRET and WBS_BANK_WEBHOOK_SECRET_FILE exclude each other",
-            ),
-            (
-                are_webhook_secrets(self.bank_webhook_secrets),
-                "WBS_BANK_WEBHOOK_SECRET must be `whsec_` and 24 to 64 bytes in base64, or several, comma between",
-            ),
-            (
                 self.log_level in ("debug", "info", "warning", "error"),
                 "WBS_LOG_LEVEL must be debug, info, warning or error",
             ),
@@ -279,6 +271,7 @@ class Settings:
             *access_rules(self),
             *round_rules(self),
             *audit_rules(self),
+            *webhook_secret_rules(self),
         ]:
             if not holds:
                 raise SettingsError(sentence)

@@ -2,6 +2,10 @@
 
 import base64
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from runtime.settings import Settings
 
 SECRETS_MAX = 4
 _KEY_BYTES_MIN, _KEY_BYTES_MAX = 24, 64
@@ -15,7 +19,21 @@ def webhook_secrets(text: str) -> tuple[str, ...]:
     return tuple(re.split(r"[\s,]+", text.strip(" ,"))) if text.strip(" ,") else ()
 
 
-def are_webhook_secrets(secrets: tuple[str, ...]) -> bool:
+def webhook_secret_rules(settings: "Settings") -> list[tuple[bool, str]]:
+    """Return the rules for these settings: whether each holds, and its sentence. No sentence contains a secret."""
+    return [
+        (
+            not (settings.bank_webhook_secret and settings.bank_webhook_secret_file),
+            "WBS_BANK_WEBHOOK_SECRET and WBS_BANK_WEBHOOK_SECRET_FILE exclude each other",
+        ),
+        (
+            _are_webhook_secrets(settings.bank_webhook_secrets),
+            "WBS_BANK_WEBHOOK_SECRET must be `whsec_` and 24 to 64 bytes in base64, or several, comma between",
+        ),
+    ]
+
+
+def _are_webhook_secrets(secrets: tuple[str, ...]) -> bool:
     """Return whether each is `whsec_` and the base64 of 24 to 64 bytes, as the specification requires."""
     return len(secrets) <= SECRETS_MAX and all(
         _KEY_BYTES_MIN <= _key_bytes(secret) <= _KEY_BYTES_MAX for secret in secrets

@@ -206,7 +206,12 @@ def test_each_secret_reaches_only_who_needs_it(compose: dict[str, Any]) -> None:
     assert reads_callbacks == {"gateway", "bank_sim"}
     # Where something is, and what it is called there, the compose file says itself.
     decided = {"WBS_HTTP_HOST", "WBS_HTTP_PORT", "WBS_STATE_DIR", "WBS_BANK_PORT", "WBS_METRICS_PORT"}
-    decided |= {"WBS_ALLOWED_HOSTS", "WBS_CORS_ORIGINS", "WBS_WATCHED_FOLDERS", "WBS_BANK_WEBHOOK_SECRET_FILE"}
+    decided |= {
+        "WBS_ALLOWED_HOSTS",
+        "WBS_CORS_ORIGINS",
+        "WBS_WATCHED_FOLDERS",
+        "WBS_BANK_WEBHOOK_SECRET_FILE",
+    }
     passed_on = {str(field.metadata["env"]) for field in fields(Settings)} - set(needed) - decided - halves
     for name in PROCESSES - {"bank_sim"}:
         assert passed_on <= set(environments[name]), name
@@ -219,7 +224,9 @@ def test_nobody_knows_the_secret_of_callbacks(compose: dict[str, Any], tmp_path:
     script = script.replace("$$", "$").replace("/secrets", str(tmp_path))
 
     def made(**env: str) -> tuple[str, ...]:
-        subprocess.run([shell, option, script], env={"PATH": os.environ["PATH"], **env}, timeout=20, check=True)
+        subprocess.run(
+            [shell, option, script], env={"PATH": os.environ["PATH"], **env}, timeout=20, check=True
+        )
         path = tmp_path / "bank_webhook"
         assert stat.S_IMODE(path.stat().st_mode) == 0o400
         return Settings.from_env({"WBS_BANK_WEBHOOK_SECRET_FILE": str(path)}).bank_webhook_secrets

@@ -8,7 +8,6 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from db.sql import load
 from runtime.settings import Settings
 from tests.conftest import execute, with_database
 from tests.integration.db.filled import fill
-from wallet.ids import instant_of, uuid7_sequence
 
 IN_THE_MODULES_LOOP = pytest.mark.asyncio(loop_scope="module")
 
@@ -472,25 +470,6 @@ async def test_what_was_written_late_is_found_from_its_end(session: asyncpg.Conn
         by_effect = [node for node in found if node.get("Index Name") == "transfers_by_effect"]
         assert by_effect
         assert all("effective_at" in node["Index Cond"] for node in by_effect)
-
-
-@IN_THE_MODULES_LOOP
-async def test_instants_of_identifiers_are_no_calls(session: asyncpg.Connection) -> None:
-    """Goal: the functions that go with each row of a release are inlined: called, one takes a sixth of the whole time."""
-    rows = await session.fetch(
-        "explain (verbose) select uuid7_instant(charge_id), uuid7_start(release_at) from locks"
-    )
-    assert not [row[0] for row in rows if "uuid7" in row[0]]
-
-
-@IN_THE_MODULES_LOOP
-async def test_the_instant_of_an_identifier(session: asyncpg.Connection) -> None:
-    """Goal: the database takes the same instant from an identifier as the domain, to the microsecond, now and far away."""
-    start = datetime(2026, 1, 1, tzinfo=UTC)
-    instants = [start + timedelta(microseconds=number * 7_919_999_999_937) for number in range(900)]
-    ids = [next(uuid7_sequence(instant)) for instant in instants]
-    rows = await session.fetch("select uuid7_instant(id) from unnest($1::uuid[]) as given (id)", ids)
-    assert [row[0] for row in rows] == instants == [instant_of(id) for id in ids]
 
 
 def test_every_statement_is_used() -> None:

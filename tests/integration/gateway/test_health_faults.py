@@ -70,6 +70,9 @@ async def api(one_gateway: Gateway, session: aiohttp.ClientSession) -> Api:
     return api
 
 
+Fault = Callable[[asyncpg.Connection], Any]
+
+
 async def is_green(api: Api) -> bool:
     replies = [await api.get(path) for path in ("/health/ready", "/health")]
     return all(
@@ -112,11 +115,14 @@ async def forgetful(operator: asyncpg.Connection) -> AsyncIterator[None]:
         yield
 
 
-@asynccontextmanager
-async def locked(operator: asyncpg.Connection) -> AsyncIterator[None]:
-    async with operator.transaction():
-        await operator.execute("lock table wallets in access exclusive mode")
-        yield
+def locked(table: str) -> Fault:
+    @asynccontextmanager
+    async def locked_table(operator: asyncpg.Connection) -> AsyncIterator[None]:
+        async with operator.transaction():
+            await operator.execute(f"lock table {table} in access exclusive mode")
+            yield
+
+    return locked_table
 
 
 @asynccontextmanager
@@ -155,12 +161,12 @@ def _login(connection: asyncpg.Connection) -> dict[str, Any]:
     return {"user": parameters.user, "password": parameters.password, "database": parameters.database}
 
 
-Fault = Callable[[asyncpg.Connection], Any]
 FAULTS: list[tuple[Fault, str, bool]] = [
     (read_only, "database_read_only", True),
     (no_standby, "database_commits_hang", True),
     (forgetful, "database_unsafe", True),
-    (locked, "database_locked", True),
+    (locked("wallets"), "database_locked", True),
+    (locked("event_batches"), "database_locked", True),
     (broken, "database_broken", False),  # charges still go through, cancels and payouts don't
     (used_up, "database_connections_used_up", True),
 ]

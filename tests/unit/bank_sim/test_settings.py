@@ -14,4 +14,6 @@ def test_the_secret_may_be_in_a_file(tmp_path: Path) -> None:
     given = Settings.from_env({"WBS_CALLBACK_URL": "http://x", "WBS_BANK_WEBHOOK_SECRET": secrets})
     read = Settings.from_env({"WBS_CALLBACK_URL": "http://x", "WBS_BANK_WEBHOOK_SECRET_FILE": str(path)})
     body = ("m", datetime(2026, 1, 1, tzinfo=UTC), "{}")
-    assert [webhook.sign(*body) for webhook in read.webhooks] == [webhook.sign(*body) for webhook in given.webhooks]
+    assert [webhook.sign(*body) for webhook in read.webhooks] == [
+        webhook.sign(*body) for webhook in given.webhooks
+    ]
