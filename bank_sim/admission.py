@@ -29,7 +29,8 @@ def check(request: Request, hosts: Set[str]) -> None:
     host = request.headers.get("host", "").strip()
     local = request.conn_info.sockname[0] if request.conn_info and request.conn_info.sockname else ""
     name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-    if host and name.lower() not in LOOPBACK | hosts | {local.removeprefix("::ffff:")}:
+    may_be_missing = not host and request.version == "1.0"
+    if not may_be_missing and name.lower() not in LOOPBACK | hosts | {local.removeprefix("::ffff:")}:
         raise Refusal(421, "host_not_allowed", "This bank is not called by that name (WBS_ALLOWED_HOSTS)")
     if request.method in SAFE_METHODS:
         return

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from db.connections import Reader, transaction
-from db.errors import AWAY, BROKEN, SLOW, reason_of
+from db.errors import AWAY, BROKEN, LOCKED, SLOW, reason_of
 from db.sessions import connect
 from db.sql import load
 from db.strict import one, require_tag
@@ -33,7 +33,7 @@ class WriteTrial(NamedTuple):
     reason: str | None
     detail: str | None = None
     accepts: bool = False
-    """True if charges and withdrawals are accepted in spite of the reason, but withdrawals can't proceed."""
+    """True if charges and withdrawals are accepted in spite of the reason, though withdrawals may not proceed."""
 
 
 async def try_to_write(database: DatabaseSettings) -> WriteTrial:
@@ -66,8 +66,10 @@ async def try_to_write(database: DatabaseSettings) -> WriteTrial:
         reason = reason_of(error)
         if stage == "commit" and reason in (SLOW, AWAY, BROKEN):
             reason = COMMITS_HANG if isinstance(error, TimeoutError) else reason
+        # Locked while writing: nobody but trials needs that table.
+        accepts = stage == "history" or (stage == "write" and reason == LOCKED)
         words = str(error) or f"no answer within {TRIAL_S_MAX:g} s"
-        return WriteTrial(reason, f"{stage}: {words}", accepts=stage == "history")
+        return WriteTrial(reason, f"{stage}: {words}", accepts=accepts)
     return WriteTrial(None)
 
 

@@ -48,7 +48,7 @@ async def test_pages_of_other_sites_order_nothing(bank: BankClient, headers: dic
 async def test_no_name_but_its_own(bank: BankClient) -> None:
     """Goal: a page whose own name leads to the bank learns nothing."""
     for method, path in CALLS:
-        for host in ("attacker.example", "localhost.attacker.example", "127.0.0.2:80", "bank_sim"):
+        for host in ("", "attacker.example", "localhost.attacker.example", "127.0.0.2:80", "bank_sim"):
             status, problem = await bank.call(method, path, headers={"Host": host})
             assert (status, problem["code"]) == (421, "host_not_allowed"), (method, path, host)
     for host in ("localhost", "LOCALHOST:1", "127.0.0.1", "[::1]:8090"):

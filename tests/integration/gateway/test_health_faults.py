@@ -308,14 +308,15 @@ async def test_what_is_only_degraded(api: Api, operator: asyncpg.Connection) -> 
     await poll_until(with_the_bank)
 
 
-async def test_a_table_that_only_payouts_need(api: Api, operator: asyncpg.Connection) -> None:
-    """Goal: while withdrawals can't go on, but are accepted, health is degraded and says why; ready stays green."""
+@pytest.mark.parametrize("table", ["withdrawal_history", "write_trials"])
+async def test_a_table_that_no_request_needs(api: Api, operator: asyncpg.Connection, table: str) -> None:
+    """Goal: while only payouts, or only the trial, miss a table, health is degraded and says why; ready stays green."""
 
     async def named() -> bool:
         return "database_locked" in await reasons(api)
 
     async with operator.transaction():
-        await operator.execute("lock table withdrawal_history in access exclusive mode")
+        await operator.execute(f"lock table {table} in access exclusive mode")
         await poll_until(named)
         assert (await api.get("/health/ready")).status == 200
         assert (await api.charge(42, 2)).status == 200
