@@ -163,13 +163,14 @@ async def page(
 
 def check_position(span: Span, after: int | None, epoch: str | None = None) -> int:
     """Return the number after which to read; None means from the oldest on. Raises EventsGone."""
-    if after is None and epoch in (None, str(span.epoch)):
+    is_of_now = epoch in (None, str(span.epoch))
+    if after is None and is_of_now:
         return span.oldest_seq - 1
     known = after is not None and span.oldest_seq - 1 <= after <= span.last_seq
     # 0 is the beginning, whatever the first number is, as long as nothing of the epoch was removed.
-    if after == 0 and span.oldest_seq == span.first_seq:
+    if after == 0 and is_of_now and span.oldest_seq == span.first_seq:
         return span.first_seq - 1
-    if not known or epoch not in (None, str(span.epoch)):
+    if not known or not is_of_now:
         raise EventsGone(str(span.epoch), span.oldest_seq, span.last_seq)
     assert after is not None
     return after

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.contract.request_errors import readable_reason
+from gateway.contract.reasons import readable_reason
 from ops.errors import OpsError
 
 

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway.contract.parameters import WAIT_S_MAX
+from gateway.contract.request_models import EPOCH_PATTERN
 from gateway.contract.user_ids import UserIdText
 from wallet.errors import ValidationFailed
 from wallet.events import MODELS, types_named
@@ -28,7 +29,7 @@ AfterNumber = Annotated[
 EpochText = Annotated[
     str,
     Meta(
-        pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z",
+        pattern=EPOCH_PATTERN,
         description="The epoch that `after` is a number of, to be sure. Another one is refused.",
     ),
 ]

@@ -1,6 +1,5 @@
 """Bodies of what operators do. Members that are not known, or named twice, are refused."""
 
-import re
 from typing import Annotated, Literal, TypeVar
 from uuid import UUID
 
@@ -8,8 +7,9 @@ import msgspec
 from msgspec import Meta
 
 from gateway.contract.problems import MalformedJson
-from gateway.contract.request_errors import UNREADABLE, readable_reason
-from gateway.contract.request_models import CURRENCY_PATTERN, Reason
+from gateway.contract.reasons import bad_field
+from gateway.contract.request_errors import UNREADABLE
+from gateway.contract.request_models import CURRENCY_PATTERN, WORD_PATTERN, Reason
 from wallet.canonical import DuplicateMember, checked_json
 from wallet.errors import ValidationFailed
 
@@ -18,7 +18,6 @@ REPLAYED_MAX = 500
 CODE_CHARS_MAX = 255
 PER_S_MIN = 0.001
 """Then the last of so many is due within a week; with much less, at no time that a calendar has."""
-_PLACE = re.compile(r"at `\$\.(\w+)")
 
 
 class ReplayRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -47,7 +46,7 @@ class SettleRequest(msgspec.Struct, forbid_unknown_fields=True):
 
     outcome: Literal["paid", "declined"]
     reason: Reason
-    bank_reference: Annotated[str, Meta(pattern=r"^[!-~]{1,255}\Z")] | None = None
+    bank_reference: Annotated[str, Meta(pattern=WORD_PATTERN)] | None = None
 
     def check(self) -> None:
         """Raise ValidationFailed unless the members go together."""
@@ -74,8 +73,7 @@ def read_request(kind: type[Body], body: bytes) -> Body:
         checked_json((body or b"{}").decode())
         return msgspec.json.decode(body or b"{}", type=kind)
     except msgspec.ValidationError as error:
-        where = _PLACE.search(str(error))
-        raise ValidationFailed([(where[1] if where else "$", readable_reason(error))]) from None
+        raise ValidationFailed([bad_field(error)]) from None
     except DuplicateMember as error:
         raise ValidationFailed([("$", str(error))]) from None
     except UNREADABLE:

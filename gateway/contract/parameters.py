@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from gateway.contract.request_errors import readable_reason
+from gateway.contract.reasons import NO_TIME, readable_reason
 from gateway.contract.request_models import CURRENCY_OR_ALL_PATTERN, CURRENCY_PATTERN
 from gateway.contract.user_ids import UserIds, UserIdText, fitted
 from wallet.errors import ValidationFailed, WalletError
@@ -170,8 +170,8 @@ class ParameterReader(Generic[Query]):
             if isinstance(member, msgspec.inspect.LiteralType):
                 return f"must be one of {', '.join(map(str, member.values))}"
             if isinstance(member, msgspec.inspect.DateTimeType):
-                return "must be a date and time as RFC 3339 has it, with an offset (Z; a + is %2B in a query)"
-        return readable_reason(error)
+                return f"{NO_TIME} (Z; a + is %2B in a query)"
+        return readable_reason(error).replace(" or null", "", 1)  # which is what is left out
 
 
 def within_books(at: datetime) -> datetime:

@@ -16,16 +16,8 @@ from gateway.contract.bodies import BODY_BYTES_MAX
 from gateway.contract.idempotency_keys import BadKey, header_key, plain_key
 from gateway.contract.kept_json import Unfit, kept_destination, kept_metadata, twice_in_one_object
 from gateway.contract.problems import MalformedJson, PayloadTooLarge
-from gateway.contract.request_models import (
-    CURRENCY_OR_ALL_PATTERN,
-    CURRENCY_PATTERN,
-    CURSOR_PATTERN,
-    REASON_PATTERN,
-    RELEASE_AT_MAX,
-    STATEMENT_CURSOR_PATTERN,
-    LegRequest,
-)
-from gateway.contract.user_ids import USER_ID_PATTERN, WHOLE_PATTERN
+from gateway.contract.reasons import readable_reason
+from gateway.contract.request_models import RELEASE_AT_MAX, LegRequest
 from wallet.canonical import DuplicateMember, UnfitText, checked_json, names_given
 from wallet.errors import FIELDS_MAX, ValidationFailed, WalletError
 
@@ -195,42 +187,3 @@ def _check_times(name: str, value: Any) -> None:
                     utc(leg.release_at)
             except Unfit as unfit:
                 raise Unfit(f"release_at of leg {number} {unfit}") from None
-
-
-_READABLE: dict[str, str] = {
-    USER_ID_PATTERN: "must be 1 to 128 printable ASCII characters without space",
-    WHOLE_PATTERN: "must be an integer from 0 to 2^53-1",
-    CURRENCY_OR_ALL_PATTERN: "must be three capital letters, or all",
-    STATEMENT_CURSOR_PATTERN: "is not a next_cursor of ours",
-    CURRENCY_PATTERN: "must be three capital letters",
-    CURSOR_PATTERN: "is not a next_cursor of ours",
-    REASON_PATTERN: "must be 1 to 255 characters on one line",
-}
-_WORDS = {
-    "`int | str`": "an integer or a string",
-    "`int`": "an integer",
-    "`float`": "a number",
-    "`str | null`": "a string or null",
-    "`datetime | null`": "a date and time or null",
-    "`datetime`": "a date and time",
-    "`str`": "a string",
-    "`object`": "an object",
-    "`array`": "an array",
-    "`bool`": "a boolean",
-    "`null`": "null",
-}
-
-
-def readable_reason(error: Exception) -> str:
-    """Return msgspec's message in words that need no Python."""
-    message = str(error)
-    for pattern, words in _READABLE.items():
-        if repr(pattern) in message:
-            return words
-    if "out of range" in message:
-        return "is a number out of range"
-    message = message.replace("Expected ", "must be ", 1).replace(" - at `$`", "")
-    message = message.replace("got `float`", "got a number with a fraction or an exponent")
-    for python, words in _WORDS.items():
-        message = message.replace(python, words)
-    return message

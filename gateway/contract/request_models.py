@@ -27,6 +27,9 @@ RELEASE_AT_MAX = datetime(9000, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 
 REASON_PATTERN = r"^[^\x00-\x1f\x7f-\x9f\ufffe\uffff]{1,255}\Z"
 """By what it may not hold: of a class with a million members, tools that generate requests make a list."""
+EPOCH_PATTERN = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z"
+URL_PATTERN = r"^https?://[!-~]{1,2040}\Z"
+WORD_PATTERN = r"^[!-~]{1,255}\Z"
 CURRENCY_PATTERN = r"^[A-Z]{3}\Z"
 CURRENCY_OR_ALL_PATTERN = r"^([A-Z]{3}|all)\Z"
 CURSOR_PATTERN = r"^[A-Za-z0-9_-]{22}\Z"

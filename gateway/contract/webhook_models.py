@@ -13,14 +13,13 @@ from gateway.contract.list_models import NextCursor
 from gateway.contract.list_parameters import CursorText, LimitNumber
 from gateway.contract.parameters import LIMIT_DEFAULT
 from gateway.contract.request_errors import UNREADABLE, explain
-from gateway.contract.request_models import REASON_PATTERN
+from gateway.contract.request_models import REASON_PATTERN, URL_PATTERN
 from runtime.webhook_addresses import URL_CHARS_MAX, check_webhook_url
 from runtime.webhook_calls import Answer
 from wallet.canonical import checked_json
 from wallet.errors import ValidationFailed
 from wallet.events import KINDS, TYPES, types_named
 
-URL_PATTERN = r"^https?://[!-~]{1,2040}\Z"
 AGAIN_MAX = 1_000
 """Events that are delivered by themselves at one request. `after` has no limit."""
 _SEQ_MAX = 2**62

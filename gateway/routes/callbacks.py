@@ -17,6 +17,7 @@ from gateway.contract.bodies import JSON
 from gateway.contract.callback_signatures import CallbackSignatures
 from gateway.contract.operation import Operation, RequestBody, ResponseSpec
 from gateway.contract.problems import MalformedJson
+from gateway.contract.reasons import bad_field
 from gateway.contract.request_errors import check_names
 from gateway.services import Services
 from gateway.wire.auth import Caller
@@ -118,7 +119,7 @@ def read_callback(body: bytes) -> BankCallback:
     try:
         told = _decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise ValidationFailed([("$", str(error))]) from None
+        raise ValidationFailed([bad_field(error)]) from None
     except msgspec.DecodeError as error:
         raise MalformedJson(str(error)) from None
     check_names(body)

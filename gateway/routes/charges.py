@@ -22,7 +22,7 @@ from gateway.routes.replays import answer
 from gateway.services import Services
 from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints
-from gateway.wire.request import Request, is_ndjson, key_header
+from gateway.wire.request import Request, is_ndjson, key_header, wants
 from gateway.wire.request_reader import RequestReader
 from gateway.wire.response import Response
 from wallet.commands import Charge
@@ -198,7 +198,7 @@ class ChargeRoutes:
             self._limiter.take(caller.name, len(commands) - 1, taken=1)
         outcomes = await submit_all(self._submit, commands)
         results = [_result_of(outcome, self._user_ids) for outcome in outcomes]
-        if NDJSON in request.headers.get("accept", ""):
+        if wants(request, NDJSON):
             response = Response(encode_lines(results), content_type=NDJSON)
         else:
             response = Response(encode_results(results))

@@ -26,7 +26,7 @@ from gateway.routes.balances import BalanceRoutes
 from gateway.services import Services
 from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints
-from gateway.wire.request import Request
+from gateway.wire.request import Request, wants
 from gateway.wire.response import Response
 from gateway.wire.streamed_response import StreamedResponse
 from wallet.errors import HistoryArchived, ValidationFailed
@@ -149,7 +149,7 @@ class WalletRoutes:
         """Return a page of a wallet's statement, or all of it as a CSV file."""
         query = self._statement.read(request.query_string, **path)
         caller.require_own(query.user_id)
-        as_file = CSV in request.headers.get("accept", "")
+        as_file = wants(request, CSV)
         if as_file and query.cursor is not None:
             raise ValidationFailed([("cursor", "is not for files: they have all entries")])
         asked, position = await self._asked(query)

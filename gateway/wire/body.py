@@ -26,6 +26,8 @@ async def read_body(
     content_type = request.headers.get("content-type")
     if content_type != JSON and media_type_of(content_type) not in media_types:
         raise UnsupportedMediaType(f"Content-Type must be {' or '.join(media_types)}")
+    if "content-encoding" in request.headers and _is_encoded(request):
+        raise UnsupportedMediaType("a body must not be compressed (Content-Encoding)")
     stream: Any = request.stream
     body = request.body  # all of it on the fast path, else nothing yet
     if len(body) > bytes_max or (stream.request_bytes_left or 0) > bytes_max:
@@ -39,6 +41,11 @@ async def read_body(
 def media_type_of(content_type: str | None) -> str:
     """Return the media type of a `Content-Type`, without parameters, in small letters."""
     return (content_type or "").partition(";")[0].strip().lower()
+
+
+def _is_encoded(request: Request) -> bool:
+    """Tell whether the body says to be encoded: a proxy that undoes that would read another one than we do."""
+    return any(value.strip().lower() != "identity" for value in request.headers.getall("content-encoding"))
 
 
 async def _read_parts(stream: Any, bytes_max: int, hold: Hold | None) -> bytes:

@@ -19,6 +19,8 @@ _HEAD = re.compile(
 )
 _TARGET = re.compile(rb"(?:(?i:https?)://(?P<authority>[^/?#@]+))?/(?!/)[!$-;=@-\[\]-~]*+(?:\?[!$-;=?-~]*+)?")
 """A path and perhaps a query, as browsers and RFC 3986 spell them. To some, two slashes are the start of a host."""
+_NO_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+"""To some, that is a percent sign, so that a target has a second spelling; to others it is an error."""
 _FIELD_LINES = re.compile(rb"(?:" + TOKEN + rb":" + _VALUE + rb"\r\n)*+")
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[(?P<v6>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]{0,5}))?")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
@@ -90,7 +92,7 @@ def _check_target(method: bytes, target: bytes, host: bytes | None) -> None:
     if method == b"OPTIONS" and target == b"*":
         return
     parts = _TARGET.fullmatch(target)
-    if parts is None or method == b"CONNECT":
+    if parts is None or method == b"CONNECT" or _NO_ESCAPE.search(target):
         raise MalformedRequest("the target of the request is not a path")
     if parts["authority"] not in (None, host):
         raise MalformedRequest("the target of the request and its Host differ")

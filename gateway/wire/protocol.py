@@ -35,7 +35,7 @@ _USUAL_NAMES = (
 )
 
 
-_not_in_targets = re.compile(r'["#<>\\]').search
+_not_in_targets = re.compile(r'["#<>\\]|%(?![0-9A-Fa-f]{2})').search
 
 _PLAIN_METHODS = frozenset({"GET", "HEAD", "POST"})
 

@@ -99,8 +99,9 @@ async def test_pages(api: Api, courier: Courier) -> None:
         "oldest_seq": 1,
         "last_seq": 6,
     }
-    other = await api.get("/events", epoch="5f0c1b2a-9d3e-4f60-8000-2d1f6b7a9c01")
-    assert other.code == "events_gone"
+    for position in ({}, {"after": 0}, {"after": 3}):
+        other = await api.get("/events", epoch="5f0c1b2a-9d3e-4f60-8000-2d1f6b7a9c01", **position)
+        assert (other.status, other.code) == (410, "events_gone"), position
 
 
 @pytest.mark.parametrize("path", ["/events", "/events/stream"])

@@ -97,6 +97,10 @@ TARGETS = (
     b"/\xff",
     b"/\x00",
     b"/a\tb",
+    b"/%",
+    b"/balance/%zz",
+    b"/balance/100%?currency=USD",
+    b"/charges?user_id=a%2",
     b"http://evil.example/",
 )
 

@@ -150,6 +150,21 @@ def _in_chunks(body: bytes) -> bytes:
     return b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
 
 
+@pytest.mark.parametrize("path", ["/charge", "/charges", "/withdrawals/x/cancel"])
+async def test_a_body_that_is_compressed(shared_api: Api, path: str) -> None:
+    """Goal: a body is taken as it is: what a proxy before us would decode first is refused, not read otherwise."""
+    body = b'{"user_id":"a","amount":1,"idempotency_key":"k"}'
+    head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n".encode()
+    for coding, rest in itertools.product(
+        (b"gzip", b"br, gzip", b"x", b"identity\r\ncontent-encoding: gzip"),
+        (_with_length(body), _in_chunks(body)),
+    ):
+        answer = await raw_request(shared_api, head + b"content-encoding: %b\r\n%b" % (coding, rest))
+        assert answer.startswith(b"HTTP/1.1 415 "), (coding, answer)
+    answer = await raw_request(shared_api, head + b"content-encoding: Identity\r\n" + _with_length(b"{"))
+    assert not answer.startswith(b"HTTP/1.1 415 ")
+
+
 async def test_no_body_needs_no_type(shared_api: Api) -> None:
     """Goal: browsers say that a body has no bytes, where there is none; that is no body."""
     head = b"POST /withdrawals/x/cancel HTTP/1.1\r\nhost: localhost\r\n"
