@@ -4,7 +4,8 @@ from enum import StrEnum
 
 
 class Scope(StrEnum):
-    """A right. A key has one or several; none includes another, but for `operate`, which includes `metrics`."""
+    """A right. A key has one or several; none includes another, but for `operate`, which includes `metrics` (not where
+    the key is bound to users)."""
 
     CHARGE = "charge"
     WITHDRAW = "withdraw"

@@ -40,6 +40,11 @@ class Caller(NamedTuple):
     secret_hash: bytes = b""
     """Of the API key, whose name another one may have by and by; empty without a key."""
 
+    @property
+    def is_operator(self) -> bool:
+        """Whether it may see what concerns all wallets together."""
+        return Scope.OPERATE in self.scopes and self.user_prefix is None
+
     def owns(self, user_id: str) -> bool:
         """Tell whether this user's wallets are there for the caller."""
         return self.user_prefix is None or user_id.startswith(self.user_prefix)
@@ -121,7 +126,7 @@ class Authenticator:
                 )
             return NOBODY
         caller = self._caller(request, scope, as_last_known=as_last_known)
-        if scope not in caller.scopes and not (scope is Scope.METRICS and Scope.OPERATE in caller.scopes):
+        if scope not in caller.scopes and not (scope is Scope.METRICS and caller.is_operator):
             raise Forbidden(f"this key does not have the scope {scope.value}")
         return caller
 

@@ -99,6 +99,14 @@ def test_a_key_may_what_its_scopes_say(directory: Directory, scope: Scope) -> No
                 authenticator.identify(request(f"Bearer {secret}"), scope)
 
 
+def test_who_is_bound_to_users_reads_no_metrics(directory: Directory) -> None:
+    """Goal: `operate` includes `metrics`, which tell of all wallets together, only for who may see all of them."""
+    directory.keys["bound"] = ApiKey("bound", frozenset({Scope.OPERATE}), "acme", "acme-", None)
+    authenticator = Authenticator(Login.ON, "127.0.0.1", directory)
+    with pytest.raises(Forbidden):
+        authenticator.identify(request("Bearer bound"), Scope.METRICS)
+
+
 def test_the_token_of_prometheus(directory: Directory) -> None:
     """Goal: it reads metrics and nothing else; without the setting nothing is such a token, not even nothing."""
     authenticator = Authenticator(Login.ON, "127.0.0.1", directory, "metrics-token-16")
