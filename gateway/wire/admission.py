@@ -18,10 +18,12 @@ KNOWN_HOSTS_MAX = 1024
 
 _PORTS = {"http": ":80", "https": ":443"}
 _PREFLIGHT = {
-    "access-control-allow-headers": "authorization, content-type, idempotency-key, x-request-id",
+    "access-control-allow-headers": (
+        "authorization, content-type, idempotency-key, last-event-id, traceparent, x-request-id"
+    ),
     "access-control-max-age": "600",
 }
-_EXPOSED = "idempotent-replayed, location, retry-after, x-request-id"
+_EXPOSED = "idempotent-replayed, location, ratelimit, ratelimit-policy, retry-after, x-request-id"
 
 
 class Admission:
