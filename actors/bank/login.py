@@ -2,12 +2,16 @@
 
 import base64
 import ssl
+from collections.abc import Callable
+from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 from actors.bank.tunnel import Proxy
 from runtime.bank_settings import BankSettings, is_token
 from runtime.secret_files import UnusableFile, require_readable, secret_in
 from runtime.settings import SettingsError
+
+Found = TypeVar("Found")
 
 
 def tls_of(settings: BankSettings) -> ssl.SSLContext | None:
@@ -19,8 +23,8 @@ def tls_of(settings: BankSettings) -> ssl.SSLContext | None:
         return None
     context = _context(settings.ca_file)
     if settings.cert_file:
-        _require_readable("WBS_BANK_CERT_FILE", settings.cert_file)
-        _require_readable("WBS_BANK_KEY_FILE", settings.key_file)
+        _checked(require_readable, "WBS_BANK_CERT_FILE", settings.cert_file)
+        _checked(require_readable, "WBS_BANK_KEY_FILE", settings.key_file)
         try:
             # A key with a passphrase is refused; otherwise OpenSSL would prompt for it on the terminal.
             context.load_cert_chain(settings.cert_file, settings.key_file, password=lambda: "")
@@ -60,23 +64,16 @@ def authorization_of(settings: BankSettings) -> str:
     if settings.token:
         return f"Authorization: Bearer {settings.token}\r\n"
     if settings.token_file:
-        token = _secret_in("WBS_BANK_TOKEN_FILE", settings.token_file)
+        token = _checked(secret_in, "WBS_BANK_TOKEN_FILE", settings.token_file)
         if not is_token(token):
             raise SettingsError(
                 f"WBS_BANK_TOKEN_FILE {settings.token_file!r}: not made of visible ASCII characters"
             )
         return f"Authorization: Bearer {token}\r\n"
     if settings.user:
-        password = settings.password or _secret_in("WBS_BANK_PASSWORD_FILE", settings.password_file)
+        password = settings.password or _checked(secret_in, "WBS_BANK_PASSWORD_FILE", settings.password_file)
         return f"Authorization: {_basic(settings.user, password)}\r\n"
     return ""
-
-
-def _secret_in(variable: str, path: str) -> str:
-    try:
-        return secret_in(variable, path)
-    except UnusableFile as error:
-        raise SettingsError(str(error)) from None
 
 
 def _basic(user: str, password: str) -> str:
@@ -85,7 +82,7 @@ def _basic(user: str, password: str) -> str:
 
 def _context(ca_file: str) -> ssl.SSLContext:
     if ca_file:
-        _require_readable("WBS_BANK_CA_FILE", ca_file)
+        _checked(require_readable, "WBS_BANK_CA_FILE", ca_file)
     try:
         context = ssl.create_default_context(cafile=ca_file or None)
     except (OSError, ValueError) as error:
@@ -94,8 +91,9 @@ def _context(ca_file: str) -> ssl.SSLContext:
     return context
 
 
-def _require_readable(variable: str, path: str) -> None:
+def _checked(look: Callable[[str, str], Found], variable: str, path: str) -> Found:
+    """Return what is found in the file that a variable names. Raises SettingsError if the file is unusable."""
     try:
-        require_readable(variable, path)
+        return look(variable, path)
     except UnusableFile as error:
         raise SettingsError(str(error)) from None

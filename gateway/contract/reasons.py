@@ -51,7 +51,6 @@ _WORDS = {
     "bool": "a boolean",
 }
 _PLACE = re.compile(r"(?:\.\w+)?(?:\[(?P<item>\d+)\])?(?:\.(?P<member>\w+))?")
-
 _NAMES = re.compile(r"\.(\w+(?:\.\w+)*)")
 
 
