@@ -70,13 +70,24 @@ async def currencies(reader: Reader, user_id: str) -> list[str]:
     return [whole(row)["currency"] for row in await reader.fetch(_SQL["wallets_of"], user_id)]
 
 
+async def present(reader: Reader) -> datetime:
+    """Return the present by the database's clock. Raises Unavailable."""
+    now: datetime = one(await reader.fetch(_SQL["now"]))["now"]
+    return now
+
+
 async def settled(reader: Reader, wallet: WalletId) -> datetime:
     """Return the present: before it, nothing will be written to the wallet any more. Raises Unavailable."""
     row = at_most_one(await reader.fetch(_SQL["wait_for_writers"], *wallet))
-    if row is None:  # whoever creates the wallet, writes to it later
-        row = one(await reader.fetch(_SQL["now"]))
-    now: datetime = row["now"]
-    return now
+    if row is None:
+        # A wallet is committed before anything is written to it. So if it is not there after the clock was read,
+        # whatever will be written to it is later.
+        now = await present(reader)
+        row = at_most_one(await reader.fetch(_SQL["wait_for_writers"], *wallet))
+        if row is None:
+            return now
+    of_wallet: datetime = row["now"]
+    return of_wallet
 
 
 async def archived_before(reader: Reader, wallet: WalletId) -> datetime | None:

@@ -193,6 +193,10 @@ class Reads:
         """Return the currencies that a user has wallets in."""
         return await self._run(statements.currencies, user_id)
 
+    async def present(self) -> datetime:
+        """Return the present: whatever is written to wallets that are not there yet is later."""
+        return await self._run(statements.present)
+
     async def settled(self, wallet: WalletId) -> datetime:
         """Return the present: before it, nothing will be written to the wallet any more."""
         return await self._run(statements.settled, wallet)

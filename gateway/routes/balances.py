@@ -79,7 +79,12 @@ class BalanceRoutes:
         return Response(encode(balance_of(await self._reads.balance(*wallet), self._user_ids)))
 
     async def wallets(self, user_id: str, at: datetime | None) -> UserWallets:
-        """Return all wallets of a user, as they are now, or those that there were at an instant."""
+        """Return all wallets of a user, as they are now, or those that there were at an instant.
+
+        Raises ValidationFailed for an instant that is not in the past.
+        """
+        if at is not None:
+            _require_before(at, await self._reads.present())
         balances = []
         for currency in await self._reads.currencies(user_id):
             if at is None:
@@ -90,8 +95,7 @@ class BalanceRoutes:
 
     async def _split_at(self, wallet: WalletId, at: datetime) -> Split | None:
         """Return the split of a wallet at an instant; None: it was not there. Raises ValidationFailed for no past."""
-        if at >= await self._reads.settled(wallet):
-            raise ValidationFailed([("at", "must be in the past")])
+        _require_before(at, await self._reads.settled(wallet))
         instant = within_books(at)
         whole_from = await self._reads.archived_before(wallet)
         if whole_from is not None and instant < whole_from:
@@ -100,3 +104,9 @@ class BalanceRoutes:
 
     def _balance_of(self, wallet: WalletId, split: Split) -> Balance:
         return Balance(self._user_ids.back(wallet[0]), wallet[1], split.total, *split)
+
+
+def _require_before(at: datetime, present: datetime) -> None:
+    """Raise ValidationFailed unless the instant is before the present."""
+    if at >= present:
+        raise ValidationFailed([("at", "must be in the past")])

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -126,6 +127,34 @@ async def test_who_is_writing_is_waited_for(
         asking = asyncio.ensure_future(statements.settled(reader, ("ann", "USD")))
         assert await statements.settled(reader, ("bob", "USD")) > written, "others are not waited for"
         assert not asking.done()
+    assert await asking > written
+
+
+async def test_who_creates_the_wallet_meanwhile_is_waited_for(
+    reader: Reader, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goal: a wallet that is not there at first is written to before the present is told: that is waited for, too."""
+    fetch = reader.fetch
+    writing = connection.transaction()
+
+    async def fetch_before_it_comes(query: str, *arguments: Any) -> list[Any]:
+        rows = await fetch(query, *arguments)
+        monkeypatch.undo()
+        await connection.execute("insert into wallets (user_id, currency) values ('ann', 'USD')")
+        await writing.start()
+        await connection.execute("update wallets set last_at = clock_timestamp()")
+        return rows
+
+    monkeypatch.setattr(reader, "fetch", fetch_before_it_comes)
+    asking = asyncio.ensure_future(statements.settled(reader, ("ann", "USD")))
+
+    async def is_waiting() -> bool:
+        return asking.done() or bool(await fetch("select 1 from pg_locks where not granted"))
+
+    await poll_until(is_waiting)
+    assert not asking.done()
+    written = await connection.fetchval("select last_at from wallets")
+    await writing.commit()
     assert await asking > written
 
 

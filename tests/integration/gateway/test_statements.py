@@ -298,7 +298,7 @@ async def test_what_can_not_be_asked(shared_api: Api, people: tuple[str, str]) -
     user, _ = people
     await a_history(shared_api, *people)
     future, past = "2999-01-01T00:00:00Z", "2026-01-01T00:00:00Z"
-    for path in (f"/balance/{user}", f"/wallets/{user}"):
+    for path in (f"/balance/{user}", f"/wallets/{user}", "/balance/nobody", "/wallets/nobody"):
         for at in (future, "9999-12-31T23:59:59.999999-14:00", "now", "2026-01-01"):
             assert (await shared_api.get(path, at=at)).bad_fields == {"at"}
     path = f"/wallets/{user}/entries"
