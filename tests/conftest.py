@@ -135,7 +135,7 @@ def template_database(postgres_url: str) -> Iterator[str]:
 async def database_url(postgres_url: str, template_database: str) -> AsyncIterator[str]:
     """A migrated, empty database of this test alone."""
     name = f"wbs_test_{os.getpid()}_{next(_numbers)}"
-    await execute(postgres_url, f"create database {name} template {template_database}")
+    await execute(postgres_url, copy_of(template_database, name))
     yield with_database(postgres_url, name)
     await execute(postgres_url, f"drop database {name} with (force)")
 
@@ -147,6 +147,11 @@ async def empty_database_url(postgres_url: str) -> AsyncIterator[str]:
     await execute(postgres_url, f"create database {name}")
     yield with_database(postgres_url, name)
     await execute(postgres_url, f"drop database {name} with (force)")
+
+
+def copy_of(template: str, name: str) -> str:
+    """Return the statement that makes a copy of a database; page by page through the log takes twice the CPU time."""
+    return f"create database {name} template {template} strategy file_copy"
 
 
 def with_database(url: str, name: str) -> str:

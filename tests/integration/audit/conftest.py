@@ -15,7 +15,7 @@ from db.reconciliation import WithdrawalRow
 from db.releases import release_matured
 from db.withdrawals import Withdrawals
 from runtime.settings import Settings
-from tests.conftest import PATIENT, execute, with_database
+from tests.conftest import PATIENT, copy_of, execute, with_database
 from tests.locks import in_a_month, in_an_hour, mature
 from wallet.adjustments import Adjust
 from wallet.commands import Charge, Leg, MakeTransfer, PlaceHold, Withdraw
@@ -205,7 +205,7 @@ def made(postgres_url: str, template_database: str) -> Iterator[Made]:
     """The books to copy, and their content."""
     url = with_database(postgres_url, BOOKS)
     drop = f"drop database if exists {BOOKS} with (force)"
-    asyncio.run(execute(postgres_url, drop, f"create database {BOOKS} template {template_database}"))
+    asyncio.run(execute(postgres_url, drop, copy_of(template_database, BOOKS)))
     yield asyncio.run(make_books(url))
     asyncio.run(execute(postgres_url, drop))
 

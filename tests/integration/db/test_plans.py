@@ -19,7 +19,7 @@ import db.sql
 from db.connections import connect
 from db.sql import load
 from runtime.settings import Settings
-from tests.conftest import execute, with_database
+from tests.conftest import copy_of, execute, with_database
 from tests.integration.db.filled import fill
 
 IN_THE_MODULES_LOOP = pytest.mark.asyncio(loop_scope="module")
@@ -287,7 +287,7 @@ COUNTS_ALL = {("outbox", "depth")}
 def filled_url(postgres_url: str, template_database: str) -> Iterator[str]:
     """A filled database, made once."""
     name = f"{template_database}_filled"
-    asyncio.run(execute(postgres_url, f"create database {name} template {template_database}"))
+    asyncio.run(execute(postgres_url, copy_of(template_database, name)))
     url = with_database(postgres_url, name)
     asyncio.run(_fill(url))
     yield url
@@ -315,7 +315,7 @@ async def session(request: pytest.FixtureRequest, filled_url: str) -> AsyncItera
 async def new_session(postgres_url: str, template_database: str) -> AsyncIterator[asyncpg.Connection]:
     """A session of ours to a database in which there is nothing yet."""
     name = f"{template_database}_empty"
-    await execute(postgres_url, f"create database {name} template {template_database}")
+    await execute(postgres_url, copy_of(template_database, name))
     connection = await connect(
         Settings.from_env({"DATABASE_URL": with_database(postgres_url, name)}).database
     )

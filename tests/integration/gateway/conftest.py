@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from tests.conftest import PATIENT, execute, with_database
+from tests.conftest import PATIENT, copy_of, execute, with_database
 from tests.integration.actors.processes import Process
 from tests.polling import poll_until
 from tests.ports import free_port
@@ -196,7 +196,7 @@ async def api(gateway: Gateway, session: aiohttp.ClientSession) -> Api:
 def shared_database_url(postgres_url: str, template_database: str) -> Iterator[str]:
     """A database of the module's tests together."""
     name = f"wbs_test_{os.getpid()}_gateway_{free_port()}"
-    asyncio.run(execute(postgres_url, f"create database {name} template {template_database}"))
+    asyncio.run(execute(postgres_url, copy_of(template_database, name)))
     yield with_database(postgres_url, name)
     asyncio.run(execute(postgres_url, f"drop database {name} with (force)"))
 

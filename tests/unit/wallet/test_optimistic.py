@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.wallet.strategies import NOW, Wallets, batches, decide_copy, wallets, with_own_keys
@@ -34,7 +34,8 @@ def test_what_is_taken_is_what_would_be_decided(batch: list[LedgerCommand], befo
     decided = decide_copy(batch, before)
     accepted = all(isinstance(outcome, Recorded) for outcome in decided.decision.outcomes)
     assert would_be_taken(expected, before) == (accepted and not decided.decision.releases)
-    assume(would_be_taken(expected, before))
+    if not accepted or decided.decision.releases:
+        return
     rows = zip(expected.movements, decided.decision.transfers, strict=True)
     for movement, transfer in rows:
         assert movement[2:6] == (transfer.user_id, transfer.currency, transfer.kind, transfer.amount)
