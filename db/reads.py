@@ -31,8 +31,8 @@ _NUMBER = itemgetter("number")
 CURRENCIES_MAX = 4
 """Number of currencies per query for balances, which looks for each of its users in each of its currencies."""
 
-SKIPPING_LOOKED_AT_MAX = 20_000
-"""Rows that a page looks at which skips transactions, up to `gateway.contract.parameters.OFFSET_MAX`."""
+NUMBERED_LOOKED_AT_MAX = 20_000
+"""Rows that numbered pages look at, all of them at the same ones: the wallet's newest. A cursor leads on from there."""
 
 
 class Balance(NamedTuple):
@@ -135,19 +135,20 @@ async def pages(
     reader: Reader,
     asked: Sequence[AskedPage],
     *,
-    skip: int = 0,
+    skip: int | None = None,
     kind: str | None = None,
     status: str | None = None,
 ) -> dict[AskedPage, TransactionPage | MalformedAnswer]:
-    """Return pages of wallets' transactions: after `skip`, of a kind and status if one is given. Raises Unavailable.
+    """Return pages of wallets' transactions, of a kind and status if one is given. Raises Unavailable.
 
-    A page whose rows make no sense is an error of its own.
+    `skip` is the number of transactions before a numbered page; None: it is not one. A page whose rows make no sense
+    is an error of its own.
     """
-    looked_at = SKIPPING_LOOKED_AT_MAX if skip else LOOKED_AT_MAX
+    looked_at = LOOKED_AT_MAX if skip is None else NUMBERED_LOOKED_AT_MAX
     columns = zip(
         *((*page.wallet, page.span.end, page.span.first, page.limit + 1) for page in asked), strict=True
     )
-    rows = await reader.fetch(_SQL["transactions"], *columns, skip, looked_at, kind, status)
+    rows = await reader.fetch(_SQL["transactions"], *columns, skip or 0, looked_at, kind, status)
     of_page: list[list[Any]] = [[] for _ in asked]
     for row in rows:
         of_page[row["page"] - 1].append(row)
@@ -166,7 +167,7 @@ async def transactions(
     *,
     limit: int,
     span: Span = EVER,
-    skip: int = 0,
+    skip: int | None = None,
     kind: str | None = None,
     status: str | None = None,
 ) -> TransactionPage:
@@ -175,6 +176,10 @@ async def transactions(
     page = (await pages(reader, [asked], skip=skip, kind=kind, status=status))[asked]
     if isinstance(page, MalformedAnswer):
         raise page
+    if skip and page.next is None and len(page.items) < limit:
+        # The row that ends the part which was looked at may be among those that were skipped.
+        row = await reader.fetchrow(_SQL["end_of_numbered"], *wallet, NUMBERED_LOOKED_AT_MAX)
+        return page._replace(next=None if row is None else whole(row)["id"])
     return page
 
 

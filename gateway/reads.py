@@ -104,9 +104,12 @@ class Reads:
         return self._balances.get((user_id, currency))
 
     async def transactions(
-        self, wallet: WalletId, span: Span, limit: int, skip: int, kind: str | None, status: str | None
+        self, wallet: WalletId, span: Span, limit: int, skip: int | None, kind: str | None, status: str | None
     ) -> TransactionPage:
-        """Return a page of a wallet's transactions, newest first. What has no filter is read together with others."""
+        """Return a page of a wallet's transactions, newest first. What has no filter is read together with others.
+
+        `skip` is the number of transactions before a numbered page; None: it is not one.
+        """
         if not skip and kind is None and status is None:
             self._begin()
             try:
@@ -115,7 +118,8 @@ class Reads:
                 self._under_way -= 1
             if isinstance(page, MalformedAnswer):
                 raise not_understood(page) from page
-            return page
+            if skip is None or page.next is None or len(page.items) == limit:
+                return page  # else it ended early, and page 2 would begin behind what it has left out
         return await self._run(
             reads.transactions, wallet, limit=limit, span=span, skip=skip, kind=kind, status=status
         )

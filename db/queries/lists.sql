@@ -19,7 +19,7 @@ limit $5;
 -- Those that the wallet has paid (unless $7 is `received`), and those that it was paid by (unless $7 is `sent`), each once,
 -- also if several legs go to it. What takes a transfer back is no transfer: there the payer has a `receive` row that is
 -- its own reference, and the payees have `send` rows that refer to it.
-select at, id, matches, number
+select at, id, is_last as matches, number
 from (
     select
         t.id as at,
@@ -37,16 +37,21 @@ from (
     order by t.id desc
     limit $6
 ) as looked_at
-where
-    number = $6
-    or matches and case
-        when kind = 'receive' then (  -- the last of its legs to this payee
-            select count(*) = 0
-            from transfer_legs as l
-            where l.transfer_id = looked_at.id and l.to_user_id = looked_at.user_id and l.receive_id > looked_at.at
-        )
-        else true
-    end
+cross join lateral (
+    select
+        matches and case
+            when kind = 'receive' then (  -- the last of its legs to this payee
+                select count(*) = 0
+                from transfer_legs as l
+                where
+                    l.transfer_id = looked_at.id
+                    and l.to_user_id = looked_at.user_id
+                    and l.receive_id > looked_at.at
+            )
+            else true
+        end as is_last
+) as told
+where is_last or number = $6
 order by at desc
 limit $5;
 

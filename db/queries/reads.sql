@@ -78,6 +78,10 @@ left join lateral (
     limit asked.most offset $6
 ) as found on true;
 
+-- name: end_of_numbered
+-- The last row of a wallet ($1, $2) that numbered pages look at ($3), if it has so many.
+select id from transfers where user_id = $1 and currency = $2 order by id desc offset $3::integer - 1 limit 1;
+
 -- name: withdrawals
 -- The history begins with an entry that follows from the withdrawal itself: pending, its creation time, its author. No
 -- row is written for that entry, which saves an eighth of the cost of accepting a withdrawal. Such rows of earlier

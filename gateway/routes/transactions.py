@@ -105,7 +105,7 @@ class TransactionRoutes:
             (query.user_id, currency),
             query.span(),
             query.limit,
-            0 if page is None else (page - 1) * query.limit,
+            None if page is None else (page - 1) * query.limit,
             "reserve" if query.type == "withdrawal" else query.type,
             query.status,
         )

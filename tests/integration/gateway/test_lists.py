@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 
 from db.lists import LOOKED_AT_MAX
+from db.reads import NUMBERED_LOOKED_AT_MAX
 from tests.integration.gateway.conftest import Api, new_key
 from tests.locks import in_an_hour
 
@@ -223,17 +224,39 @@ async def test_what_a_filter_may_be(shared_api: Api, path: str) -> None:
         assert "must be one of" in (await shared_api.get(path, status="done")).json["errors"][0]["reason"]
 
 
+async def more_movements(connection: asyncpg.Connection, user: str, number: int) -> None:
+    """Add movements to a wallet that are in none of the lists, the newest it has."""
+    await connection.execute(
+        "insert into transfers (id, user_id, currency, kind, debit_account, credit_account, amount, total_after,"
+        " available_after, locked_after, held_after, reference, created_at)"
+        " select (uuid7_start(m.at + n * interval '1 ms') || '8000000000000000')::uuid, $1, 'USD', 'adjustment',"
+        " 'funding', 'available', 1, n, n, 0, 0, gen_random_uuid(), m.at"
+        " from (select max(uuid7_instant(id)) as at from transfers where user_id = $1) as m"
+        " cross join generate_series(1, $2::integer) as n",
+        user,
+        number,
+    )
+
+
+async def later_charge(connection: asyncpg.Connection, user: str) -> str:
+    """Add a charge to a wallet, the newest movement it has, and return its identifier."""
+    return str(
+        await connection.fetchval(
+            "insert into transfers (id, user_id, currency, kind, debit_account, credit_account, amount, total_after,"
+            " available_after, locked_after, held_after, reference, created_at)"
+            " select m.id, $1, 'USD', 'charge', 'funding', 'available', 1, 1, 1, 0, 0, m.id, m.at from ("
+            " select (uuid7_start(max(uuid7_instant(id)) + interval '1 ms') || '8000000000000000')::uuid as id,"
+            " max(uuid7_instant(id)) as at from transfers where user_id = $1) as m returning id",
+            user,
+        )
+    )
+
+
 async def test_few_among_many(api: Api, connection: asyncpg.Connection) -> None:
     """Goal: what matches is found among however much that does not: pages end early, and go on."""
     rows = 2 * LOOKED_AT_MAX + 10
     first = (await api.charge("ann", 1)).json["id"]
-    await connection.execute(
-        "insert into transfers (id, user_id, currency, kind, debit_account, credit_account, amount, total_after,"
-        " available_after, locked_after, held_after, reference, created_at)"
-        " select (uuid7_start(now() + n * interval '1 ms') || '8000000000000000')::uuid, 'ann', 'USD', 'adjustment',"
-        " 'funding', 'available', 1, n + 1, n + 1, 0, 0, gen_random_uuid(), now() from generate_series(1, $1) as n",
-        rows,
-    )
+    await more_movements(connection, "ann", rows)
     pages: list[list[str]] = []
     cursor: dict[str, str] = {}
     while True:
@@ -244,6 +267,17 @@ async def test_few_among_many(api: Api, connection: asyncpg.Connection) -> None:
         cursor = {"cursor": page["next_cursor"]}
     assert pages == [[], [], [first]]
     assert await listed(api, "/transfers", user_id="ann") == []
+
+
+async def test_a_page_that_ends_within_a_transfer(api: Api, connection: asyncpg.Connection) -> None:
+    """Goal: a transfer with two legs to one payee is listed once, also if the page's last look is at one of them."""
+    await api.charge("ann", 100)
+    paid = await transfer(api, "ann", ("bob", 1), ("bob", 2))
+    await more_movements(connection, "bob", LOOKED_AT_MAX - 2)
+    for filters in ({}, {"type": "received"}):
+        assert [one["id"] for one in await listed(api, "/transfers", user_id="bob", **filters)] == [
+            paid["id"]
+        ]
 
 
 async def test_transactions_by_filters(api: Api, connection: asyncpg.Connection) -> None:
@@ -274,14 +308,34 @@ async def test_transactions_by_filters(api: Api, connection: asyncpg.Connection)
         assert await amounts(created_from=last["created_at"]) == [7]
         assert await amounts(created_to=last["created_at"], status="pending") == [-3, -1]
         assert (await api.get(path, **user, type="charge", page=1)).bad_fields == {"page"}
-    await connection.execute(
-        "insert into transfers (id, user_id, currency, kind, debit_account, credit_account, amount, total_after,"
-        " available_after, locked_after, held_after, reference, created_at)"
-        " select (uuid7_start(now() + n * interval '1 ms') || '8000000000000000')::uuid, 'ann', 'USD', 'adjustment',"
-        " 'funding', 'available', 1, n, n, 0, 0, gen_random_uuid(), now() from generate_series(1, $1) as n",
-        LOOKED_AT_MAX,
-    )
-    page = (await api.get("/transactions/ann")).json
-    assert page["transactions"] == []
-    rest = (await api.get("/transactions/ann", cursor=page["next_cursor"])).json
+    await more_movements(connection, "ann", LOOKED_AT_MAX)
+    since: dict[str, Any] = {"created_from": "2026-01-01T00:00:00Z"}
+    part = (await api.get("/transactions/ann", **since)).json
+    assert part["transactions"] == []
+    rest = (await api.get("/transactions/ann", cursor=part["next_cursor"], **since)).json
     assert len(rest["transactions"]) == 5
+
+
+async def test_numbered_pages_among_many_others(api: Api, connection: asyncpg.Connection) -> None:
+    """Goal: pages by number leave nothing out, however much else is between; where they end, a cursor leads on."""
+    made = [(await api.charge("ann", n)).json["id"] for n in (1, 2)]
+    await more_movements(connection, "ann", NUMBERED_LOOKED_AT_MAX - LOOKED_AT_MAX - 10)
+    made += [await later_charge(connection, "ann") for _ in range(3)]
+    await more_movements(connection, "ann", LOOKED_AT_MAX)
+    made += [await later_charge(connection, "ann")]
+
+    async def numbered(**query: Any) -> tuple[list[str], str | None]:
+        page = (await api.get("/transactions/ann", limit=2, **query)).json
+        assert page["page"] == query.get("page", 1)
+        return [one["id"] for one in page["transactions"]], page["next_cursor"]
+
+    found = [await numbered(**query) for query in ({}, {"page": 1}, {"page": 2}, {"page": 3}, {"page": 4})]
+    newest = made[::-1]
+    assert [ids for ids, _ in found] == [newest[:2], newest[:2], newest[2:4], newest[4:6], []]
+    assert found[-1][1] is None
+    await more_movements(connection, "ann", 10)  # the two oldest are now beyond the end
+    for page, left in ((2, newest[2:4]), (3, []), (4, [])):
+        ids, cursor = await numbered(page=page)
+        assert ids == left
+        rest = (await api.get("/transactions/ann", cursor=cursor)).json
+        assert [one["id"] for one in rest["transactions"]] == newest[4:]
