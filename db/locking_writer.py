@@ -121,18 +121,23 @@ def _to_create(
 ) -> frozenset[WalletId]:
     """Return the wallets to create: those of first charges, and of payees where the payer may have the money.
 
-    (They stay empty if the request is then refused.)
+    It may come within the batch: by a charge, or by another transfer. (They stay empty if the request is then refused.)
     """
     missing: set[WalletId] = set()
+    coming: dict[WalletId, int] = defaultdict(int)
     for command in commands:
         if (command.space, command.key) in used_keys:
             continue
+        id = (command.user_id, command.currency)
         if isinstance(command, Charge):
-            missing.add((command.user_id, command.currency))
+            missing.add(id)
+            coming[id] += command.amount
         elif isinstance(command, MakeTransfer):
-            payer = wallets.get((command.user_id, command.currency))
-            if payer is not None and payer.total >= command.amount:
+            payer = wallets.get(id)
+            if (0 if payer is None else payer.total) + coming[id] >= command.amount:
                 missing.update(wallets_of(command))
+                for leg in command.legs:
+                    coming[leg.to_user_id, command.currency] += leg.amount
     return frozenset(missing - wallets.keys())
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,7 +12,9 @@ import pytest_asyncio
 
 from db import transfer_reads
 from db.connections import Reader
+from db.errors import Rejected
 from db.ledger import Ledger
+from db.locking_writer import LockingWriter
 from runtime.settings import Settings
 from tests.integration.db.conftest import (
     answers,
@@ -120,6 +123,20 @@ async def test_a_transfer_of_several_legs(
     assert found == (made.receipt, (0, 0, 0))
     rows = await connection.fetch("select made_by from transfers where kind in ('send', 'receive')")
     assert [row["made_by"] for row in rows] == ["shop key"] * 4
+    await hold_books(connection)
+
+
+async def test_money_that_comes_and_goes_on_in_one_batch(
+    connection: asyncpg.Connection, reader: Reader
+) -> None:
+    """Goal: what a batch brings into new wallets is passed on within it, to wallets that are new as well."""
+    writer = LockingWriter(timedelta(seconds=30), None)
+    passed_on = [transfer("ann", ("bob", 60)), transfer("bob", ("carl", 50), ("dora", 10))]
+    commands: list[LedgerCommand] = [charge(100), *passed_on]
+    while isinstance(written := await writer.write(connection, commands), Rejected):
+        await writer.prepare(connection, written)
+    assert all(isinstance(one, Recorded) for one in written)
+    assert [(await split(reader, user))[0] for user in ("ann", "bob", "carl", "dora")] == [40, 0, 50, 10]
     await hold_books(connection)
 
 
