@@ -9,6 +9,7 @@ from gateway.contract.parameters import BalanceQuery, ParameterReader, within_bo
 from gateway.contract.response_models import Balance
 from gateway.contract.responses import balance_of, encode
 from gateway.contract.statement_models import UserWallets
+from gateway.reads import Reads
 from gateway.services import Services
 from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints
@@ -94,16 +95,28 @@ class BalanceRoutes:
         return UserWallets(self._user_ids.back(user_id), balances)
 
     async def _split_at(self, wallet: WalletId, at: datetime) -> Split | None:
-        """Return the split of a wallet at an instant; None: it was not there. Raises ValidationFailed for no past."""
+        """Return the split of a wallet at an instant; None: it was not there.
+
+        Raises ValidationFailed for no past, HistoryArchived for what is archived.
+        """
         _require_before(at, await self._reads.settled(wallet))
         instant = within_books(at)
-        whole_from = await self._reads.archived_before(wallet)
-        if whole_from is not None and instant < whole_from:
-            raise HistoryArchived(whole_from)
-        return await self._reads.split(wallet, position_at(instant + timedelta(microseconds=1)))
+        split = await self._reads.split(wallet, position_at(instant + timedelta(microseconds=1)))
+        await require_whole(self._reads, wallet, instant)
+        return split
 
     def _balance_of(self, wallet: WalletId, split: Split) -> Balance:
         return Balance(self._user_ids.back(wallet[0]), wallet[1], split.total, *split)
+
+
+async def require_whole(reads: Reads, wallet: WalletId, start: datetime) -> None:
+    """Raise HistoryArchived unless all that counts from `start` on is in the books.
+
+    To be asked after it was read: an archive may have begun in between.
+    """
+    whole_from = await reads.archived_before(wallet)
+    if whole_from is not None and start < whole_from:
+        raise HistoryArchived(whole_from)
 
 
 def _require_before(at: datetime, present: datetime) -> None:

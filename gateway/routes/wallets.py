@@ -22,7 +22,7 @@ from gateway.contract.statement_models import (
     entry_of,
     split_of,
 )
-from gateway.routes.balances import BalanceRoutes
+from gateway.routes.balances import BalanceRoutes, require_whole
 from gateway.services import Services
 from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints
@@ -152,10 +152,19 @@ class WalletRoutes:
         as_file = wants(request, CSV)
         if as_file and query.cursor is not None:
             raise ValidationFailed([("cursor", "is not for files: they have all entries")])
+        try:
+            return await self._told(query, as_file)
+        except HistoryArchived:
+            if query.from_ is not None:
+                raise
+        return await self._told(query, as_file)  # an archive has just begun: the wallet's books begin later
+
+    async def _told(self, query: StatementQuery, as_file: bool) -> Response:
         asked, position = await self._asked(query)
         opening = await self._split(asked.wallet, position_at(asked.start))
         closing = await self._split(asked.wallet, position_at(asked.end))
         if as_file:
+            await require_whole(self._reads, asked.wallet, asked.start)
             return StreamedResponse(
                 self._file(asked, opening, closing),
                 f"{CSV}; charset=utf-8",
@@ -165,6 +174,7 @@ class WalletRoutes:
         page = await self._reads.entries(
             asked.wallet, position or position_at(asked.start), asked.end, split, query.limit
         )
+        await require_whole(self._reads, asked.wallet, asked.start)
         next_cursor = None if page.last is None else statement_cursor_of(*page.last, asked.end)
         return Response(
             encode(
@@ -185,7 +195,7 @@ class WalletRoutes:
         return await self._reads.split(wallet, position) or Split()
 
     async def _asked(self, query: StatementQuery) -> tuple[_Asked, Position | None]:
-        """Return what is asked for, and the position that a cursor names. Raises ValidationFailed."""
+        """Return what is asked for, and the position that a cursor names. Raises ValidationFailed, HistoryArchived."""
         wallet = query.user_id, await self._currency_to_read(query.user_id, query.currency)
         whole_from = await self._reads.archived_before(wallet)
         start = (whole_from or BEGINNING) if query.from_ is None else within_books(query.from_)
@@ -203,6 +213,8 @@ class WalletRoutes:
             if query.to is not None and query.to != end:
                 raise ValidationFailed([("to", "is another than that of the cursor")])
             position = position_after(last, at)
+            if whole_from is not None and position.at < whole_from:
+                raise HistoryArchived(whole_from)
         if start >= end or (position is not None and position.at < start):
             raise ValidationFailed([("from", "must be before to, and with a cursor the same as before")])
         return _Asked(wallet, start, end, query.from_ or whole_from), position
@@ -217,5 +229,6 @@ class WalletRoutes:
                 yield csv_lines(map(csv_of, page.items))
             split = page.closing
             position = None if page.last is None else position_after(*page.last)
+        await require_whole(self._reads, asked.wallet, asked.start)
         assert split == closing
         yield csv_lines([csv_of_split("closing", closing, asked.end)])
