@@ -57,6 +57,8 @@ class EventPage(NamedTuple):
 
     events: list[Event]
     looked_to: int
+    is_next: bool = True
+    """Whether it begins where it was asked to: no event in between is gone, and no other epoch has begun."""
 
 
 async def number_batches(connection: Any, types: Sequence[str] | None, from_id: int = 0) -> Numbered:
@@ -145,8 +147,8 @@ async def page(
 ) -> EventPage:
     """Return up to `limit` events after a number, those of one user, of users of a prefix, or of all.
 
-    With a prefix, every user of an event must have it. Removed events and those of other epochs are passed over;
-    `check_position` refuses such a number. Raises Unavailable.
+    With a prefix, every user of an event must have it. Removed events and those of other epochs are passed over, which
+    `is_next` tells; `check_position` refuses such a number, but they may be removed after that. Raises Unavailable.
     """
     rows = await reader.fetch(_SQL["page"], after, LOOKED_AT_MAX, limit, types, user_id, user_prefix)
     require(bool(rows) and rows[0]["looked_to"] is not None, "not even how far was looked")
@@ -158,7 +160,8 @@ async def page(
         and all(user.startswith(user_prefix or "") for user in event.user_ids)
     ]
     looked_to = rows[0]["looked_to"]
-    return EventPage(events, found[-1].seq if len(found) == limit else looked_to)
+    looked_to = found[-1].seq if len(found) == limit else looked_to
+    return EventPage(events, looked_to, rows[0]["is_next"])
 
 
 def check_position(span: Span, after: int | None, epoch: str | None = None) -> int:

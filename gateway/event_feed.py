@@ -160,8 +160,8 @@ class EventFeed:
         except (EventsGone, TryLater):
             return None
 
-    async def _read_for_all(self, key: tuple[EventFilter, int]) -> _Page:
-        """Read a page; others that want the same one wait for it."""
+    async def _read_for_all(self, key: tuple[EventFilter, int]) -> _Page | None:
+        """Read a page, None if what is next is gone; others that want the same one wait for it."""
         self._pages[key] = reading = asyncio.get_running_loop().create_future()
         if len(self._pages) > PAGES_MAX:
             self._pages.popitem(last=False)
@@ -174,8 +174,10 @@ class EventFeed:
             reading.set_result(page)
         return page
 
-    async def _read(self, after: int, which: EventFilter) -> _Page:
+    async def _read(self, after: int, which: EventFilter) -> _Page | None:
         page = await self._reads.event_page(after, PAGE_EVENTS, which)
+        if not page.is_next:
+            return None
         text = b"".join(
             b"id: %d\nevent: %b\ndata: %b\n\n" % (event.seq, event.type.encode(), event.json())
             for event in page.events

@@ -189,8 +189,9 @@ from event_sequence as s;
 
 -- name: page
 -- Events after the number $1: up to $3 of them, out of the next $2; those of the types $4 (null: all), and of the user
--- $5 (null: all) and of users whose ids begin with $6, as far as that can be told here. `looked_to` is the last number looked at. A row without `seq` says
--- only that.
+-- $5 (null: all) and of users whose ids begin with $6, as far as that can be told here. `looked_to` is the last number looked at, and
+-- `is_next` whether the first one is that after $1, so that none in between was removed, nor another epoch has begun. A
+-- row without `seq` says only that.
 with looked_at as materialized (
     select
         e.first_seq + u.place - 1 as seq,
@@ -231,6 +232,7 @@ page as materialized (
 
 select
     l.looked_to,
+    l.is_next,
     p.seq,
     p.epoch,
     p.numbered_at,
@@ -279,7 +281,10 @@ select
     m.at as moved_at,
     m.reason as move_reason,
     m.made_by as moved_by
-from (select coalesce(max(seq), $1::bigint) as looked_to from looked_at) as l
+from (
+    select coalesce(max(seq), $1::bigint) as looked_to, coalesce(min(seq) = $1::bigint + 1, true) as is_next
+    from looked_at
+) as l
 left join page as p on true
 left join transfers as t on
     p.number is null and t.user_id = p.user_id and t.currency = p.currency and t.id = p.id

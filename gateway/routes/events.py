@@ -14,7 +14,7 @@ from gateway.wire.endpoint import Endpoints
 from gateway.wire.request import Request
 from gateway.wire.response import Response
 from gateway.wire.streamed_response import StreamedResponse
-from wallet.errors import ValidationFailed
+from wallet.errors import EventsGone, ValidationFailed
 from wallet.scopes import Scope
 
 _EPOCH = "5f0c1b2a-9d3e-4f60-8000-2d1f6b7a9c01"
@@ -112,6 +112,10 @@ class EventRoutes:
         if query.wait and not page.events:
             page = await self._waited(page, query, which, caller)
             span = await self._reads.event_span()
+        if query.after is not None and not page.is_next:
+            # What was next is gone since the position was checked.
+            span = await self._reads.event_span()
+            raise EventsGone(str(span.epoch), span.oldest_seq, span.last_seq)
         events = [event.body for event in page.events]
         return Response(encode(EventsPage(span.epoch, events, span.last_seq, page.looked_to)))
 
@@ -124,7 +128,7 @@ class EventRoutes:
         with self._feed.place(caller.name) as has_place:
             while has_place and await self._feed.wait_beyond(page.looked_to, until - clock()):
                 before, page = page, await self._reads.event_page(page.looked_to, query.limit, which)
-                if page.events or page.looked_to == before.looked_to:  # else: another epoch has begun
+                if page.events or not page.is_next or page.looked_to == before.looked_to:
                     break
         return page
 

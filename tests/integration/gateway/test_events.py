@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
+from datetime import timedelta
 from typing import Any
 
 import aiohttp
@@ -11,8 +12,10 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from db import events
 from db.courier import CourierSession
 from runtime.settings import Settings
+from tests.integration.db.conftest import waiting_for_locks
 from tests.integration.gateway.conftest import Api, Gateway, new_key
 from tests.polling import poll_until
 from wallet.events import KINDS, TYPES
@@ -64,6 +67,11 @@ async def take(events: AsyncIterator[dict[str, Any]], number: int) -> list[dict[
         return [await anext(events) for _ in range(number)]
 
 
+async def all_of(events: AsyncIterator[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the events of a stream that ends."""
+    return [event async for event in events]
+
+
 async def test_pages(api: Api, courier: Courier) -> None:
     """Goal: the sequence page by page, filtered or not, with its end and where to go on; user ids as elsewhere."""
     empty = (await api.get("/events")).json
@@ -102,6 +110,35 @@ async def test_pages(api: Api, courier: Courier) -> None:
     for position in ({}, {"after": 0}, {"after": 3}):
         other = await api.get("/events", epoch="5f0c1b2a-9d3e-4f60-8000-2d1f6b7a9c01", **position)
         assert (other.status, other.code) == (410, "events_gone"), position
+
+
+async def test_events_that_go_while_they_are_asked_for(
+    api: Api,
+    session: aiohttp.ClientSession,
+    gateway: Gateway,
+    courier: Courier,
+    connection: asyncpg.Connection,
+) -> None:
+    """Goal: what is removed after the position was found right is not left out unsaid."""
+    for _ in range(5):
+        await api.charge()
+        await courier.number()
+
+    async def both_wait() -> bool:
+        return await waiting_for_locks(connection) == 2
+
+    stream = all_of(read_stream(session, gateway, query="?after=1"))
+    async with connection.transaction():
+        await connection.execute("lock table transfers")  # which events are told from
+        page, told = asyncio.ensure_future(api.get("/events", after=1)), asyncio.ensure_future(stream)
+        await poll_until(both_wait)
+        await events.forget(connection, timedelta(0), 3)
+    gone = await page
+    assert (gone.status, gone.code, gone.json["oldest_seq"]) == (410, "events_gone", 4)
+    async with asyncio.timeout(20):
+        assert await told == []
+    assert (await api.get("/events/stream", after=1)).code == "events_gone"
+    assert [event["seq"] for event in (await api.get("/events")).json["events"]] == [4, 5]
 
 
 @pytest.mark.parametrize("path", ["/events", "/events/stream"])
