@@ -155,9 +155,14 @@ async def pages(
     found: dict[AskedPage, TransactionPage | MalformedAnswer] = {}
     for page, its_rows in zip(asked, of_page, strict=True):
         try:
-            found[page] = _page(its_rows, page.limit, looked_at)
+            one_page = _page(its_rows, page.limit, looked_at)
         except MalformedAnswer as error:
             found[page] = error
+            continue
+        shows_all = (skip or 0) + len(one_page.items) == one_page.total
+        if shows_all and page.span == EVER and kind is None and status is None:
+            one_page = one_page._replace(next=None)
+        found[page] = one_page
     return found
 
 
@@ -176,7 +181,7 @@ async def transactions(
     page = (await pages(reader, [asked], skip=skip, kind=kind, status=status))[asked]
     if isinstance(page, MalformedAnswer):
         raise page
-    if skip and page.next is None and len(page.items) < limit:
+    if skip and page.next is None and skip + len(page.items) < page.total:
         # The row that ends the part which was looked at may be among those that were skipped.
         row = await reader.fetchrow(_SQL["end_of_numbered"], *wallet, NUMBERED_LOOKED_AT_MAX)
         return page._replace(next=None if row is None else whole(row)["id"])

@@ -119,6 +119,7 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
         USERS, CURRENCIES, f"array[{LAST},{LAST}]::uuid[]", f"array[{FIRST},{FIRST}]::uuid[]", "array[21,21]",
         "0", "2000", "null", "null",
     ],
+    ("reads", "end_of_numbered"): ["'user-1'", "'USD'", "20000"],
     ("reads", "withdrawals"): [IDS],
     ("reads", "withdrawal_id_by_key"): ["'shop'", f"'key-' || {ID}"],
     ("reads", "known_before"): ["'user-1'", "'USD'", "'shop'", "'key-1'"],
@@ -436,6 +437,7 @@ async def test_a_page_of_the_stuck_reads_a_page(session: asyncpg.Connection) -> 
 
 IN_ORDER = {
     ("reads", "transactions"): {"transfers_pkey", "withdrawals_pkey"},
+    ("reads", "end_of_numbered"): {"transfers_pkey"},
     ("lists", "charges"): {"transfers_pkey"},
     ("lists", "transfers"): {"transfers_pkey"},
     ("lists", "holds_of_wallet"): {"holds_of_wallet"},
