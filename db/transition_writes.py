@@ -12,7 +12,7 @@ from db.connections import autocommit
 from db.ledger_writes import lock_wallets, record
 from db.sql import load
 from db.strict import one, require, require_tag, rows_of, whole
-from wallet.commands import Settle, WithdrawalCommand
+from wallet.commands import Settle, SettleByHand, WithdrawalCommand
 from wallet.decide_transitions import decide_transitions
 from wallet.ids import uuid7_ends
 from wallet.outcomes import Paid, said
@@ -48,12 +48,29 @@ async def write_transitions(
     ids = {(w.user_id, w.currency) for w in withdrawals.values()}
     locked = await lock_wallets(connection, ids)
     require(locked.wallets.keys() == ids, "a withdrawal without its wallet")
-    transitions = decide_transitions(commands, withdrawals, locked.wallets, locked.now, ladder)
+    proposed = await _take_proposals(connection, commands)
+    transitions = decide_transitions(commands, withdrawals, locked.wallets, locked.now, ladder, proposed)
     if transitions.transfers:
         await record(connection, transitions.transfers, locked.wallets.values())
     if transitions.changed:
         await _write(connection, transitions, locked.now)
     return transitions
+
+
+async def _take_proposals(connection: Any, commands: Sequence[WithdrawalCommand]) -> frozenset[UUID]:
+    """Remove the proposals that were approved; return the withdrawals that had them and did not change since.
+
+    The withdrawals are under lock.
+    """
+    approved = [
+        (command.withdrawal_id, command.proposed_at)
+        for command in commands
+        if isinstance(command, SettleByHand) and command.proposed_at is not None
+    ]
+    if not approved:
+        return frozenset()
+    rows = await connection.fetch(_SQL["take_proposals"], *zip(*approved, strict=True))
+    return frozenset(whole(row)["withdrawal_id"] for row in rows)
 
 
 async def _write(connection: Any, transitions: Transitions, now: Any) -> None:

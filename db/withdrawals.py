@@ -184,10 +184,19 @@ class Withdrawals:
         return await self._transitions.submit(Replay(withdrawal_id, by, after))
 
     async def settle_by_hand(
-        self, withdrawal_id: UUID, outcome: Paid | Declined, reason: str, by: str
+        self,
+        withdrawal_id: UUID,
+        outcome: Paid | Declined,
+        reason: str,
+        by: str,
+        proposed_at: datetime | None = None,
     ) -> Status:
-        """End a withdrawal that requires attention. Raises IllegalMove if it doesn't, WithdrawalNotFound."""
-        return await self._transitions.submit(SettleByHand(withdrawal_id, outcome, reason, by))
+        """End a withdrawal that requires attention, or as was proposed at that instant, and has been approved.
+
+        Raises IllegalMove if it requires no attention or the proposal is not there any more, WithdrawalNotFound.
+        """
+        command = SettleByHand(withdrawal_id, outcome, reason, by, proposed_at)
+        return await self._transitions.submit(command)
 
     async def _write_begins(
         self, connection: Any, asked: Sequence[_Begin]

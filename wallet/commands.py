@@ -180,6 +180,8 @@ class SettleByHand(msgspec.Struct, frozen=True, gc=False):
     outcome: Paid | Declined
     reason: str
     by: str = OPERATOR
+    proposed_at: datetime | None = None
+    """When what a second person has approved was proposed; None if that takes only one."""
 
 
 WithdrawalCommand = Settle | Cancel | Replay | SettleByHand

@@ -10,7 +10,7 @@ Postponed       → stays processing, due as soon as payouts resume
 Unresolved      → requires_attention
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -39,8 +39,12 @@ def decide_transitions(
     wallets: Mapping[WalletId, Wallet],
     now: datetime,
     ladder: Ladder,
+    proposed: Collection[UUID] = (),
 ) -> Transitions:
-    """Decide each command in arrival order, and update the withdrawals and wallets accordingly."""
+    """Decide each command in arrival order, and update the withdrawals and wallets accordingly.
+
+    `proposed` holds the withdrawals for which there still was the proposal that a second person has approved.
+    """
     transitions = Transitions()
     for command in commands:
         withdrawal = withdrawals.get(command.withdrawal_id)
@@ -55,7 +59,7 @@ def decide_transitions(
             elif isinstance(command, Cancel):
                 _cancel(transition)
             elif isinstance(command, SettleByHand):
-                _settle_by_hand(command, transition)
+                _settle_by_hand(command, transition, proposed)
             else:
                 _replay(command, transition)
         except WalletError as refusal:
@@ -228,11 +232,15 @@ def _replay(command: Replay, transition: Transition) -> None:
         transition.batch.announced.append(withdrawal)
 
 
-def _settle_by_hand(command: SettleByHand, transition: Transition) -> None:
+def _settle_by_hand(command: SettleByHand, transition: Transition, proposed: Collection[UUID]) -> None:
     withdrawal, outcome = transition.withdrawal, command.outcome
     if withdrawal.status is not Status.REQUIRES_ATTENTION:
         raise IllegalMove(
             f"it is {withdrawal.status}; only a withdrawal that requires attention is settled by hand"
+        )
+    if command.proposed_at is not None and withdrawal.id not in proposed:
+        raise IllegalMove(
+            "that proposal is not there any more, or the withdrawal has changed since: look again"
         )
     if isinstance(outcome, Paid):
         transition.move_to(Status.COMPLETED, f"settled by hand, paid: {command.reason}")

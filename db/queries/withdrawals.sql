@@ -325,6 +325,19 @@ select
     (select count(*) from new_states where as_told) as moved,
     (select count(*) from new_history) as history;
 
+-- name: take_proposals
+-- Removes these proposals (withdrawals $1, instants $2), unless the withdrawal has changed since; the caller has it locked.
+delete from settlement_proposals as p
+using unnest($1::uuid[], $2::timestamptz[]) as approved (withdrawal_id, proposed_at), withdrawals as w
+where
+    p.withdrawal_id = approved.withdrawal_id
+    and p.proposed_at = approved.proposed_at
+    and w.id = p.withdrawal_id
+    and w.user_id = p.user_id
+    and w.status = 'requires_attention'
+    and w.updated_at <= p.proposed_at
+returning p.withdrawal_id;
+
 -- name: record_attempts
 -- What the bank said in rounds of calls, once each; the first 500 of a withdrawal. They end when the transaction begins, so
 -- before what follows from them.

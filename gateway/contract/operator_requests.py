@@ -1,5 +1,6 @@
 """Bodies of what operators do. Members that are not known, or named twice, are refused."""
 
+from datetime import datetime
 from typing import Annotated, Literal, TypeVar
 from uuid import UUID
 
@@ -52,6 +53,12 @@ class SettleRequest(msgspec.Struct, forbid_unknown_fields=True):
         """Raise ValidationFailed unless the members go together."""
         if (self.outcome == "paid") != (self.bank_reference is not None):
             raise ValidationFailed([("bank_reference", "goes with the outcome paid, and is needed there")])
+
+
+class ApproveRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """Approve a proposal. With `proposed_at`, only the one of that instant, and none that has taken its place."""
+
+    proposed_at: Annotated[datetime, Meta(tz=True)] | None = None
 
 
 class PauseRequest(msgspec.Struct, forbid_unknown_fields=True):

@@ -1,13 +1,14 @@
 """POST /operator/…: what operators do. Each action is recorded with the name of the API key."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from db import operator_reads, operator_search, operator_writes, stack
 from gateway.contract.operator_requests import (
     REPLAYED_MAX,
+    ApproveRequest,
     Nothing,
     PauseRequest,
     ReplayRequest,
@@ -149,23 +150,19 @@ class OperatorActionRoutes:
     async def approve(self, request: Request, caller: Caller, withdrawal_id: str) -> Response:
         """End a withdrawal as another operator proposed."""
         id = _id(withdrawal_id)
-        read_request(Nothing, request.body)
+        approved = read_request(ApproveRequest, request.body)
         proposal = (await self._reads.ask(operator_reads.proposals, [id])).get(id)
         if proposal is None:
             raise IllegalMove("there is no proposal")
+        if approved.proposed_at not in (None, proposal.proposed_at):
+            raise IllegalMove("there is another proposal by now: look again")
         if caller.name is None or proposal.proposed_by == by(caller):
             raise Forbidden("who proposed it can't approve it")
-        if (await self._reads.withdrawal(id)).updated_at > proposal.proposed_at:
-            raise IllegalMove(
-                "the withdrawal has changed since that was proposed: withdraw it, and look again"
-            )
         asked = SettleRequest(
             "paid" if proposal.outcome == "paid" else "declined", proposal.reason, proposal.bank_reference
         )
         who = f"{by(caller)} as {proposal.proposed_by} proposed"
-        response = await self._settle(id, asked, by(caller), who)
-        await self._reads.ask(operator_writes.drop_proposal, id)
-        return response
+        return await self._settle(id, asked, by(caller), who, proposal.proposed_at)
 
     async def withdraw(self, request: Request, caller: Caller, withdrawal_id: str) -> Response:
         """Drop a proposal."""
@@ -191,11 +188,18 @@ class OperatorActionRoutes:
             await self._reads.ask(operator_writes.note_action, by(caller), "resume payouts", None, None, 0)
         return Response(encode({"status": "ok", "was_paused": resumed}))
 
-    async def _settle(self, id: UUID, asked: SettleRequest, made_by: str, who: str | None = None) -> Response:
+    async def _settle(
+        self,
+        id: UUID,
+        asked: SettleRequest,
+        made_by: str,
+        who: str | None = None,
+        proposed_at: datetime | None = None,
+    ) -> Response:
         """End a withdrawal, and record who did. The history names the operator too."""
         outcome = Declined(BY_HAND) if asked.bank_reference is None else Paid(asked.bank_reference)
         reason = asked.reason if who is None else f"{asked.reason} ({who})"
-        status = await self._withdrawals.settle_by_hand(id, outcome, reason, made_by)
+        status = await self._withdrawals.settle_by_hand(id, outcome, reason, made_by, proposed_at)
         await self._reads.ask(operator_writes.note_action, made_by, f"settle as {asked.outcome}", id, reason)
         return Response(encode({"status": status.value}))
 

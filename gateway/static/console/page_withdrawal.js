@@ -57,7 +57,7 @@ function proposalOf(proposal, context, id) {
     { class: "card warning" },
     h("p", {}, h("strong", {}, `${who(proposal.proposed_by)} proposes: it was ${words(proposal.outcome)}`), proposal.bank_reference && ` as ${proposal.bank_reference}`, `. ${proposal.reason}`),
     h("p", { class: "hint" }, time(proposal.proposed_at)),
-    h("p", { class: "buttons" }, h("button", { type: "button", class: "danger", onclick: () => context.act(() => post(`${path}/approve`), "Approved and settled") }, "Approve"), h("button", { type: "button", class: "quiet", onclick: () => context.act(() => post(`${path}/withdraw`), "The proposal is withdrawn") }, "Withdraw the proposal")),
+    h("p", { class: "buttons" }, h("button", { type: "button", class: "danger", onclick: () => context.act(() => post(`${path}/approve`, { proposed_at: proposal.proposed_at }), "Approved and settled") }, "Approve"), h("button", { type: "button", class: "quiet", onclick: () => context.act(() => post(`${path}/withdraw`), "The proposal is withdrawn") }, "Withdraw the proposal")),
   );
 }
 

@@ -224,6 +224,7 @@ PARAMETERS: dict[tuple[str, str], list[str]] = {
     ("operator", "redrive"): [ID],
     ("operator", "propose"): [ID, "'paid'", "'po_1'", "'test'", "'operator:eve'"],
     ("operator", "drop_proposal"): [ID],
+    ("withdrawals", "take_proposals"): [IDS, "array[now()]"],
     ("leases", "look"): ["'reconciler'"],
     ("leases", "renew"): ["'reconciler'", "'host:1:a'"],
     ("leases", "take_free"): ["'reconciler'", "'host:1:a'"],

@@ -460,36 +460,3 @@ async def test_many_wrong_keys(
     assert gateway.events("wrong_api_key")
     assert "guess-" not in gateway.log.read_text()
     assert "wbs_wrong_keys_total" in (await shop.get("/metrics")).body.decode()
-
-
-async def test_a_second_person(
-    start_gateway: StartGateway, shared_database_url: str, session: aiohttp.ClientSession
-) -> None:
-    """Goal: with WBS_SECOND_PERSON=1 who proposes a settlement can't approve it, and another can; both are named."""
-    gateway = await start_gateway(DATABASE_URL=shared_database_url, WBS_AUTH="on", WBS_SECOND_PERSON="1")
-    names = [f"op-{new_key()}" for _ in range(2)]
-    first, second = [
-        await with_key(gateway, session, await create_key(shared_database_url, name)) for name in names
-    ]
-    user = f"user-{new_key()}"
-    await first.charge(user, 100)
-    id = (await first.withdraw(user, 10)).json["withdrawal_id"]
-    connection = await asyncpg.connect(shared_database_url, timeout=10)
-    try:
-        await connection.execute("update withdrawals set status = 'processing' where id = $1", id)
-        await connection.execute("update withdrawals set status = 'requires_attention' where id = $1", id)
-    finally:
-        await connection.close()
-    path = f"/operator/withdrawals/{id}/settle"
-    body = {"outcome": "declined", "reason": "the bank wrote so"}
-    assert (await first.post(path, body)).status == 202
-    assert (await second.post(path, body)).code == "illegal_move"
-    assert (await first.post(f"{path}/approve")).status == 403
-    assert (await first.balance(user))["held"] == 10
-    assert (await second.post(f"{path}/approve")).json["status"] == "failed"
-    assert (await first.balance(user))["held"] == 0
-    story = (await first.get(f"/operator/withdrawals/{id}")).json
-    assert story["proposal"] is None
-    [end] = [step for step in story["timeline"] if step["what"] == "failed"]
-    assert end["by"] == f"operator:{names[1]}"
-    assert names[0] in end["text"]
