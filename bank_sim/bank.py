@@ -18,6 +18,7 @@ from .entries import Answer, PayoutOrder, ReturnOrder, SaveFaults, Verb
 from .faults import NO_FAULTS, FaultInjector, Faults, Verdict
 from .replies import Refusal
 from .settings import Settings
+from .signers import Signers
 from .supervision import keep_running
 from .telemetry import FAULTS, PAYOUTS, log
 
@@ -52,7 +53,8 @@ class Bank:
         if self._settings.callback_url:
             from .callbacks import Callbacks  # its HTTP client takes 0.2 s to load
 
-            self._callbacks = Callbacks(self._books, self._settings.callback_url, self._settings.webhooks)
+            signers = Signers(self._settings.webhooks, self._settings.webhooks_file)
+            self._callbacks = Callbacks(self._books, self._settings.callback_url, signers)
             self._tasks.append(keep_running("callbacks", self._callbacks.run))
         self._changes = Changes(self._books, self._injector.plan_callback, self._tell)
         self._tasks.append(keep_running("changes", self._changes.run))

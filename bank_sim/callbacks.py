@@ -10,17 +10,16 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
 import msgspec
-from standardwebhooks import Webhook
 
 from .books import Books, BooksBusy, BooksFailed
 from .entries import CallbackResult, DueCallback, rfc3339
 from .replies import payout_id
+from .signers import Signers
 from .telemetry import CALLBACKS, log
 
 AT_ONCE_MAX = 16  # callbacks in flight
@@ -39,10 +38,10 @@ def backoff_s(attempts: int) -> float:
 class Callbacks:
     """One background task that works off the callbacks in the books."""
 
-    def __init__(self, books: Books, url: str, webhooks: Sequence[Webhook]) -> None:
+    def __init__(self, books: Books, url: str, signers: Signers) -> None:
         self._books = books
         self._url = url
-        self._webhooks = webhooks
+        self._signers = signers
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
@@ -104,7 +103,7 @@ class Callbacks:
             "content-type": "application/json",
             "webhook-id": webhook_id,
             "webhook-timestamp": str(int(now.timestamp())),
-            "webhook-signature": " ".join(one.sign(webhook_id, now, body) for one in self._webhooks),
+            "webhook-signature": " ".join(one.sign(webhook_id, now, body) for one in self._signers.now()),
         }
         try:
             async with session.post(

@@ -28,6 +28,7 @@ class Settings:
     callback_url   WBS_CALLBACK_URL: who is told what became of payouts; if empty, callbacks wait in the books
     webhooks       WBS_BANK_WEBHOOK_SECRET (`whsec_…`; while it is replaced, the new and the old one, comma between),
                    or a file with it, WBS_BANK_WEBHOOK_SECRET_FILE; as signers; needed with a callback URL
+    webhooks_file  that file, which is read again once it is another one
     """
 
     host: str
@@ -37,12 +38,17 @@ class Settings:
     faults: Faults
     callback_url: str
     webhooks: tuple[Webhook, ...] = field(repr=False)
+    webhooks_file: Path | None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Settings:
         """Read and check the environment. Raises BadSettings."""
         callback_url = env.get("WBS_CALLBACK_URL", "")
-        webhooks = tuple(map(_webhook, re.findall(r"[^\s,]+", _webhook_secrets(env))))
+        webhooks_file = env.get("WBS_BANK_WEBHOOK_SECRET_FILE", "")
+        if webhooks_file:
+            webhooks = webhooks_in(Path(webhooks_file))
+        else:
+            webhooks = _webhooks(env.get("WBS_BANK_WEBHOOK_SECRET", ""))
         if callback_url and not callback_url.startswith(("http://", "https://")):
             raise BadSettings("WBS_CALLBACK_URL must be an http:// or https:// address")
         if callback_url and not webhooks:
@@ -55,6 +61,7 @@ class Settings:
             faults=_faults(env.get("WBS_BANK_FAULTS", "")),
             callback_url=callback_url,
             webhooks=webhooks,
+            webhooks_file=Path(webhooks_file) if webhooks_file else None,
         )
 
 
@@ -77,18 +84,23 @@ def _faults(text: str) -> Faults:
         raise BadSettings(f"WBS_BANK_FAULTS is not what PUT /faults takes: {error}") from error
 
 
-def _webhook_secrets(env: Mapping[str, str]) -> str:
-    path = env.get("WBS_BANK_WEBHOOK_SECRET_FILE", "")
-    if not path:
-        return env.get("WBS_BANK_WEBHOOK_SECRET", "")
+def webhooks_in(path: Path) -> tuple[Webhook, ...]:
+    """Return signers by the secrets in a file. Raises BadSettings."""
     try:
-        return Path(path).read_text(encoding="ascii")
+        return _webhooks(path.read_text(encoding="ascii"))
     except (OSError, ValueError) as error:
         raise BadSettings(f"WBS_BANK_WEBHOOK_SECRET_FILE can't be read: {error}") from error
 
 
+def _webhooks(secrets: str) -> tuple[Webhook, ...]:
+    return tuple(map(_webhook, re.findall(r"[^\s,]+", secrets)))
+
+
 def _webhook(secret: str) -> Webhook:
+    bad = BadSettings("WBS_BANK_WEBHOOK_SECRET must be `whsec_` and a key in base64")
+    if not secret.startswith("whsec_"):
+        raise bad
     try:
         return Webhook(secret)
     except Exception as error:  # the library raises whatever base64 raises
-        raise BadSettings("WBS_BANK_WEBHOOK_SECRET must be `whsec_` and a key in base64") from error
+        raise bad from error

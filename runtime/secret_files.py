@@ -1,5 +1,7 @@
 """Secrets that a setting names a file for, as orchestrators hand them out."""
 
+import os
+
 SECRET_BYTES_MAX = 8 * 1024
 
 
@@ -29,3 +31,22 @@ def require_readable(variable: str, path: str) -> None:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UnusableFile(f"{variable} {path!r}: {reason}") from None
+
+
+class WatchedFile:
+    """A file in whose place somebody may put another: an orchestrator that hands out a new secret."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._seen: tuple[int, int, int] | None = None
+
+    def is_new(self) -> bool:
+        """Return whether it is there, and another one than at the last call."""
+        if not self._path:
+            return False
+        try:
+            found = os.stat(self._path)
+        except (OSError, ValueError):
+            return False
+        before, self._seen = self._seen, (found.st_ino, found.st_mtime_ns, found.st_size)
+        return self._seen != before

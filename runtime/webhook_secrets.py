@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from runtime.settings import Settings
 
 SECRETS_MAX = 4
+UNUSABLE = "WBS_BANK_WEBHOOK_SECRET must be `whsec_` and 24 to 64 bytes in base64, or several, comma between"
 _KEY_BYTES_MIN, _KEY_BYTES_MAX = 24, 64
 
 
@@ -27,13 +28,13 @@ def webhook_secret_rules(settings: "Settings") -> list[tuple[bool, str]]:
             "WBS_BANK_WEBHOOK_SECRET and WBS_BANK_WEBHOOK_SECRET_FILE exclude each other",
         ),
         (
-            _are_webhook_secrets(settings.bank_webhook_secrets),
-            "WBS_BANK_WEBHOOK_SECRET must be `whsec_` and 24 to 64 bytes in base64, or several, comma between",
+            are_webhook_secrets(settings.bank_webhook_secrets),
+            UNUSABLE,
         ),
     ]
 
 
-def _are_webhook_secrets(secrets: tuple[str, ...]) -> bool:
+def are_webhook_secrets(secrets: tuple[str, ...]) -> bool:
     """Return whether each is `whsec_` and the base64 of 24 to 64 bytes, as the specification requires."""
     return len(secrets) <= SECRETS_MAX and all(
         _KEY_BYTES_MIN <= _key_bytes(secret) <= _KEY_BYTES_MAX for secret in secrets

@@ -13,8 +13,8 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
+from gateway.callback_secrets import CallbackSecrets
 from gateway.contract.bodies import JSON
-from gateway.contract.callback_signatures import CallbackSignatures
 from gateway.contract.operation import Operation, RequestBody, ResponseSpec
 from gateway.contract.problems import MalformedJson
 from gateway.contract.reasons import bad_field
@@ -92,7 +92,7 @@ class CallbackRoutes:
     """Serves the bank's callbacks."""
 
     def __init__(self, services: Services) -> None:
-        self._signatures = CallbackSignatures(services.settings.bank_webhook_secrets)
+        self._secrets = CallbackSecrets(services.settings)
         self._reads = services.reads
 
     def register(self, endpoints: Endpoints) -> None:
@@ -101,11 +101,12 @@ class CallbackRoutes:
 
     async def callback(self, request: Request, caller: Caller) -> Response:
         """Have the bank asked at once, if the callback is signed and is about a payout of ours."""
-        if not self._signatures:
+        signatures = self._secrets.signatures()
+        if not signatures:
             raise Unavailable("WBS_BANK_WEBHOOK_SECRET is not set: callbacks can't be verified")
         body = request.body
         values = (request.headers.getall(name, []) for name in _HEADERS)
-        self._signatures.verify(body, *values)
+        signatures.verify(body, *values)
         told = read_callback(body)
         reference = _reference(told.data.reference)
         known = told.type in TYPES and reference is not None and await self._reads.callback(reference)

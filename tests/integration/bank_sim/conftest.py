@@ -172,7 +172,7 @@ class Wallet:
 
     async def callback(self, request: web.Request) -> web.Response:
         body = await request.text()
-        event = Webhook(SECRET).verify(body, dict(request.headers))
+        event = Webhook(self.secret).verify(body, dict(request.headers))
         self.tries.append((request.headers["webhook-id"], body))
         if self.refuse > 0:
             self.refuse -= 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from tests.integration.bank_sim.conftest import Wallet
@@ -96,3 +97,26 @@ async def test_two_secrets_sign(wallet: Wallet, new_bank: Callable[..., Any], co
     await bank.pay("w-1")
     await bank.call("POST", "/payouts/w-1/return")
     await poll_until(partial(wallet.has, taken=1))
+
+
+async def test_a_file_of_secrets_is_read_again(
+    wallet: Wallet, new_bank: Callable[..., Any], connect: Any, tmp_path: Path
+) -> None:
+    """Goal: who puts another secret into the file restarts no bank; a file that holds none changes nothing."""
+    file = tmp_path / "secret"
+
+    def put(content: str) -> None:
+        (tmp_path / "new").write_text(content, encoding="ascii")
+        (tmp_path / "new").replace(file)
+
+    put(wallet.secret)
+    process = new_bank(WBS_CALLBACK_URL=wallet.url, WBS_BANK_WEBHOOK_SECRET_FILE=str(file))
+    await asyncio.to_thread(process.start)
+    bank = connect(process)
+    new = f"whsec_{'A' * 32}"
+    for number, content in enumerate((wallet.secret, new, "nonsense", "")):
+        put(content)
+        wallet.secret = new if number else wallet.secret
+        await bank.pay(f"w-{number}")
+        await bank.call("POST", f"/payouts/w-{number}/return")
+        await poll_until(partial(wallet.has, taken=number + 1))

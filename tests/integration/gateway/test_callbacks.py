@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -170,6 +171,37 @@ async def test_a_secret_is_replaced(start_gateway: StartGateway, session: aiohtt
         assert (await Bank(api, strange).tell(uuid4())).status == 401
     gateway = await start_gateway(WBS_BANK_WEBHOOK_SECRET=SECRET)
     assert (await Bank(Api(gateway.url, session), OLD_SECRET).tell(uuid4())).status == 401
+
+
+async def test_a_file_of_secrets_is_read_again(
+    start_gateway: StartGateway, session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """Goal: who puts another secret into the file restarts no gateway; a file that holds none changes nothing."""
+    file = tmp_path / "secret"
+
+    def put(content: str) -> None:
+        (tmp_path / "new").write_text(content, encoding="ascii")
+        (tmp_path / "new").replace(file)
+
+    put(OLD_SECRET + "\n")
+    gateway = await start_gateway(WBS_BANK_WEBHOOK_SECRET_FILE=str(file))
+    new, old = (Bank(Api(gateway.url, session), secret) for secret in (SECRET, OLD_SECRET))
+
+    async def taken() -> list[bool]:
+        return [(await bank.tell(uuid4())).status == 204 for bank in (new, old)]
+
+    assert await taken() == [False, True]
+    put(f"{SECRET},{OLD_SECRET}\n")
+    assert await taken() == [True, True]
+    put(SECRET)
+    assert await taken() == [True, False]
+    for unusable in ("", "whsec_short", "\n"):
+        put(unusable)
+        assert await taken() == [True, False]
+    file.unlink()
+    assert await taken() == [True, False]
+    put(OLD_SECRET)
+    assert await taken() == [False, True]
 
 
 async def test_what_means_nothing_to_us(bank: Bank, connection: asyncpg.Connection) -> None:
