@@ -12,6 +12,7 @@ payout; here it takes 45 µs. (httptools, the parser of Node.js, does the parsin
 
 import asyncio
 import select
+import socket
 import ssl
 from collections import deque
 from typing import Any
@@ -147,6 +148,8 @@ def _why(error: Exception) -> str:
         return f"the server's certificate is not accepted: {error.verify_message}"
     if isinstance(error, ssl.SSLError) and error.reason:
         return f"TLS: {error.reason.lower().replace('_', ' ')}"
+    if isinstance(error, socket.gaierror):
+        return "its name can't be resolved"
     return str(error) if isinstance(error, TunnelRefused) else type(error).__name__
 
 
