@@ -73,7 +73,8 @@ async def test_without_the_extra(tmp_path: Path, database_url: str, words: list[
         assert (code, err) == (1, "")
         assert out.startswith("! no relay reports")
     else:
-        progress = [line for line in err.splitlines() if line.endswith(" so far")]  # of an archive, now and then
+        # Of an archive, now and then.
+        progress = [line for line in err.splitlines() if line.endswith(" so far")]
         assert (code, err.splitlines()) == (0, progress)
         assert out
 
