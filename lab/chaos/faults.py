@@ -5,6 +5,8 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -19,6 +21,8 @@ from lab.chaos.server_faults import ServerFaults
 from ops import processes
 from ops.local.stack import Stack
 from ops.processes import Identity
+from ops.state import read_json
+from runtime import beat
 
 COMEBACK_POLL_S = 0.2
 COMEBACK_WAIT_S = 30.0
@@ -175,9 +179,12 @@ class Saboteur:
         return f"pid {pid}, {len(victims)} processes"
 
     async def _hang(self, fault: PlannedFault, random: Random) -> str | None:
-        """Freeze a process and leave it: the stack's own supervision must notice, end and restart it."""
+        """Freeze a process and leave it: the stack's own supervision must notice, end and restart it.
+
+        One that is just starting is left alone: until its first beat, supervision allows it a minute.
+        """
         victims = await self._victims(fault.target, random)
-        if not victims:
+        if not victims or not self._has_beaten(victims[0]):
             return None
         at = self._history.now()
         self.done["hang", fault.target] += 1
@@ -186,6 +193,16 @@ class Saboteur:
         await self._await_comeback(fault.target, victims, at, within_s=HUNG_WITHIN_S)
         self._thaw(victims[0])
         return f"pid {victims[0].pid}"
+
+    def _has_beaten(self, victim: Identity) -> bool:
+        """Return whether the process has beaten since it started."""
+        state = self._stack.state
+        for name, program in read_json(state.programs_file).items():
+            if processes.recorded(state, name) == victim:
+                with suppress(OSError, psutil.Error):
+                    beaten_at = Path(program["environment"][beat.VARIABLE]).stat().st_mtime
+                    return beaten_at > psutil.Process(victim.pid).create_time()
+        return False
 
     def _thaw(self, victim: Identity) -> None:
         self._frozen[victim] -= 1

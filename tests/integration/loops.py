@@ -244,6 +244,7 @@ class Queries(Loop):
         assert isinstance(balance, reads.Balance)
         await self.reads.transactions((user, "USD"), EVER, 10, 0, None, None)
         await self.reads.transactions((new_user(), "USD"), EVER, 10, 0, None, None)
+        await self.reads.transactions((user, "USD"), EVER, 10, 1, "withdrawal", None)
         await self.reads.withdrawal(id)
         charged = await self.direct.ledger.submit(charge(3, user=user))
         sent = await self.direct.ledger.submit(transfer(user, (new_user(), 1)))

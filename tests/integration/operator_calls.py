@@ -13,14 +13,16 @@ from db.connections import Reader, understood
 from db.lists import LAST_ID
 from db.operator_search import Filters
 from db.reconciliation import ReconcilerSession
+from db.withdrawals import Withdrawals
 from runtime.settings import Settings
+from runtime.tasks import SupervisedTasks
 from tests.integration.db.conftest import charge
 from tests.integration.loop import Direct, new_user
 from tests.locks import in_an_hour
 from wallet.adjustments import Adjust
 from wallet.errors import Unavailable
 from wallet.ids import uuid7_sequence
-from wallet.outcomes import Unresolved
+from wallet.outcomes import Declined, Unresolved
 
 _EVERYTHING = 100_000
 
@@ -127,6 +129,26 @@ async def actions(settings: Settings, direct: Direct) -> None:
         assert await direct.connection.fetchval(proposed, id) == 0
 
 
+async def approval(settings: Settings, direct: Direct) -> None:
+    """A second person approves how a withdrawal is to be settled."""
+    id = await _requiring_attention(direct)
+    withdrawals = Withdrawals(settings, SupervisedTasks(pause_s_min=0.01, pause_s_max=0.1))
+    withdrawals.start()
+    try:
+        async with _reader(settings) as reader:
+            propose = understood(operator_writes.propose, reader, id, "declined", None, "lost", "eve")
+            _believed(await propose, "not proposed")
+            proposed = (await understood(operator_reads.proposals, reader, [id])).get(id)
+        if proposed is None:
+            raise Unavailable("no proposal")
+        await withdrawals.settle_by_hand(id, Declined("lost"), "lost", "operator:bob", proposed.proposed_at)
+    finally:
+        await withdrawals.stop()
+    assert await direct.connection.fetchval("select status from withdrawals where id = $1", id) == "failed"
+    left = "select count(*) from settlement_proposals where withdrawal_id = $1"
+    assert await direct.connection.fetchval(left, id) == 0
+
+
 async def adjustments_by_two(settings: Settings, direct: Direct) -> None:
     """One person proposes an adjustment, another one confirms it; a key that has moved money proposes nothing."""
     user, now = new_user(), datetime.now(UTC)
@@ -159,5 +181,6 @@ OPERATOR_CALLS: dict[str, Callable[[Settings, Direct], Awaitable[None]]] = {
     "searches": searches,
     "books and locks": books_and_locks,
     "actions": actions,
+    "approval": approval,
     "adjustments by two": adjustments_by_two,
 }
