@@ -5,12 +5,8 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
 from random import Random
 from typing import Any
-
-import psutil
 
 from lab.chaos.client import RecordingClient
 from lab.chaos.history import Comeback, HistoryWriter, InjectedFault
@@ -18,11 +14,10 @@ from lab.chaos.lines import Lines
 from lab.chaos.proxy import Mode
 from lab.chaos.schedule import NONSENSE_LINES, PlannedFault
 from lab.chaos.server_faults import ServerFaults
+from lab.chaos.victims import backends_of, children_of, has_beaten
 from ops import processes
 from ops.local.stack import Stack
 from ops.processes import Identity
-from ops.state import read_json
-from runtime import beat
 
 COMEBACK_POLL_S = 0.2
 COMEBACK_WAIT_S = 30.0
@@ -168,7 +163,7 @@ class Saboteur:
             return None
         pid = victims[0].pid
         if fault.target == "postgres":  # the whole server, as a machine that stalls
-            victims = [*victims, *_children(pid)]
+            victims = [*victims, *children_of(pid)]
         self.done["freeze", fault.target] += 1
         for victim in victims:
             self._frozen[victim] += 1
@@ -184,7 +179,7 @@ class Saboteur:
         One that is just starting is left alone: until its first beat, supervision allows it a minute.
         """
         victims = await self._victims(fault.target, random)
-        if not victims or not self._has_beaten(victims[0]):
+        if not victims or not has_beaten(self._stack.state, victims[0]):
             return None
         at = self._history.now()
         self.done["hang", fault.target] += 1
@@ -193,16 +188,6 @@ class Saboteur:
         await self._await_comeback(fault.target, victims, at, within_s=HUNG_WITHIN_S)
         self._thaw(victims[0])
         return f"pid {victims[0].pid}"
-
-    def _has_beaten(self, victim: Identity) -> bool:
-        """Return whether the process has beaten since it started."""
-        state = self._stack.state
-        for name, program in read_json(state.programs_file).items():
-            if processes.recorded(state, name) == victim:
-                with suppress(OSError, psutil.Error):
-                    beaten_at = Path(program["environment"][beat.VARIABLE]).stat().st_mtime
-                    return beaten_at > psutil.Process(victim.pid).create_time()
-        return False
 
     def _thaw(self, victim: Identity) -> None:
         self._frozen[victim] -= 1
@@ -215,7 +200,7 @@ class Saboteur:
         pids = [int(row["pid"]) for row in await self._ps() if row["kind"] == kind]
         found = [one for pid in pids if (one := processes.identify(pid)) is not None]
         if target == "postgres_backend":
-            found = [backend for postmaster in found for backend in _backends(postmaster.pid)]
+            found = [backend for postmaster in found for backend in backends_of(postmaster.pid)]
             everyone = False
         if not found:
             return []
@@ -294,24 +279,3 @@ class Saboteur:
                 return True
             await asyncio.sleep(HEAL_WAIT_S)
         return False
-
-
-def _children(pid: int) -> list[Identity]:
-    try:
-        children = psutil.Process(pid).children(recursive=True)
-    except psutil.Error:
-        return []
-    return [one for child in children if (one := processes.identify(child.pid)) is not None]
-
-
-def _backends(postmaster: int) -> list[Identity]:
-    """Return the processes of PostgreSQL that serve a client: their titles name user and database."""
-    return [one for one in _children(postmaster) if b"127.0.0.1" in _title(one.pid)]
-
-
-def _title(pid: int) -> bytes:
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return file.read(512)
-    except OSError:
-        return b""
