@@ -159,9 +159,13 @@ async def page(
         if (user_id is None or user_id in event.user_ids)
         and all(user.startswith(user_prefix or "") for user in event.user_ids)
     ]
-    looked_to = rows[0]["looked_to"]
-    looked_to = found[-1].seq if len(found) == limit else looked_to
+    looked_to = found[-1].seq if len(found) == limit else rows[0]["looked_to"]
     return EventPage(events, looked_to, rows[0]["is_next"])
+
+
+def events_gone(span: Span) -> EventsGone:
+    """Return the refusal of a position that can't be read, with those that can."""
+    return EventsGone(str(span.epoch), span.oldest_seq, span.last_seq)
 
 
 def check_position(span: Span, after: int | None, epoch: str | None = None) -> int:
@@ -174,6 +178,6 @@ def check_position(span: Span, after: int | None, epoch: str | None = None) -> i
     if after == 0 and is_of_now and span.oldest_seq == span.first_seq:
         return span.first_seq - 1
     if not known or not is_of_now:
-        raise EventsGone(str(span.epoch), span.oldest_seq, span.last_seq)
+        raise events_gone(span)
     assert after is not None
     return after

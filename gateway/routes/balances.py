@@ -114,8 +114,12 @@ async def require_whole(reads: Reads, wallet: WalletId, start: datetime) -> None
 
     To be asked after it was read: an archive may have begun in between.
     """
-    whole_from = await reads.archived_before(wallet)
-    if whole_from is not None and start < whole_from:
+    refuse_archived(await reads.archived_before(wallet), start)
+
+
+def refuse_archived(whole_from: datetime | None, instant: datetime) -> None:
+    """Raise HistoryArchived if a wallet's books are whole only from a later instant on; None: from their beginning."""
+    if whole_from is not None and instant < whole_from:
         raise HistoryArchived(whole_from)
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from db.events import EventPage, check_position
+from db.events import EventPage, check_position, events_gone
 from gateway.contract.event_parameters import EventsPage, EventsQuery, StreamQuery
 from gateway.contract.operation import READ_ERRORS, USER, Operation, ResponseSpec
 from gateway.contract.parameters import ParameterReader
@@ -14,7 +14,7 @@ from gateway.wire.endpoint import Endpoints
 from gateway.wire.request import Request
 from gateway.wire.response import Response
 from gateway.wire.streamed_response import StreamedResponse
-from wallet.errors import EventsGone, ValidationFailed
+from wallet.errors import ValidationFailed
 from wallet.scopes import Scope
 
 _EPOCH = "5f0c1b2a-9d3e-4f60-8000-2d1f6b7a9c01"
@@ -114,8 +114,7 @@ class EventRoutes:
             span = await self._reads.event_span()
         if query.after is not None and not page.is_next:
             # What was next is gone since the position was checked.
-            span = await self._reads.event_span()
-            raise EventsGone(str(span.epoch), span.oldest_seq, span.last_seq)
+            raise events_gone(await self._reads.event_span())
         events = [event.body for event in page.events]
         return Response(encode(EventsPage(span.epoch, events, span.last_seq, page.looked_to)))
 

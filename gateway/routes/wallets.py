@@ -22,7 +22,7 @@ from gateway.contract.statement_models import (
     entry_of,
     split_of,
 )
-from gateway.routes.balances import BalanceRoutes, require_whole
+from gateway.routes.balances import BalanceRoutes, refuse_archived, require_whole
 from gateway.services import Services
 from gateway.wire.auth import Caller
 from gateway.wire.endpoint import Endpoints
@@ -199,8 +199,7 @@ class WalletRoutes:
         wallet = query.user_id, await self._currency_to_read(query.user_id, query.currency)
         whole_from = await self._reads.archived_before(wallet)
         start = (whole_from or BEGINNING) if query.from_ is None else within_books(query.from_)
-        if whole_from is not None and start < whole_from:
-            raise HistoryArchived(whole_from)
+        refuse_archived(whole_from, start)
         if query.cursor is None:
             end = now = await self._reads.settled(wallet)
             if query.to is not None:
@@ -213,8 +212,7 @@ class WalletRoutes:
             if query.to is not None and query.to != end:
                 raise ValidationFailed([("to", "is another than that of the cursor")])
             position = position_after(last, at)
-            if whole_from is not None and position.at < whole_from:
-                raise HistoryArchived(whole_from)
+            refuse_archived(whole_from, position.at)
         if start >= end or (position is not None and position.at < start):
             raise ValidationFailed([("from", "must be before to, and with a cursor the same as before")])
         return _Asked(wallet, start, end, query.from_ or whole_from), position

@@ -84,8 +84,8 @@ def test_nobody_knows_the_secret_of_callbacks(compose: dict[str, Any], tmp_path:
     path.unlink()
     assert made() not in (first, ours)
     for name in ("gateway", "bank_sim"):
-        path = compose["services"][name]["environment"]["WBS_BANK_WEBHOOK_SECRET_FILE"]
-        assert path == "/secrets/bank_webhook"
+        mounted = compose["services"][name]["environment"]["WBS_BANK_WEBHOOK_SECRET_FILE"]
+        assert mounted == "/secrets/bank_webhook"
         assert "secrets:/secrets:ro" in compose["services"][name]["volumes"]
     assert service["volumes"] == ["secrets:/secrets"]
     assert "/secrets" in (ROOT / "deploy/Dockerfile").read_text(encoding="utf-8"), "its volume is not root's"

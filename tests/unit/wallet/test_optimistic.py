@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from hypothesis import given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.wallet.strategies import NOW, Wallets, batches, decide_copy, wallets, with_own_keys
@@ -27,6 +27,8 @@ def would_be_taken(expected: OptimisticBatch, before: Wallets) -> bool:
     return expected.first_release_at is None or expected.first_release_at > NOW
 
 
+# Those that are thrown away have been compared, too: they are no waste.
+@settings(suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 @given(batches.map(with_own_keys), wallets)
 def test_what_is_taken_is_what_would_be_decided(batch: list[LedgerCommand], before: Wallets) -> None:
     """Goal: a batch is accepted exactly if each request is accepted from the money available, with the same rows."""
@@ -34,8 +36,7 @@ def test_what_is_taken_is_what_would_be_decided(batch: list[LedgerCommand], befo
     decided = decide_copy(batch, before)
     accepted = all(isinstance(outcome, Recorded) for outcome in decided.decision.outcomes)
     assert would_be_taken(expected, before) == (accepted and not decided.decision.releases)
-    if not accepted or decided.decision.releases:
-        return
+    assume(would_be_taken(expected, before))
     rows = zip(expected.movements, decided.decision.transfers, strict=True)
     for movement, transfer in rows:
         assert movement[2:6] == (transfer.user_id, transfer.currency, transfer.kind, transfer.amount)
